@@ -1,0 +1,104 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestModesAreReadAsTheyAreWritten(t *testing.T) {
+	for _, text := range []string{"open", "hang", "eio", "slow 200ms", "slow 1m30s"} {
+		m, err := parseMode(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, text, m.String())
+	}
+	for _, text := range []string{"", "shut", "open wide", "slow", "slow down", "slow 0s", "slow -1s", "slow 1s 2s"} {
+		_, err := parseMode(text)
+		assert.Error(t, err, "%q is no mode", text)
+	}
+}
+
+// Each row lets one operation arrive at the gate and changes the mode a second
+// later.
+func TestAnOperationAtTheGate(t *testing.T) {
+	const second, forever = time.Second, time.Hour
+	for _, row := range []struct {
+		sentence string
+		first    string
+		then     string
+		takes    time.Duration
+		ends     syscall.Errno
+	}{
+		{"goes on at once when the gate is open", "open", "open", 0, 0},
+		{"goes on at once, the hang a second later is not for it", "open", "hang", 0, 0},
+		{"fails at once in eio", "eio", "open", 0, syscall.EIO},
+		{"takes the delay of slow", "slow 5s", "slow 5s", 5 * second, 0},
+		{"waits in a hang until the gate opens", "hang", "open", second, 0},
+		{"fails when hang turns into eio", "hang", "eio", second, syscall.EIO},
+		{"stays when hang is said again", "hang", "hang", forever, 0},
+		{"has its hang counted as part of slow's delay", "hang", "slow 3s", 3 * second, 0},
+		{"has waited longer than slow asks for", "hang", "slow 1ms", second, 0},
+		{"is let go early when slow turns into open", "slow 5s", "open", second, 0},
+		{"fails early when slow turns into eio", "slow 5s", "eio", second, syscall.EIO},
+		{"hangs after slow, past the delay", "slow 5s", "hang", forever, 0},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate(mustParse(t, row.first))
+				start := time.Now()
+				var took time.Duration
+				ended := make(chan syscall.Errno, 1)
+				go func() {
+					errno := g.pass()
+					took = time.Since(start)
+					ended <- errno
+				}()
+				time.Sleep(second)
+				synctest.Wait()
+				require.NoError(t, g.set(mustParse(t, row.then)))
+				if row.takes == forever {
+					time.Sleep(forever)
+					assert.Equal(t, 1, g.status().Waiting, "the operation still waits after an hour")
+					g.openForGood()
+					<-ended
+					return
+				}
+				assert.Equal(t, row.ends, <-ended)
+				assert.Equal(t, row.takes, took)
+				assert.Zero(t, g.status().Waiting)
+			})
+		})
+	}
+}
+
+func TestStatusCountsWhoWaitsAndWhoPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(mustParse(t, "hang"))
+		for range 3 {
+			go g.pass()
+		}
+		synctest.Wait()
+		assert.Equal(t, status{Mode: "hang", Waiting: 3}, g.status())
+		require.NoError(t, g.set(mustParse(t, "open")))
+		synctest.Wait()
+		assert.Equal(t, status{Mode: "open", Passed: 3}, g.status())
+	})
+}
+
+func TestAGateThatIsOpenForGoodCannotBeShut(t *testing.T) {
+	g := newGate(mustParse(t, "hang"))
+	g.openForGood()
+	assert.ErrorIs(t, g.set(mustParse(t, "hang")), errClosing)
+	assert.Zero(t, g.pass())
+}
+
+func mustParse(t *testing.T, text string) mode {
+	t.Helper()
+	m, err := parseMode(text)
+	require.NoError(t, err)
+	return m
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+type serveConfig struct {
+	backing string // the directory with the files
+	mount   string // where they are shown
+	control string // path of the Unix socket
+	mode    mode   // of the gate at the start
+}
+
+// serve runs until ctx is done, or until someone else takes the mount down.
+func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
+	backing, dir, err := places(cfg)
+	if err != nil {
+		return err
+	}
+	// Clients' files get the modes the clients ask for: the clients' own umask
+	// is in them already.
+	syscall.Umask(0)
+	listener, err := listen(cfg.control)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // removes the socket too
+	g := newGate(cfg.mode)
+	mnt, err := mount(backing, dir, g)
+	if err != nil {
+		return err
+	}
+	go answerAll(listener, g)
+	fmt.Fprintln(stdout, "gatefs: serving")
+	select {
+	case <-ctx.Done():
+		g.openForGood()
+		return mnt.unmount()
+	case <-mnt.served:
+		return fmt.Errorf("%s was unmounted by someone else", dir)
+	}
+}
+
+// places returns the real paths of the backing directory and the mount point,
+// after a check that the mount covers neither the files nor the socket: either
+// would make gatefs wait for itself.
+func places(cfg serveConfig) (backing, dir string, err error) {
+	backing, err = directory(cfg.backing)
+	if err != nil {
+		return "", "", fmt.Errorf("backing directory: %w", err)
+	}
+	dir, err = directory(cfg.mount)
+	if err != nil {
+		return "", "", fmt.Errorf("mount point: %w", err)
+	}
+	socketDir, err := directory(filepath.Dir(cfg.control))
+	if err != nil {
+		return "", "", fmt.Errorf("control socket: %w", err)
+	}
+	switch {
+	case inside(dir, backing), inside(backing, dir):
+		return "", "", errors.New("the backing directory and the mount point must lie outside each other")
+	case inside(dir, socketDir):
+		return "", "", errors.New("the control socket must lie outside the mount point")
+	}
+	return backing, dir, nil
+}
+
+// directory returns the real absolute path of an existing directory.
+func directory(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", explain(err)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", explain(err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("%s is no directory", path)
+	}
+	return filepath.Abs(real)
+}
+
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOTCONN) {
+		return fmt.Errorf("%w (a killed gatefs left its mount behind: umount -l takes it away)", err)
+	}
+	return err
+}
+
+// inside reports whether path is dir or lies below it. Both are absolute.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}

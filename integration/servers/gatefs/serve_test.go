@@ -1,0 +1,177 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			fs := start(t)
+			fs.write("file", "content")
+			f, err := os.OpenFile(fs.path("file"), os.O_RDWR, 0)
+			require.NoError(t, err)
+			fs.set("hang")
+			waiting := []<-chan error{
+				inBackground(func() error { _, err := os.Stat(fs.path("file")); return err }),
+				inBackground(func() error { _, err := f.WriteAt([]byte("new"), 0); return err }),
+				inBackground(func() error { return os.WriteFile(fs.path("other"), []byte("new"), 0o644) }),
+			}
+			fs.awaitWaiting(len(waiting))
+
+			require.NoError(t, syscall.Kill(fs.pid, signal))
+			select {
+			case <-fs.exited:
+			case <-time.After(patience):
+				require.FailNow(t, "gatefs does not end")
+			}
+			assert.Zero(t, fs.exit.ExitCode(), "stderr: %s", &fs.stderr)
+			assert.False(t, isMounted(t, fs.dir), "the mount is still there")
+			assert.NoFileExists(t, fs.socket)
+			for _, done := range waiting {
+				assert.NoError(t, requireDone(t, done), "who waited is let go and has time to finish")
+			}
+			f.Close()
+			assert.NoFileExists(t, fs.path("file"), "the empty directory below is back")
+		})
+	}
+}
+
+func TestAMountTakenDownByOthersEndsGatefs(t *testing.T) {
+	fs := start(t)
+	require.NoError(t, detach(fs.dir))
+	select {
+	case <-fs.exited:
+	case <-time.After(patience):
+		require.FailNow(t, "gatefs does not notice")
+	}
+	assert.Equal(t, 1, fs.exit.ExitCode())
+	assert.Contains(t, fs.stderr.String(), "unmounted by someone else")
+	assert.NoFileExists(t, fs.socket)
+}
+
+func TestTheSocketIsTheOwnersAlone(t *testing.T) {
+	fs := start(t)
+	info, err := os.Stat(fs.socket)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+func TestControlRequests(t *testing.T) {
+	fs := start(t)
+	for _, row := range []struct{ request, mode, err string }{
+		{"status", "open", ""},
+		{"set hang", "hang", ""},
+		{"set slow 1500ms", "slow 1.5s", ""},
+		{"status", "slow 1.5s", ""},
+		{"set open", "open", ""},
+		{"set", "", `unknown mode "": want open, hang, eio or slow DURATION`},
+		{"set slow", "", `unknown mode "slow": want open, hang, eio or slow DURATION`},
+		{"set slow 0s", "", `slow needs a duration above zero such as 200ms, not "0s"`},
+		{"stop", "", `unknown request "stop": want status or set MODE`},
+		{"", "", `unknown request "": want status or set MODE`},
+		{"status", "open", ""},
+	} {
+		reply := fs.request(row.request)
+		if row.err != "" {
+			assert.Equal(t, map[string]any{"error": row.err}, reply, row.request)
+			continue
+		}
+		assert.Equal(t, row.mode, reply["mode"], row.request)
+		assert.Contains(t, reply, "waiting", row.request)
+		assert.Contains(t, reply, "passed", row.request)
+	}
+}
+
+func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
+	fs := start(t)
+	silent, err := net.Dial("unix", fs.socket)
+	require.NoError(t, err)
+	defer silent.Close()
+	_, err = io.WriteString(silent, "set ha")
+	require.NoError(t, err)
+	assert.Equal(t, "open", fs.request("status")["mode"])
+}
+
+func TestSetAndStatusSpeakTheProtocol(t *testing.T) {
+	fs := start(t)
+	out, err := gatefs("set", "--control", fs.socket, "slow", "250ms").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Empty(t, out)
+	out, err = gatefs("status", "--control", fs.socket).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Regexp(t, `^\{"mode":"slow 250ms","waiting":\d+,"passed":\d+\}\n$`, string(out))
+}
+
+func TestWhatGatefsRefuses(t *testing.T) {
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, name) }
+	for _, dir := range []string{"backing", "mount", "backing/below"} {
+		require.NoError(t, os.Mkdir(at(dir), 0o755))
+	}
+	require.NoError(t, os.WriteFile(at("file"), nil, 0o644))
+	live, err := net.Listen("unix", at("live"))
+	require.NoError(t, err)
+	defer live.Close()
+	serve := func(backing, mount, control string) []string {
+		return []string{"serve", "--backing", at(backing), "--mount", at(mount), "--control", at(control)}
+	}
+	for _, row := range []struct {
+		sentence string
+		args     []string
+		code     int
+		says     string
+	}{
+		{"no command", nil, 2, "no command"},
+		{"an unknown command", []string{"mount"}, 2, "unknown command mount"},
+		{"an unknown flag", []string{"status", "--socket", "x"}, 2, "flag provided but not defined"},
+		{"serve without a mount point", []string{"serve", "--backing", root, "--control", at("c")}, 2, "--mount is missing"},
+		{"serve with an argument too many", append(serve("backing", "mount", "c"), "hang"), 2, "serve takes no argument: hang"},
+		{"serve with an unknown mode", append(serve("backing", "mount", "c"), "--mode", "shut"), 2, "unknown mode"},
+		{"set without a mode", []string{"set", "--control", at("c")}, 2, "unknown mode"},
+		{"set where nobody serves", []string{"set", "--control", at("c"), "hang"}, 1, "is gatefs serving?"},
+		{"a backing directory that is not there", serve("gone", "mount", "c"), 1, "backing directory: "},
+		{"a mount point that is a file", serve("backing", "file", "c"), 1, "is no directory"},
+		{"a mount point inside the backing directory", serve("backing", "backing/below", "c"), 1, "must lie outside each other"},
+		{"a backing directory inside the mount point", serve("backing/below", "backing", "c"), 1, "must lie outside each other"},
+		{"a socket that the mount would hide", serve("backing", "mount", "mount/c"), 1, "must lie outside the mount point"},
+		{"a socket path taken by a file", serve("backing", "mount", "file"), 1, "is no socket"},
+		{"a socket that someone answers", serve("backing", "mount", "live"), 1, "another process listens"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			cmd := gatefs(row.args...)
+			out, err := cmd.CombinedOutput()
+			require.Error(t, err)
+			assert.Equal(t, row.code, cmd.ProcessState.ExitCode())
+			assert.Contains(t, string(out), row.says)
+			if row.code == 1 {
+				assert.Equal(t, 1, strings.Count(string(out), "\n"), "an error is one line: %s", out)
+			}
+		})
+	}
+}
+
+func TestAfterAKilledGatefs(t *testing.T) {
+	fs := start(t)
+	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGKILL))
+	<-fs.exited
+	serve := []string{"serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket}
+	out, err := gatefs(serve...).CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(out), "a killed gatefs left its mount behind")
+
+	require.NoError(t, detach(fs.dir))
+	fs.exited = make(chan struct{})
+	fs.run() // over the dead socket
+	assert.Equal(t, "open", fs.request("status")["mode"])
+}

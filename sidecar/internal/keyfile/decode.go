@@ -1,0 +1,174 @@
+package keyfile
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// The length of a share in bytes. Vault's barrier key is an AES key of 16, 24
+// or 32; a share of a split key has one byte more, its x coordinate
+// (vault/shamir/shamir.go).
+const (
+	minShare = 16
+	maxShare = 33
+)
+
+// parse decodes what a file holds: a share on each line that is not blank. Its
+// errors are made of fixed words, line numbers and lengths; the errors of the
+// decoders are dropped, since hex's quotes the digit that it stumbles over.
+func parse(content []byte) ([]unseal.Share, error) {
+	count, err := survey(content)
+	if err != nil {
+		return nil, err
+	}
+	shares := make([]unseal.Share, 0, count)
+	number := 0
+	for line := range bytes.Lines(content) {
+		number++
+		text := bytes.TrimSpace(line)
+		if len(text) == 0 {
+			continue
+		}
+		share, err := decode(text)
+		if err != nil {
+			unseal.WipeAll(shares)
+			if count > 1 {
+				return nil, fmt.Errorf("line %d: %w", number, err)
+			}
+			return nil, err
+		}
+		shares = append(shares, share)
+	}
+	return shares, nil
+}
+
+// survey counts the lines with something on them, and tells the mistakes that
+// concern a file as a whole.
+func survey(content []byte) (lines int, err error) {
+	for line := range bytes.Lines(content) {
+		if len(bytes.TrimSpace(line)) > 0 {
+			lines++
+		}
+	}
+	text := bytes.TrimSpace(content)
+	starts := func(with string) bool { return bytes.HasPrefix(text, []byte(with)) }
+	switch {
+	case lines == 0:
+		return 0, errors.New("empty")
+	case starts("\xef\xbb\xbf"):
+		return 0, errors.New("starts with a UTF-8 byte order mark, save it without one")
+	case starts("\xff\xfe"), starts("\xfe\xff"):
+		return 0, errors.New("saved as UTF-16, save it as plain ASCII")
+	case starts("{"), starts("["):
+		return 0, errors.New("looks like JSON, as printed by `vault operator init -format=json`: " +
+			"keep only the entries of unseal_keys_b64, one a line, without quotes")
+	case starts("Unseal Key "):
+		return 0, errors.New("looks like all that `vault operator init` prints: keep only the keys, one a line")
+	case lines > maxShares:
+		return 0, fmt.Errorf("more than %d shares", maxShares)
+	}
+	return lines, nil
+}
+
+// decode returns the share that one line stands for.
+func decode(text []byte) (unseal.Share, error) {
+	raw := unwrap(text)
+	switch {
+	case raw == nil:
+		return unseal.Share{}, errors.New("neither base64 nor hex")
+	case isHex(text) && len(text)%2 == 1 && !inRange(len(raw)):
+		clear(raw)
+		return unseal.Share{}, errors.New("hex with an odd number of digits")
+	case encodedTwice(raw):
+		clear(raw)
+		return unseal.Share{}, errors.New("encoded twice, like base64 of base64: decode it once and store the result, " +
+			"`kubectl create secret` and stringData encode by themselves")
+	case len(raw) < minShare:
+		clear(raw)
+		return unseal.Share{}, fmt.Errorf("too short for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
+	case len(raw) > maxShare:
+		clear(raw)
+		return unseal.Share{}, fmt.Errorf("too long for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
+	}
+	return unseal.NewShare(raw), nil
+}
+
+// unwrap takes one round of encoding off; nil when there is none. Hex comes
+// first, as in Vault (http/sys_seal.go, handleSysUnseal), unless only base64
+// gives a length that a share can have.
+func unwrap(text []byte) []byte {
+	if isHex(text) && len(text)%2 == 0 &&
+		(inRange(hex.DecodedLen(len(text))) || !inRange(base64.RawStdEncoding.DecodedLen(len(text)))) {
+		raw := make([]byte, hex.DecodedLen(len(text)))
+		if _, err := hex.Decode(raw, text); err != nil {
+			clear(raw)
+			return nil
+		}
+		return raw
+	}
+	return unwrapBase64(text)
+}
+
+func unwrapBase64(text []byte) []byte {
+	digits := bytes.TrimRight(text, "=")
+	padding := len(text) - len(digits)
+	if len(digits) == 0 || padding > (4-len(digits)%4)%4 {
+		return nil
+	}
+	// The decoder skips these wherever they are.
+	if bytes.ContainsAny(digits, "\r\n") {
+		return nil
+	}
+	raw := make([]byte, base64.RawStdEncoding.DecodedLen(len(digits)))
+	if _, err := base64.RawStdEncoding.Decode(raw, digits); err != nil {
+		clear(raw)
+		return nil
+	}
+	return raw
+}
+
+// encodedTwice tells whether raw, decoded once, is still the text of a share.
+// A random key looks like that by chance less than once in 10^13: at least 22
+// of its bytes would have to be base64 digits.
+func encodedTwice(raw []byte) bool {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(raw), []byte("\n"))
+	inner := unwrap(bytes.TrimSpace(line))
+	defer clear(inner)
+	return inRange(len(inner))
+}
+
+// LooksLikeShare tells whether text is, or contains between blanks, what would
+// be read as a share, encoded once or twice. It is there to keep a key that
+// was pasted in the place of a path out of messages. A long path of letters,
+// digits and slashes looks like base64 too: let it decide what is echoed, not
+// what is refused.
+func LooksLikeShare(text string) bool {
+	for word := range strings.FieldsSeq(text) {
+		copied := []byte(word)
+		raw := unwrap(copied)
+		looks := inRange(len(raw)) || encodedTwice(raw)
+		clear(copied)
+		clear(raw)
+		if looks {
+			return true
+		}
+	}
+	return false
+}
+
+func isHex(text []byte) bool {
+	for _, c := range text {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+			return false
+		}
+	}
+	return len(text) > 0
+}
+
+func inRange(length int) bool { return length >= minShare && length <= maxShare }

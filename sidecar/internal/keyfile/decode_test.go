@@ -1,0 +1,102 @@
+package keyfile
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// errorCatalogue is every error of parse. All that varies in them is a number,
+// so none can hold a piece of the content.
+var errorCatalogue = regexp.MustCompile(`^(line \d+: )?(` +
+	`empty` +
+	`|neither base64 nor hex` +
+	`|hex with an odd number of digits` +
+	`|too short for a share: \d+ bytes decoded, expected 16 to 33` +
+	`|too long for a share: \d+ bytes decoded, expected 16 to 33` +
+	"|encoded twice, like base64 of base64: decode it once and store the result, `kubectl create secret` and stringData encode by themselves" +
+	`|starts with a UTF-8 byte order mark, save it without one` +
+	`|saved as UTF-16, save it as plain ASCII` +
+	"|looks like JSON, as printed by `vault operator init -format=json`: keep only the entries of unseal_keys_b64, one a line, without quotes" +
+	"|looks like all that `vault operator init` prints: keep only the keys, one a line" +
+	`|more than 255 shares` +
+	`)$`)
+
+func FuzzParse(f *testing.F) {
+	k := []byte("\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51\x55\x97\x61\x96\x9b\x71\xd7\x9f\x82\x18\xa3\x92\x59\xa7\xa2\x9a")
+	text := base64.StdEncoding.EncodeToString(k)
+	for _, seed := range []string{
+		"", "\n", text, text + "\r\n", text + "\n" + text, hex.EncodeToString(k), hex.EncodeToString(k)[1:],
+		base64.StdEncoding.EncodeToString([]byte(text)), "\ufeff" + text, "\xff\xfe", "{}", "[", "====", "A===",
+		"Unseal Key 1: " + text, text[:20], text + text, "line 1: empty", "0", "\x85\xa0",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		before := bytes.Clone(content)
+		shares, err := parse(content)
+		require.Equal(t, before, content, "the content was changed")
+		if err != nil {
+			require.Regexp(t, errorCatalogue, err.Error())
+			require.Empty(t, shares)
+			return
+		}
+		require.NotEmpty(t, shares)
+		var again []byte
+		for _, share := range shares {
+			require.True(t, inRange(share.Len()))
+			again = append(share.AppendHex(again), '\n')
+		}
+		// What was read can be written as hex and read again.
+		reread, err := parse(again)
+		if err == nil {
+			require.Len(t, reread, len(shares))
+			for n := range shares {
+				require.True(t, shares[n].Equal(reread[n]))
+			}
+		}
+		unseal.WipeAll(shares)
+	})
+}
+
+func TestLooksLikeShare(t *testing.T) {
+	k := []byte("\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51\x55\x97\x61\x96\x9b\x71\xd7\x9f\x82\x18\xa3\x92\x59\xa7\xa2\x9a")
+	text := base64.StdEncoding.EncodeToString(k)
+	for _, row := range []struct {
+		sentence string
+		text     string
+		want     bool
+	}{
+		{"a key in base64", text, true},
+		{"a key in base64 with blanks around", " " + text + "\n", true},
+		{"a key in base64 without padding", text[:43], true},
+		{"a key in hex", hex.EncodeToString(k), true},
+		{"a key encoded twice is a key still", base64.StdEncoding.EncodeToString([]byte(text)), true},
+		{"a key between words", "key: " + text, true},
+		{"nothing", "", false},
+		{"a path with a dot or a dash", "/etc/vault-unseal/key.txt", false},
+		{"a short path", "/vault/key", false},
+		{"a URL", "http://127.0.0.1:8200", false},
+		{"a long path of letters cannot be told from base64", "/vault/userconfig/unsealkey", true},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, LooksLikeShare(row.text))
+		})
+	}
+}
+
+func TestASecondCopyOfAShareIsWiped(t *testing.T) {
+	share := func() unseal.Share { return unseal.NewShare(bytes.Repeat([]byte{7}, 16)) }
+	found := []unseal.Share{share(), share()}
+	all := addNew(nil, found)
+	require.Len(t, all, 1)
+	assert.Equal(t, 16, found[0].Len())
+	assert.Zero(t, found[1].Len())
+}

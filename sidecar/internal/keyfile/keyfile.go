@@ -1,0 +1,190 @@
+// Package keyfile turns a mounted Secret into key shares. It exists because
+// what lies in the mount is seldom exactly what Vault printed: it carries a
+// newline, a byte order mark, a second round of base64 or the whole JSON of
+// `vault operator init`. Each of these is either forgiven or told in one
+// sentence that names the file and shows nothing of what is in it.
+//
+// It must not know Vault, the Kubernetes API, or when a share is wanted: it
+// reads, says cheaply whether a read could give something else, and wakes
+// whoever waits for that.
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	// maxFile bounds what is read of one file, in bytes. A share takes at
+	// most 68.
+	maxFile = 64 << 10
+	// maxShares is the most that Shamir's scheme over bytes can split a key
+	// into, and so the most that Vault hands out.
+	maxShares = 255
+	// maxNames bounds the listing of a directory, in case the path is that
+	// of a whole filesystem.
+	maxNames = 1024
+	// maxReads is how often a directory is read that changes meanwhile.
+	maxReads = 3
+
+	// dataLink is the link inside a mounted Secret that the kubelet renames
+	// over to publish all files of a new version at once
+	// (kubernetes pkg/volume/util/atomic_writer.go).
+	dataLink = "..data"
+)
+
+// Source is a file, or a directory of files, that holds key shares.
+type Source struct {
+	path  string
+	calls atomic.Uint64 // told apart by Stamp
+}
+
+// New returns the Source at path, which is absolute. Whether it is a file or a
+// directory is found out anew by every call, since it may not exist yet.
+func New(path string) *Source { return &Source{path: filepath.Clean(path)} }
+
+// Read returns the shares, each once, in the order of file names and lines.
+// The caller wipes them. With an error it returns none; the error names the
+// file and the reason and holds nothing of the content. It is ErrMissing when
+// there is nothing to read yet.
+func (s *Source) Read() ([]unseal.Share, error) {
+	for range maxReads {
+		// Shares of two versions of a Secret make a key that fits neither,
+		// and Vault would not say which share was wrong.
+		before := s.version()
+		shares, err := s.readOnce()
+		if s.version() == before {
+			return shares, err
+		}
+		unseal.WipeAll(shares)
+	}
+	return nil, fmt.Errorf("%s: changed every time it was read", shown(s.path))
+}
+
+// version names the state of the whole directory where the kubelet keeps it.
+func (s *Source) version() string {
+	target, _ := os.Readlink(filepath.Join(s.path, dataLink))
+	return target
+}
+
+func (s *Source) readOnce() ([]unseal.Share, error) {
+	files, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	var all []unseal.Share
+	for _, file := range files {
+		found, err := readFile(file)
+		if err != nil {
+			unseal.WipeAll(all)
+			return nil, err
+		}
+		all = addNew(all, found)
+		if len(all) > maxShares {
+			unseal.WipeAll(all)
+			return nil, fmt.Errorf("%s: more than %d shares", shown(s.path), maxShares)
+		}
+	}
+	return all, nil
+}
+
+// files returns the paths of the files to read, at least one.
+func (s *Source) files() ([]string, error) {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return nil, cannot(s.path, err)
+	}
+	if !info.IsDir() {
+		return []string{s.path}, nil
+	}
+	names, err := visible(s.path)
+	if err != nil {
+		return nil, cannot(s.path, err)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%s: %w: empty directory", shown(s.path), ErrMissing)
+	}
+	var files, folders []string
+	for _, name := range names {
+		file := filepath.Join(s.path, name)
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			folders = append(folders, filepath.Base(shown(file)))
+		}
+		files = append(files, file)
+	}
+	if len(folders) > 0 {
+		return nil, fmt.Errorf("%s: has subdirectories (%s), expected only files with shares",
+			shown(s.path), strings.Join(folders, ", "))
+	}
+	return files, nil
+}
+
+// addNew appends to all what is not yet in it, and wipes the rest of found.
+func addNew(all, found []unseal.Share) []unseal.Share {
+next:
+	for _, share := range found {
+		for _, known := range all {
+			if known.Equal(share) {
+				share.Wipe()
+				continue next
+			}
+		}
+		all = append(all, share)
+	}
+	return all
+}
+
+func readFile(path string) ([]unseal.Share, error) {
+	buf := make([]byte, maxFile+1)
+	defer clear(buf)
+	n, err := fill(buf, path)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := parse(buf[:n])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shown(path), err)
+	}
+	return shares, nil
+}
+
+// fill reads the file into buf. A file that fills it is too large.
+func fill(buf []byte, path string) (int, error) {
+	// Before the open, because opening alone can set a device in motion;
+	// after it, because another file may have taken the name.
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, cannot(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return 0, irregular(path, info.Mode())
+	}
+	// O_NONBLOCK, or a named pipe would hold the open until somebody writes.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return 0, cannot(path, err)
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return 0, cannot(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return 0, irregular(path, info.Mode())
+	}
+	switch n, err := io.ReadFull(file, buf); {
+	case err == nil:
+		return 0, fmt.Errorf("%s: larger than %d KiB, a share takes less than 100 bytes", shown(path), maxFile>>10)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return n, nil
+	default:
+		return 0, cannot(path, err)
+	}
+}

@@ -1,0 +1,113 @@
+// Package listener names the process that serves Vault. It exists because a
+// Vault that was restarted must be told from one that an operator sealed on
+// purpose, and the sidecar should need no right in the cluster to do so: the
+// inode of a listening socket is visible to everybody in the network
+// namespace, which the containers of a pod share, and no later socket gets the
+// same one before the kernel's count of 32 bits has come round.
+//
+// It must not know Vault's API or what a changed name leads to.
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Identity is the address of a server, whose process it can name.
+type Identity struct {
+	hosts []netip.Addr
+	port  uint16
+	proc  string
+}
+
+// New returns the Identity of the server at addr, the host:port of VAULT_ADDR.
+// It fails unless the host is a loopback address or localhost: what listens
+// elsewhere is in another network namespace, or may be.
+func New(addr string) (*Identity, error) {
+	host, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("naming the process behind %q: %w", addr, err)
+	}
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil || port == 0 {
+		return nil, fmt.Errorf("naming the process behind %q: the port is not a number from 1 to 65535", addr)
+	}
+	hosts := loopback(host)
+	if hosts == nil {
+		return nil, fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", addr)
+	}
+	return &Identity{hosts: hosts, port: uint16(port), proc: "/proc"}, nil
+}
+
+// loopback returns the addresses that host stands for, none when one of them
+// may lie outside.
+func loopback(host string) []netip.Addr {
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return nil
+	}
+	addr = addr.WithZone("").Unmap()
+	if !addr.IsLoopback() {
+		return nil
+	}
+	return []netip.Addr{addr}
+}
+
+// Process returns a name that stays the same as long as the same process
+// listens: the boot's id and the inodes of its sockets, as in
+// "6f1c…/184467". It is empty when nobody listens. An error means that it
+// cannot be known now, and says why.
+func (i *Identity) Process() (string, error) {
+	// thread-self would be one thread's namespace; all of ours are in one.
+	inodes, err := i.scan(filepath.Join(i.proc, "self/net/tcp"), nil)
+	if err != nil {
+		return "", fmt.Errorf("reading the listening sockets: %w", err)
+	}
+	inodes, err = i.scan(filepath.Join(i.proc, "self/net/tcp6"), inodes)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // booted with ipv6.disable=1
+		return "", fmt.Errorf("reading the listening sockets: %w", err)
+	}
+	if len(inodes) == 0 {
+		return "", nil
+	}
+	boot, err := os.ReadFile(filepath.Join(i.proc, "sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("reading the boot id: %w", err)
+	}
+	return name(strings.TrimSpace(string(boot)), inodes), nil
+}
+
+func name(boot string, inodes []uint64) string {
+	slices.Sort(inodes)
+	var out strings.Builder
+	out.WriteString(boot)
+	// A table that changes while it is read can show a socket twice.
+	for n, inode := range slices.Compact(inodes) {
+		out.WriteByte("/,"[min(n, 1)])
+		out.WriteString(strconv.FormatUint(inode, 10))
+	}
+	return out.String()
+}
+
+// serves tells whether a socket bound to local takes connections to one of the
+// hosts. A socket bound to [::] may refuse IPv4, which the table does not
+// tell; counting it in errs towards a name that changes too often.
+func (i *Identity) serves(local netip.Addr) bool {
+	for _, host := range i.hosts {
+		if local == host || local.IsUnspecified() && (local.Is6() || host.Is4()) {
+			return true
+		}
+	}
+	return false
+}

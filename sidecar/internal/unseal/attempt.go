@@ -1,0 +1,73 @@
+package unseal
+
+import "errors"
+
+// attempt follows the sending of one combination, share by share.
+//
+// Vault keeps the distinct shares it was sent under one nonce and tries them
+// when there are t. Anybody may send shares, and sending and progress cannot
+// be made atomic. What can be known is this: when an answer counts as many
+// shares as we have sent, under one nonce since our first, then all of them
+// are ours.
+type attempt struct {
+	shares []int // places in the key ring, in the order of sending
+	scope  Scope // what a refusal would speak of
+	sent   int
+	nonce  string
+	ours   bool
+}
+
+func newAttempt(shares []int, s Scope) *attempt {
+	return &attempt{shares: shares, scope: s, ours: true}
+}
+
+// share returns the place of the share to send now.
+func (a *attempt) share() int { return a.shares[a.sent] }
+
+// verdict is what an answer to an unseal means for the attempt.
+type verdict uint8
+
+const (
+	more     verdict = iota // go on with the next share
+	opened                  // Vault is unsealed
+	rejected                // the combination is wrong: every share of it was ours
+	mixed                   // refused or gone astray with somebody else's shares in it
+	troubled                // an error that is no verdict on the key
+	lost                    // the connection broke: what Vault did is not known
+)
+
+var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost"}
+
+func (v verdict) String() string { return verdictNames[v] }
+
+// took digests the answer to the share last given out. disturbed is true when
+// somebody was seen to send shares during the attempt itself; shares that lay
+// there before it do not count.
+func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
+	first := a.sent == 0
+	a.sent++
+	switch {
+	case errors.Is(err, ErrInvalidKey):
+		if a.ours && a.sent == a.scope.Threshold {
+			return rejected, false
+		}
+		// Ours so far, and yet the threshold came early: somebody added to it.
+		return mixed, a.ours && !first
+	case errors.Is(err, ErrUnreachable):
+		return lost, false
+	case err != nil:
+		return troubled, false
+	case !s.Sealed:
+		return opened, false
+	}
+	wasOurs := a.ours
+	if first {
+		a.nonce = s.Nonce
+	}
+	a.ours = a.ours && s.Progress == a.sent && s.Nonce == a.nonce
+	disturbed = !first && wasOurs && !a.ours
+	if a.sent == len(a.shares) {
+		return mixed, disturbed
+	}
+	return more, disturbed
+}

@@ -1,0 +1,60 @@
+package unseal
+
+import "time"
+
+// The loop's times. Each was chosen against a measurement; the README's bench
+// section tells of them.
+const (
+	overdueAfter = 2 * time.Second        // silence longer than this is a phase of its own
+	besideEvery  = 1 * time.Second        // a further probe beside one that waits
+	maxProbes    = 3                      // probes in flight
+	watchEvery   = 900 * time.Millisecond // a Vault and a key where nothing happens
+	youngFor     = 15 * time.Minute       // a refused Vault is hoped for this long
+)
+
+// pace is how long after an answer the next probe starts, in a phase that has
+// lasted for age. r in [0, 1) is the jitter.
+func pace(p Phase, age time.Duration, r float64) time.Duration {
+	switch p {
+	case Starting:
+		return 0
+	case Unreachable:
+		if age < youngFor {
+			return jitter(20*time.Millisecond, 10*time.Millisecond, r)
+		}
+		return jitter(900*time.Millisecond, 200*time.Millisecond, r)
+	case Failing:
+		return clamp(age/4, 50*time.Millisecond, time.Second)
+	case Activating:
+		return clamp(age/4, 0, time.Second)
+	case Unsealing, UnsealHanging, Unresponsive:
+		return besideEvery
+	default:
+		return jitter(watchEvery-50*time.Millisecond, 50*time.Millisecond, r)
+	}
+}
+
+// afterTrouble is the wait before the nth retry (from 1) of an unseal or a
+// storage lookup that was answered by an error: 50 ms, doubling, up to 5 s.
+func afterTrouble(n int, r float64) time.Duration {
+	base := clamp(50*time.Millisecond<<min(n-1, 10), 50*time.Millisecond, 4*time.Second)
+	return jitter(base, base/4, r)
+}
+
+// afterMixture is the wait before an attempt that follows n others which
+// somebody else's shares spoilt: nothing at first, then a random part of a
+// growing span, so that two senders do not stay in step.
+func afterMixture(n int, r float64) time.Duration {
+	if n <= 1 {
+		return 0
+	}
+	return jitter(0, clamp(time.Millisecond<<min(n, 10), 0, 250*time.Millisecond), r)
+}
+
+func jitter(base, span time.Duration, r float64) time.Duration {
+	return base + time.Duration(r*float64(span))
+}
+
+func clamp(d, low, high time.Duration) time.Duration {
+	return min(max(d, low), high)
+}

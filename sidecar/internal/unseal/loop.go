@@ -1,0 +1,407 @@
+package unseal
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Config is what a Loop works with. Vault, Keys, Processes, Store and Log are
+// required.
+type Config struct {
+	Vault     Vault
+	Keys      Keys
+	Processes Processes
+	Store     Store
+	Log       hclog.Logger
+
+	// HoldSeals leaves a Vault that was sealed in the running process sealed.
+	HoldSeals bool
+	// StorageProbe is the interval at which an active Vault is made to read
+	// its storage. Zero: only once, at the end of each recovery.
+	StorageProbe time.Duration
+	// Wake hints that a key or a connection changed. May be nil: whatever it
+	// hints at is found within a second without it.
+	Wake <-chan struct{}
+	// Publish is called with every new state, by the loop's own goroutine: it
+	// must not block. May be nil.
+	Publish func(State)
+}
+
+// Loop watches one Vault and unseals it. One goroutine, Run's, owns all of
+// its state; the calls it makes report back to it.
+type Loop struct {
+	Config
+	ctx     context.Context // Run's; calls end with it
+	reports chan func()
+	turned  atomic.Int64 // when the loop last turned, as time since born
+	born    time.Time
+
+	phase    Phase
+	since    time.Time
+	reason   string
+	timeline timeline
+
+	seen      Answer     // the newest answer
+	seenError string     // its text, when it was an error
+	trouble   string     // the text of the last error of an unseal or a lookup
+	askSeal   bool       // health said sealed: the seal status must tell more
+	status    SealStatus // the newest seal status
+	process   string     // Vault's process as of the newest answer; "" unknown yet
+	recorded  bool       // the process was recorded as unsealed since it last broke off
+	epoch     int        // counts the times Vault was away, where processes have no names
+
+	probes    map[*call]bool // in flight
+	nextProbe time.Time
+
+	ring     ring
+	nextKeys time.Time // when the mounted keys are looked at again
+	memory   Memory
+
+	attempt   *attempt
+	sending   *call
+	sendAt    time.Time // not before
+	troubles  int       // attempts in a row that ended in an error
+	mixtures  int       // attempts in a row that somebody else spoilt
+	doubt     int       // refusals to be seen twice before they count
+	disturbed bool      // said so, for this seal
+
+	storage    StorageState
+	lookup     *call
+	lookupAt   time.Time // not before
+	lookupBad  int       // lookups in a row that ended in an error
+	storageDue time.Time // when to look again, with StorageProbe
+
+	saveFailed  bool // said so
+	noProcesses bool // said so
+}
+
+// call is a request in flight.
+type call struct {
+	began  time.Time
+	cancel context.CancelFunc
+}
+
+func (c *call) overdue(now time.Time) bool {
+	return c != nil && now.Sub(c.began) >= overdueAfter
+}
+
+// New returns a Loop that has not looked at anything yet.
+func New(c Config) *Loop {
+	now := time.Now()
+	return &Loop{
+		Config:  c,
+		reports: make(chan func()),
+		born:    now,
+		since:   now,
+		probes:  map[*call]bool{},
+	}
+}
+
+// Run turns the loop until ctx is done, and wipes the keys. Calls that hang
+// are abandoned.
+func (l *Loop) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer l.ring.wipe()
+	l.ctx = ctx
+	l.recall()
+	l.timeline.enter(Starting, l.since)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case report := <-l.reports:
+			report()
+		case <-l.Wake:
+			l.nextKeys, l.nextProbe, l.recorded = time.Time{}, time.Time{}, false
+		case <-timer.C:
+		}
+		now := time.Now()
+		l.turned.Store(int64(now.Sub(l.born)))
+		timer.Reset(max(0, l.turn(now).Sub(now)))
+	}
+}
+
+// Turned returns how long ago the loop last turned. A loop that is well turns
+// at least once a second, whatever Vault does.
+func (l *Loop) Turned() time.Duration {
+	return time.Since(l.born) - time.Duration(l.turned.Load())
+}
+
+// turn observes, decides and acts, and returns when to do so again at the
+// latest.
+func (l *Loop) turn(now time.Time) time.Time {
+	for i := 0; ; i++ {
+		l.readKeys(now)
+		phase, action := Next(l.phase, l.observe(now))
+		entered := l.enter(phase, now)
+		again := l.act(action, now)
+		if !entered && !again || i == 3 {
+			break
+		}
+	}
+	l.startProbe(now)
+	return l.wakeUp(now)
+}
+
+// wakeUp returns the next moment at which something is due by itself.
+func (l *Loop) wakeUp(now time.Time) time.Time {
+	next := l.nextKeys
+	sooner := func(t time.Time) {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	if len(l.probes) < maxProbes {
+		sooner(l.nextProbe)
+	}
+	for c := range l.probes {
+		sooner(c.began.Add(overdueAfter))
+	}
+	for _, c := range []*call{l.sending, l.lookup} {
+		if c != nil {
+			sooner(c.began.Add(overdueAfter))
+		}
+	}
+	sooner(l.sendAt)
+	sooner(l.lookupAt)
+	sooner(l.storageDue)
+	return next
+}
+
+// observe gathers the facts that decide.
+func (l *Loop) observe(now time.Time) Observation {
+	for c := range l.probes {
+		if c.overdue(now) {
+			l.seen, l.seenError = AnswerOverdue, ""
+		}
+	}
+	o := Observation{
+		Vault:          l.seen,
+		HoldSeals:      l.HoldSeals,
+		SealedByHand:   l.process != "" && l.memory.Unsealed == l.process,
+		Released:       l.released(),
+		Sending:        l.sending != nil,
+		SendingOverdue: l.sending.overdue(now),
+		SendingFails:   l.troubles > 0,
+	}
+	o.Storage = l.storageState(now)
+	if l.seen == AnswerSealed {
+		_, o.Keys, _ = l.pick()
+	}
+	return o
+}
+
+func (l *Loop) storageState(now time.Time) StorageState {
+	switch {
+	case l.seen != AnswerActive:
+		l.dropLookup()
+	case l.lookup.overdue(now):
+		l.storage = StorageSilent
+	case l.storage == StorageServes && l.StorageProbe > 0 && !now.Before(l.storageDue):
+		l.storage = StorageUnknown
+	}
+	return l.storage
+}
+
+func (l *Loop) released() bool {
+	h := l.memory.Held
+	return h != nil && h.Process == l.process && l.ring.version != "" && l.ring.version != h.Keys
+}
+
+// scope is what a refusal now would speak of.
+func (l *Loop) scope() Scope {
+	return Scope{Process: l.process, Keys: l.ring.version, Threshold: l.status.Threshold, Shares: l.status.Shares}
+}
+
+func (l *Loop) pick() ([]int, KeyState, string) {
+	scope := l.scope()
+	return l.ring.pick(l.status.Threshold, func(c []int) bool { return l.memory.Refused.has(scope, c) })
+}
+
+// act does what was decided, unless it is not its time yet. The result says
+// that it changed what there is to observe.
+func (l *Loop) act(a Action, now time.Time) (again bool) {
+	switch {
+	case a == SendShare && l.sending == nil && !now.Before(l.sendAt):
+		return l.send(now)
+	case a == CheckStorage && l.lookup == nil && !now.Before(l.lookupAt):
+		l.checkStorage(now)
+	}
+	return false
+}
+
+// enter makes phase p the current one, and reports whether it was not.
+func (l *Loop) enter(p Phase, now time.Time) bool {
+	reason := l.reasonFor(p)
+	if p == l.phase && reason == l.reason {
+		return false
+	}
+	from, changed := l.phase, p != l.phase
+	if changed {
+		after := now.Sub(l.since)
+		l.leave(from)
+		l.phase, l.since = p, now
+		l.nextProbe = now.Add(pace(p, 0, random()))
+		l.timeline.enter(p, now)
+		l.arrive(p)
+		l.tell(from, p, reason, after)
+	}
+	l.reason = reason
+	l.publish()
+	return changed
+}
+
+// leave undoes what belongs to the phase that ends.
+func (l *Loop) leave(from Phase) {
+	if from == Held && l.seen == AnswerSealed && l.released() {
+		l.Log.Info(msgReleased)
+		l.memory.Unsealed, l.memory.Held = "", nil
+		l.save()
+	}
+	if l.seen != AnswerSealed && l.sending == nil {
+		l.endAttempt()
+	}
+}
+
+// arrive does what belongs to the phase that begins.
+func (l *Loop) arrive(p Phase) {
+	switch {
+	case p == Held && l.memory.Held == nil:
+		l.memory.Held = &Hold{Process: l.process, Keys: l.ring.version}
+		l.save()
+	case p == Unsealing && l.memory.Unsealed == l.process && l.process != "":
+		l.Log.Warn(msgOverruled)
+	case p.unsealed():
+		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, 0, false
+	}
+}
+
+func (l *Loop) reasonFor(p Phase) string {
+	switch p {
+	case Failing:
+		if l.seen != AnswerError {
+			return l.trouble
+		}
+		return l.seenError
+	case Unreachable:
+		return l.seenError
+	case NoKey, KeyRejected:
+		_, _, reason := l.pick()
+		return reason
+	case LeftAlone:
+		return leftAloneReason(l.status)
+	default:
+		return ""
+	}
+}
+
+func leftAloneReason(s SealStatus) string {
+	switch {
+	case s.Removed:
+		return "this node was removed from its raft cluster"
+	case s.Migration:
+		return "a seal migration is under way"
+	default:
+		return "its seal is " + s.Type + ", not shamir"
+	}
+}
+
+// ours reports whether key shares can and may unseal such a Vault.
+func ours(s SealStatus) bool { return s.Type == "shamir" && !s.Migration && !s.Removed }
+
+func (l *Loop) tell(from, p Phase, reason string, after time.Duration) {
+	t := tellings[p]
+	args := []any{keyFrom, from.String(), keyAfter, round(after)}
+	if reason != "" {
+		args = append(args, keyReason, reason)
+	}
+	if t.advice != "" {
+		args = append(args, keyAdvice, t.advice)
+	}
+	l.Log.Log(t.level, t.message, args...)
+	if p.Serving() && !from.Serving() && l.timeline.last != nil {
+		l.Log.Info(msgRecovered, keyTook, round(l.timeline.last.Took), keySteps, l.timeline.last.String())
+	}
+}
+
+func (l *Loop) publish() {
+	if l.Publish == nil {
+		return
+	}
+	l.Publish(State{
+		Phase:    l.phase,
+		Since:    l.since,
+		Reason:   l.reason,
+		Advice:   tellings[l.phase].advice,
+		KeyError: l.ring.problem,
+		Current:  l.timeline.current.copied(),
+		Last:     l.timeline.last.copied(),
+	})
+}
+
+// recall loads the memory of an earlier run.
+func (l *Loop) recall() {
+	if err := l.Store.Load(&l.memory); err != nil {
+		l.memory = Memory{}
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	if l.memory.Unsealed == "" {
+		l.Log.Info(msgNoMemory)
+	}
+}
+
+// save keeps the memory, and says once when it cannot.
+func (l *Loop) save() {
+	err := l.Store.Save(l.memory.lasting())
+	if err != nil && !l.saveFailed {
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	l.saveFailed = err != nil
+}
+
+// readKeys looks now and then whether the mounted keys changed.
+func (l *Loop) readKeys(now time.Time) {
+	if now.Before(l.nextKeys) {
+		return
+	}
+	l.nextKeys = now.Add(watchEvery)
+	if !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
+		l.loadKeys(l.attempt != nil)
+	}
+}
+
+// loadKeys reads the mounted keys, says what is new about them, and wipes
+// them again unless they are to be sent.
+func (l *Loop) loadKeys(keep bool) {
+	stamp := l.Keys.Stamp()
+	shares, err := l.Keys.Read()
+	if err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
+		shares, err = l.Keys.Read()
+	}
+	version := l.ring.version
+	changed := l.ring.set(stamp, shares, err, l.memory.fingerprint)
+	if !keep {
+		l.ring.wipe()
+	}
+	if version != l.ring.version {
+		l.doubt = 0
+	}
+	if !changed {
+		return
+	}
+	if err != nil {
+		l.Log.Warn(msgKeysProblem, keyError, err)
+	} else {
+		l.Log.Info(msgKeysLoaded, keyShares, len(l.ring.lengths))
+	}
+	l.publish()
+}
+
+func random() float64 { return rand.Float64() }

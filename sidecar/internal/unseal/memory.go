@@ -1,0 +1,88 @@
+package unseal
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+)
+
+// Memory is what a restart of the sidecar alone must not forget. It holds no
+// secret: keys appear as salted fingerprints of 256-bit random values.
+type Memory struct {
+	Salt     []byte   `json:"salt"`
+	Unsealed string   `json:"unsealed,omitempty"` // the process last seen unsealed
+	Held     *Hold    `json:"held,omitempty"`
+	Refused  *Refused `json:"refused,omitempty"`
+}
+
+// Hold is the decision to leave a seal alone: while this process lives and
+// the keys are still these.
+type Hold struct {
+	Process string `json:"process"`
+	Keys    string `json:"keys"`
+}
+
+// Refused counts the combinations that Vault refused, within one Scope.
+type Refused struct {
+	Scope        Scope   `json:"scope"`
+	Combinations [][]int `json:"combinations"`
+}
+
+// Scope is what a refusal speaks of. When any of it changes, every
+// combination is worth a try again.
+type Scope struct {
+	Process   string `json:"process"`
+	Keys      string `json:"keys"`
+	Threshold int    `json:"threshold"`
+	Shares    int    `json:"shares"`
+}
+
+func (r *Refused) has(s Scope, combination []int) bool {
+	return r != nil && r.Scope == s && slices.ContainsFunc(r.Combinations, func(c []int) bool {
+		return slices.Equal(c, combination)
+	})
+}
+
+// refuse records a refusal and drops those of another scope.
+func (m *Memory) refuse(s Scope, combination []int) {
+	if m.Refused == nil || m.Refused.Scope != s {
+		m.Refused = &Refused{Scope: s}
+	}
+	m.Refused.Combinations = append(m.Refused.Combinations, slices.Clone(combination))
+}
+
+// unknownProcess begins the made-up names of processes that cannot be told
+// apart here. They mean nothing to the next run, so they are never kept.
+const unknownProcess = "unknown-"
+
+// lasting returns the part of m that is worth keeping.
+func (m Memory) lasting() Memory {
+	if strings.HasPrefix(m.Unsealed, unknownProcess) {
+		m.Unsealed = ""
+	}
+	if m.Held != nil && strings.HasPrefix(m.Held.Process, unknownProcess) {
+		m.Held = nil
+	}
+	if m.Refused != nil && strings.HasPrefix(m.Refused.Scope.Process, unknownProcess) {
+		m.Refused = nil
+	}
+	return m
+}
+
+// fingerprint names a list of shares. The salt keeps the same key from having
+// the same name in two places.
+func (m *Memory) fingerprint(shares []Share) string {
+	if len(m.Salt) == 0 {
+		m.Salt = make([]byte, 16)
+		_, _ = rand.Read(m.Salt) // never fails, crypto/rand
+	}
+	mac := hmac.New(sha256.New, m.Salt)
+	for _, s := range shares {
+		mac.Write([]byte{byte(s.Len())})
+		mac.Write(s.bytes())
+	}
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}

@@ -1,0 +1,72 @@
+package unseal
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrUnreachable marks a call that found nobody: the connection was refused,
+// reset, or closed before an answer came.
+var ErrUnreachable = errors.New("vault is not reachable")
+
+// ErrInvalidKey marks the one answer that is a verdict on a key: 400 with
+// "invalid key" at the threshold (vault/core.go, unsealFragment).
+var ErrInvalidKey = errors.New("vault says: invalid key")
+
+// Vault is the server beside us. Every call may hang for as long as its
+// storage does, and ends when ctx does.
+type Vault interface {
+	SealStatus(ctx context.Context) (SealStatus, error)
+	Health(ctx context.Context) (Health, error)
+	// Unseal sends one share and returns the seal status after it.
+	Unseal(ctx context.Context, s Share) (SealStatus, error)
+	// ReadStorage returns nil once Vault has read its storage for us.
+	ReadStorage(ctx context.Context) error
+}
+
+// SealStatus is the part of sys/seal-status that decides something.
+type SealStatus struct {
+	Initialized bool
+	Sealed      bool
+	Type        string // "shamir", or the name of an auto-unseal
+	Threshold   int    // t; 0 while a raft node has not joined yet
+	Shares      int    // n
+	Progress    int    // distinct shares that Vault holds for the attempt Nonce
+	Nonce       string // of the attempt; empty when there is none
+	Migration   bool
+	Removed     bool // taken out of its raft cluster
+}
+
+// Health is sys/health in one word.
+type Health uint8
+
+// The kinds of health.
+const (
+	HealthOther   Health = iota // unsealed and neither active nor standby yet
+	HealthSealed                // 503, 501: sealed or not initialised
+	HealthStandby               // 429, and 472 to 474: unsealed, not the active one
+	HealthActive                // 200
+)
+
+// Keys is the mounted Secret.
+type Keys interface {
+	// Stamp is cheap, touches no key material, and differs whenever Read
+	// might return something else than before.
+	Stamp() string
+	// Read returns the shares; the caller wipes them. The error names the
+	// file and the reason and holds no content.
+	Read() ([]Share, error)
+}
+
+// Processes tells one run of Vault from the next.
+type Processes interface {
+	// Process names the process that listens now, "" when none does. An
+	// error means that it cannot be known here.
+	Process() (string, error)
+}
+
+// Store keeps a Memory over a restart of the sidecar alone.
+type Store interface {
+	Load(into any) error
+	Save(v any) error
+}

@@ -1,0 +1,80 @@
+package unseal
+
+import (
+	"crypto/subtle"
+	"encoding/hex"
+	"log/slog"
+)
+
+// redacted stands wherever a share would have been printed.
+const redacted = "[redacted]"
+
+// Share is one key share. Its bytes are behind a pointer in an unexported
+// field, because fmt follows neither where it cannot call methods: a Share
+// nested in somebody's unexported field prints as an address. A plain []byte
+// type with a String method leaks there, and in hclog.
+//
+// The zero Share is empty. Copies of a Share share its bytes, so wiping one
+// wipes all.
+type Share struct {
+	secret *[]byte
+}
+
+// NewShare takes b over: the caller must not keep or change it.
+func NewShare(b []byte) Share { return Share{secret: &b} }
+
+// Len returns the length in bytes: 16, 24 or 32 for the whole key of a seal
+// with threshold 1, one more for a share of a split key.
+func (s Share) Len() int { return len(s.bytes()) }
+
+// Equal compares in constant time.
+func (s Share) Equal(o Share) bool {
+	return subtle.ConstantTimeCompare(s.bytes(), o.bytes()) == 1
+}
+
+// AppendHex appends the share in hexadecimal to dst. It is the only way to
+// the content outside this package; the caller wipes what it appended to.
+// Hex, not base64, because Vault tries hex first and would misread a base64
+// text of hex digits alone (http/sys_seal.go, handleSysUnseal).
+func (s Share) AppendHex(dst []byte) []byte { return hex.AppendEncode(dst, s.bytes()) }
+
+// Wipe overwrites the bytes with zeros; the Share is empty afterwards.
+func (s Share) Wipe() {
+	if s.secret == nil {
+		return
+	}
+	clear(*s.secret)
+	*s.secret = nil
+}
+
+// clone returns a Share whose bytes are its own.
+func (s Share) clone() Share { return NewShare(append([]byte(nil), s.bytes()...)) }
+
+func (s Share) bytes() []byte {
+	if s.secret == nil {
+		return nil
+	}
+	return *s.secret
+}
+
+// String, GoString, MarshalText, MarshalJSON and LogValue all say the same.
+func (Share) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (Share) GoString() string { return redacted }
+
+// MarshalText implements encoding.TextMarshaler.
+func (Share) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON implements json.Marshaler.
+func (Share) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// LogValue implements slog.LogValuer.
+func (Share) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// WipeAll wipes every share.
+func WipeAll(shares []Share) {
+	for _, s := range shares {
+		s.Wipe()
+	}
+}

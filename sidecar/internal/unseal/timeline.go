@@ -1,0 +1,103 @@
+package unseal
+
+import (
+	"strings"
+	"time"
+)
+
+// maxSteps bounds a recovery's list: a Vault that flaps for a week must not
+// fill the memory. Later steps are added to the last one.
+const maxSteps = 48
+
+// Step is one phase of a recovery.
+type Step struct {
+	Phase Phase
+	At    time.Time     // when it began
+	Took  time.Duration // until the next one; for the last of a recovery that goes on, until now
+}
+
+// Recovery is the way from Vault not serving to serving.
+type Recovery struct {
+	Began time.Time
+	Took  time.Duration
+	Done  bool
+	Steps []Step
+}
+
+// State is what the rest of the program may know: one immutable snapshot for
+// each change.
+type State struct {
+	Phase    Phase
+	Since    time.Time
+	Reason   string // what is special about the phase; may be empty
+	Advice   string // what a person should do about it; may be empty
+	KeyError string // why the mounted key would not do, whatever the phase
+	Current  *Recovery
+	Last     *Recovery
+}
+
+// timeline records recoveries as the phases pass.
+type timeline struct {
+	current *Recovery
+	last    *Recovery
+}
+
+// enter notes that phase p begins at t.
+func (l *timeline) enter(p Phase, t time.Time) {
+	if c := l.current; c != nil {
+		c.stretch(t)
+	}
+	switch {
+	case p.Serving() && l.current != nil:
+		l.current.Done = true
+		l.last, l.current = l.current, nil
+	case p.Serving():
+	case l.current == nil:
+		l.current = &Recovery{Began: t, Steps: []Step{{Phase: p, At: t}}}
+	case len(l.current.Steps) < maxSteps:
+		l.current.Steps = append(l.current.Steps, Step{Phase: p, At: t})
+	}
+}
+
+// stretch lets the last step and the whole last until t.
+func (r *Recovery) stretch(t time.Time) {
+	last := &r.Steps[len(r.Steps)-1]
+	last.Took = t.Sub(last.At)
+	r.Took = t.Sub(r.Began)
+}
+
+// String lists the steps: "unreachable 41.2s, unsealing 52ms".
+func (r *Recovery) String() string {
+	var b strings.Builder
+	for i, s := range r.Steps {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(s.Phase.String() + " " + round(s.Took).String())
+	}
+	return b.String()
+}
+
+// round keeps three digits or so: what a person reads.
+func round(d time.Duration) time.Duration {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(100 * time.Millisecond)
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d >= 10*time.Millisecond:
+		return d.Round(time.Millisecond)
+	default:
+		return d.Round(10 * time.Microsecond)
+	}
+}
+
+// copied returns a copy that later steps do not change.
+func (r *Recovery) copied() *Recovery {
+	if r == nil {
+		return nil
+	}
+	c := *r
+	c.Steps = append([]Step(nil), r.Steps...)
+	return &c
+}

@@ -1,0 +1,99 @@
+package vault
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+// dialer opens connections, and tells when one breaks: that a Vault has died
+// is known at once then, not at the next poll.
+type dialer struct {
+	config Config
+}
+
+func (d *dialer) transport() *http.Transport {
+	return &http.Transport{
+		// No proxy: a proxy would be shown the key.
+		Proxy:               nil,
+		DialContext:         d.dial,
+		DialTLSContext:      d.dialTLS,
+		MaxIdleConnsPerHost: 3,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+	}
+}
+
+func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var plain net.Dialer
+	conn, err := plain.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &watched{Conn: conn, broken: d.config.Broken}, nil
+}
+
+// dialTLS reads the CA file for every connection, so that a renewed one needs
+// no restart.
+func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.config.ServerName}
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		config.ServerName = host
+	}
+	if d.config.CACert != "" {
+		roots, err := d.roots()
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = roots
+	}
+	conn, err := d.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+func (d *dialer) roots() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(d.config.CACert)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the CA certificates: no PEM certificate in %s", d.config.CACert)
+	}
+	return pool, nil
+}
+
+// watched reports that the other side ended the connection. Closing it from
+// this side is no news.
+type watched struct {
+	net.Conn
+	broken func()
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.broken != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		w.broken()
+	}
+	return n, err
+}

@@ -1,0 +1,138 @@
+// Package web serves /healthz, /readyz and /status over HTTP, from the newest
+// snapshot and never by asking anybody: it answers at once however long Vault
+// hangs. It knows neither Vault nor Kubernetes.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	// stuckAfter is the silence of the loop after which it is no longer well.
+	// It turns once a second.
+	stuckAfter = 15 * time.Second
+	// bindEvery is the wait before a port that is taken is tried again.
+	bindEvery = 2 * time.Second
+)
+
+// Config says where to listen. All fields are required.
+type Config struct {
+	Bind    string // host:port
+	Version string
+	Log     hclog.Logger
+}
+
+// Server serves the newest state that was published to it.
+type Server struct {
+	Config
+	// Turned returns how long ago the loop last turned. Set it before Run.
+	Turned func() time.Duration
+	state  atomic.Pointer[unseal.State]
+}
+
+// New returns a server that does not listen yet.
+func New(c Config) *Server {
+	s := &Server{Config: c}
+	s.state.Store(&unseal.State{Since: time.Now()})
+	return s
+}
+
+// Publish replaces the state. It does not block.
+func (s *Server) Publish(state unseal.State) { s.state.Store(&state) }
+
+// Run serves until ctx is done. A port that cannot be had is tried again, for
+// ever: nothing else depends on it.
+func (s *Server) Run(ctx context.Context) {
+	said := false
+	for ctx.Err() == nil {
+		var listen net.ListenConfig
+		l, err := listen.Listen(ctx, "tcp", s.Bind)
+		if err == nil {
+			s.Log.Info("http: listening", "address", l.Addr().String())
+			said = false
+			err = s.serve(ctx, l)
+		}
+		if err != nil && !said && ctx.Err() == nil {
+			said = true
+			s.Log.Warn("http: cannot listen, trying again", "address", s.Bind, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(bindEvery):
+		}
+	}
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          s.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.Turned() < stuckAfter) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.state.Load().Phase.Serving()) })
+	mux.HandleFunc("GET /status", local(s.status))
+	return mux
+}
+
+// word answers 200 "ok" or 503 "no": a stranger learns no more.
+func word(w http.ResponseWriter, ok bool) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	text := "ok\n"
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		text = "no\n"
+	}
+	_, _ = w.Write([]byte(text))
+}
+
+// local lets peers on 127.0.0.1 and ::1 through, which kubectl's port-forward
+// and exec are. Other loopback addresses stay out: a service mesh brings
+// strangers in from 127.0.0.6. The Host must be local too, or a web page could
+// read the answer through the browser of somebody who forwards the port.
+func local(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if !(peer == "127.0.0.1" || peer == "::1") || !(host == "localhost" || host == "127.0.0.1" || host == "::1" || host == "[::1]") {
+			http.NotFound(w, r)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(statusOf(*s.state.Load(), s.Version, time.Now()))
+}

@@ -1,0 +1,178 @@
+// Command vault-unseal-sidecar unseals the HashiCorp Vault beside it.
+//
+// It runs in Vault's pod, reads the unseal key from a mounted Secret, waits
+// until Vault's storage serves, and unseals Vault at that moment: after every
+// restart, for as long as the pod lives. It needs no rights.
+//
+// A Vault that is sealed on purpose stays sealed. A key that Vault refuses is
+// not sent again. What it does and why is in its log, on /status, and in the
+// README.
+//
+// Usage:
+//
+//	vault-unseal-sidecar [run] [options]
+//	vault-unseal-sidecar version
+//
+// Each option is a flag and an environment variable; the flag wins. Run it
+// with --help for the list. It ends with 0 when it was asked to stop, with 1
+// when it failed, and with 2 when it was called wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/listener"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+)
+
+// Set by the linker: see the Makefile.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
+
+// The exit codes.
+const (
+	exitStopped = 0
+	exitFailed  = 1
+	exitUsage   = 2
+)
+
+func main() {
+	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// command runs a subcommand and returns the exit code.
+func command(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	name := "run"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "run":
+		c, err := parse(args, env)
+		if errors.Is(err, errHelp) {
+			usage(stdout)
+			return exitStopped
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "vault-unseal-sidecar: %v\n", err)
+			return exitUsage
+		}
+		return run(c, stderr)
+	case "version":
+		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
+			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return exitStopped
+	default:
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %q; there are run (the default) and version\n", name)
+		return exitUsage
+	}
+}
+
+// run wires the parts and lets them work until a signal asks to stop.
+func run(c config, stderr io.Writer) int {
+	log := hclog.New(&hclog.LoggerOptions{
+		Output:     stderr,
+		Level:      c.logLevel,
+		JSONFormat: c.logJSON,
+		TimeFn:     utc,
+	})
+	if err := harden.Process(); err != nil {
+		log.Warn("memory is less protected than it should be", "error", err)
+	}
+	forgetVaultEnvironment()
+
+	wake := make(chan struct{}, 1)
+	hint := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	client, err := vault.New(vault.Config{
+		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName, Broken: hint,
+	})
+	if err != nil {
+		log.Error("cannot start", "error", err)
+		return exitUsage
+	}
+	keys := keyfile.New(c.keys)
+	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log})
+	loop := unseal.New(unseal.Config{
+		Vault:        client,
+		Keys:         keys,
+		Processes:    identity(c.vaultAddr),
+		Store:        statefile.New(c.stateDir),
+		Log:          log,
+		HoldSeals:    c.operatorSeal == "hold",
+		StorageProbe: c.storageProbe,
+		Wake:         wake,
+		Publish:      server.Publish,
+	})
+	server.Turned = loop.Turned
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { loop.Run(ctx); return nil })
+	group.Go(func() error { server.Run(ctx); return nil })
+	group.Go(func() error {
+		if err := keys.Watch(ctx, hint); err != nil && ctx.Err() == nil {
+			log.Warn("key changes are seen by looking once a second only", "error", err)
+		}
+		return nil
+	})
+	_ = group.Wait() // none of them returns an error
+	log.Info("stopped")
+	return exitStopped
+}
+
+// forgetVaultEnvironment takes away what vault/api would read by itself:
+// a token, a proxy, a switch that turns verification off. The option table is
+// the only way in.
+func forgetVaultEnvironment() {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+// identity names the process that listens where Vault should.
+func identity(vaultAddr string) unseal.Processes {
+	u, _ := url.Parse(vaultAddr) // accepted by the option table
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	id, err := listener.New(net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nameless{err}
+	}
+	return id
+}
+
+// nameless stands where processes cannot be told apart.
+type nameless struct{ why error }
+
+func (n nameless) Process() (string, error) { return "", n.why }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
+)
+
+// config is what the options come to.
+type config struct {
+	vaultAddr       string
+	vaultCACert     string
+	vaultServerName string
+	keys            string
+	operatorSeal    string
+	storageProbe    time.Duration
+	stateDir        string
+	httpBind        string
+	kubernetes      string
+	logLevel        hclog.Level
+	logJSON         bool
+}
+
+// option is one row of the table that parses, tells and tests the options.
+type option struct {
+	flag    string
+	env     string
+	preset  string
+	help    string
+	accepts string
+	set     func(c *config, value string) bool
+}
+
+var options = []option{
+	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
+		"https://HOST:PORT, or http:// with a loopback host (a key never crosses a network in plain text)",
+		func(c *config, v string) bool { c.vaultAddr = v; return vault.CheckAddr(v) == nil }},
+	{"vault-cacert", "VAULT_CACERT", "", "PEM file of the CA that signed Vault's certificate; empty: the system's CAs",
+		"an absolute path",
+		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || filepath.IsAbs(v) }},
+	{"vault-server-name", "VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate; empty: the host of --vault-addr",
+		"a host name",
+		func(c *config, v string) bool { c.vaultServerName = v; return !strings.ContainsAny(v, ":/ \t") }},
+	{"keys", "UNSEAL_KEYS_PATH", "/etc/vault-unseal-sidecar/keys", "file, or directory of files, with the key shares in base64 or hex",
+		"an absolute path, not a key",
+		func(c *config, v string) bool {
+			c.keys = v
+			return filepath.IsAbs(v) && !keyfile.LooksLikeShare(v) && !keyfile.LooksLikeShare(filepath.Base(v))
+		}},
+	{"operator-seal", "OPERATOR_SEAL", "hold", "what to do with a Vault that was sealed by hand: leave it, or unseal it",
+		"hold, unseal",
+		func(c *config, v string) bool { c.operatorSeal = v; return v == "hold" || v == "unseal" }},
+	{"storage-probe", "STORAGE_PROBE", "0", "how often an unsealed Vault is made to read its storage; 0: only after each recovery",
+		"0, or a duration of at least 1s such as 30s",
+		func(c *config, v string) bool {
+			d, err := time.ParseDuration(v)
+			c.storageProbe = d
+			return err == nil && (d == 0 || d >= time.Second)
+		}},
+	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
+		"an absolute path",
+		func(c *config, v string) bool { c.stateDir = v; return filepath.IsAbs(v) }},
+	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz and /status are served",
+		"[HOST]:PORT",
+		func(c *config, v string) bool {
+			c.httpBind = v
+			_, port, err := net.SplitHostPort(v)
+			n, notNumber := strconv.ParseUint(port, 10, 16)
+			return err == nil && notNumber == nil && n <= 65535
+		}},
+	{"kubernetes", "KUBERNETES", "off", "whether to speak to the Kubernetes API",
+		"off",
+		func(c *config, v string) bool { c.kubernetes = v; return v == "off" }},
+	{"log-level", "LOG_LEVEL", "info", "how much is logged",
+		"trace, debug, info, warn, error",
+		func(c *config, v string) bool {
+			c.logLevel = hclog.LevelFromString(v)
+			return slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, v)
+		}},
+	{"log-format", "LOG_FORMAT", "text", "how it is logged",
+		"text, json",
+		func(c *config, v string) bool { c.logJSON = v == "json"; return v == "text" || v == "json" }},
+}
+
+var errHelp = errors.New("help was asked for")
+
+// parse reads the options: a flag wins over its environment variable, which
+// wins over the default. An empty variable counts as not set.
+func parse(args []string, env func(string) (string, bool)) (config, error) {
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	flags := map[string]*string{}
+	for _, o := range options {
+		flags[o.flag] = set.String(o.flag, "", "")
+	}
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return config{}, errHelp
+	} else if err != nil {
+		return config{}, fmt.Errorf("%w; --help lists the options", err)
+	}
+	if set.NArg() > 0 {
+		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
+	}
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var c config
+	for _, o := range options {
+		name, value := "default", o.preset
+		if v, ok := env(o.env); ok && v != "" {
+			name, value = o.env, v
+		}
+		if given[o.flag] {
+			name, value = "--"+o.flag, *flags[o.flag]
+		}
+		if !o.set(&c, value) {
+			return config{}, fmt.Errorf("%s: %s is not accepted; accepted: %s", name, shown(value), o.accepts)
+		}
+	}
+	return c, nil
+}
+
+// shown quotes a value for a message, unless it could be a key that was put
+// where something else belongs.
+func shown(value string) string {
+	if keyfile.LooksLikeShare(value) || keyfile.LooksLikeShare(filepath.Base(value)) {
+		return "a value that looks like a key (not shown)"
+	}
+	return strconv.Quote(value)
+}
+
+// last names the option before the n arguments that are left over, without
+// repeating those: one of them may be a key.
+func last(args []string, n int) string {
+	if len(args) == n {
+		return "vault-unseal-sidecar"
+	}
+	name, _, _ := strings.Cut(args[len(args)-n-1], "=")
+	return shown(name)
+}
+
+// usage prints the manual page's short form.
+func usage(w io.Writer) {
+	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
+		"  vault-unseal-sidecar [run] [options]\n"+
+		"  vault-unseal-sidecar version\n\n"+
+		"Each option is a flag and an environment variable; the flag wins.\n\n")
+	for _, o := range options {
+		preset := o.preset
+		if preset == "" {
+			preset = "(empty)"
+		}
+		fmt.Fprintf(w, "  --%s, %s (default %s)\n      %s\n      accepts: %s\n", o.flag, o.env, preset, o.help, o.accepts)
+	}
+}
+
+func utc() time.Time { return time.Now().UTC() }
