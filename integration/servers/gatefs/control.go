@@ -85,19 +85,15 @@ func answer(conn net.Conn, g *gate) {
 
 // obey does what a request line asks for and tells the gate's state after it.
 func obey(line string, g *gate) (status, error) {
-	verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-	switch {
-	case verb == "status" && rest == "":
-	case verb == "set":
-		m, err := parseMode(rest)
+	request := strings.TrimSpace(line)
+	if request != "status" {
+		m, err := parseMode(request)
 		if err != nil {
 			return status{}, err
 		}
 		if err := g.set(m); err != nil {
 			return status{}, err
 		}
-	default:
-		return status{}, fmt.Errorf("unknown request %q: want status or set MODE", strings.TrimSpace(line))
 	}
 	return g.status(), nil
 }

@@ -24,12 +24,12 @@
 // # Control protocol
 //
 // One connection to the Unix socket carries one request, a line, and one
-// answer, a line of JSON:
+// answer, a line of JSON. A request is "status" or the mode to change to:
 //
 //	status           {"mode":"hang","waiting":3,"passed":120}
-//	set hang         the same, as it is after the change
-//	set slow 200ms   {"mode":"slow 200ms","waiting":0,"passed":120}
-//	anything else    {"error":"unknown request ..."}
+//	open             {"mode":"open","waiting":0,"passed":120}
+//	slow 1500ms      {"mode":"slow 1.5s","waiting":0,"passed":123}
+//	anything else    {"error":"unknown mode ..."}
 //
 // waiting counts the operations held at the gate now, passed those let through
 // since the start. The answer never depends on the storage. Some clients wait
@@ -73,8 +73,9 @@ type errUsage struct{ reason string }
 func (e errUsage) Error() string { return e.reason }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	context.AfterFunc(ctx, stop) // the second signal kills
+	// No second signal kills: it would leave a dead mount. And it does come: a
+	// process started with Pdeathsig gets one for each thread its parent loses.
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -144,7 +145,7 @@ func setCommand(args []string) error {
 	if err != nil {
 		return errUsage{err.Error()}
 	}
-	_, err = ask(control, "set "+m.String())
+	_, err = ask(control, m.String())
 	return err
 }
 

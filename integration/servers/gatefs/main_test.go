@@ -140,7 +140,7 @@ func (fs *mountedFS) request(line string) map[string]any {
 
 func (fs *mountedFS) set(mode string) {
 	fs.t.Helper()
-	require.Equal(fs.t, mode, fs.request("set " + mode)["mode"])
+	require.Equal(fs.t, mode, fs.request(mode)["mode"])
 }
 
 // awaitWaiting returns when n operations or more wait at the gate.

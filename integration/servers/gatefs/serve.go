@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,6 +25,9 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// Whoever started gatefs may be gone when it ends, and with it the reader of
+	// what it logs then: no reason to die before the mount is down.
+	signal.Ignore(syscall.SIGPIPE)
 	// Clients' files get the modes the clients ask for: the clients' own umask
 	// is in them already.
 	syscall.Umask(0)

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // Identity is the address of a server, whose process it can name.
@@ -26,6 +27,9 @@ type Identity struct {
 	hosts []netip.Addr
 	port  uint16
 	proc  string
+	ask   func() ([]uint64, error)
+	// onlyTables is set when asking has failed; see inodes.
+	onlyTables atomic.Bool
 }
 
 // New returns the Identity of the server at addr, the host:port of VAULT_ADDR.
@@ -44,7 +48,9 @@ func New(addr string) (*Identity, error) {
 	if hosts == nil {
 		return nil, fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", addr)
 	}
-	return &Identity{hosts: hosts, port: uint16(port), proc: "/proc"}, nil
+	i := &Identity{hosts: hosts, port: uint16(port), proc: "/proc"}
+	i.ask = i.askKernel
+	return i, nil
 }
 
 // loopback returns the addresses that host stands for, none when one of them
@@ -69,13 +75,8 @@ func loopback(host string) []netip.Addr {
 // "6f1c…/184467". It is empty when nobody listens. An error means that it
 // cannot be known now, and says why.
 func (i *Identity) Process() (string, error) {
-	// thread-self would be one thread's namespace; all of ours are in one.
-	inodes, err := i.scan(filepath.Join(i.proc, "self/net/tcp"), nil)
+	inodes, err := i.inodes()
 	if err != nil {
-		return "", fmt.Errorf("reading the listening sockets: %w", err)
-	}
-	inodes, err = i.scan(filepath.Join(i.proc, "self/net/tcp6"), inodes)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // booted with ipv6.disable=1
 		return "", fmt.Errorf("reading the listening sockets: %w", err)
 	}
 	if len(inodes) == 0 {
@@ -86,6 +87,32 @@ func (i *Identity) Process() (string, error) {
 		return "", fmt.Errorf("reading the boot id: %w", err)
 	}
 	return name(strings.TrimSpace(string(boot)), inodes), nil
+}
+
+// inodes returns the inodes of the sockets that listen for i. To print its
+// tables in /proc the kernel walks through the places of all connections that
+// the node could have, some milliseconds even when there are none; asked for
+// listeners alone it takes a hundredth of that. But it may not be willing,
+// under gVisor or where a module is missing, and is then not asked again,
+// since each time it might start modprobe.
+func (i *Identity) inodes() ([]uint64, error) {
+	if !i.onlyTables.Load() {
+		inodes, err := i.ask()
+		if err == nil {
+			return inodes, nil
+		}
+		i.onlyTables.Store(true)
+	}
+	// Not thread-self: no thread of ours leaves the namespace of the others.
+	inodes, err := i.scan(filepath.Join(i.proc, "self/net/tcp"), nil)
+	if err != nil {
+		return nil, err
+	}
+	inodes, err = i.scan(filepath.Join(i.proc, "self/net/tcp6"), inodes)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // booted with ipv6.disable=1
+		return nil, err
+	}
+	return inodes, nil
 }
 
 func name(boot string, inodes []uint64) string {

@@ -9,19 +9,20 @@ import (
 // redacted stands wherever a share would have been printed.
 const redacted = "[redacted]"
 
-// Share is one key share. Its bytes are behind a pointer in an unexported
-// field, because fmt follows neither where it cannot call methods: a Share
-// nested in somebody's unexported field prints as an address. A plain []byte
-// type with a String method leaks there, and in hclog.
+// Share is one key share. Its bytes are in the keeping of a function, because
+// that is the one thing which no printer looks into. fmt calls no methods on
+// what lies in somebody's unexported field; a []byte with a String method leaks
+// there and in hclog, and a pointer to one still leaks under a verb that does
+// not fit, as %s: fmt reports that together with what the pointer leads to.
 //
 // The zero Share is empty. Copies of a Share share its bytes, so wiping one
 // wipes all.
 type Share struct {
-	secret *[]byte
+	secret func() *[]byte
 }
 
 // NewShare takes b over: the caller must not keep or change it.
-func NewShare(b []byte) Share { return Share{secret: &b} }
+func NewShare(b []byte) Share { return Share{secret: func() *[]byte { return &b }} }
 
 // Len returns the length in bytes: 16, 24 or 32 for the whole key of a seal
 // with threshold 1, one more for a share of a split key.
@@ -43,8 +44,9 @@ func (s Share) Wipe() {
 	if s.secret == nil {
 		return
 	}
-	clear(*s.secret)
-	*s.secret = nil
+	b := s.secret()
+	clear(*b)
+	*b = nil
 }
 
 // clone returns a Share whose bytes are its own.
@@ -54,7 +56,7 @@ func (s Share) bytes() []byte {
 	if s.secret == nil {
 		return nil
 	}
-	return *s.secret
+	return *s.secret()
 }
 
 // String, GoString, MarshalText, MarshalJSON and LogValue all say the same.

@@ -1,0 +1,110 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# A build of one of the big servers takes the whole machine, whatever -j says.
+.NOTPARALLEL:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# Code of this project. The other modules only put other people's servers
+# together: to analyse them is to analyse Vault.
+OWN := . integration/servers/gatefs
+MODULES = $(shell find . -name go.mod -not -path './bin/*' -printf '%h\n' | sort)
+HASH := \#
+SCRIPTS = $(shell find . -type f -not -path './.git/*' -not -path './bin/*' -exec \
+	awk 'FNR == 1 { if (/^$(HASH)!.*[\/ ](ba|da)?sh( |$$)/) print FILENAME; nextfile }' {} +)
+
+# The race detector needs cgo, which Go switches off where there is no C compiler.
+RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+# $(call in-each,FOLDERS,COMMAND) runs the command in every folder and stops at
+# the first that fails.
+in-each = for folder in $(1); do (cd "$$folder" && $(2)); done
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/vault-unseal-sidecar
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" \
+		-o bin/vault-unseal-sidecar ./sidecar
+
+.PHONY: servers
+servers: ## build the real servers for the tests into bin/servers (the first time takes minutes)
+	@integration/servers/build.sh
+
+.PHONY: test
+test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse)
+	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
+	go test $(RACE) ./sidecar/...
+	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
+	go test -count=1 -timeout 60m ./integration/...
+
+.PHONY: demo
+demo: fuse build servers ## show it at work beside a real Vault
+	@go run ./integration/cmd/demo
+
+.PHONY: bench
+bench: fuse netcat build servers ## measure the time from thawed storage to an unsealed Vault, and the footprint
+	@go run ./integration/cmd/bench
+
+.PHONY: check
+check: format vet staticcheck vulnerabilities shell tidy ## check the code without running it
+	@echo "check: passed"
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin
+
+# The parts of check and test; each can be run alone.
+
+.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat
+format:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
+
+vet:
+	@$(call in-each,$(OWN),go vet ./...)
+
+staticcheck:
+	@$(call in-each,$(OWN),go run $(STATICCHECK) ./...)
+
+# Only data that cannot be had is let pass: it is fetched before anything is
+# searched, so nothing found can hide behind it.
+define govulncheck
+if out=$$(go run $(GOVULNCHECK) ./... 2>&1); then echo "vulnerabilities: $$folder: none known"; \
+elif grep -q 'fetching vulnerabilities' <<<"$$out"; then \
+	echo "vulnerabilities: $$folder: !!! NOT CHECKED, the data is out of reach:"; \
+	grep 'fetching vulnerabilities' <<<"$$out"; \
+else echo "$$out" >&2; exit 1; fi
+endef
+
+vulnerabilities:
+	@$(call in-each,$(OWN),$(govulncheck))
+
+# $(call need,COMMAND,PACKAGE) installs a Debian package when root may, and
+# names it when not.
+need = command -v $(1) >/dev/null || { \
+	[ "$$(id -u)" = 0 ] || { echo "$@: $(1) is missing: install the package $(2)" >&2; exit 1; }; \
+	apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(2); }
+
+netcat:
+	@$(call need,nc,netcat-openbsd)
+
+shell:
+	@$(call need,shellcheck,shellcheck)
+	@shellcheck $(SCRIPTS)
+
+tidy:
+	@$(call in-each,$(MODULES),go mod tidy -diff)
+
+fuse:
+	@[ -e /dev/fuse ] || { \
+		echo "fuse: /dev/fuse is missing: modprobe fuse, in a container pass the device in" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || command -v fusermount3 >/dev/null || { \
+		echo "fuse: fusermount3 is missing, without it only root can mount: install the package fuse3" >&2; exit 1; }

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// loopEvery is the shell loop's pause: the CronJob's minute, scaled.
+const loopEvery = 6 * time.Second
+
+// contender is one way to unseal a Vault that comes back.
+type contender struct {
+	name   string
+	period time.Duration // of its rhythm, for choosing the moment of the thaw
+	start  func(ctx context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (stop func(), err error)
+}
+
+var contenders = []contender{
+	{"floor", 500 * time.Millisecond, startFloor},
+	{"sidecar", time.Second, startSidecar},
+	{"shell loop", loopEvery, startShellLoop},
+}
+
+// startFloor sends the key every 2 ms, with a few requests left open: no
+// client can be much sooner.
+func startFloor(ctx context.Context, _ *lab.Lab, v *lab.Vault, _ *lab.Secret) (func(), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	open := make(chan struct{}, 4)
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			select {
+			case open <- struct{}{}:
+				go func() {
+					_, _ = v.Unseal(ctx, v.Keys[0])
+					<-open
+				}()
+			default: // all wait for their answers
+			}
+		}
+	}()
+	return cancel, nil
+}
+
+func startSidecar(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (func(), error) {
+	sidecar, err := l.Sidecar(lab.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(l.Dir, "state")})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = sidecar.Kill() }, nil
+}
+
+// startShellLoop does what the CronJob does, with the same tools.
+func startShellLoop(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (func(), error) {
+	script := fmt.Sprintf(`
+while :; do
+  if nc -z -w 5 127.0.0.1 "$VAULT_PORT"; then
+    code=0
+    timeout 5 "$VAULT" status >/dev/null 2>&1 || code=$?
+    if [ "$code" = 2 ]; then "$VAULT" operator unseal "$UNSEAL_KEY" >/dev/null 2>&1; fi
+  fi
+  sleep %g
+done`, loopEvery.Seconds())
+	env := []string{
+		"VAULT=" + l.Binary("servers/vault"), "VAULT_ADDR=" + v.Addr,
+		"VAULT_PORT=" + v.Port(), "UNSEAL_KEY=" + v.Keys[0],
+	}
+	p, err := l.Run("shell loop", env, "sh", "-c", script)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = p.KillGroup() }, nil
+}

@@ -1,0 +1,200 @@
+package integration
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func onlyGarbage(length, count int) func([]string) []string {
+	return func([]string) []string {
+		var shares []string
+		for range count {
+			shares = append(shares, garbage(length))
+		}
+		return shares
+	}
+}
+
+func TestWrongKeyThenTheRightOne(t *testing.T) {
+	t.Parallel()
+	play(t, home{mount: onlyGarbage(32, 1)},
+		phase{"a wrong key is mounted: it is sent once", startSidecar,
+			[]expectation{phaseIs("key-rejected"), sent(1), leavesVaultAlone(), logs("vault refused the key")}},
+		phase{"the sidecar restarts: it remembers", all(stopSidecar, startSidecar),
+			[]expectation{phaseIs("key-rejected"), leavesVaultAlone(), sent(0)}},
+		phase{"the right key is swapped in", mountVaultsShares, []expectation{serving(), sent(1)}},
+	)
+}
+
+func TestWrongKeyIsTriedAgainWithANewVaultProcess(t *testing.T) {
+	t.Parallel()
+	play(t, home{mount: onlyGarbage(32, 1)},
+		phase{"a wrong key is mounted", startSidecar, []expectation{phaseIs("key-rejected"), sent(1)}},
+		phase{"vault restarts", restartVaultAtOnce, []expectation{sent(1), phaseIs("key-rejected"), leavesVaultAlone()}},
+	)
+}
+
+func TestOneBadShareAmongGoodOnes(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3, mount: func(keys []string) []string {
+		return []string{keys[0], garbage(33), keys[2], keys[3], keys[4]}
+	}},
+		phase{"the sidecar starts", startSidecar, []expectation{serving()}},
+	)
+}
+
+func TestOldAndNewKeySideBySide(t *testing.T) {
+	t.Parallel()
+	play(t, home{mount: func(keys []string) []string { return []string{garbage(32), keys[0]} }},
+		phase{"the old key comes first", startSidecar, []expectation{serving(), sent(2)}},
+	)
+}
+
+func TestTooFewSharesAreNotSent(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3, mount: func(keys []string) []string { return keys[:2] }},
+		phase{"two of three are mounted", startSidecar,
+			[]expectation{phaseIs("no-key"), leavesVaultAlone(), sent(0)}},
+		phase{"a person enters the third and our two, slowly", func(w *world) {
+			for _, key := range w.vault.Keys[2:] {
+				if s := w.enterShare(key); !s.Sealed {
+					return
+				}
+				await(w, leavesVaultAlone())
+			}
+		}, []expectation{serving()}},
+	)
+}
+
+func TestSharesOfUnequalLengthAreNotSent(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 3, threshold: 3, mount: func(keys []string) []string {
+		return []string{keys[0], keys[1], garbage(32)}
+	}},
+		phase{"one share is shorter", startSidecar,
+			[]expectation{phaseIs("no-key"), leavesVaultAlone(), sent(0)}},
+	)
+}
+
+// await waits for one more expectation inside a step.
+func await(w *world, e expectation) {
+	w.Helper()
+	require.NoError(w, awaitErr(w, e))
+}
+
+func TestGarbageLeftByAStranger(t *testing.T) {
+	t.Parallel()
+	for name, left := range map[string]int{"one share": 1, "two shares": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, home{shares: 5, threshold: 3},
+				phase{"garbage lies in vault", func(w *world) {
+					for range left {
+						w.enterShare(garbage(33))
+					}
+				}, []expectation{progress(left)}},
+				phase{"the sidecar starts", startSidecar, []expectation{serving()}},
+			)
+		})
+	}
+}
+
+func TestGarbageSentAllTheWhile(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3},
+		phase{"a stranger sends garbage without end", func(w *world) {
+			ctx, cancel := context.WithCancel(w.ctx)
+			w.Cleanup(cancel)
+			sent := make(chan struct{}, 1)
+			go func() {
+				tick := time.NewTicker(10 * time.Millisecond)
+				defer tick.Stop()
+				for ctx.Err() == nil {
+					_, _ = w.vault.Unseal(ctx, garbage(33))
+					select {
+					case sent <- struct{}{}:
+					default:
+					}
+					<-tick.C
+				}
+			}()
+			<-sent
+			w.startSidecar()
+		}, []expectation{serving()}},
+	)
+}
+
+func TestAPersonHalfwayThrough(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3},
+		phase{"a person has entered two good shares", func(w *world) {
+			for _, key := range w.vault.Keys[:2] {
+				w.enterShare(key)
+			}
+		}, []expectation{progress(2)}},
+		phase{"the sidecar starts: its third finishes it", startSidecar, []expectation{serving(), sent(3)}},
+	)
+}
+
+func TestAPersonEntersSharesWhileWeAreLocked(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3, mount: onlyGarbage(33, 3)},
+		phase{"wrong shares are mounted", startSidecar, []expectation{phaseIs("key-rejected"), sent(3), progress(0)}},
+		phase{"a person enters the first", enter(0), []expectation{leavesVaultAlone(), progress(1)}},
+		phase{"and the second", enter(1), []expectation{leavesVaultAlone(), progress(2)}},
+		phase{"and the third", enter(2), []expectation{serving()}},
+	)
+}
+
+func enter(i int) func(w *world) {
+	return func(w *world) { w.enterShare(w.vault.Keys[i]) }
+}
+
+func TestKeysMissingAtFirst(t *testing.T) {
+	t.Parallel()
+	play(t, home{},
+		phase{"no key is mounted", func(w *world) {
+			require.NoError(w, os.RemoveAll(w.secret.Dir))
+			w.startSidecar()
+		}, []expectation{phaseIs("no-key"), aliveNotReady(), leavesVaultAlone()}},
+		phase{"a malformed one is", func(w *world) {
+			require.NoError(w, os.MkdirAll(w.secret.Dir, 0o755))
+			w.secrets = append(w.secrets, "this is no key at all, really")
+			require.NoError(w, w.secret.Write(map[string]string{"key": "this is no key at all, really\n"}))
+		}, []expectation{logs("base64"), phaseIs("no-key"), leavesVaultAlone()}},
+		phase{"the right one is, as one hex line with blanks around it", func(w *world) {
+			require.NoError(w, w.secret.Write(map[string]string{"key": "  " + hexOf(w.vault.Keys[0]) + " \r\n\n"}))
+		}, []expectation{serving(), sent(1)}},
+	)
+}
+
+func TestSeveralSharesInOneFile(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3},
+		phase{"all shares are lines of one file", func(w *world) {
+			text := ""
+			for _, key := range w.vault.Keys {
+				text += key + "\n"
+			}
+			require.NoError(w, w.secret.Write(map[string]string{"key": text}))
+			w.startSidecar()
+		}, []expectation{serving(), sent(3)}},
+	)
+}
+
+func TestASwapIsSeenWithinASecond(t *testing.T) {
+	t.Parallel()
+	w := play(t, home{mount: onlyGarbage(32, 1)},
+		phase{"a wrong key is mounted", startSidecar, []expectation{phaseIs("key-rejected")}},
+	)
+	began := time.Now()
+	mountVaultsShares(w)
+	await(w, logsTimes("unseal key is usable", 2))
+	assert.Less(t, time.Since(began), time.Second)
+	await(w, serving())
+}

@@ -1,0 +1,138 @@
+// Package lab runs the real servers and the built sidecar as processes: for
+// the integration tests, the demo and the benchmark. It returns errors and
+// knows no testing package. It must not know what the sidecar ought to do.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Lab is a directory and the processes that work in it.
+type Lab struct {
+	Dir  string // temporary, removed by Close
+	root string // of the repository
+
+	mu      sync.Mutex
+	cleanup []func() error
+	gates   []*Gate
+}
+
+// New makes an empty lab. It fails when a binary is not built, and says which
+// make target builds it.
+func New() (*Lab, error) {
+	root, err := repository()
+	if err != nil {
+		return nil, err
+	}
+	for binary, target := range map[string]string{
+		"bin/vault-unseal-sidecar": "make build",
+		"bin/servers/vault":        "make servers",
+		"bin/servers/gatefs":       "make servers",
+	} {
+		if _, err := os.Stat(filepath.Join(root, binary)); err != nil {
+			return nil, fmt.Errorf("%s is missing: run %q first", binary, target)
+		}
+	}
+	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{Dir: dir, root: root}
+	l.atEnd(func() error { return os.RemoveAll(dir) })
+	return l, nil
+}
+
+// repository finds the directory with go.mod and bin above this package.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "sidecar", "main.go")); err == nil {
+			return dir, nil
+		}
+		if filepath.Dir(dir) == dir {
+			return "", errors.New("not inside the repository")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+func (l *Lab) atEnd(f func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cleanup = append(l.cleanup, f)
+}
+
+// Close ends everything in reverse order. It goes on after errors.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, g := range l.gates { // whatever hangs in storage cannot end before it opens
+		g.Open()
+	}
+	var errs []error
+	for i := len(l.cleanup) - 1; i >= 0; i-- {
+		errs = append(errs, l.cleanup[i]())
+	}
+	l.cleanup = nil
+	return errors.Join(errs...)
+}
+
+// Binary returns the path of a built binary, such as "servers/vault".
+func (l *Lab) Binary(name string) string { return filepath.Join(l.root, "bin", name) }
+
+// Mkdir makes a directory in the lab and returns its path.
+func (l *Lab) Mkdir(name string) (string, error) {
+	dir := filepath.Join(l.Dir, name)
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+var ports atomic.Int32
+
+// Port returns a TCP port on loopback that nobody listens on, and neither on
+// the one above it, which a Vault takes for its cluster. It lies below the
+// range that connections take theirs from, so that none takes it before the
+// server does.
+func Port() (string, error) {
+	const from, count = 18000, 10000
+	offset := os.Getpid() * 74
+	for range count {
+		port := strconv.Itoa(from + (offset+int(ports.Add(2)))%count)
+		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			return port, ln.Close()
+		}
+	}
+	return "", errors.New("no free port on loopback")
+}
+
+// Await calls see every few milliseconds until it returns "", and returns an
+// error with what it last saw when that takes longer than limit.
+func Await(ctx context.Context, limit time.Duration, what string, see func() string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		seen := see()
+		if seen == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited %v for %s; last saw: %s", limit, what, seen)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package integration
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+func awaitErr(w *world, e expectation) error {
+	return lab.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
+}
+
+func hexOf(share string) string {
+	b, err := base64.StdEncoding.DecodeString(share)
+	if err != nil {
+		panic(err)
+	}
+	return hex.EncodeToString(b)
+}
+
+func logsTimes(text string, n int) expectation {
+	return expectation{fmt.Sprintf("the log to say %q %d times", text, n), func(w *world) string {
+		if got := strings.Count(w.sidecar.Output(), text); got != n {
+			return fmt.Sprintf("%d times", got)
+		}
+		return ""
+	}}
+}
+
+func TestSIGTERMEndsItWithinASecond(t *testing.T) {
+	t.Parallel()
+	play(t, home{gated: true},
+		phase{"the unseal hangs", all(storage("hang"), startSidecar), []expectation{phaseIs("unseal-hanging")}},
+		phase{"the pod ends", stopSidecar, []expectation{exits(0), logs("stopped")}},
+		phase{"storage thaws: vault finishes by itself", storage("open"), nil},
+		phase{"the sidecar is back", startSidecar, []expectation{serving()}},
+	)
+}
+
+func TestKilledAtAnyMomentAndStartedAgain(t *testing.T) {
+	t.Parallel()
+	for after := time.Duration(0); after <= 120*time.Millisecond; after += 15 * time.Millisecond {
+		t.Run("after "+after.String(), func(t *testing.T) {
+			t.Parallel()
+			w := furnish(t, home{shares: 5, threshold: 3, gated: true})
+			storage("slow 2ms")(w)
+			w.startSidecar()
+			time.Sleep(after) // the moment is what is tested
+			killSidecar(w)
+			w.startSidecar()
+			await(w, serving())
+		})
+	}
+}
+
+// A crash prints stacks, and must print no share: it is made to crash while a
+// share is on its way.
+func TestCrashDumpShowsNoShare(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			w := play(t, home{gated: true, env: []string{"GOTRACEBACK=crash"}},
+				phase{"the unseal hangs", all(storage("hang"), startSidecar), []expectation{phaseIs("unseal-hanging")}},
+				phase{"it crashes", func(w *world) { w.sidecar.Signal(signal) }, []expectation{{"its end", func(w *world) string {
+					if w.sidecar.Ended() {
+						return ""
+					}
+					return "still running"
+				}}}},
+			)
+			assert.Contains(t, w.sidecar.Output(), "goroutine ", "this is to be a crash dump")
+			cores, err := filepath.Glob(filepath.Join(w.lab.Dir, "*core*"))
+			require.NoError(t, err)
+			assert.Empty(t, cores)
+		})
+	}
+}
+
+func TestProcessIsHardened(t *testing.T) {
+	t.Parallel()
+	w := play(t, home{}, phase{"it runs", startSidecar, []expectation{serving()}})
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", w.sidecar.Pid()))
+	require.NoError(t, err)
+	assert.Regexp(t, `Max core file size\s+0\s+0\s`, string(limits))
+}
+
+func TestHTTPPortIsTaken(t *testing.T) {
+	t.Parallel()
+	port, err := lab.Port()
+	require.NoError(t, err)
+	taken, err := net.Listen("tcp", "127.0.0.1:"+port)
+	require.NoError(t, err)
+	w := play(t, home{args: []string{"--http-bind", "127.0.0.1:" + port}},
+		phase{"its port is taken: it unseals all the same", startSidecar,
+			[]expectation{logs("http: cannot listen"), logs("vault is unsealed, active")}},
+	)
+	require.NoError(t, taken.Close())
+	w.sidecar.HTTP = "http://127.0.0.1:" + port
+	await(w, serving())
+}
+
+func TestBadOptionsEndTheStart(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	for _, row := range []struct {
+		name string
+		args []string
+		env  []string
+		says []string
+	}{
+		{"a flag with a value that makes no sense", []string{"--operator-seal", "maybe"}, nil, []string{"--operator-seal", `"maybe"`, "hold, unseal"}},
+		{"a variable with one", nil, []string{"LOG_FORMAT=xml"}, []string{"LOG_FORMAT", `"xml"`, "text, json"}},
+		{"plain http to another host", []string{"--vault-addr", "http://vault.example:8200"}, nil, []string{"--vault-addr", "https://"}},
+		{"kubernetes before its time", []string{"--kubernetes", "on"}, nil, []string{"--kubernetes", `"on"`, "off"}},
+		{"no such option", []string{"--nonsense"}, nil, []string{"nonsense", "--help"}},
+		{"no such command", []string{"walk"}, nil, []string{"walk", "run"}},
+		{"a CA file that is not there", []string{"--vault-addr", "https://127.0.0.1:1", "--vault-cacert", "/nowhere/ca.pem"}, nil, []string{"/nowhere/ca.pem"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(l.Binary("vault-unseal-sidecar"), row.args...)
+			cmd.Env = row.env
+			out, err := cmd.CombinedOutput()
+			var ended *exec.ExitError
+			require.ErrorAs(t, err, &ended, string(out))
+			assert.Equal(t, 2, ended.ExitCode(), string(out))
+			for _, text := range row.says {
+				assert.Contains(t, string(out), text)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	out, err := exec.Command(l.Binary("vault-unseal-sidecar"), "version").CombinedOutput()
+	require.NoError(t, err)
+	assert.Regexp(t, `^vault-unseal-sidecar \S+ \(commit \S+, go1\.\S+, linux/\S+\)\n$`, string(out))
+}

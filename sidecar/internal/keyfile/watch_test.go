@@ -1,0 +1,219 @@
+package keyfile_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+)
+
+// prompt is far below the interval at which the watches are set again, so a
+// wake within it came from an event.
+const prompt = 3 * time.Second
+
+// watch returns the wakes of a Watch that has begun.
+func watch(t *testing.T, path string) <-chan struct{} {
+	t.Helper()
+	wakes := make(chan struct{}, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- keyfile.New(path).Watch(ctx, func() { wakes <- struct{}{} }) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			assert.NoError(t, err)
+		case <-time.After(prompt):
+			assert.Fail(t, "Watch has not returned")
+		}
+	})
+	awaitWake(t, wakes)
+	return wakes
+}
+
+func awaitWake(t *testing.T, wakes <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-wakes:
+	case <-time.After(prompt):
+		require.Fail(t, "not woken")
+	}
+}
+
+// quiet waits until nothing has come for a while.
+func quiet(wakes <-chan struct{}) (count int) {
+	for {
+		select {
+		case <-wakes:
+			count++
+		case <-time.After(200 * time.Millisecond):
+			return count
+		}
+	}
+}
+
+func TestWatchWakes(t *testing.T) {
+	must := func(t *testing.T, err error) { t.Helper(); require.NoError(t, err) }
+	for _, row := range []struct {
+		when   string
+		before func(t *testing.T, dir string)
+		path   string
+		change func(t *testing.T, dir string)
+	}{
+		{"a file is written in place", func(t *testing.T, dir string) { write(t, dir+"/key", "old") },
+			"/key", func(t *testing.T, dir string) { write(t, dir+"/key", "new") }},
+		{"another file is renamed over it", func(t *testing.T, dir string) { write(t, dir+"/key", "old"); write(t, dir+"/new", "") },
+			"/key", func(t *testing.T, dir string) { must(t, os.Rename(dir+"/new", dir+"/key")) }},
+		{"the file is removed", func(t *testing.T, dir string) { write(t, dir+"/key", "old") },
+			"/key", func(t *testing.T, dir string) { must(t, os.Remove(dir+"/key")) }},
+		{"the file comes to exist", func(*testing.T, string) {},
+			"/key", func(t *testing.T, dir string) { write(t, dir+"/key", "new") }},
+		{"its mode changes", func(t *testing.T, dir string) { write(t, dir+"/key", "old") },
+			"/key", func(t *testing.T, dir string) { must(t, os.Chmod(dir+"/key", 0o600)) }},
+		{"a file appears in the directory", func(t *testing.T, dir string) { must(t, os.Mkdir(dir+"/keys", 0o755)) },
+			"/keys", func(t *testing.T, dir string) { write(t, dir+"/keys/a", "new") }},
+		{"the directory comes to exist", func(*testing.T, string) {},
+			"/keys", func(t *testing.T, dir string) { must(t, os.Mkdir(dir+"/keys", 0o755)) }},
+		{"the directory is removed", func(t *testing.T, dir string) { must(t, os.Mkdir(dir+"/keys", 0o755)) },
+			"/keys", func(t *testing.T, dir string) { must(t, os.Remove(dir+"/keys")) }},
+		{"a link to a directory points elsewhere", func(t *testing.T, dir string) {
+			must(t, os.Mkdir(dir+"/one", 0o755))
+			must(t, os.Mkdir(dir+"/two", 0o755))
+			must(t, os.Symlink("one", dir+"/keys"))
+			must(t, os.Symlink("two", dir+"/new"))
+		}, "/keys", func(t *testing.T, dir string) { must(t, os.Rename(dir+"/new", dir+"/keys")) }},
+		{"the directory above the file is replaced", func(t *testing.T, dir string) {
+			must(t, os.Mkdir(dir+"/in", 0o755))
+			must(t, os.Mkdir(dir+"/new", 0o755))
+		}, "/in/key", func(t *testing.T, dir string) {
+			must(t, os.Rename(dir+"/in", dir+"/old"))
+			must(t, os.Rename(dir+"/new", dir+"/in"))
+		}},
+	} {
+		t.Run("when "+row.when, func(t *testing.T) {
+			t.Parallel()
+			dir := openDir(t)
+			row.before(t, dir)
+			wakes := watch(t, dir+row.path)
+			require.Zero(t, quiet(wakes), "woken before anything happened")
+			row.change(t, dir)
+			awaitWake(t, wakes)
+		})
+	}
+}
+
+func TestWatchSeesEveryVersionOfASecret(t *testing.T) {
+	for path, what := range map[string]string{"": "directory", "/key": "file", "/..data/key": "file through ..data"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t, map[string]string{"key": b64(key(32))})
+			source := keyfile.New(m.dir + path)
+			wakes := watch(t, m.dir+path)
+			for range 5 {
+				quiet(wakes)
+				k := key(32)
+				m.publish(map[string]string{"key": b64(k)})
+				// The last wake comes after the last change.
+				awaitWake(t, wakes)
+				quiet(wakes)
+				shares, err := source.Read()
+				require.NoError(t, err)
+				assert.Equal(t, hexes(k), asHex(shares))
+			}
+		})
+	}
+}
+
+// TestWatchFollowsThePath reads the key at wakes only, never in between.
+func TestWatchFollowsThePath(t *testing.T) {
+	dir := openDir(t)
+	path := filepath.Join(dir, "yet", "to", "come")
+	source := keyfile.New(path)
+	wakes := watch(t, path)
+	for round := range 3 {
+		k := key(32)
+		for _, part := range []string{dir + "/yet", dir + "/yet/to", path} {
+			require.NoError(t, os.Mkdir(part, 0o755))
+			if round > 0 {
+				quiet(wakes) // by steps, and in the first round all at once
+			}
+		}
+		write(t, path+"/key", b64(k))
+		for {
+			awaitWake(t, wakes)
+			if shares, err := source.Read(); err == nil {
+				require.Equal(t, hexes(k), asHex(shares))
+				break
+			}
+		}
+		require.NoError(t, os.RemoveAll(dir+"/yet"))
+		for {
+			awaitWake(t, wakes)
+			if _, err := source.Read(); err != nil {
+				require.ErrorIs(t, err, keyfile.ErrMissing)
+				break
+			}
+		}
+		quiet(wakes)
+	}
+}
+
+func TestWatchSleepsThroughTheNeighbours(t *testing.T) {
+	for _, row := range []struct{ sentence, path, neighbour string }{
+		{"beside a file", "/key", "/other"},
+		{"beside a path that does not exist", "/yet/to/come", "/yettocome"},
+		{"hidden files in the directory, before ..data points to them", "/keys", "/keys/..2026"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			dir := openDir(t)
+			require.NoError(t, os.Mkdir(dir+"/keys", 0o755))
+			wakes := watch(t, dir+row.path)
+			for n := range 100 {
+				write(t, dir+row.neighbour+strconv.Itoa(n), "noise")
+			}
+			assert.Zero(t, quiet(wakes))
+		})
+	}
+}
+
+func TestWatchTakesNoProcessorTime(t *testing.T) {
+	dir := openDir(t)
+	write(t, dir+"/file", "")
+	require.NoError(t, os.Mkdir(dir+"/gone", 0o755))
+	for _, path := range []string{dir, dir + "/no/such", dir + "/file/below", dir + "/gone/key"} {
+		wakes := watch(t, path)
+		_ = os.Remove(dir + "/gone")
+		quiet(wakes)
+		before := processorTime(t)
+		time.Sleep(500 * time.Millisecond)
+		assert.Less(t, processorTime(t)-before, 100*time.Millisecond, "watching %s", path)
+	}
+}
+
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func TestWatchReturnsWhenEventsCannotBeHad(t *testing.T) {
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 0
+	path := filepath.Join(openDir(t), "key")
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+	err := keyfile.New(path).Watch(t.Context(), func() {})
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	require.ErrorIs(t, err, syscall.EMFILE)
+	assert.ErrorContains(t, err, "watching "+path)
+}

@@ -1,0 +1,208 @@
+package statefile_test
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+)
+
+type memory struct {
+	Process string         `json:"process,omitempty"`
+	Held    bool           `json:"held,omitempty"`
+	Counts  map[string]int `json:"counts,omitempty"`
+}
+
+var some = memory{Process: "boot/11", Held: true, Counts: map[string]int{"refused": 2}}
+
+func TestWhatIsSavedIsLoaded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "yet", "there")
+	require.NoError(t, statefile.New(dir).Save(memory{Process: "before"}))
+	require.NoError(t, statefile.New(dir).Save(some))
+	var got memory
+	require.NoError(t, statefile.New(dir).Load(&got))
+	assert.Equal(t, some, got)
+
+	raw, err := os.ReadFile(dir + "/state.json")
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"version":1,"memory":{"process":"boot/11","held":true,"counts":{"refused":2}}}`, string(raw))
+	info, err := os.Stat(dir + "/state.json")
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	info, err = os.Stat(dir)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	assert.Equal(t, []string{"state.json"}, names(t, dir))
+}
+
+func TestThereIsNothingToLoadAtFirst(t *testing.T) {
+	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
+		got := some
+		require.NoError(t, statefile.New(dir).Load(&got))
+		assert.Zero(t, got)
+	}
+}
+
+func TestABadFileIsToldAndStartedWithout(t *testing.T) {
+	with := func(content string) func(*testing.T, string) {
+		return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(content), 0o600)) }
+	}
+	for _, row := range []struct {
+		sentence string
+		make     func(t *testing.T, path string)
+		want     string
+	}{
+		{"an empty file", with(""), "corrupt: unexpected end of JSON input"},
+		{"half a file", with(`{"version":1,"memory":{"process":"bo`), "corrupt: unexpected end of JSON input"},
+		{"no JSON", with("\x00\x00\x00"), "corrupt: invalid character"},
+		{"something after it", with(`{"version":1,"memory":{}}{}`), "corrupt: invalid character"},
+		{"JSON of another shape", with(`[1]`), "corrupt: json: cannot unmarshal array"},
+		{"a memory of another shape, after a good part", with(`{"version":1,"memory":{"process":"boot/11","held":"yes"}}`), "corrupt: json: cannot unmarshal string"},
+		{"no memory", with(`{"version":1}`), "corrupt: holds no memory"},
+		{"a null memory", with(`{"version":1,"memory":null}`), "corrupt: holds no memory"},
+		{"no version", with(`{"memory":{}}`), "has version 0, known is 1"},
+		{"a version of the future, with a memory of its own", with(`{"version":2,"memory":[7]}`), "has version 2, known is 1"},
+		{"a large file", with(`{"version":1,"memory":{}}` + strings.Repeat(" ", 64<<10)), "larger than 64 KiB"},
+		{"a nest of arrays", with(strings.Repeat("[", 60<<10)), "corrupt: "},
+		{"a directory", func(t *testing.T, path string) { require.NoError(t, os.Mkdir(path, 0o755)) }, "not a regular file"},
+		{"a pipe, without waiting", func(t *testing.T, path string) { require.NoError(t, syscall.Mkfifo(path, 0o600)) }, "not a regular file"},
+		{"a link to a good file", func(t *testing.T, path string) {
+			with(`{"version":1,"memory":{"process":"planted"}}`)(t, path+".target")
+			require.NoError(t, os.Symlink(path+".target", path))
+		}, "is a symbolic link"},
+		{"a link to nowhere", func(t *testing.T, path string) { require.NoError(t, os.Symlink("nowhere", path)) }, "is a symbolic link"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			dir := t.TempDir()
+			path := dir + "/state.json"
+			row.make(t, path)
+			file, got := statefile.New(dir), some
+			done := make(chan error, 1)
+			go func() { done <- file.Load(&got) }()
+			select {
+			case err := <-done:
+				require.ErrorContains(t, err, "starting without the state of "+path+": "+row.want)
+			case <-time.After(5 * time.Second):
+				require.Fail(t, "still loading")
+			}
+			assert.Zero(t, got)
+		})
+	}
+}
+
+func TestLoadWantsAPointer(t *testing.T) {
+	file := statefile.New(t.TempDir())
+	for _, into := range []any{nil, memory{}, (*memory)(nil)} {
+		assert.ErrorContains(t, file.Load(into), "not a pointer")
+	}
+}
+
+func TestSaveReplacesABadFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(dir+"/state.json", []byte("{"), 0o600))
+	require.NoError(t, statefile.New(dir).Save(some))
+	var got memory
+	require.NoError(t, statefile.New(dir).Load(&got))
+	assert.Equal(t, some, got)
+}
+
+func TestSaveDoesNotFollowALink(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	require.NoError(t, os.WriteFile(other, []byte("theirs"), 0o600))
+	require.NoError(t, os.Symlink(other, dir+"/state.json"))
+	require.NoError(t, os.Symlink(other, dir+"/.state.json.1"))
+	require.NoError(t, statefile.New(dir).Save(some))
+
+	raw, err := os.ReadFile(other)
+	require.NoError(t, err)
+	assert.Equal(t, "theirs", string(raw))
+	info, err := os.Lstat(dir + "/state.json")
+	require.NoError(t, err)
+	assert.True(t, info.Mode().IsRegular())
+}
+
+func TestSaveRemovesWhatACrashLeft(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".state.json.123", ".state.json.456", "unrelated", ".hidden"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
+	}
+	require.NoError(t, statefile.New(dir).Save(some))
+	assert.Equal(t, []string{".hidden", "state.json", "unrelated"}, names(t, dir))
+}
+
+func TestAFailedSaveLeavesTheOldStateAndNoTemp(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		value    any
+		want     string
+	}{
+		{"a value that JSON cannot hold", map[string]float64{"x": math.NaN()}, "unsupported value"},
+		{"a value that Load would refuse", strings.Repeat("x", 64<<10), "larger than 64 KiB"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, statefile.New(dir).Save(some))
+			err := statefile.New(dir).Save(row.value)
+			require.ErrorContains(t, err, "saving the state to "+dir+"/state.json: ")
+			require.ErrorContains(t, err, row.want)
+			var got memory
+			require.NoError(t, statefile.New(dir).Load(&got))
+			assert.Equal(t, some, got)
+			assert.Equal(t, []string{"state.json"}, names(t, dir))
+		})
+	}
+}
+
+func TestSaveSaysWhyItCannot(t *testing.T) {
+	t.Run("below a file", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		file := statefile.New(path)
+		require.ErrorIs(t, file.Save(some), syscall.ENOTDIR)
+		var got memory
+		assert.ErrorIs(t, file.Load(&got), syscall.ENOTDIR)
+	})
+	t.Run("a directory has its name", func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.MkdirAll(dir+"/state.json/full", 0o755))
+		require.Error(t, statefile.New(dir).Save(some))
+		assert.Equal(t, []string{"state.json"}, names(t, dir), "the temp is gone")
+	})
+	t.Run("a directory that cannot be written", func(t *testing.T) {
+		// Even root cannot make files in it.
+		require.ErrorContains(t, statefile.New("/proc/self").Save(some), "saving the state to /proc/self/state.json: ")
+	})
+}
+
+func FuzzLoad(f *testing.F) {
+	for _, seed := range []string{"", "{}", `{"version":1,"memory":{"process":"x"}}`, `{"version":1e9}`, `{"version":1,"memory":[]}`} {
+		f.Add([]byte(seed))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		require.NoError(t, os.WriteFile(dir+"/state.json", raw, 0o600))
+		got := some
+		if err := statefile.New(dir).Load(&got); err != nil {
+			require.Zero(t, got)
+		}
+	})
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	out := []string{}
+	for _, entry := range entries {
+		out = append(out, entry.Name())
+	}
+	return out
+}
