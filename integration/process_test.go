@@ -106,7 +106,7 @@ func TestHTTPPortIsTaken(t *testing.T) {
 	require.NoError(t, err)
 	w := play(t, home{args: []string{"--http-bind", "127.0.0.1:" + port}},
 		phase{"its port is taken: it unseals all the same", startSidecar,
-			[]expectation{logs("http: cannot listen"), logs("vault is unsealed, active")}},
+			[]expectation{logs("http cannot be served"), logs("vault is unsealed, active")}},
 	)
 	require.NoError(t, taken.Close())
 	w.sidecar.HTTP = "http://127.0.0.1:" + port

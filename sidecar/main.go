@@ -83,7 +83,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitStopped
 	default:
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %q; there are run (the default) and version\n", name)
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default) and version\n", shown(name))
 		return exitUsage
 	}
 }

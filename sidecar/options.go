@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,16 +50,13 @@ var options = []option{
 		func(c *config, v string) bool { c.vaultAddr = v; return vault.CheckAddr(v) == nil }},
 	{"vault-cacert", "VAULT_CACERT", "", "PEM file of the CA that signed Vault's certificate; empty: the system's CAs",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || filepath.IsAbs(v) }},
+		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || isPath(v) }},
 	{"vault-server-name", "VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate; empty: the host of --vault-addr",
 		"a host name",
-		func(c *config, v string) bool { c.vaultServerName = v; return !strings.ContainsAny(v, ":/ \t") }},
+		func(c *config, v string) bool { c.vaultServerName = v; return v == "" || isHost(v) }},
 	{"keys", "UNSEAL_KEYS_PATH", "/etc/vault-unseal-sidecar/keys", "file, or directory of files, with the key shares in base64 or hex",
 		"an absolute path, not a key",
-		func(c *config, v string) bool {
-			c.keys = v
-			return filepath.IsAbs(v) && !keyfile.LooksLikeShare(v) && !keyfile.LooksLikeShare(filepath.Base(v))
-		}},
+		func(c *config, v string) bool { c.keys = v; return isPath(v) }},
 	{"operator-seal", "OPERATOR_SEAL", "hold", "what to do with a Vault that was sealed by hand: leave it, or unseal it",
 		"hold, unseal",
 		func(c *config, v string) bool { c.operatorSeal = v; return v == "hold" || v == "unseal" }},
@@ -71,14 +69,14 @@ var options = []option{
 		}},
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",
-		func(c *config, v string) bool { c.stateDir = v; return filepath.IsAbs(v) }},
+		func(c *config, v string) bool { c.stateDir = v; return isPath(v) }},
 	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz and /status are served",
 		"[HOST]:PORT",
 		func(c *config, v string) bool {
 			c.httpBind = v
-			_, port, err := net.SplitHostPort(v)
-			n, notNumber := strconv.ParseUint(port, 10, 16)
-			return err == nil && notNumber == nil && n <= 65535
+			host, port, err := net.SplitHostPort(v)
+			_, notPort := strconv.ParseUint(port, 10, 16)
+			return err == nil && notPort == nil && (host == "" || net.ParseIP(host) != nil || isHost(host))
 		}},
 	{"kubernetes", "KUBERNETES", "off", "whether to speak to the Kubernetes API",
 		"off",
@@ -109,7 +107,8 @@ func parse(args []string, env func(string) (string, bool)) (config, error) {
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
 	} else if err != nil {
-		return config{}, fmt.Errorf("%w; --help lists the options", err)
+		what, name, _ := strings.Cut(err.Error(), ": ") // as in "flag provided but not defined: -x"
+		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, shown(name))
 	}
 	if set.NArg() > 0 {
 		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
@@ -132,11 +131,41 @@ func parse(args []string, env func(string) (string, bool)) (config, error) {
 	return c, nil
 }
 
-// shown quotes a value for a message, unless it could be a key that was put
-// where something else belongs.
+func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$`)
+
+func isHost(v string) bool { return hostName.MatchString(v) && !isKey(v) }
+
+// isKey tells a key that was put where a path or a name belongs, because what
+// is accepted is logged. A long path is base64 too, but it lacks what a random
+// key has: capitals, small letters and digits at once, or hex throughout.
+func isKey(v string) bool {
+	for _, part := range []string{v, filepath.Base(v)} {
+		mixed := strings.ContainsAny(part, digits) && strings.ContainsAny(part, small) && strings.ContainsAny(part, capitals)
+		hex := strings.Trim(part, digits+"abcdefABCDEF") == ""
+		if keyfile.LooksLikeShare(part) && (mixed || hex) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	digits   = "0123456789"
+	small    = "abcdefghijklmnopqrstuvwxyz"
+	capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+// shown quotes a value for a message, unless a key could be in it.
 func shown(value string) string {
-	if keyfile.LooksLikeShare(value) || keyfile.LooksLikeShare(filepath.Base(value)) {
-		return "a value that looks like a key (not shown)"
+	for _, base64 := range []string{"+/=", "-_="} {
+		other := func(r rune) bool { return !strings.ContainsRune(digits+small+capitals+base64, r) }
+		for _, run := range strings.FieldsFunc(value, other) {
+			if len(run) >= 40 || keyfile.LooksLikeShare(run) || keyfile.LooksLikeShare(filepath.Base(run)) {
+				return "a value that looks like a key (not shown)"
+			}
+		}
 	}
 	return strconv.Quote(value)
 }

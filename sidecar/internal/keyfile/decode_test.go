@@ -78,6 +78,8 @@ func TestLooksLikeShare(t *testing.T) {
 		{"a key in base64 with blanks around", " " + text + "\n", true},
 		{"a key in base64 without padding", text[:43], true},
 		{"a key in hex", hex.EncodeToString(k), true},
+		{"a share of a split key", base64.StdEncoding.EncodeToString(append([]byte{1}, k...)), true},
+		{"a longer text is none", base64.StdEncoding.EncodeToString(append([]byte{1, 2}, k...)), false},
 		{"a key encoded twice is a key still", base64.StdEncoding.EncodeToString([]byte(text)), true},
 		{"a key between words", "key: " + text, true},
 		{"nothing", "", false},

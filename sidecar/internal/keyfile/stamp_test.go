@@ -40,6 +40,16 @@ func TestStampOfAFutureFileNeverRests(t *testing.T) {
 	path := write(t, filepath.Join(openDir(t), "key"), b64(key(32)))
 	require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
 	source := keyfile.New(path)
+	time.Sleep(2100 * time.Millisecond) // now only the future time is left as a reason
+	assert.NotEqual(t, source.Stamp(), source.Stamp())
+}
+
+func TestStampLooksAtTheAgeOfEachFile(t *testing.T) {
+	dir := openDir(t)
+	path := write(t, dir+"/key", b64(key(32)))
+	source := keyfile.New(dir)
+	waitSettled(t, source)
+	write(t, path, b64(key(32))) // in place: the directory stays as old as it was
 	assert.NotEqual(t, source.Stamp(), source.Stamp())
 }
 
@@ -87,6 +97,8 @@ func TestStampChangesWithWhatReadReturns(t *testing.T) {
 			func(t *testing.T, w world) { require.NoError(t, os.Remove(w.file)) }},
 		{"a mode changes", func(w world) string { return w.file },
 			func(t *testing.T, w world) { require.NoError(t, os.Chmod(w.file, 0o400)) }},
+		{"a file in a plain directory is written over", func(w world) string { return filepath.Dir(w.file) },
+			func(t *testing.T, w world) { write(t, w.file, b64(key(32))) }},
 		{"a file becomes a directory", func(w world) string { return w.file },
 			func(t *testing.T, w world) {
 				require.NoError(t, os.Remove(w.file))

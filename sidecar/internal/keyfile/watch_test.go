@@ -22,10 +22,16 @@ const prompt = 3 * time.Second
 // watch returns the wakes of a Watch that has begun.
 func watch(t *testing.T, path string) <-chan struct{} {
 	t.Helper()
-	wakes := make(chan struct{}, 1000)
+	wakes := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- keyfile.New(path).Watch(ctx, func() { wakes <- struct{}{} }) }()
+	wake := func() {
+		select {
+		case wakes <- struct{}{}:
+		default:
+		}
+	}
+	go func() { done <- keyfile.New(path).Watch(ctx, wake) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -163,6 +169,32 @@ func TestWatchFollowsThePath(t *testing.T) {
 			}
 		}
 		quiet(wakes)
+	}
+}
+
+// TestWatchMissesNoDirectoryMadeBetweenTwoLooks makes a path as fast as it can,
+// so that parts of it appear while the watch moves down to them.
+func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
+	dir := openDir(t)
+	path := filepath.Join(dir, "a", "b", "c", "d", "e")
+	source := keyfile.New(path)
+	wakes := watch(t, path)
+	for range 300 {
+		require.NoError(t, os.MkdirAll(path, 0o755))
+		write(t, path+"/key", b64(key(32)))
+		for {
+			awaitWake(t, wakes)
+			if _, err := source.Read(); err == nil {
+				break
+			}
+		}
+		require.NoError(t, os.RemoveAll(dir+"/a"))
+		for {
+			awaitWake(t, wakes)
+			if _, err := source.Read(); err != nil {
+				break
+			}
+		}
 	}
 }
 

@@ -48,10 +48,14 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 			defer clear(longer)
 			writeWiped(to, base64.StdEncoding.AppendEncode, longer)
 		}, true},
+		{"a key in one file and a mistake in the next", func(to io.Writer, k []byte) {
+			writeWiped(to, base64.StdEncoding.AppendEncode, k)
+			_, _ = os.Create(to.(*os.File).Name() + "-2")
+		}, true},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "key")
-			file, err := os.Create(path)
+			dir := t.TempDir()
+			file, err := os.Create(filepath.Join(dir, "key"))
 			require.NoError(t, err)
 			k := key(32)
 			row.write(file, k)
@@ -60,7 +64,7 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 			clear(k)
 			require.Empty(t, found(t, forms), "the test has left the key in memory")
 
-			shares, err := keyfile.New(path).Read()
+			shares, err := keyfile.New(dir).Read()
 			require.Equal(t, row.fails, err != nil)
 			if !row.fails {
 				require.Equal(t, []string{"raw"}, found(t, forms), "the share alone")

@@ -34,9 +34,10 @@ const (
 	mixed                   // refused or gone astray with somebody else's shares in it
 	troubled                // an error that is no verdict on the key
 	lost                    // the connection broke: what Vault did is not known
+	allSent                 // to a raft node that joins: it tells no threshold to judge by
 )
 
-var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost"}
+var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent"}
 
 func (v verdict) String() string { return verdictNames[v] }
 
@@ -46,8 +47,15 @@ func (v verdict) String() string { return verdictNames[v] }
 func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	first := a.sent == 0
 	a.sent++
-	switch {
-	case errors.Is(err, ErrInvalidKey):
+	last := a.sent == len(a.shares)
+	switch invalid := errors.Is(err, ErrInvalidKey); {
+	case a.scope.Threshold == 0 && (invalid || err == nil && s.Sealed):
+		// Which of the shares a refusal speaks of cannot be told.
+		if last {
+			return allSent, false
+		}
+		return more, false
+	case invalid:
 		if a.ours && a.sent == a.scope.Threshold {
 			return rejected, false
 		}
@@ -66,7 +74,7 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	}
 	a.ours = a.ours && s.Progress == a.sent && s.Nonce == a.nonce
 	disturbed = !first && wasOurs && !a.ours
-	if a.sent == len(a.shares) {
+	if last {
 		return mixed, disturbed
 	}
 	return more, disturbed

@@ -44,17 +44,22 @@ type Loop struct {
 	since    time.Time
 	reason   string
 	timeline timeline
+	voice    voice
+	untold   func() // tells the phase aloud, when it was not
 
 	seen      Answer     // the newest answer
 	seenError string     // its text, when it was an error
 	trouble   string     // the text of the last error of an unseal or a lookup
+	askHealth bool       // the newest answer was one of sys/health
 	askSeal   bool       // health said sealed: the seal status must tell more
 	status    SealStatus // the newest seal status
 	process   string     // Vault's process as of the newest answer; "" unknown yet
 	recorded  bool       // the process was recorded as unsealed since it last broke off
 	epoch     int        // counts the times Vault was away, where processes have no names
+	placed    int        // the epoch in which process was seen
 
 	probes    map[*call]bool // in flight
+	lastProbe time.Time      // when one was started
 	nextProbe time.Time
 
 	ring     ring
@@ -119,7 +124,7 @@ func (l *Loop) Run(ctx context.Context) {
 		case report := <-l.reports:
 			report()
 		case <-l.Wake:
-			l.nextKeys, l.nextProbe, l.recorded = time.Time{}, time.Time{}, false
+			l.woken()
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -134,6 +139,19 @@ func (l *Loop) Turned() time.Duration {
 	return time.Since(l.born) - time.Duration(l.turned.Load())
 }
 
+// woken follows a hint: the keys are looked at now, and so is Vault, unless it
+// is in a state in which connections break all the time.
+func (l *Loop) woken() {
+	l.nextKeys, l.recorded = time.Time{}, false
+	switch l.phase {
+	case Unreachable, Unresponsive, Failing:
+	default:
+		if soon := l.lastProbe.Add(wokenAfter); soon.Before(l.nextProbe) {
+			l.nextProbe = soon
+		}
+	}
+}
+
 // turn observes, decides and acts, and returns when to do so again at the
 // latest.
 func (l *Loop) turn(now time.Time) time.Time {
@@ -142,9 +160,16 @@ func (l *Loop) turn(now time.Time) time.Time {
 		phase, action := Next(l.phase, l.observe(now))
 		entered := l.enter(phase, now)
 		again := l.act(action, now)
+		if action != SendShare && l.sending == nil {
+			l.endAttempt()
+		}
 		if !entered && !again || i == 3 {
 			break
 		}
+	}
+	if l.untold != nil && now.Sub(l.since) >= lasting {
+		l.untold()
+		l.untold = nil
 	}
 	l.startProbe(now)
 	return l.wakeUp(now)
@@ -210,21 +235,6 @@ func (l *Loop) storageState(now time.Time) StorageState {
 	return l.storage
 }
 
-func (l *Loop) released() bool {
-	h := l.memory.Held
-	return h != nil && h.Process == l.process && l.ring.version != "" && l.ring.version != h.Keys
-}
-
-// scope is what a refusal now would speak of.
-func (l *Loop) scope() Scope {
-	return Scope{Process: l.process, Keys: l.ring.version, Threshold: l.status.Threshold, Shares: l.status.Shares}
-}
-
-func (l *Loop) pick() ([]int, KeyState, string) {
-	scope := l.scope()
-	return l.ring.pick(l.status.Threshold, func(c []int) bool { return l.memory.Refused.has(scope, c) })
-}
-
 // act does what was decided, unless it is not its time yet. The result says
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
@@ -245,29 +255,16 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 	}
 	from, changed := l.phase, p != l.phase
 	if changed {
-		after := now.Sub(l.since)
-		l.leave(from)
+		after := round(now.Sub(l.since))
 		l.phase, l.since = p, now
 		l.nextProbe = now.Add(pace(p, 0, random()))
 		l.timeline.enter(p, now)
 		l.arrive(p)
-		l.tell(from, p, reason, after)
+		l.tell(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
 	}
 	l.reason = reason
 	l.publish()
 	return changed
-}
-
-// leave undoes what belongs to the phase that ends.
-func (l *Loop) leave(from Phase) {
-	if from == Held && l.seen == AnswerSealed && l.released() {
-		l.Log.Info(msgReleased)
-		l.memory.Unsealed, l.memory.Held = "", nil
-		l.save()
-	}
-	if l.seen != AnswerSealed && l.sending == nil {
-		l.endAttempt()
-	}
 }
 
 // arrive does what belongs to the phase that begins.
@@ -276,132 +273,19 @@ func (l *Loop) arrive(p Phase) {
 	case p == Held && l.memory.Held == nil:
 		l.memory.Held = &Hold{Process: l.process, Keys: l.ring.version}
 		l.save()
+	case l.seen == AnswerSealed && l.released():
+		l.Log.Info(msgReleased)
+		l.memory.Unsealed, l.memory.Held = "", nil
+		l.save()
 	case p == Unsealing && l.memory.Unsealed == l.process && l.process != "":
 		l.Log.Warn(msgOverruled)
+		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
 		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, 0, false
 	}
 }
 
-func (l *Loop) reasonFor(p Phase) string {
-	switch p {
-	case Failing:
-		if l.seen != AnswerError {
-			return l.trouble
-		}
-		return l.seenError
-	case Unreachable:
-		return l.seenError
-	case NoKey, KeyRejected:
-		_, _, reason := l.pick()
-		return reason
-	case LeftAlone:
-		return leftAloneReason(l.status)
-	default:
-		return ""
-	}
-}
-
-func leftAloneReason(s SealStatus) string {
-	switch {
-	case s.Removed:
-		return "this node was removed from its raft cluster"
-	case s.Migration:
-		return "a seal migration is under way"
-	default:
-		return "its seal is " + s.Type + ", not shamir"
-	}
-}
-
 // ours reports whether key shares can and may unseal such a Vault.
 func ours(s SealStatus) bool { return s.Type == "shamir" && !s.Migration && !s.Removed }
-
-func (l *Loop) tell(from, p Phase, reason string, after time.Duration) {
-	t := tellings[p]
-	args := []any{keyFrom, from.String(), keyAfter, round(after)}
-	if reason != "" {
-		args = append(args, keyReason, reason)
-	}
-	if t.advice != "" {
-		args = append(args, keyAdvice, t.advice)
-	}
-	l.Log.Log(t.level, t.message, args...)
-	if p.Serving() && !from.Serving() && l.timeline.last != nil {
-		l.Log.Info(msgRecovered, keyTook, round(l.timeline.last.Took), keySteps, l.timeline.last.String())
-	}
-}
-
-func (l *Loop) publish() {
-	if l.Publish == nil {
-		return
-	}
-	l.Publish(State{
-		Phase:    l.phase,
-		Since:    l.since,
-		Reason:   l.reason,
-		Advice:   tellings[l.phase].advice,
-		KeyError: l.ring.problem,
-		Current:  l.timeline.current.copied(),
-		Last:     l.timeline.last.copied(),
-	})
-}
-
-// recall loads the memory of an earlier run.
-func (l *Loop) recall() {
-	if err := l.Store.Load(&l.memory); err != nil {
-		l.memory = Memory{}
-		l.Log.Warn(msgMemoryLost, keyError, err)
-	}
-	if l.memory.Unsealed == "" {
-		l.Log.Info(msgNoMemory)
-	}
-}
-
-// save keeps the memory, and says once when it cannot.
-func (l *Loop) save() {
-	err := l.Store.Save(l.memory.lasting())
-	if err != nil && !l.saveFailed {
-		l.Log.Warn(msgMemoryLost, keyError, err)
-	}
-	l.saveFailed = err != nil
-}
-
-// readKeys looks now and then whether the mounted keys changed.
-func (l *Loop) readKeys(now time.Time) {
-	if now.Before(l.nextKeys) {
-		return
-	}
-	l.nextKeys = now.Add(watchEvery)
-	if !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
-		l.loadKeys(l.attempt != nil)
-	}
-}
-
-// loadKeys reads the mounted keys, says what is new about them, and wipes
-// them again unless they are to be sent.
-func (l *Loop) loadKeys(keep bool) {
-	stamp := l.Keys.Stamp()
-	shares, err := l.Keys.Read()
-	if err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
-		shares, err = l.Keys.Read()
-	}
-	version := l.ring.version
-	changed := l.ring.set(stamp, shares, err, l.memory.fingerprint)
-	if !keep {
-		l.ring.wipe()
-	}
-	if version != l.ring.version {
-		l.doubt = 0
-	}
-	if !changed {
-		return
-	}
-	if err != nil {
-		l.Log.Warn(msgKeysProblem, keyError, err)
-	} else {
-		l.Log.Info(msgKeysLoaded, keyShares, len(l.ring.lengths))
-	}
-	l.publish()
-}
 
 func random() float64 { return rand.Float64() }

@@ -22,14 +22,15 @@ const (
 const (
 	msgKeysLoaded    = "unseal key is usable"
 	msgKeysProblem   = "unseal key cannot be used"
-	msgNoMemory      = "no earlier state: a seal set by hand before now cannot be told from a restart"
+	msgNoMemory      = "no earlier state, a seal set by hand before now cannot be told from a restart"
 	msgMemoryLost    = "state cannot be kept"
-	msgNoProcess     = "vault's process cannot be told apart: a seal is held only while vault stays reachable"
+	msgNoProcess     = "vault's process cannot be told apart, a seal is held only while vault stays reachable"
 	msgRefusedShares = "vault refused a combination of shares"
 	msgDisturbed     = "somebody else is sending shares to vault"
-	msgReleased      = "keys changed: the seal is no longer held"
+	msgReleased      = "the keys changed, the seal is no longer held"
 	msgOverruled     = "vault was sealed by hand and is unsealed again, as configured"
 	msgRecovered     = "recovered"
+	msgHushed        = "phases follow one another too fast, they are told at debug until one lasts a minute"
 	msgAttempt       = "unseal answered"
 	msgProbe         = "probe answered"
 )
@@ -44,17 +45,17 @@ type telling struct {
 
 var tellings = [...]telling{
 	Starting:       {hclog.Info, "starting", ""},
-	Unreachable:    {hclog.Info, "waiting: vault does not accept connections", ""},
-	Unresponsive:   {hclog.Info, "waiting: vault accepts connections and does not answer", ""},
+	Unreachable:    {hclog.Info, "waiting, vault does not accept connections", ""},
+	Unresponsive:   {hclog.Info, "waiting, vault accepts connections but does not answer", ""},
 	Failing:        {hclog.Warn, "vault answers with errors", "look at vault's own log; it is tried again without end"},
 	Uninitialized:  {hclog.Warn, "vault is not initialized", "run vault operator init and put the key shares into the Secret"},
 	LeftAlone:      {hclog.Warn, "vault is left alone", "unseal it in its own way, or take the sidecar out"},
 	NoKey:          {hclog.Error, "vault is sealed and there is no usable key", "mend the Secret; the change is seen without a restart"},
-	Unsealing:      {hclog.Info, "vault is sealed: sending key shares", ""},
-	UnsealHanging:  {hclog.Warn, "the unseal hangs: storage does not serve", "nothing; it completes when the storage does"},
-	KeyRejected:    {hclog.Error, "vault refused the key: no more is sent", "put the right key into the Secret, or unseal by hand: vault operator unseal"},
-	Held:           {hclog.Warn, "vault was sealed on purpose: it stays sealed", "to end it: vault operator unseal, or delete the pod, or change the Secret"},
-	Activating:     {hclog.Info, "vault is unsealed: waiting until it serves", ""},
+	Unsealing:      {hclog.Info, "vault is sealed, sending key shares", ""},
+	UnsealHanging:  {hclog.Warn, "the unseal hangs until storage serves", "nothing; it completes when the storage does"},
+	KeyRejected:    {hclog.Error, "vault refused the key, no more is sent", "put the right key into the Secret, or unseal by hand: vault operator unseal"},
+	Held:           {hclog.Warn, "vault was sealed on purpose and stays sealed", "to end it: vault operator unseal, or delete the pod, or change the Secret"},
+	Activating:     {hclog.Info, "vault is unsealed, waiting until it serves", ""},
 	StorageHanging: {hclog.Error, "storage hangs under an unsealed vault", "look at the volume; vault answers from memory only"},
 	Standby:        {hclog.Info, "vault is unsealed, standby", ""},
 	Active:         {hclog.Info, "vault is unsealed, active", ""},

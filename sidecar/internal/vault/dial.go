@@ -71,14 +71,17 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	return secure, nil
 }
 
+// errTrust marks that it was not even tried whether Vault can be trusted.
+var errTrust = errors.New("reading the CA certificates")
+
 func (d *dialer) roots() (*x509.CertPool, error) {
 	pem, err := os.ReadFile(d.config.CACert)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA certificates: %w", err)
+		return nil, fmt.Errorf("%w: %w", errTrust, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading the CA certificates: no PEM certificate in %s", d.config.CACert)
+		return nil, fmt.Errorf("%w: no PEM certificate in %s", errTrust, d.config.CACert)
 	}
 	return pool, nil
 }

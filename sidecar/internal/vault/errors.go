@@ -42,8 +42,10 @@ func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connection refused: %w", unseal.ErrUnreachable)
+	case errors.Is(err, errTrust):
+		return err
 	case errors.As(err, &verify), errors.As(err, &authority):
-		return fmt.Errorf("its certificate is not trusted (--vault-cacert, --vault-server-name): %w", err)
+		return fmt.Errorf("its certificate is not trusted (--vault-cacert, --vault-server-name): %s", printable(err.Error()))
 	case errors.As(err, &record):
 		return errors.New("it does not speak TLS, and --vault-addr says https")
 	case broken(err):
@@ -60,6 +62,7 @@ func classify(ctx context.Context, err error) error {
 func broken(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ETIMEDOUT) || // the other side is gone without a word
 		// net/http has no name for this one: the server closed an idle
 		// connection just as it was used again.
 		strings.Contains(err.Error(), "server closed idle connection")
@@ -83,7 +86,7 @@ func refusal(e *api.ResponseError) error {
 func printable(s string) string {
 	words := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 	for i, w := range words {
-		if longestToken(w) >= 40 {
+		if keyLike(w) {
 			words[i] = "[...]"
 		}
 	}
@@ -94,17 +97,21 @@ func printable(s string) string {
 	return s
 }
 
-// longestToken returns the length of the longest run of characters of base64
-// and hex in s.
-func longestToken(s string) int {
-	longest, run := 0, 0
-	for _, r := range s {
-		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("+/=-_", r) {
-			run++
-			longest = max(longest, run)
-		} else {
-			run = 0
-		}
+// keyLike reports whether s holds a run of digits that could be a share in hex
+// or in one of the two kinds of base64. A path with a dash in it is neither.
+func keyLike(s string) bool {
+	return longestRun(s, "abcdefABCDEF") >= 32 || longestRun(s, letters+"+/=") >= 40 || longestRun(s, letters+"-_=") >= 40
+}
+
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// longestRun returns the length of the longest run of digits and of what else
+// is in alphabet, in bytes.
+func longestRun(s, alphabet string) int {
+	longest := 0
+	other := func(r rune) bool { return (r < '0' || r > '9') && !strings.ContainsRune(alphabet, r) }
+	for _, run := range strings.FieldsFunc(s, other) {
+		longest = max(longest, len(run))
 	}
 	return longest
 }

@@ -7,17 +7,23 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/hashicorp/vault/api"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
+
+// maxBody bounds what is read of an answer, in bytes.
+const maxBody = 64 << 10
 
 // Config says where Vault is and how it proves itself.
 type Config struct {
@@ -32,44 +38,62 @@ type Config struct {
 // Client is one Vault's address. Its calls may run side by side.
 type Client struct {
 	api    *api.Client
-	reader *api.Client // holds a made-up token, for ReadStorage alone
+	reader *api.Client // is copied for each ReadStorage, and not used itself
 }
 
 // New returns a client that has not connected yet. It fails on an address
 // that no key may be sent to and on a CA file that cannot be used.
 func New(c Config) (*Client, error) {
+	if err := CheckAddr(c.Addr); err != nil {
+		return nil, fmt.Errorf("making the vault client: %w", err)
+	}
 	dialer := &dialer{config: c}
 	if c.CACert != "" {
 		if _, err := dialer.roots(); err != nil {
 			return nil, err
 		}
 	}
-	config := &api.Config{
-		Address:          c.Addr,
-		HttpClient:       &http.Client{Transport: dialer.transport()},
-		MaxRetries:       0,    // the loop decides what is tried again
-		DisableRedirects: true, // a key goes where it was told to go, or nowhere
-	}
-	client, err := api.NewClient(config)
+	// A key goes where it was told to go, or nowhere. Both follow redirects
+	// by themselves: net/http, and the api client after it.
+	web := &http.Client{Transport: dialer.transport(), CheckRedirect: stay}
+	caller, err := newAPI(c.Addr, web)
 	if err != nil {
-		return nil, fmt.Errorf("making the vault client: %w", err)
+		return nil, err
 	}
-	client.SetMaxRetries(0)
-	client.SetClientTimeout(0) // a call that hangs is the notice of a thaw
-	client.ClearToken()
-	client.ClearNamespace()
-	reader, err := client.Clone()
+	reader, err := newAPI(c.Addr, web)
 	if err != nil {
-		return nil, fmt.Errorf("making the vault client: %w", err)
+		return nil, err
 	}
-	return &Client{api: client, reader: reader}, nil
+	return &Client{api: caller, reader: reader}, nil
 }
+
+func newAPI(addr string, web *http.Client) (*api.Client, error) {
+	client, err := api.NewClient(&api.Config{
+		Address:          addr,
+		HttpClient:       web,
+		DisableRedirects: true,
+		MaxRetries:       0, // the loop decides what is tried again
+		Timeout:          0, // a call that hangs is the notice of a thaw
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the vault client: %w", err)
+	}
+	// Nothing of VAULT_TOKEN, VAULT_NAMESPACE and VAULT_HEADERS.
+	client.ClearToken()
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	return client, nil
+}
+
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // CheckAddr refuses an address that no key may be sent to.
 func CheckAddr(addr string) error {
 	u, err := url.Parse(addr)
-	if err != nil || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
+	if err != nil || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || strings.ContainsAny(addr, "?#") {
 		return errors.New("not an address")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return errors.New("not a port")
 	}
 	switch {
 	case u.Scheme == "https":
@@ -85,17 +109,14 @@ func CheckAddr(addr string) error {
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // SealStatus asks GET sys/seal-status. It needs no token. It hangs while an
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
-	s, err := c.api.Sys().SealStatusWithContext(ctx)
-	if err != nil {
-		return unseal.SealStatus{}, classify(ctx, err)
-	}
-	return status(s), nil
+	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/seal-status")
+	return sealStatus(ctx, resp, err)
 }
 
 // Health asks GET sys/health and reads its status code
@@ -107,12 +128,12 @@ func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
 	switch {
 	case errors.As(err, &answered):
 		code = answered.StatusCode
+		err = refusal(answered)
 	case err != nil:
 		return unseal.HealthOther, classify(ctx, err)
-	case resp == nil: // how the api client tells a 404
-		return unseal.HealthOther, errors.New("answered 404: this is not vault")
 	default:
 		code = resp.StatusCode
+		err = fmt.Errorf("answered %d", code)
 		drain(resp.Body)
 	}
 	switch code {
@@ -123,7 +144,7 @@ func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
 	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialised, removed
 		return unseal.HealthSealed, nil
 	default:
-		return unseal.HealthOther, classify(ctx, err)
+		return unseal.HealthOther, err
 	}
 }
 
@@ -136,39 +157,47 @@ func (c *Client) Unseal(ctx context.Context, s unseal.Share) (unseal.SealStatus,
 	body = append(s.AppendHex(append(body, head...)), tail...)
 	defer clear(body)
 	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/unseal", body)
-	if err != nil {
-		return unseal.SealStatus{}, classify(ctx, err)
-	}
-	defer drain(resp.Body)
-	var answer api.SealStatusResponse
-	if err := resp.DecodeJSON(&answer); err != nil {
-		return unseal.SealStatus{}, classify(ctx, err)
-	}
-	return status(&answer), nil
+	return sealStatus(ctx, resp, err)
 }
 
 // ReadStorage looks a made-up token up, which Vault can only refuse after it
 // has looked for it in its storage. The token is new each time, so that no
 // cache answers.
 func (c *Client) ReadStorage(ctx context.Context) error {
-	reader, err := c.reader.Clone()
-	if err != nil {
-		return fmt.Errorf("making the vault client: %w", err)
-	}
 	token := make([]byte, 12)
 	_, _ = rand.Read(token) // never fails, crypto/rand
-	reader.SetToken("s." + hex.EncodeToString(token))
-	resp, err := reader.Logical().ReadRawWithContext(ctx, "auth/token/lookup-self")
+	show := func(r *api.Request) { r.ClientToken = "s." + hex.EncodeToString(token) }
+	resp, err := c.reader.WithRequestCallbacks(show).Logical().ReadRawWithContext(ctx, "auth/token/lookup-self")
 	var answered *api.ResponseError
 	switch {
 	case errors.As(err, &answered) && answered.StatusCode == http.StatusForbidden:
 		return nil
 	case err != nil:
 		return classify(ctx, err)
-	case resp != nil:
-		drain(resp.Body)
 	}
-	return errors.New("a made-up token was not refused: this is not vault")
+	drain(resp.Body)
+	return fmt.Errorf("answered %d to a made-up token, this is not vault", resp.StatusCode)
+}
+
+// sealStatus reads the answer that sys/seal-status and sys/unseal have in
+// common.
+func sealStatus(ctx context.Context, resp *api.Response, err error) (unseal.SealStatus, error) {
+	if err != nil {
+		return unseal.SealStatus{}, classify(ctx, err)
+	}
+	defer drain(resp.Body)
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return unseal.SealStatus{}, classify(ctx, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return unseal.SealStatus{}, fmt.Errorf("answered %d", resp.StatusCode)
+	}
+	var s api.SealStatusResponse
+	if err := json.Unmarshal(raw, &s); err != nil || s.Type == "" {
+		return unseal.SealStatus{}, errors.New("answered 200 without a seal status, this is not vault")
+	}
+	return status(&s), nil
 }
 
 func status(s *api.SealStatusResponse) unseal.SealStatus {
@@ -187,6 +216,6 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 
 // drain reads what is left, so that the connection can serve again.
 func drain(body io.ReadCloser) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, 64<<10))
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxBody))
 	_ = body.Close()
 }

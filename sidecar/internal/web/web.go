@@ -58,13 +58,13 @@ func (s *Server) Run(ctx context.Context) {
 		var listen net.ListenConfig
 		l, err := listen.Listen(ctx, "tcp", s.Bind)
 		if err == nil {
-			s.Log.Info("http: listening", "address", l.Addr().String())
+			s.Log.Info("http is served", "address", l.Addr().String())
 			said = false
 			err = s.serve(ctx, l)
 		}
 		if err != nil && !said && ctx.Err() == nil {
 			said = true
-			s.Log.Warn("http: cannot listen, trying again", "address", s.Bind, "error", err)
+			s.Log.Warn("http cannot be served, trying again", "address", s.Bind, "error", err)
 		}
 		select {
 		case <-ctx.Done():

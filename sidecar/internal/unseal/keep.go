@@ -1,0 +1,76 @@
+package unseal
+
+import "time"
+
+// readKeys looks now and then whether the mounted keys changed.
+func (l *Loop) readKeys(now time.Time) {
+	if now.Before(l.nextKeys) {
+		return
+	}
+	l.nextKeys = now.Add(watchEvery)
+	if !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
+		l.loadKeys(l.attempt != nil)
+	}
+}
+
+// loadKeys reads the mounted keys, says what is new about them, and wipes
+// them again unless they are to be sent.
+func (l *Loop) loadKeys(keep bool) {
+	stamp := l.Keys.Stamp()
+	shares, err := l.Keys.Read()
+	if err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
+		shares, err = l.Keys.Read()
+	}
+	version := l.ring.version
+	changed := l.ring.set(stamp, shares, err, l.memory.fingerprint)
+	if !keep {
+		l.ring.wipe()
+	}
+	if version != l.ring.version {
+		l.doubt = 0
+	}
+	if !changed {
+		return
+	}
+	if err != nil {
+		l.Log.Warn(msgKeysProblem, keyError, err)
+	} else {
+		l.Log.Info(msgKeysLoaded, keyShares, len(l.ring.lengths))
+	}
+	l.publish()
+}
+
+func (l *Loop) released() bool {
+	h := l.memory.Held
+	return h != nil && h.Process == l.process && l.ring.version != "" && l.ring.version != h.Keys
+}
+
+// scope is what a refusal now would speak of.
+func (l *Loop) scope() Scope {
+	return Scope{Process: l.process, Keys: l.ring.version, Threshold: l.status.Threshold, Shares: l.status.Shares}
+}
+
+func (l *Loop) pick() ([]int, KeyState, string) {
+	scope := l.scope()
+	return l.ring.pick(l.status.Threshold, func(c []int) bool { return l.memory.Refused.has(scope, c) })
+}
+
+// recall loads the memory of an earlier run.
+func (l *Loop) recall() {
+	if err := l.Store.Load(&l.memory); err != nil {
+		l.memory = Memory{}
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	if l.memory.Unsealed == "" {
+		l.Log.Info(msgNoMemory)
+	}
+}
+
+// save keeps the memory, and says once when it cannot.
+func (l *Loop) save() {
+	err := l.Store.Save(l.memory.lasting())
+	if err != nil && !l.saveFailed {
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	l.saveFailed = err != nil
+}

@@ -1,0 +1,179 @@
+package unseal
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// sight is what one probe saw.
+type sight struct {
+	answer  Answer
+	health  bool // the question was sys/health
+	status  SealStatus
+	err     error
+	process string // who listens; "" when it changed meanwhile or nobody does
+	unknown error  // why the process cannot be known
+}
+
+// startProbe starts a probe when one is due. One that waits is left open: the
+// first answer after a thaw is the fastest notice there is.
+func (l *Loop) startProbe(now time.Time) {
+	if len(l.probes) >= maxProbes || now.Before(l.nextProbe) {
+		return
+	}
+	l.lastProbe, l.nextProbe = now, now.Add(besideEvery)
+	// While it fails the same question is asked again, or a health that fails
+	// beside a seal status that does not would make two phases take turns.
+	health := (l.phase.unsealed() || l.phase == Failing && l.askHealth) && !l.askSeal
+	identify := !health || !l.recorded
+	c := &call{began: now}
+	l.probes[c] = true
+	l.start(c, func(ctx context.Context) func() {
+		s := l.look(ctx, health, identify)
+		return func() { l.tookProbe(c, s) }
+	})
+}
+
+// look asks Vault once. Who listens is read on both sides of the question,
+// so that an answer is never laid at another process's door.
+func (l *Loop) look(ctx context.Context, health, identify bool) sight {
+	var before string
+	if identify {
+		before, _ = l.Processes.Process()
+	}
+	s := ask(ctx, l.Vault, health)
+	if !identify || s.answer == AnswerRefused || s.answer == AnswerError {
+		return s
+	}
+	after, err := l.Processes.Process()
+	sealed := s.answer == AnswerSealed || s.answer == AnswerUninitialized || s.answer == AnswerNotOurs
+	switch {
+	case err != nil:
+		s.unknown = err
+	case sealed && after == "":
+		// Vault closes its listeners before it seals (command/server.go), so
+		// this is one that stops, not one that was sealed.
+		s.answer, s.err = AnswerRefused, errors.New("vault is stopping")
+	case sealed || before == after:
+		s.process = after
+	}
+	return s
+}
+
+func ask(ctx context.Context, v Vault, health bool) sight {
+	s := sight{health: health}
+	if health {
+		var h Health
+		h, s.err = v.Health(ctx)
+		s.answer = healthAnswers[h]
+	} else {
+		s.status, s.err = v.SealStatus(ctx)
+		s.answer = statusAnswer(s.status)
+	}
+	switch {
+	case errors.Is(s.err, ErrUnreachable):
+		s.answer = AnswerRefused
+	case s.err != nil:
+		s.answer = AnswerError
+	}
+	return s
+}
+
+var healthAnswers = [...]Answer{
+	HealthOther:   AnswerNotYetActive,
+	HealthSealed:  AnswerSealed,
+	HealthStandby: AnswerStandby,
+	HealthActive:  AnswerActive,
+}
+
+func statusAnswer(s SealStatus) Answer {
+	switch {
+	case !s.Initialized:
+		return AnswerUninitialized
+	case !s.Sealed:
+		return AnswerUnsealed
+	case !ours(s):
+		return AnswerNotOurs
+	default:
+		return AnswerSealed
+	}
+}
+
+// tookProbe takes the first answer and drops the other probes: what they will
+// say is older. (Vault reads its sealed flag before it waits for its lock, so
+// a late answer can even be false.)
+func (l *Loop) tookProbe(c *call, s sight) {
+	if !l.probes[c] {
+		return
+	}
+	l.dropProbes()
+	now := time.Now()
+	l.Log.Trace(msgProbe, keyAnswered, int(s.answer), keyError, s.err)
+	if s.health && s.answer == AnswerSealed {
+		// Only the seal status tells threshold and process.
+		l.askSeal, l.nextProbe = true, now
+		return
+	}
+	l.askHealth, l.askSeal = s.health, l.askSeal && s.health
+	l.seen, l.seenError = s.answer, ""
+	if s.err != nil {
+		l.seenError = s.err.Error()
+	} else if !s.health {
+		l.status = s.status
+	}
+	l.place(s)
+	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
+}
+
+// place notes which process gave the answer, and remembers it once it was
+// seen unsealed.
+func (l *Loop) place(s sight) {
+	process := s.process
+	switch {
+	case s.answer == AnswerRefused:
+		l.epoch++
+		l.recorded = false
+		return
+	case s.unknown != nil:
+		process = l.process // it was not away since it was placed
+		if process == "" || l.placed != l.epoch {
+			process = unknownProcess + strconv.Itoa(l.epoch)
+		}
+		if !l.noProcesses {
+			l.noProcesses = true
+			l.Log.Warn(msgNoProcess, keyReason, s.unknown)
+		}
+	}
+	if process == "" {
+		return
+	}
+	if process != l.process {
+		l.process = process
+		l.startOver()
+	}
+	l.placed, l.recorded = l.epoch, s.answer.unsealed()
+	if l.recorded && (l.memory.Unsealed != process || l.memory.Held != nil) {
+		l.memory.Unsealed, l.memory.Held = process, nil
+		l.save()
+	}
+}
+
+// startOver forgets what was under way with another process.
+func (l *Loop) startOver() {
+	if l.sending != nil {
+		l.sending.cancel()
+		l.sending = nil
+	}
+	l.endAttempt()
+	l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, 0, false
+	l.sendAt = time.Time{}
+}
+
+func (l *Loop) dropProbes() {
+	for c := range l.probes {
+		c.cancel()
+	}
+	clear(l.probes)
+}

@@ -1,0 +1,113 @@
+package unseal
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+const (
+	// tellsAnHour is how many phases are told aloud within an hour; all more
+	// of them are told at debug. A recovery takes about five.
+	tellsAnHour = 240
+	// lasting is how long a phase has to last to be told after all.
+	lasting = time.Minute
+)
+
+// voice keeps a Vault that flaps from filling the log.
+type voice struct {
+	spent  time.Time // the hour's worth is spent at this moment, or was
+	hushed bool
+}
+
+// speaks reports whether one more phase may be told aloud. Once it may not,
+// half of an hour's worth has to come back first.
+func (v *voice) speaks(now time.Time) bool {
+	spent := v.spent
+	if spent.Before(now) {
+		spent = now
+	}
+	spent = spent.Add(time.Hour / tellsAnHour)
+	limit := time.Hour
+	if v.hushed {
+		limit /= 2
+	}
+	v.hushed = spent.Sub(now) > limit
+	if !v.hushed {
+		v.spent = spent
+	}
+	return !v.hushed
+}
+
+// tell says that the current phase began.
+func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
+	t, last := tellings[l.phase], l.timeline.last
+	if reason != "" {
+		args = append(args, keyReason, reason)
+	}
+	if t.advice != "" {
+		args = append(args, keyAdvice, t.advice)
+	}
+	say := func(phase, recovery hclog.Level) {
+		l.Log.Log(phase, t.message, args...)
+		if wasDown && l.phase.Serving() && last != nil {
+			l.Log.Log(recovery, msgRecovered, keyTook, round(last.Took), keySteps, last.String())
+		}
+	}
+	hushed := l.voice.hushed
+	l.untold = nil
+	if l.voice.speaks(now) {
+		say(t.level, hclog.Info)
+		return
+	}
+	if !hushed {
+		l.Log.Warn(msgHushed)
+	}
+	say(hclog.Debug, hclog.Debug)
+	l.untold = func() { say(t.level, hclog.Info) }
+}
+
+func (l *Loop) publish() {
+	if l.Publish == nil {
+		return
+	}
+	l.Publish(State{
+		Phase:    l.phase,
+		Since:    l.since,
+		Reason:   l.reason,
+		Advice:   tellings[l.phase].advice,
+		KeyError: l.ring.problem,
+		Current:  l.timeline.current.copied(),
+		Last:     l.timeline.last.copied(),
+	})
+}
+
+func (l *Loop) reasonFor(p Phase) string {
+	switch p {
+	case Failing:
+		if l.seen != AnswerError {
+			return l.trouble
+		}
+		return l.seenError
+	case Unreachable:
+		return l.seenError
+	case NoKey, KeyRejected:
+		_, _, reason := l.pick()
+		return reason
+	case LeftAlone:
+		return leftAloneReason(l.status)
+	default:
+		return ""
+	}
+}
+
+func leftAloneReason(s SealStatus) string {
+	switch {
+	case s.Removed:
+		return "this node was removed from its raft cluster"
+	case s.Migration:
+		return "a seal migration is under way"
+	default:
+		return "its seal is " + s.Type + ", not shamir"
+	}
+}
