@@ -141,6 +141,37 @@ func TestAPersonHalfwayThrough(t *testing.T) {
 	)
 }
 
+// The person goes on for as long as Vault is sealed, a share for each one of
+// ours, so that no attempt is left in peace.
+func TestAPersonEntersSharesSlowlyBesideUs(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 5, threshold: 3, gated: true, mount: func(keys []string) []string {
+		return []string{garbage(33), keys[0], keys[1], keys[2]}
+	}},
+		phase{"a person has begun, and the sidecar starts", func(w *world) {
+			storage("slow 5ms")(w)
+			w.enterShare(w.vault.Keys[4])
+			w.startSidecar()
+			for i := 0; ; i++ {
+				counted := w.vault.SharesSent()
+				await(w, expectation{"a share of ours", func(w *world) string {
+					if s, err := w.vault.SealStatus(w.ctx); err == nil && !s.Sealed {
+						return ""
+					}
+					if w.vault.SharesSent() == counted {
+						return "none more"
+					}
+					return ""
+				}})
+				// A refusal speaks of the garbage among ours.
+				if s, err := w.vault.Unseal(w.ctx, w.vault.Keys[i%5]); err == nil && !s.Sealed {
+					return
+				}
+			}
+		}, []expectation{serving(), logs("recovered")}},
+	)
+}
+
 func TestAPersonEntersSharesWhileWeAreLocked(t *testing.T) {
 	t.Parallel()
 	play(t, home{shares: 5, threshold: 3, mount: onlyGarbage(33, 3)},

@@ -141,10 +141,10 @@ func isHost(v string) bool { return hostName.MatchString(v) && !isKey(v) }
 // is accepted is logged. A long path is base64 too, but it lacks what a random
 // key has: capitals, small letters and digits at once, or hex throughout.
 func isKey(v string) bool {
-	for _, part := range []string{v, filepath.Base(v)} {
-		mixed := strings.ContainsAny(part, digits) && strings.ContainsAny(part, small) && strings.ContainsAny(part, capitals)
-		hex := strings.Trim(part, digits+"abcdefABCDEF") == ""
-		if keyfile.LooksLikeShare(part) && (mixed || hex) {
+	for more := true; more; _, v, more = strings.Cut(v, "/") {
+		mixed := strings.ContainsAny(v, digits) && strings.ContainsAny(v, small) && strings.ContainsAny(v, capitals)
+		hex := strings.Trim(v, digits+"abcdefABCDEF") == ""
+		if keyfile.LooksLikeShare(v) && (mixed || hex) {
 			return true
 		}
 	}

@@ -24,6 +24,7 @@ type Lab struct {
 	mu      sync.Mutex
 	cleanup []func() error
 	gates   []*Gate
+	vaults  int
 }
 
 // New makes an empty lab. It fails when a binary is not built, and says which

@@ -87,7 +87,7 @@ func (p *Process) Kill() error {
 // Stop sends SIGTERM and returns the exit code.
 func (p *Process) Stop(limit time.Duration) (int, error) {
 	p.Signal(syscall.SIGTERM)
-	return p.code, p.wait(limit)
+	return p.ExitCode(limit)
 }
 
 func (p *Process) wait(limit time.Duration) error {

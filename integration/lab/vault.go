@@ -22,6 +22,7 @@ import (
 type VaultConfig struct {
 	Data string // storage directory; empty: a new one
 	Raft bool   // raft storage instead of file
+	Join *Vault // the first node of the raft cluster that this one is to join
 	TLS  *Authority
 }
 
@@ -44,12 +45,13 @@ func (l *Lab) Vault(c VaultConfig) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	name := l.vaultName()
 	if c.Data == "" {
-		if c.Data, err = l.Mkdir("vault-data"); err != nil {
+		if c.Data, err = l.Mkdir(name + "-data"); err != nil {
 			return nil, err
 		}
 	}
-	v := &Vault{Addr: "http://127.0.0.1:" + port, lab: l, config: filepath.Join(l.Dir, "vault.hcl")}
+	v := &Vault{Addr: "http://127.0.0.1:" + port, lab: l, config: filepath.Join(l.Dir, name+".hcl")}
 	listener := "tls_disable = true"
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	if c.TLS != nil {
@@ -60,10 +62,14 @@ func (l *Lab) Vault(c VaultConfig) (*Vault, error) {
 	v.client = &http.Client{Transport: transport}
 	number, _ := strconv.Atoi(port)
 	next := strconv.Itoa(number + 1)
-	storage, cluster := "file", ""
+	storage, cluster, member := "file", "", ""
 	if c.Raft {
 		storage = "raft"
 		cluster = fmt.Sprintf("cluster_addr = %q", "https://127.0.0.1:"+next)
+		member = fmt.Sprintf("node_id = %q", name)
+	}
+	if c.Join != nil {
+		member += fmt.Sprintf("\n  retry_join {\n    leader_api_addr = %q\n  }", c.Join.Addr)
 	}
 	hcl := fmt.Sprintf(`disable_mlock = true
 log_level = "debug"
@@ -71,13 +77,26 @@ api_addr = %q
 %s
 storage %q {
   path = %q
+  %s
 }
 listener "tcp" {
   address = %q
   %s
 }
-`, v.Addr, cluster, storage, c.Data, "127.0.0.1:"+port, listener)
+`, v.Addr, cluster, storage, c.Data, member, "127.0.0.1:"+port, listener)
 	return v, os.WriteFile(v.config, []byte(hcl), 0o600)
+}
+
+// vaultName returns "vault" for the first Vault of the lab, then "vault-2" and
+// so on.
+func (l *Lab) vaultName() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.vaults++
+	if l.vaults == 1 {
+		return "vault"
+	}
+	return "vault-" + strconv.Itoa(l.vaults)
 }
 
 // Start starts the server and does not wait for it.

@@ -2,8 +2,6 @@ package keyfile_test
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -88,141 +86,6 @@ func TestFindsOutAnewWhetherItIsAFile(t *testing.T) {
 	assert.Equal(t, hexes(l), asHex(shares))
 }
 
-func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
-	k, l := key(32), key(32)
-	with := func(content string) func(*testing.T, string) string {
-		return func(t *testing.T, dir string) string { return write(t, filepath.Join(dir, "key"), content) }
-	}
-	asDir := func(make func(t *testing.T, dir string)) func(*testing.T, string) string {
-		return func(t *testing.T, dir string) string { make(t, dir); return dir }
-	}
-	const limits = "bytes decoded, expected 16 to 33"
-	const twice = "encoded twice, like base64 of base64: decode it once and store the result, " +
-		"`kubectl create secret` and stringData encode by themselves"
-	const json = "looks like JSON, as printed by `vault operator init -format=json`: " +
-		"keep only the entries of unseal_keys_b64, one a line, without quotes"
-	const neither = "neither base64 nor hex"
-
-	for _, row := range []struct {
-		sentence string
-		make     func(t *testing.T, dir string) (path string)
-		want     string // DIR stands for the directory
-	}{
-		{"an empty file", with(""), "DIR/key: empty"},
-		{"only blanks", with(" \r\n\t\n"), "DIR/key: empty"},
-		{"some other text", with("hunter2 hunter2 hunter2!"), "DIR/key: " + neither},
-		{"binary", with(strings.Repeat("\x00\xfe", 16)), "DIR/key: " + neither},
-		{"a key in quotes", with(`"` + b64(k) + `"`), "DIR/key: " + neither},
-		{"a character too many", with(b64(k[:24]) + "A"), "DIR/key: " + neither},
-		{"too much padding", with(b64(k) + "="), "DIR/key: " + neither},
-		{"only padding", with("=="), "DIR/key: " + neither},
-		{"two keys with a carriage return between", with(b64(k[:24]) + "\r" + b64(l[:24])), "DIR/key: " + neither},
-		{"a hex digit lost", with(hex.EncodeToString(k)[1:]), "DIR/key: hex with an odd number of digits"},
-		{"too short in base64", with(b64(k[:15])), "DIR/key: too short for a share: 15 " + limits},
-		{"too long in base64", with(b64(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
-		{"too short in hex", with(hex.EncodeToString(k[:10])), "DIR/key: too short for a share: 10 " + limits},
-		{"too long in hex", with(hex.EncodeToString(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
-		{"base64 of base64", with(b64([]byte(b64(k)))), "DIR/key: " + twice},
-		{"base64 of base64 with a newline", with(b64([]byte(b64(k) + "\n"))), "DIR/key: " + twice},
-		{"base64 of base64 of a short key", with(b64([]byte(b64(k[:16])))), "DIR/key: " + twice},
-		{"base64 of hex", with(b64([]byte(hex.EncodeToString(k)))), "DIR/key: " + twice},
-		{"base64 of several shares", with(b64([]byte(b64(k) + "\n" + b64(l) + "\n"))), "DIR/key: " + twice},
-		{"hex of base64", with(hex.EncodeToString([]byte(b64(k)))), "DIR/key: " + twice},
-		{"a byte order mark", with("\ufeff" + b64(k)), "DIR/key: starts with a UTF-8 byte order mark, save it without one"},
-		{"UTF-16", with("\xff\xfe" + strings.Join(strings.Split(b64(k), ""), "\x00") + "\x00"), "DIR/key: saved as UTF-16, save it as plain ASCII"},
-		{"the JSON of init", with("{\n  \"unseal_keys_b64\": [\n    \"" + b64(k) + "\"\n  ]\n}\n"), "DIR/key: " + json},
-		{"a list in JSON", with(`["` + b64(k) + `"]`), "DIR/key: " + json},
-		{"the text of init", with("Unseal Key 1: " + b64(k) + "\n"), "DIR/key: looks like all that `vault operator init` prints: keep only the keys, one a line"},
-		{"a bad line among good ones", with(b64(k) + "\n\n" + b64(l)[:8] + "\n"), "DIR/key: line 3: too short for a share: 6 " + limits},
-		{"more lines than shares can be", with(strings.Repeat(b64(k)+"\n", 256)), "DIR/key: more than 255 shares"},
-		{"a file over the limit", with(strings.Repeat("\n", 64<<10) + b64(k)), "DIR/key: larger than 64 KiB, a share takes less than 100 bytes"},
-		{"an endless file", func(*testing.T, string) string { return "/dev/zero" }, "/dev/zero: not a regular file, it is a device"},
-		{"nothing at the path", func(_ *testing.T, dir string) string { return dir + "/key" }, "DIR/key: no unseal key there: no such file or directory"},
-		{"a file where a directory belongs", func(t *testing.T, dir string) string { return with(b64(k))(t, dir) + "/key" }, "DIR/key/key: not a directory"},
-		{"a link in a circle", func(t *testing.T, dir string) string {
-			require.NoError(t, os.Symlink("key", dir+"/key"))
-			return dir + "/key"
-		}, "DIR/key: too many levels of symbolic links"},
-		{"an empty directory", asDir(func(*testing.T, string) {}), "DIR: no unseal key there: empty directory"},
-		{"only hidden files", asDir(func(t *testing.T, dir string) { write(t, dir+"/..2026", b64(k)) }), "DIR: no unseal key there: empty directory"},
-		{"a name that points nowhere", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/a", b64(k))
-			require.NoError(t, os.Symlink("..data/b", dir+"/b"))
-		}), "DIR/b: no unseal key there: no such file or directory"},
-		{"subdirectories", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/a", b64(k))
-			require.NoError(t, os.Mkdir(dir+"/y", 0o755))
-			require.NoError(t, os.Mkdir(dir+"/.hidden", 0o755))
-			require.NoError(t, os.Symlink(".hidden", dir+"/x"))
-		}), "DIR: has subdirectories (x, y), expected only files with shares"},
-		{"one bad file among good ones", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/a", b64(k))
-			write(t, dir+"/b", b64(l)[:10]+"!")
-		}), "DIR/b: neither base64 nor hex"},
-		{"a whole filesystem", asDir(func(t *testing.T, dir string) {
-			for n := range 1025 {
-				write(t, fmt.Sprintf("%s/%d", dir, n), "")
-			}
-		}), "DIR: more than 1024 names in the directory"},
-		{"more shares than there can be, over many files", asDir(func(t *testing.T, dir string) {
-			for n := range 256 {
-				write(t, fmt.Sprintf("%s/%d", dir, n), b64(key(32)))
-			}
-		}), "DIR: more than 255 shares"},
-		{"a share that became the name of its file", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/"+hex.EncodeToString(k), "")
-		}), "DIR/[name withheld, it looks like a share]: empty"},
-		{"a share that became the name of a directory", asDir(func(t *testing.T, dir string) {
-			require.NoError(t, os.Mkdir(dir+"/"+hex.EncodeToString(k), 0o755))
-		}), "DIR: has subdirectories ([name withheld, it looks like a share]), expected only files with shares"},
-	} {
-		t.Run(row.sentence, func(t *testing.T) {
-			dir := openDir(t)
-			path := row.make(t, dir)
-			shares, err := keyfile.New(path).Read()
-			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir))
-			assert.Empty(t, shares)
-			assert.Equal(t, strings.Contains(row.want, "no unseal key there"), errors.Is(err, keyfile.ErrMissing))
-			assertHides(t, err.Error(), k)
-			assertHides(t, err.Error(), l)
-		})
-	}
-}
-
-func TestSaysWhosePermissionIsMissing(t *testing.T) {
-	const stranger = 65532
-	k := key(32)
-	for _, row := range []struct {
-		sentence string
-		file     os.FileMode // of DIR/in/key
-		folder   os.FileMode // of DIR/in
-		path     string
-		want     string
-	}{
-		{"a file of root alone", 0o400, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0400"},
-		{"that file among others", 0o400, 0o755, "/in", "DIR/in/key: permission denied: mode 0400"},
-		{"a directory that cannot be listed", 0o444, 0o711, "/in", "DIR/in: permission denied: mode 0711"},
-		{"a directory that cannot be entered", 0o444, 0o700, "/in/key", "DIR/in/key: permission denied in DIR/in: mode 0700"},
-		{"the same, two levels down", 0o444, 0o700, "/in/way/key", "DIR/in/way/key: permission denied in DIR/in: mode 0700"},
-	} {
-		t.Run(row.sentence, func(t *testing.T) {
-			if os.Geteuid() != 0 {
-				t.Skip("only root can make files of another user")
-			}
-			dir := openDir(t)
-			require.NoError(t, os.Mkdir(dir+"/in", 0o755))
-			write(t, dir+"/in/key", b64(k))
-			require.NoError(t, os.Chmod(dir+"/in/key", row.file))
-			require.NoError(t, os.Chmod(dir+"/in", row.folder))
-			var err error
-			asUser(t, stranger, func() { _, err = keyfile.New(dir + row.path).Read() })
-			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir)+
-				", owner uid 0 gid 0, running as uid 65532 gid 0")
-			assert.NotErrorIs(t, err, keyfile.ErrMissing)
-		})
-	}
-}
-
 func TestDoesNotWaitForAPipeOrSocket(t *testing.T) {
 	dir := openDir(t)
 	require.NoError(t, syscall.Mkfifo(dir+"/pipe", 0o644))
@@ -238,6 +101,30 @@ func TestDoesNotWaitForAPipeOrSocket(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			require.Fail(t, "still waiting for "+kind)
 		}
+	}
+}
+
+func TestDoesNotWaitForAPipeThatTakesTheNameOfAFile(t *testing.T) {
+	path := filepath.Join(openDir(t), "key")
+	source, done := keyfile.New(path), make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 10_000 {
+			_, _ = source.Read()
+		}
+	}()
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case <-done:
+			return
+		case <-deadline:
+			require.Fail(t, "a read waits for a pipe")
+		default:
+		}
+		write(t, path+".file", b64(key(32)))
+		require.NoError(t, os.Rename(path+".file", path))
+		require.NoError(t, syscall.Mkfifo(path+".pipe", 0o644))
+		require.NoError(t, os.Rename(path+".pipe", path))
 	}
 }
 
@@ -266,7 +153,7 @@ func TestNeverMixesTwoVersionsOfASecret(t *testing.T) {
 			}
 		}
 	}()
-	for range 500 {
+	for range 200 {
 		m.publish(files(young))
 		m.publish(files(old))
 	}

@@ -2,6 +2,7 @@ package keyfile_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -172,29 +173,37 @@ func TestWatchFollowsThePath(t *testing.T) {
 	}
 }
 
-// TestWatchMissesNoDirectoryMadeBetweenTwoLooks makes a path as fast as it can,
-// so that parts of it appear while the watch moves down to them.
+// TestWatchMissesNoDirectoryMadeBetweenTwoLooks makes the parts of a path while
+// the watch moves down to them, and writes the key when it has come to rest.
 func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
 	dir := openDir(t)
 	path := filepath.Join(dir, "a", "b", "c", "d", "e")
 	source := keyfile.New(path)
 	wakes := watch(t, path)
+	awaitRead := func(good bool) {
+		for {
+			awaitWake(t, wakes)
+			if _, err := source.Read(); (err == nil) == good {
+				return
+			}
+		}
+	}
 	for range 300 {
-		require.NoError(t, os.MkdirAll(path, 0o755))
+		for _, part := range []string{"a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e"} {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, part), 0o755))
+			// A sleep would be too long, it never hits the gap.
+			for pause := time.Now().Add(rand.N(150 * time.Microsecond)); time.Now().Before(pause); {
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-wakes:
+		default:
+		}
 		write(t, path+"/key", b64(key(32)))
-		for {
-			awaitWake(t, wakes)
-			if _, err := source.Read(); err == nil {
-				break
-			}
-		}
+		awaitRead(true)
 		require.NoError(t, os.RemoveAll(dir+"/a"))
-		for {
-			awaitWake(t, wakes)
-			if _, err := source.Read(); err != nil {
-				break
-			}
-		}
+		awaitRead(false)
 	}
 }
 

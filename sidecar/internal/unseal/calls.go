@@ -74,9 +74,11 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 			l.seen = AnswerSealed
 		}
 	}
-	// A first mixture may come of what lay there. A second cannot.
-	if disturbed || v == mixed && l.mixtures > 0 {
+	switch {
+	case disturbed, v == mixed && l.mixtures > 0:
 		l.doubt = 2
+	case v == mixed: // perhaps only by what lay there
+		l.doubt = max(l.doubt, 1)
 	}
 	if !l.disturbed && (disturbed || v == mixed) {
 		l.disturbed = true

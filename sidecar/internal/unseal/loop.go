@@ -285,7 +285,4 @@ func (l *Loop) arrive(p Phase) {
 	}
 }
 
-// ours reports whether key shares can and may unseal such a Vault.
-func ours(s SealStatus) bool { return s.Type == "shamir" && !s.Migration && !s.Removed }
-
 func random() float64 { return rand.Float64() }

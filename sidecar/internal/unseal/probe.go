@@ -88,6 +88,9 @@ var healthAnswers = [...]Answer{
 	HealthActive:  AnswerActive,
 }
 
+// ours reports whether key shares can and may unseal such a Vault.
+func ours(s SealStatus) bool { return s.Type == "shamir" && !s.Migration && !s.Removed }
+
 func statusAnswer(s SealStatus) Answer {
 	switch {
 	case !s.Initialized:

@@ -38,7 +38,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	return &watched{Conn: conn, broken: d.config.Broken}, nil
+	return d.watch(conn), nil
 }
 
 // dialTLS reads the CA file for every connection, so that a renewed one needs
@@ -59,7 +59,8 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		}
 		config.RootCAs = roots
 	}
-	conn, err := d.dial(ctx, network, addr)
+	var plain net.Dialer
+	conn, err := plain.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		_ = conn.Close()
 		return nil, err
 	}
-	return secure, nil
+	return d.watch(secure), nil // outside: TLS says goodbye before its connection ends
 }
 
 // errTrust marks that it was not even tried whether Vault can be trusted.
@@ -86,17 +87,28 @@ func (d *dialer) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+func (d *dialer) watch(conn net.Conn) net.Conn { return &watched{Conn: conn, broken: d.config.Broken} }
+
 // watched reports that the other side ended the connection. Closing it from
-// this side is no news.
+// this side is no news. And it leaves no key behind.
 type watched struct {
 	net.Conn
-	broken func()
+	broken func() // may be nil
 }
 
 func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	if w.broken != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+	if w.broken != nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
 		w.broken()
 	}
+	return n, err
+}
+
+// Write wipes what it has written. An io.Writer must not; but this one gets
+// net/http's write buffer, which nobody reads after it was flushed, and which
+// would keep the last key for as long as the connection lives.
+func (w *watched) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	clear(b[:n])
 	return n, err
 }

@@ -46,7 +46,7 @@ func classify(ctx context.Context, err error) error {
 		return err
 	case errors.As(err, &verify), errors.As(err, &authority):
 		return fmt.Errorf("its certificate is not trusted (--vault-cacert, --vault-server-name): %s", printable(err.Error()))
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("it does not speak TLS, and --vault-addr says https")
 	case broken(err):
 		return fmt.Errorf("connection broken: %w", unseal.ErrUnreachable)

@@ -78,8 +78,9 @@ func newAPI(addr string, web *http.Client) (*api.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	// Nothing of VAULT_TOKEN, VAULT_NAMESPACE and VAULT_HEADERS.
+	// Nothing of VAULT_TOKEN, VAULT_NAMESPACE, VAULT_HEADERS, VAULT_WRAP_TTL.
 	client.ClearToken()
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
 	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
 	return client, nil
 }

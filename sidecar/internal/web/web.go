@@ -38,11 +38,12 @@ type Server struct {
 	// Turned returns how long ago the loop last turned. Set it before Run.
 	Turned func() time.Duration
 	state  atomic.Pointer[unseal.State]
+	again  time.Duration // bindEvery
 }
 
 // New returns a server that does not listen yet.
 func New(c Config) *Server {
-	s := &Server{Config: c}
+	s := &Server{Config: c, again: bindEvery}
 	s.state.Store(&unseal.State{Since: time.Now()})
 	return s
 }
@@ -68,7 +69,7 @@ func (s *Server) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(bindEvery):
+		case <-time.After(s.again):
 		}
 	}
 }

@@ -1,0 +1,82 @@
+package unseal
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// jitters are draws from [0, 1), with its ends.
+var jitters = []float64{0, 0.25, 0.5, 0.999999}
+
+func TestPace(t *testing.T) {
+	const ms = time.Millisecond
+	for _, row := range []struct {
+		sentence  string
+		phase     Phase
+		age       time.Duration
+		low, high time.Duration
+	}{
+		{"the first probe goes out at once", Starting, 0, 0, 0},
+		{"a refused connection is tried again in 20 to 50 ms", Unreachable, 0, 20 * ms, 50 * ms},
+		{"so it is just before a quarter of an hour", Unreachable, 15*time.Minute - 1, 20 * ms, 50 * ms},
+		{"after that it is about a second", Unreachable, 15 * time.Minute, 900 * ms, 1100 * ms},
+		{"for ever", Unreachable, 1000 * time.Hour, 900 * ms, 1100 * ms},
+		{"a failing Vault is asked soon", Failing, 0, 50 * ms, 50 * ms},
+		{"then more slowly", Failing, 2 * time.Second, 500 * ms, 500 * ms},
+		{"once a second at the slowest", Failing, time.Hour, time.Second, time.Second},
+		{"an unsealed Vault is asked for its health at once", Activating, 0, 0, 0},
+		{"and again, more slowly", Activating, time.Second, 250 * ms, 250 * ms},
+		{"once a second at the slowest", Activating, time.Hour, time.Second, time.Second},
+		{"beside an unseal it is asked once a second", Unsealing, 0, time.Second, time.Second},
+		{"and beside one that hangs", UnsealHanging, time.Hour, time.Second, time.Second},
+		{"a silent Vault is asked again beside", Unresponsive, time.Hour, time.Second, time.Second},
+		{"a Vault that serves is looked at within a second", Active, time.Hour, 850 * ms, 900 * ms},
+		{"a held one too", Held, time.Hour, 850 * ms, 900 * ms},
+		{"a standby too", Standby, 0, 850 * ms, 900 * ms},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			for _, r := range jitters {
+				got := pace(row.phase, row.age, r)
+				assert.GreaterOrEqual(t, got, row.low)
+				assert.LessOrEqual(t, got, row.high)
+			}
+		})
+	}
+	for _, p := range append(Phases(), Active+1) {
+		for _, age := range []time.Duration{0, time.Millisecond, time.Minute, 1 << 62} {
+			for _, r := range jitters {
+				assert.GreaterOrEqual(t, pace(p, age, r), time.Duration(0), "%s", p)
+				assert.LessOrEqual(t, pace(p, age, r), 1100*time.Millisecond, "%s: slower than the loop has to be", p)
+			}
+		}
+	}
+}
+
+func TestAfterTrouble(t *testing.T) {
+	last := time.Duration(0)
+	for n := 1; n < 100; n++ {
+		low, high := afterTrouble(n, 0), afterTrouble(n, 0.999999)
+		assert.GreaterOrEqual(t, low, last, "retry %d comes sooner than the one before", n)
+		assert.GreaterOrEqual(t, low, 50*time.Millisecond)
+		assert.LessOrEqual(t, high, 5*time.Second)
+		assert.LessOrEqual(t, high, low*5/4)
+		last = low
+	}
+	assert.Equal(t, 50*time.Millisecond, afterTrouble(1, 0))
+	assert.Equal(t, 100*time.Millisecond, afterTrouble(2, 0))
+	assert.Equal(t, 200*time.Millisecond, afterTrouble(3, 0))
+	assert.Equal(t, 4*time.Second, afterTrouble(1<<40, 0))
+}
+
+func TestAfterMixture(t *testing.T) {
+	for _, r := range jitters {
+		assert.Zero(t, afterMixture(1, r), "after what may have lain there the next attempt comes at once")
+		for n := 2; n < 100; n++ {
+			assert.GreaterOrEqual(t, afterMixture(n, r), time.Duration(0))
+			assert.LessOrEqual(t, afterMixture(n, r), 250*time.Millisecond)
+		}
+	}
+	assert.Greater(t, afterMixture(20, 0.9), afterMixture(20, 0.1), "two senders must not stay in step")
+}

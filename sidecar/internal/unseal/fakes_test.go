@@ -1,0 +1,591 @@
+package unseal
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fakeVault does towards the loop what a Vault does, with its process, its
+// lock and its storage in the hands of the test.
+type fakeVault struct {
+	mu       sync.Mutex
+	process  string // who listens; empty: nobody
+	life     *life
+	blind    error // why processes cannot be told apart
+	stopping bool  // answers, though nobody listens any more
+	standby  bool
+	silent   chan struct{} // not nil: connections are accepted, and answered after it was closed
+	frozen   chan struct{} // not nil: storage hangs until it is closed
+
+	status SealStatus // Progress and Nonce follow from parts
+	right  []string   // the shares, any t of which open it
+	parts  []string
+	nonces int
+
+	statusErr, healthErr, unsealErr, lookupErr error
+	statusLag                                  time.Duration // a seal status is read, and answered this much later
+	unsealLag                                  time.Duration
+	between                                    func(n int) // called before the nth share is looked at
+	judges                                     bool        // at an unknown threshold each share is judged
+
+	sent      []string // the shares in hex
+	sentAt    []time.Time
+	asked     int // probes
+	lookups   []time.Time
+	waiting   int // probes in flight
+	most      int // of them at once
+	abandoned int // unseals that the loop gave up
+}
+
+// life is what ends with a process.
+type life struct {
+	gone chan struct{}
+	lock chan struct{}
+}
+
+func newFakeVault(threshold int, shares ...Share) *fakeVault {
+	v := &fakeVault{status: SealStatus{Initialized: true, Sealed: true, Type: "shamir", Threshold: threshold, Shares: len(shares)}}
+	for _, s := range shares {
+		v.right = append(v.right, inHex(s))
+	}
+	return v
+}
+
+func inHex(s Share) string { return hex.EncodeToString(s.bytes()) }
+
+// with changes the Vault under its lock.
+func (v *fakeVault) with(change func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	change()
+}
+
+// begin starts a process, sealed as every new one is.
+func (v *fakeVault) begin(name string) {
+	v.end()
+	v.with(func() {
+		v.process, v.life = name, &life{gone: make(chan struct{}), lock: make(chan struct{}, 1)}
+		v.status.Sealed, v.parts = true, nil
+	})
+}
+
+// end kills the process: its connections break.
+func (v *fakeVault) end() {
+	v.with(func() {
+		if v.life != nil {
+			close(v.life.gone)
+		}
+		v.process, v.life = "", nil
+	})
+}
+
+func (v *fakeVault) unseal()                { v.with(func() { v.status.Sealed = false }) }
+func (v *fakeVault) seal()                  { v.with(func() { v.status.Sealed, v.parts = true, nil }) }
+func (v *fakeVault) freeze()                { v.with(func() { v.frozen = make(chan struct{}) }) }
+func (v *fakeVault) mute()                  { v.with(func() { v.silent = make(chan struct{}) }) }
+func (v *fakeVault) thaw()                  { v.open(&v.frozen) }
+func (v *fakeVault) speak()                 { v.open(&v.silent) }
+func (v *fakeVault) open(c *chan struct{})  { v.with(func() { closeIt(c) }) }
+func (v *fakeVault) set(e *error, as error) { v.with(func() { *e = as }) }
+
+func closeIt(c *chan struct{}) {
+	if *c != nil {
+		close(*c)
+		*c = nil
+	}
+}
+
+func (v *fakeVault) sends() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.sent)
+}
+
+func (v *fakeVault) count(n *int) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return *n
+}
+
+func (v *fakeVault) Process() (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.blind != nil {
+		return "", v.blind
+	}
+	if v.stopping {
+		return "", nil
+	}
+	return v.process, nil
+}
+
+// connect finds the process and waits until it answers at all.
+func (v *fakeVault) connect(ctx context.Context) (*life, error) {
+	time.Sleep(100 * time.Microsecond)
+	v.mu.Lock()
+	alive, silent := v.life, v.silent
+	v.mu.Unlock()
+	if alive == nil {
+		return nil, fmt.Errorf("connection refused: %w", ErrUnreachable)
+	}
+	return alive, v.await(ctx, alive, silent)
+}
+
+// await waits for c to be closed; a nil one is.
+func (v *fakeVault) await(ctx context.Context, alive *life, c <-chan struct{}) error {
+	time.Sleep(100 * time.Microsecond)
+	if c == nil {
+		return nil
+	}
+	select {
+	case <-c:
+		return nil
+	case <-alive.gone:
+		return fmt.Errorf("connection broken: %w", ErrUnreachable)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// locked calls f with Vault's state lock, after its storage has served.
+func (v *fakeVault) locked(ctx context.Context, alive *life, storage bool, f func() said) said {
+	select {
+	case alive.lock <- struct{}{}:
+		defer func() { <-alive.lock }()
+		select {
+		case <-alive.gone:
+			return said{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
+		default:
+		}
+	case <-alive.gone:
+		return said{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
+	case <-ctx.Done():
+		return said{err: ctx.Err()}
+	}
+	v.mu.Lock()
+	frozen := v.frozen
+	v.mu.Unlock()
+	if storage {
+		if err := v.await(ctx, alive, frozen); err != nil {
+			return said{err: err}
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return f()
+}
+
+func (v *fakeVault) probe(change int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.waiting += change
+	v.asked += max(change, 0)
+	v.most = max(v.most, v.waiting)
+}
+
+// SealStatus reads whether Vault is sealed before it waits for the lock, as
+// Vault does: what it says can be old.
+func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
+	v.probe(1)
+	defer v.probe(-1)
+	alive, err := v.connect(ctx)
+	if err != nil {
+		return SealStatus{}, err
+	}
+	v.mu.Lock()
+	sealed, lag := v.status.Sealed, v.statusLag
+	v.mu.Unlock()
+	s := v.locked(ctx, alive, false, func() said { return said{v.shown(sealed), v.statusErr} })
+	time.Sleep(lag)
+	return s.status, s.err
+}
+
+func (v *fakeVault) shown(sealed bool) SealStatus {
+	s := v.status
+	s.Sealed, s.Progress = sealed, len(v.parts)
+	if len(v.parts) > 0 {
+		s.Nonce = strconv.Itoa(v.nonces)
+	}
+	return s
+}
+
+func (v *fakeVault) Health(ctx context.Context) (Health, error) {
+	v.probe(1)
+	defer v.probe(-1)
+	alive, err := v.connect(ctx)
+	if err != nil {
+		return HealthOther, err
+	}
+	health := HealthActive
+	s := v.locked(ctx, alive, false, func() said {
+		if v.status.Sealed || !v.status.Initialized {
+			health = HealthSealed
+		} else if v.standby {
+			health = HealthStandby
+		}
+		return said{err: v.healthErr}
+	})
+	if s.err != nil {
+		return HealthOther, s.err
+	}
+	return health, nil
+}
+
+// Unseal goes on within Vault when nobody waits for it any more.
+func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error) {
+	text := inHex(share)
+	alive, err := v.connect(ctx)
+	if err != nil {
+		return SealStatus{}, err
+	}
+	n := 0
+	v.with(func() {
+		v.sent, v.sentAt = append(v.sent, text), append(v.sentAt, time.Now())
+		n = len(v.sent)
+	})
+	if v.between != nil {
+		v.between(n)
+	}
+	answer := make(chan said, 1)
+	go func() {
+		answer <- v.locked(context.Background(), alive, true, func() said {
+			if v.unsealErr != nil {
+				return said{err: v.unsealErr}
+			}
+			return v.add(text)
+		})
+	}()
+	select {
+	case s := <-answer:
+		time.Sleep(v.unsealLag)
+		return s.status, s.err
+	case <-ctx.Done():
+		v.with(func() { v.abandoned++ })
+		return SealStatus{}, ctx.Err()
+	}
+}
+
+// add takes one share, anybody's.
+func (v *fakeVault) add(text string) said {
+	if !v.status.Sealed {
+		return said{status: v.shown(false)}
+	}
+	if len(v.parts) == 0 {
+		v.nonces++
+	}
+	if !slices.Contains(v.parts, text) {
+		v.parts = append(v.parts, text)
+	}
+	if v.status.Threshold == 0 && !v.judges || len(v.parts) < v.status.Threshold {
+		return said{status: v.shown(true)}
+	}
+	wrong := slices.ContainsFunc(v.parts, func(p string) bool { return !slices.Contains(v.right, p) })
+	v.parts = nil
+	if wrong {
+		return said{err: fmt.Errorf("unsealing: %w", ErrInvalidKey)}
+	}
+	v.status.Sealed = false
+	return said{status: v.shown(false)}
+}
+
+// stranger sends a share past the loop.
+func (v *fakeVault) stranger(text string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.add(text)
+}
+
+func (v *fakeVault) ReadStorage(ctx context.Context) error {
+	v.with(func() { v.lookups = append(v.lookups, time.Now()) })
+	alive, err := v.connect(ctx)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	frozen := v.frozen
+	v.mu.Unlock()
+	if err := v.await(ctx, alive, frozen); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.lookupErr
+}
+
+// fakeKeys is a mounted Secret.
+type fakeKeys struct {
+	mu     sync.Mutex
+	shares []Share
+	err    error
+	stamp  int
+	given  []Share // all that were read, for a look at whether they were wiped
+	reads  int
+}
+
+func (k *fakeKeys) Stamp() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return strconv.Itoa(k.stamp)
+}
+
+func (k *fakeKeys) Read() ([]Share, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reads++
+	if k.err != nil {
+		return nil, k.err
+	}
+	var out []Share
+	for _, s := range k.shares {
+		out = append(out, s.clone())
+	}
+	k.given = append(k.given, out...)
+	return out, nil
+}
+
+func (k *fakeKeys) mount(shares ...Share) { k.change(shares, nil) }
+
+func (k *fakeKeys) fail(why string) { k.change(nil, errors.New(why)) }
+
+func (k *fakeKeys) change(shares []Share, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.shares, k.err = shares, err
+	k.stamp++
+}
+
+// inMemory counts the shares that were read and not wiped.
+func (k *fakeKeys) inMemory() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for _, s := range k.given {
+		if s.Len() > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// fakeStore is a state file.
+type fakeStore struct {
+	mu               sync.Mutex
+	text             []byte
+	loadErr, saveErr error
+	saves            int
+}
+
+func (s *fakeStore) Load(into any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loadErr != nil || s.text == nil {
+		return s.loadErr
+	}
+	return json.Unmarshal(s.text, into)
+}
+
+func (s *fakeStore) Save(v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saves++
+	if s.saveErr != nil {
+		return s.saveErr
+	}
+	var err error
+	s.text, err = json.Marshal(v)
+	return err
+}
+
+// home is a pod: a Vault, a Secret, a state file and a sidecar.
+type home struct {
+	*testing.T
+	vault *fakeVault
+	keys  *fakeKeys
+	store *fakeStore
+	wake  chan struct{}
+	loop  *Loop
+	stop  func() // ends the loop and waits until it did
+
+	mu     sync.Mutex
+	states []State
+	output bytes.Buffer
+}
+
+// Write takes the log.
+func (h *home) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.output.Write(p)
+}
+
+// inBubble plays a scene with the Vault and the keys of a t-of-n seal, in fake
+// time, and looks afterwards whether anything is left behind or was told.
+func inBubble(t *testing.T, threshold, n int, scene func(h *home)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var shares []Share
+		for i := range n {
+			b := secretBytes()
+			b[0] = byte(i)
+			if threshold == 1 {
+				b = b[:32]
+			}
+			shares = append(shares, NewShare(b))
+		}
+		h := &home{T: t, vault: newFakeVault(threshold, shares...), keys: &fakeKeys{}, store: &fakeStore{}, wake: make(chan struct{}, 1)}
+		h.keys.mount(shares...)
+		scene(h)
+		if h.stop != nil {
+			h.stop()
+		}
+		h.vault.thaw()
+		h.vault.speak()
+		h.vault.end()
+		h.goOn(time.Hour) // whatever is under way still
+		assert.Zero(t, h.keys.inMemory(), "shares that are left in memory after the end")
+		assertHidden(t, notations(secretBytes()[:32]), h.output.String(), "the log")
+		h.vault.with(func() { assertHidden(t, notations(secretBytes()[:32]), string(h.store.text), "the state file") })
+	})
+}
+
+// start starts a sidecar, the first one or another.
+func (h *home) start(change ...func(*Config)) {
+	h.Helper()
+	if h.stop != nil {
+		h.stop()
+	}
+	c := Config{
+		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true,
+		Log: hclog.New(&hclog.LoggerOptions{Output: h, Level: hclog.Debug, JSONFormat: true}),
+		Publish: func(s State) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.states = append(h.states, s)
+		},
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	h.loop = New(c)
+	ctx, cancel := context.WithCancel(h.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.loop.Run(ctx)
+	}()
+	h.stop = func() {
+		cancel()
+		<-ended
+	}
+}
+
+// goOn lets time pass.
+func (h *home) goOn(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// hint wakes the loop as a watch of files or connections does.
+func (h *home) hint() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget drops what was published and logged so far.
+func (h *home) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.states) > 0 {
+		h.states = h.states[len(h.states)-1:]
+	}
+	h.output.Reset()
+}
+
+// phases returns the names of the published phases, each change once.
+func (h *home) phases() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var names []string
+	for _, s := range h.states {
+		names = append(names, s.Phase.String())
+	}
+	return slices.Compact(names)
+}
+
+func (h *home) state() State {
+	h.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	require.NotEmpty(h, h.states, "nothing was published")
+	return h.states[len(h.states)-1]
+}
+
+func (h *home) expect(p Phase) {
+	h.Helper()
+	assert.Equal(h, p.String(), h.state().Phase.String())
+}
+
+func (h *home) expectPhases(want ...Phase) {
+	h.Helper()
+	var names []string
+	for _, p := range want {
+		names = append(names, p.String())
+	}
+	assert.Equal(h, names, h.phases())
+}
+
+// expectSent compares the number of shares that Vault was sent in all.
+func (h *home) expectSent(n int) {
+	h.Helper()
+	assert.Len(h, h.vault.sends(), n, "shares sent")
+}
+
+// logged returns the messages of at least info, in order.
+func (h *home) logged() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var messages []string
+	for line := range bytes.Lines(h.output.Bytes()) {
+		var entry struct {
+			Level   string `json:"@level"`
+			Message string `json:"@message"`
+		}
+		require.NoError(h, json.Unmarshal(line, &entry), "%s", line)
+		if hclog.LevelFromString(entry.Level) >= hclog.Info {
+			messages = append(messages, entry.Message)
+		}
+	}
+	return messages
+}
+
+// loggedTimes counts a message of at least info.
+func (h *home) loggedTimes(message string) int {
+	n := 0
+	for _, m := range h.logged() {
+		if m == message {
+			n++
+		}
+	}
+	return n
+}
+
+var nopLogger = hclog.NewNullLogger()
+
+// wrongKey is a share of the right length that opens nothing.
+func wrongKey(b byte, length int) Share { return shareOf(b, length) }

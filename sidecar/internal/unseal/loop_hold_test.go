@@ -1,0 +1,367 @@
+package unseal
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sealedByHand is a home whose Vault served, and was sealed by an operator.
+func sealedByHand(t *testing.T, scene func(h *home)) {
+	t.Helper()
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(5 * time.Second)
+		h.expect(Active)
+		h.vault.seal()
+		h.goOn(5 * time.Second)
+		h.expect(Held)
+		h.expectSent(1)
+		h.forget()
+		scene(h)
+	})
+}
+
+func TestASealByHandIsHeld(t *testing.T) {
+	t.Run("for as long as it lasts, and it is said once", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.goOn(6 * time.Hour)
+			h.expectPhases(Held)
+			h.expectSent(1)
+			assert.Empty(h, h.logged())
+			assert.Zero(h, h.keys.inMemory())
+		})
+	})
+	t.Run("until somebody unseals it", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.vault.unseal()
+			h.goOn(5 * time.Second)
+			h.expectPhases(Held, Activating, Active)
+			h.expectSent(1)
+			h.vault.seal()
+			h.goOn(5 * time.Second)
+			h.expect(Held)
+			h.expectSent(1)
+		})
+	})
+	t.Run("until its process is another one", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.vault.end()
+			h.goOn(time.Second)
+			h.vault.begin("q")
+			h.goOn(5 * time.Second)
+			h.expectPhases(Held, Unreachable, Unsealing, Activating, Active)
+			h.expectSent(2)
+			assert.NotContains(h, h.logged(), msgOverruled)
+			assert.NotContains(h, h.logged(), msgReleased)
+		})
+	})
+	t.Run("until its process is another one, too fast to be seen refused", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.vault.begin("q")
+			h.goOn(5 * time.Second)
+			h.expectPhases(Held, Unsealing, Activating, Active)
+		})
+	})
+	t.Run("until the keys change", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.keys.mount(append(h.keys.shares, wrongKey(1, 32))...)
+			h.goOn(5 * time.Second)
+			h.expectPhases(Held, Unsealing, Activating, Active)
+			assert.Contains(h, h.logged(), msgReleased)
+			assert.NotContains(h, h.logged(), msgOverruled, "nothing was overruled")
+		})
+	})
+	t.Run("until the keys change while Vault is away", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.vault.mute()
+			h.goOn(time.Minute)
+			h.keys.mount(append(h.keys.shares, wrongKey(1, 32))...)
+			h.goOn(time.Minute)
+			h.vault.speak()
+			h.goOn(5 * time.Second)
+			h.expectPhases(Held, Unresponsive, Unsealing, Activating, Active)
+			assert.Contains(h, h.logged(), msgReleased)
+			assert.NotContains(h, h.logged(), msgOverruled)
+		})
+	})
+	t.Run("but not until they are written again as they were", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			shares := h.keys.shares
+			h.keys.fail("missing")
+			h.goOn(time.Minute)
+			h.keys.mount(shares...)
+			h.goOn(time.Minute)
+			h.expectPhases(Held)
+			h.expectSent(1)
+		})
+	})
+	t.Run("also when it was silent or failed meanwhile", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.vault.mute()
+			h.goOn(time.Minute)
+			h.vault.speak()
+			h.goOn(time.Minute)
+			h.vault.set(&h.vault.statusErr, errStorage)
+			h.goOn(time.Minute)
+			h.vault.set(&h.vault.statusErr, nil)
+			h.goOn(time.Minute)
+			h.expectPhases(Held, Unresponsive, Held, Failing, Held)
+			h.expectSent(1)
+		})
+	})
+}
+
+func TestTheHoldOutlivesASidecar(t *testing.T) {
+	t.Run("that restarts alone", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.start()
+			h.goOn(time.Hour)
+			h.expectPhases(Held, Starting, Held)
+			h.expectSent(1)
+		})
+	})
+	t.Run("that was not there when the operator sealed", func(t *testing.T) {
+		inBubble(t, 1, 1, func(h *home) {
+			h.vault.begin("p")
+			h.start()
+			h.goOn(5 * time.Second)
+			h.stop()
+			h.vault.seal()
+			h.goOn(5 * time.Second)
+			h.start()
+			h.goOn(time.Minute)
+			h.expect(Held)
+			h.expectSent(1)
+		})
+	})
+	t.Run("but not a Vault that restarted meanwhile", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.stop()
+			h.vault.begin("q")
+			h.start()
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			h.expectSent(2)
+		})
+	})
+	t.Run("and ends when the keys changed meanwhile", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.stop()
+			h.keys.mount(append(h.keys.shares, wrongKey(1, 32))...)
+			h.start()
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			assert.Contains(h, h.logged(), msgReleased)
+		})
+	})
+	t.Run("and not when the keys are missing at first", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.stop()
+			shares := h.keys.shares
+			h.keys.fail("missing")
+			h.start()
+			h.goOn(time.Minute)
+			h.expect(Held)
+			h.keys.mount(shares...)
+			h.goOn(time.Minute)
+			h.expect(Held)
+			h.expectSent(1)
+		})
+	})
+	t.Run("and without its memory it unseals, and says what it cannot know", func(t *testing.T) {
+		sealedByHand(t, func(h *home) {
+			h.store.loadErr = errors.New("corrupt")
+			h.start()
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+			assert.Equal(h, 1, h.loggedTimes(msgNoMemory))
+		})
+	})
+}
+
+func TestThePolicyUnsealOpensASealByHandAtOnce(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		unsealPolicy := func(c *Config) { c.HoldSeals = false }
+		h.vault.begin("p")
+		h.start(unsealPolicy)
+		h.goOn(5 * time.Second)
+		for n := range 3 {
+			h.forget()
+			h.vault.seal()
+			h.goOn(5 * time.Second)
+			h.expectPhases(Active, Unsealing, Activating, Active)
+			h.expectSent(n + 2)
+			assert.Equal(h, 1, h.loggedTimes(msgOverruled))
+		}
+		h.forget()
+		h.vault.set(&h.vault.unsealErr, errStorage)
+		h.vault.seal()
+		h.goOn(time.Hour)
+		h.vault.mute()
+		h.goOn(time.Hour)
+		h.vault.speak()
+		h.goOn(time.Hour)
+		assert.Equal(h, 1, h.loggedTimes(msgOverruled), "once for each seal, however long it takes")
+	})
+}
+
+// Vault closes its listeners before it seals itself, and answers connections
+// that are open until it ends.
+func TestAVaultThatStopsWasNotSealedByHand(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(5 * time.Second)
+		h.forget()
+		h.vault.seal()
+		h.vault.with(func() { h.vault.stopping = true })
+		h.goOn(5 * time.Second)
+		h.expectPhases(Active, Unreachable)
+		h.vault.end()
+		h.goOn(5 * time.Second)
+		h.vault.with(func() { h.vault.stopping = false })
+		h.vault.begin("q")
+		h.goOn(5 * time.Second)
+		h.expectPhases(Active, Unreachable, Unsealing, Activating, Active)
+	})
+}
+
+func TestARestartTooFastToBeRefusedIsNoSealByHand(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Second)
+		for n := range 20 {
+			h.goOn(time.Duration(n) * 97 * time.Millisecond)
+			h.vault.begin("after p: " + string(rune('a'+n)))
+			if n%2 == 0 {
+				h.hint() // its connection broke
+			}
+			h.goOn(3 * time.Second)
+			h.expect(Active)
+		}
+		assert.NotContains(h, h.phases(), Held.String())
+		assert.NotContains(h, h.phases(), Unreachable.String())
+		h.expectSent(21)
+	})
+}
+
+func TestWhereProcessesCannotBeToldApart(t *testing.T) {
+	blind := func(scene func(h *home)) func(*testing.T) {
+		return func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *home) {
+				h.vault.set(&h.vault.blind, errors.New("in another network namespace"))
+				h.vault.begin("p")
+				h.start()
+				h.goOn(5 * time.Second)
+				h.expect(Active)
+				assert.Equal(h, 1, h.loggedTimes(msgNoProcess))
+				scene(h)
+			})
+		}
+	}
+	t.Run("a seal is held while Vault stays reachable", blind(func(h *home) {
+		h.vault.seal()
+		h.goOn(time.Hour)
+		h.expect(Held)
+		h.expectSent(1)
+	}))
+	t.Run("a refused connection in between is a restart", blind(func(h *home) {
+		h.vault.seal()
+		h.goOn(time.Minute)
+		h.vault.end()
+		h.goOn(time.Second)
+		h.vault.begin("q")
+		h.goOn(5 * time.Second)
+		h.expect(Active)
+		h.expectSent(2)
+	}))
+	t.Run("a restart under a Vault that served is one too", blind(func(h *home) {
+		for range 5 {
+			h.vault.end()
+			h.goOn(time.Second)
+			h.vault.begin("q")
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+		}
+		assert.NotContains(h, h.phases(), Held.String())
+	}))
+	t.Run("a wrong key is sent once while Vault stays reachable", blind(func(h *home) {
+		h.keys.mount(wrongKey(1, 32))
+		h.vault.end()
+		h.goOn(time.Second)
+		h.vault.begin("q")
+		h.goOn(time.Hour)
+		h.expect(KeyRejected)
+		h.expectSent(2)
+	}))
+	t.Run("nothing of it is kept for another run", blind(func(h *home) {
+		h.vault.seal()
+		h.goOn(time.Minute)
+		assert.NotContains(h, string(h.store.text), unknownProcess)
+		h.start()
+		h.goOn(time.Minute)
+		h.expect(Active)
+		assert.Equal(h, 2, h.loggedTimes(msgNoMemory))
+	}))
+}
+
+// A table that cannot be read for a moment must not end a hold, and must not
+// make one.
+func TestAMomentWithoutTheProcessChangesNothing(t *testing.T) {
+	sealedByHand(t, func(h *home) {
+		h.vault.set(&h.vault.blind, errors.New("too many open files"))
+		h.goOn(time.Minute)
+		h.vault.set(&h.vault.blind, nil)
+		h.goOn(time.Minute)
+		h.expectPhases(Held)
+		h.expectSent(1)
+
+		h.vault.set(&h.vault.blind, errors.New("too many open files"))
+		h.vault.end()
+		h.goOn(time.Second)
+		h.vault.begin("q")
+		h.goOn(5 * time.Second)
+		h.expect(Active)
+		h.vault.set(&h.vault.blind, nil)
+		h.goOn(time.Minute)
+		h.expect(Active)
+	})
+}
+
+func TestAStateThatCannotBeKeptIsSaidOnce(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.store.saveErr = errors.New("read-only file system")
+		h.vault.begin("p")
+		h.start()
+		h.goOn(5 * time.Second)
+		for range 3 {
+			h.vault.seal()
+			h.goOn(5 * time.Second)
+			h.expect(Held)
+			h.vault.unseal()
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+		}
+		assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+		require.Greater(h, h.store.saves, 3)
+	})
+}
+
+func TestTheStateIsWrittenOnlyWhenItChanges(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Hour)
+		assert.Equal(h, 1, h.store.saves, "an unsealed process is written once")
+		h.vault.seal()
+		h.goOn(time.Hour)
+		assert.Equal(h, 2, h.store.saves, "a hold is written once")
+	})
+}

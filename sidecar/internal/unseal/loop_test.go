@@ -1,0 +1,363 @@
+package unseal
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRefusedThenSealedThenServing(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.start()
+		h.goOn(10 * time.Second)
+		h.expectPhases(Starting, Unreachable)
+		assert.Equal(h, "connection refused: vault is not reachable", h.state().Reason)
+		assert.False(h, h.state().Current.Done)
+
+		h.vault.begin("p")
+		began := time.Now()
+		h.goOn(5 * time.Second)
+		h.expectPhases(Starting, Unreachable, Unsealing, Activating, Active)
+		h.expectSent(1)
+		assert.Less(h, h.vault.sentAt[0].Sub(began), 35*time.Millisecond, "a Vault that listens again is noticed")
+
+		last := h.state().Last
+		require.NotNil(h, last)
+		assert.True(h, last.Done)
+		assert.Nil(h, h.state().Current)
+		assert.Len(h, last.Steps, 4)
+	})
+}
+
+func TestEachPhaseIsToldOnceHoweverManyPolls(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.start()
+		for _, process := range []string{"p", "q"} {
+			h.vault.end()
+			h.goOn(10 * time.Minute)
+			h.vault.begin(process)
+			h.goOn(10 * time.Minute)
+		}
+		assert.Equal(h, []string{
+			msgKeysLoaded, msgNoMemory,
+			tellings[Unreachable].message, tellings[Unsealing].message, tellings[Activating].message, tellings[Active].message, msgRecovered,
+			tellings[Unreachable].message, tellings[Unsealing].message, tellings[Activating].message, tellings[Active].message, msgRecovered,
+		}, sorted(h.logged(), msgKeysLoaded, msgNoMemory))
+		h.expectSent(2)
+		assert.Greater(h, h.vault.count(&h.vault.asked), 2*600*25, "it was asked all the time")
+	})
+}
+
+// sorted puts the given messages first: at the start their order is open.
+func sorted(messages []string, first ...string) []string {
+	out := append([]string(nil), first...)
+next:
+	for _, m := range messages {
+		for _, f := range first {
+			if m == f {
+				continue next
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func TestARefusedVaultIsAskedOftenAtFirstAndRarelyLater(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.start()
+		h.goOn(10 * time.Second)
+		young := h.vault.count(&h.vault.asked)
+		assert.Greater(h, young, 10*20)
+		assert.Less(h, young, 10*50)
+
+		h.goOn(15 * time.Minute)
+		before := h.vault.count(&h.vault.asked)
+		h.goOn(100 * time.Second)
+		assert.InDelta(h, 100, h.vault.count(&h.vault.asked)-before, 12)
+	})
+}
+
+func TestAtMostThreeProbesWaitAndTheFirstAnswerWins(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.mute()
+		h.start()
+		h.goOn(1900 * time.Millisecond)
+		h.expectPhases(Starting)
+		h.goOn(time.Hour)
+		h.expectPhases(Starting, Unresponsive)
+		assert.Equal(h, 3, h.vault.count(&h.vault.most))
+		assert.Equal(h, 3, h.vault.count(&h.vault.asked), "those that wait are left open")
+
+		began := time.Now()
+		h.vault.speak()
+		h.goOn(time.Minute)
+		h.expectPhases(Starting, Unresponsive, Unsealing, Activating, Active)
+		assert.Less(h, h.vault.sentAt[0].Sub(began), 5*time.Millisecond, "an open probe is the fastest notice")
+		h.expectSent(1)
+	})
+}
+
+func TestAnAnswerThatComesTooLateIsIgnored(t *testing.T) {
+	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
+	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
+	l.probes[first], l.probes[second] = true, true
+	l.tookProbe(first, sight{answer: AnswerUnsealed, process: "p"})
+	assert.Equal(t, AnswerUnsealed, l.seen)
+	assert.Equal(t, "p", l.memory.Unsealed)
+	assert.Empty(t, l.probes)
+
+	l.tookProbe(second, sight{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
+	assert.Equal(t, AnswerUnsealed, l.seen, "the first answer won")
+	l.tookUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
+	assert.Equal(t, AnswerUnsealed, l.seen)
+	assert.Zero(t, l.troubles)
+	l.tookLookup(&call{}, errors.New("of a lookup that was given up"))
+	assert.Equal(t, StorageUnknown, l.storage)
+}
+
+// Vault reads its sealed flag before it waits for its lock: probes that hung
+// beside an unseal say "sealed" after it.
+func TestAnOldSealedIsNoSealByHand(t *testing.T) {
+	for _, lag := range []struct{ status, unseal time.Duration }{
+		{0, 0}, {5 * time.Millisecond, 0}, {0, 5 * time.Millisecond}, {time.Second, 0}, {0, time.Second}, {3 * time.Second, 0}, {1500 * time.Millisecond, 1500 * time.Millisecond},
+	} {
+		for _, threshold := range []int{1, 3} {
+			t.Run(fmt.Sprintf("status %v late, unseal %v late, threshold %d", lag.status, lag.unseal, threshold), func(t *testing.T) {
+				inBubble(t, threshold, threshold, func(h *home) {
+					h.vault.begin("p")
+					h.start()
+					h.vault.freeze()
+					h.goOn(time.Minute)
+					h.vault.with(func() { h.vault.statusLag, h.vault.unsealLag = lag.status, lag.unseal })
+					h.vault.thaw()
+					h.goOn(100 * time.Millisecond)
+					h.vault.with(func() { h.vault.statusLag, h.vault.unsealLag = 0, 0 })
+					h.goOn(time.Minute)
+					h.expect(Active)
+					assert.NotContains(h, h.phases(), Held.String())
+					assert.LessOrEqual(h, len(h.vault.sends()), threshold+1)
+				})
+			})
+		}
+	}
+}
+
+func TestAHungUnsealIsNeitherGivenUpNorSentAgain(t *testing.T) {
+	for _, threshold := range []int{1, 3} {
+		inBubble(t, threshold, threshold, func(h *home) {
+			h.vault.begin("p")
+			h.vault.freeze()
+			h.start()
+			h.goOn(6 * time.Hour)
+			h.expectPhases(Starting, Unsealing, UnsealHanging)
+			h.expectSent(1)
+			assert.LessOrEqual(h, h.vault.count(&h.vault.most), 3)
+
+			h.vault.thaw()
+			h.goOn(time.Second)
+			h.expect(Active)
+			h.expectSent(threshold)
+			assert.Zero(h, h.vault.count(&h.vault.abandoned))
+			assert.Equal(h, 1, h.loggedTimes(tellings[UnsealHanging].message))
+		})
+	}
+}
+
+func TestAnUnsealThatEndsInErrorsIsTriedAgainInPeace(t *testing.T) {
+	for _, threshold := range []int{1, 3} {
+		inBubble(t, threshold, threshold, func(h *home) {
+			h.vault.begin("p")
+			h.vault.set(&h.vault.unsealErr, errStorage)
+			h.start()
+			h.goOn(time.Hour)
+			h.expectPhases(Starting, Unsealing, Failing)
+			assert.Equal(h, errStorage.Error(), h.state().Reason)
+			assert.LessOrEqual(h, len(h.logged()), 5, "%q", h.logged())
+			sent := len(h.vault.sends())
+			assert.Greater(h, sent, 3600/5)
+			assert.Less(h, sent, 3600/4+15)
+			for n := 20; n < sent; n++ {
+				assert.InDelta(h, 4.5, h.vault.sentAt[n].Sub(h.vault.sentAt[n-1]).Seconds(), 0.6)
+			}
+			assert.Less(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 80*time.Millisecond, "the first retry comes soon")
+
+			h.vault.set(&h.vault.unsealErr, nil)
+			h.goOn(10 * time.Second)
+			h.expectPhases(Starting, Unsealing, Failing, Activating, Active)
+		})
+	}
+}
+
+func TestASealStatusThatIsAnErrorIsFailing(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.set(&h.vault.statusErr, errStorage)
+		h.start()
+		h.goOn(time.Hour)
+		h.expectPhases(Starting, Failing)
+		h.expectSent(0)
+		assert.Equal(h, 1, h.loggedTimes(tellings[Failing].message))
+		h.vault.set(&h.vault.statusErr, nil)
+		h.goOn(2 * time.Second)
+		h.expectPhases(Starting, Failing, Unsealing, Activating, Active)
+	})
+}
+
+func TestAHealthThatIsAnErrorBesideASealStatusThatIsNotIsOnePhase(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Second)
+		h.expect(Active)
+		h.forget()
+		h.vault.set(&h.vault.healthErr, errStorage)
+		h.goOn(time.Hour)
+		h.expectPhases(Active, Failing)
+		h.vault.set(&h.vault.healthErr, nil)
+		h.goOn(2 * time.Second)
+		h.expectPhases(Active, Failing, Active)
+		h.expectSent(1)
+	})
+}
+
+func TestStoppingEndsAtOnceInTheMiddleOfAHang(t *testing.T) {
+	for sentence, prepare := range map[string]func(v *fakeVault){
+		"nobody listens":    func(v *fakeVault) { v.end() },
+		"Vault is silent":   func(v *fakeVault) { v.mute() },
+		"the unseal hangs":  func(v *fakeVault) { v.freeze() },
+		"the storage hangs": func(v *fakeVault) { v.unseal(); v.freeze() },
+		"all is well":       func(*fakeVault) {},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			inBubble(t, 3, 3, func(h *home) {
+				h.vault.begin("p")
+				prepare(h.vault)
+				h.start()
+				h.goOn(time.Minute)
+				began := time.Now()
+				h.stop() // and the bubble ends only when every goroutine did
+				assert.Zero(h, time.Since(began))
+				assert.Zero(h, h.keys.inMemory())
+			})
+		})
+	}
+}
+
+func TestTheLoopTurnsWhateverVaultDoes(t *testing.T) {
+	for sentence, prepare := range map[string]func(v *fakeVault){
+		"nobody listens":   func(v *fakeVault) { v.end() },
+		"Vault is silent":  func(v *fakeVault) { v.mute() },
+		"the unseal hangs": func(v *fakeVault) { v.freeze() },
+		"all is well":      func(*fakeVault) {},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *home) {
+				h.vault.begin("p")
+				prepare(h.vault)
+				h.start()
+				for range 1000 {
+					h.goOn(777 * time.Millisecond)
+					require.LessOrEqual(h, h.loop.Turned(), time.Second)
+				}
+			})
+		})
+	}
+}
+
+func TestAVaultThatNobodyInitializedIsWaitedFor(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.with(func() { h.vault.status.Initialized = false })
+		h.start()
+		h.goOn(time.Hour)
+		h.expectPhases(Starting, Uninitialized)
+		h.expectSent(0)
+		h.vault.with(func() { h.vault.status.Initialized = true })
+		h.goOn(2 * time.Second)
+		h.expectPhases(Starting, Uninitialized, Unsealing, Activating, Active)
+	})
+}
+
+func TestASealThatIsNotOursIsLeftAlone(t *testing.T) {
+	for sentence, change := range map[string]func(s *SealStatus){
+		"another seal unseals by itself": func(s *SealStatus) { s.Type = "awskms" },
+		"a seal migration is under way":  func(s *SealStatus) { s.Migration = true },
+		"the node was removed":           func(s *SealStatus) { s.Removed = true },
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *home) {
+				h.vault.begin("p")
+				h.vault.with(func() { change(&h.vault.status) })
+				h.start()
+				h.goOn(time.Hour)
+				h.expectPhases(Starting, LeftAlone)
+				assert.NotEmpty(h, h.state().Reason)
+				h.expectSent(0)
+				h.vault.unseal()
+				h.goOn(2 * time.Second)
+				h.expect(Active)
+				h.expectSent(0)
+			})
+		})
+	}
+}
+
+func TestAStandbyServes(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.with(func() { h.vault.standby = true })
+		h.start()
+		h.goOn(time.Hour)
+		h.expectPhases(Starting, Unsealing, Activating, Standby)
+		assert.Empty(h, h.vault.lookups, "a standby would pass the lookup on")
+		h.forget()
+		h.vault.with(func() { h.vault.standby = false })
+		h.goOn(time.Minute)
+		h.expectPhases(Standby, Active)
+		assert.Equal(h, []string{tellings[Active].message}, h.logged(), "nothing recovered")
+	})
+}
+
+func TestARaftNodeThatJoinsIsSentAllShares(t *testing.T) {
+	inBubble(t, 3, 3, func(h *home) {
+		h.vault.begin("p")
+		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares = 0, 0 })
+		h.start()
+		h.goOn(500 * time.Millisecond)
+		h.expectSent(3)
+		assert.Equal(h, []string{h.vault.right[0], h.vault.right[1], h.vault.right[2]}, h.vault.sends())
+		h.goOn(time.Hour)
+		sent := len(h.vault.sends())
+		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
+		assert.Greater(h, sent, 3*3600/5-30)
+		assert.Zero(h, h.loggedTimes(msgDisturbed), "nobody disturbed")
+		h.expectPhases(Starting, Unsealing)
+
+		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares, h.vault.parts = 3, 3, nil })
+		h.goOn(10 * time.Second)
+		h.expect(Active)
+	})
+}
+
+func TestARaftNodeThatJoinsGetsTheSecondKeyWhenItRefusesTheFirst(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		right := h.vault.right[0]
+		h.keys.mount(append([]Share{wrongKey(9, 32)}, h.keys.shares...)...)
+		h.vault.with(func() {
+			h.vault.status.Threshold, h.vault.status.Shares = 0, 0
+			h.vault.judges = true
+		})
+		h.start()
+		h.goOn(5 * time.Second)
+		h.expect(Active)
+		assert.Equal(h, right, h.vault.sends()[1])
+		h.expectSent(2)
+	})
+}

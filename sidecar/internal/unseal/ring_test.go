@@ -1,0 +1,182 @@
+package unseal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// shareOf returns a share of n bytes, each of them b.
+func shareOf(b byte, n int) Share { return NewShare(bytes.Repeat([]byte{b}, n)) }
+
+func TestRingPicks(t *testing.T) {
+	never := func([]int) bool { return false }
+	whole, split := shareOf(1, 32), shareOf(1, 33)
+	for _, row := range []struct {
+		sentence string
+		shares   []Share
+		err      error
+		t        int
+		refused  func([]int) bool
+		want     []int
+		state    KeyState
+	}{
+		{"the whole key", []Share{whole}, nil, 1, never, []int{0}, KeysUsable},
+		{"the second of two, when the first was refused", []Share{whole, shareOf(2, 32)}, nil, 1,
+			func(c []int) bool { return c[0] == 0 }, []int{1}, KeysUsable},
+		{"nothing, when all were refused", []Share{whole}, nil, 1, func([]int) bool { return true }, nil, KeysRejected},
+		{"too few for the threshold are not sent", []Share{split, shareOf(2, 33)}, nil, 3, never, nil, KeysUnusable},
+		{"shares of unequal length are not sent", []Share{split, shareOf(2, 17)}, nil, 2, never, nil, KeysUnusable},
+		{"a share of a split key is no whole key", []Share{split}, nil, 1, never, nil, KeysUnusable},
+		{"a file that cannot be read", nil, errors.New("missing"), 1, never, nil, KeysUnusable},
+		{"no threshold is known: all go", []Share{split, shareOf(2, 33)}, nil, 0, never, []int{0, 1}, KeysUsable},
+		{"no shares at all and no threshold", []Share{}, nil, 0, never, nil, KeysUnusable},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			var r ring
+			var m Memory
+			cloned := make([]Share, len(row.shares))
+			for n, s := range row.shares {
+				cloned[n] = s.clone()
+			}
+			r.set("stamp", cloned, row.err, m.fingerprint)
+			for _, loaded := range []bool{true, false} { // it picks without the shares in memory too
+				if !loaded {
+					r.wipe()
+				}
+				got, state, reason := r.pick(row.t, row.refused)
+				assert.Equal(t, row.want, got)
+				assert.Equal(t, row.state, state)
+				assert.Equal(t, state == KeysUsable, reason == "", "a reason for what will not do: %q", reason)
+			}
+		})
+	}
+}
+
+func TestRingTellsWhatIsNew(t *testing.T) {
+	var r ring
+	var m Memory
+	one := func() []Share { return []Share{shareOf(1, 32)} }
+	set := func(shares []Share, err error) bool { return r.set("", shares, err, m.fingerprint) }
+	missing := errors.New("missing")
+
+	assert.True(t, set(nil, missing), "the first look is news, whatever it shows")
+	assert.False(t, set(nil, missing), "the same problem is not")
+	assert.True(t, set(nil, errors.New("malformed")), "another problem is")
+	assert.Empty(t, r.version)
+	assert.True(t, set(one(), nil), "a key is")
+	version := r.version
+	assert.NotEmpty(t, version)
+	assert.False(t, set(one(), nil), "the same key is not")
+	assert.True(t, set(nil, missing), "a key that is gone is")
+	assert.Equal(t, version, r.version, "what was last usable is remembered")
+	assert.True(t, set(one(), nil), "a key that is back is")
+	assert.Equal(t, version, r.version)
+	assert.True(t, set([]Share{shareOf(2, 32)}, nil), "another key is")
+	assert.NotEqual(t, version, r.version)
+}
+
+func TestRingWipesWhatItHolds(t *testing.T) {
+	var r ring
+	var m Memory
+	first, second := shareOf(1, 32), shareOf(2, 32)
+	r.set("1", []Share{first}, nil, m.fingerprint)
+	assert.True(t, r.loaded())
+	r.set("2", []Share{second}, nil, m.fingerprint)
+	assert.Zero(t, first.Len(), "shares that are replaced are wiped")
+	assert.Equal(t, 32, second.Len())
+	r.set("3", nil, errors.New("gone"), m.fingerprint)
+	assert.Zero(t, second.Len(), "shares that are gone are wiped")
+	assert.False(t, r.loaded())
+	assert.Equal(t, []int{32}, r.lengths, "what is known of them stays")
+}
+
+func TestRefusalsCountWithinTheirScope(t *testing.T) {
+	scope := Scope{Process: "p", Keys: "k", Threshold: 2, Shares: 3}
+	var m Memory
+	assert.False(t, m.Refused.has(scope, []int{0, 1}), "nothing was refused yet")
+	combination := []int{0, 1}
+	m.refuse(scope, combination)
+	combination[0] = 7
+	assert.True(t, m.Refused.has(scope, []int{0, 1}), "it is a copy that is kept")
+	assert.False(t, m.Refused.has(scope, []int{0, 2}))
+	assert.False(t, m.Refused.has(scope, []int{1, 0}))
+	for sentence, other := range map[string]Scope{
+		"another process":   {Process: "q", Keys: "k", Threshold: 2, Shares: 3},
+		"other keys":        {Process: "p", Keys: "l", Threshold: 2, Shares: 3},
+		"another threshold": {Process: "p", Keys: "k", Threshold: 1, Shares: 3},
+		"more shares":       {Process: "p", Keys: "k", Threshold: 2, Shares: 5},
+	} {
+		assert.False(t, m.Refused.has(other, []int{0, 1}), sentence)
+	}
+
+	m.refuse(scope, []int{0, 2})
+	assert.Len(t, m.Refused.Combinations, 2)
+	other := Scope{Process: "q", Keys: "k", Threshold: 2, Shares: 3}
+	m.refuse(other, []int{0, 2})
+	assert.False(t, m.Refused.has(scope, []int{0, 1}), "a new scope drops the old one's")
+	assert.True(t, m.Refused.has(other, []int{0, 2}))
+	assert.Len(t, m.Refused.Combinations, 1)
+}
+
+func TestLastingDropsMadeUpProcesses(t *testing.T) {
+	real := Memory{
+		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
+		Refused: &Refused{Scope: Scope{Process: "boot/1"}, Combinations: [][]int{{0}}},
+	}
+	assert.Equal(t, real, real.lasting(), "what names a process lasts")
+
+	madeUp := Memory{
+		Salt: []byte("salt"), Unsealed: unknownProcess + "3", Held: &Hold{Process: unknownProcess + "3", Keys: "k"},
+		Refused: &Refused{Scope: Scope{Process: unknownProcess + "3"}, Combinations: [][]int{{0}}},
+	}
+	assert.Equal(t, Memory{Salt: []byte("salt")}, madeUp.lasting())
+	assert.NotNil(t, madeUp.Held, "only the copy lost it")
+	assert.Equal(t, Memory{}, Memory{}.lasting())
+}
+
+func TestFingerprint(t *testing.T) {
+	raw := secretBytes()
+	a, b := NewShare(raw), shareOf(2, 33)
+	salted := Memory{Salt: []byte("one salt")}
+	name := salted.fingerprint([]Share{a, b})
+	assert.Len(t, name, 32)
+	assert.Equal(t, name, salted.fingerprint([]Share{a, b}), "the same shares have one name")
+	assert.NotEqual(t, name, salted.fingerprint([]Share{b, a}), "their order is part of it")
+	assert.NotEqual(t, name, salted.fingerprint([]Share{a}))
+	assert.NotEqual(t, name, (&Memory{Salt: []byte("another salt")}).fingerprint([]Share{a, b}), "each place has its own names")
+	assert.NotEqual(t,
+		salted.fingerprint([]Share{shareOf(1, 16), shareOf(1, 17)}),
+		salted.fingerprint([]Share{shareOf(1, 17), shareOf(1, 16)}), "where one share ends and the next begins is part of it")
+
+	var fresh, other Memory
+	fresh.fingerprint([]Share{a})
+	other.fingerprint([]Share{a})
+	assert.Len(t, fresh.Salt, 16, "a salt is made when there is none")
+	assert.NotEqual(t, fresh.Salt, other.Salt)
+	salt := bytes.Clone(fresh.Salt)
+	fresh.fingerprint([]Share{b})
+	assert.Equal(t, salt, fresh.Salt, "and then kept")
+
+	text, err := json.Marshal(salted)
+	require.NoError(t, err)
+	assertHidden(t, notations(raw), string(text)+name, "the memory")
+	assert.NotContains(t, name, hex.EncodeToString(raw[:3]))
+}
+
+func TestMemorySurvivesJSON(t *testing.T) {
+	m := Memory{
+		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
+		Refused: &Refused{Scope: Scope{Process: "boot/1", Keys: "k", Threshold: 3, Shares: 5}, Combinations: [][]int{{0, 1, 2}}},
+	}
+	text, err := json.Marshal(m)
+	require.NoError(t, err)
+	var again Memory
+	require.NoError(t, json.Unmarshal(text, &again))
+	assert.Equal(t, m, again)
+}

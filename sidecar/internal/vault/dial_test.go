@@ -1,0 +1,267 @@
+package vault
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	patience   = 10 * time.Second
+	tick       = time.Millisecond
+	serverName = "vault.test"
+)
+
+var quiet = log.New(io.Discard, "", 0)
+
+func errorsIs(err, target error) bool { return errors.Is(err, target) }
+
+// authority is a private CA, and the certificate it signed for serverName.
+type authority struct {
+	file string // of the CA certificate
+	leaf tls.Certificate
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	caKey, leafKey := newKey(t), newKey(t)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	caRaw, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	require.NoError(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{serverName}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	leafRaw, err := x509.CreateCertificate(rand.Reader, leaf, ca, leafKey.Public(), caKey)
+	require.NoError(t, err)
+	a := &authority{
+		file: filepath.Join(t.TempDir(), "ca.pem"),
+		leaf: tls.Certificate{Certificate: [][]byte{leafRaw}, PrivateKey: leafKey},
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caRaw})
+	require.NoError(t, os.WriteFile(a.file, text, 0o600))
+	return a
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return k
+}
+
+// serve is a server with the authority's certificate.
+func (a *authority) serve(t *testing.T, answer http.HandlerFunc) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(s.keeping(answer))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{a.leaf}}
+	s.Config.ErrorLog = quiet
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestTLS(t *testing.T) {
+	right, wrong := newAuthority(t), newAuthority(t)
+	s := right.serve(t, says(200, sealedBody))
+	for _, row := range []struct {
+		sentence string
+		config   Config
+		says     string // in the error; empty: none
+	}{
+		{"the right CA and name", Config{CACert: right.file, ServerName: serverName}, ""},
+		{"the wrong CA", Config{CACert: wrong.file, ServerName: serverName}, "not trusted"},
+		{"no CA: the system's does not know it", Config{ServerName: serverName}, "not trusted"},
+		{"the wrong name", Config{CACert: right.file, ServerName: "other.test"}, "not trusted"},
+		{"no name: that of the address", Config{CACert: right.file}, "not trusted"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			for name, call := range calls {
+				before := s.asked()
+				err := call(client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = row.config.CACert, row.config.ServerName }), t.Context())
+				if row.says == "" {
+					assert.Equal(t, 1, s.asked()-before)
+					assert.False(t, errorsIs(err, unseal.ErrUnreachable), "%s: %v", name, err)
+					continue
+				}
+				assert.ErrorContains(t, err, row.says, name)
+				assert.NotErrorIs(t, err, unseal.ErrUnreachable, name)
+				assert.Equal(t, before, s.asked(), "%s: a server that is not trusted was asked", name)
+			}
+		})
+	}
+}
+
+func TestAServerWithoutTLSBehindAnHTTPSAddress(t *testing.T) {
+	s := serve(t, says(200, sealedBody))
+	s.Config.ErrorLog = quiet
+	_, err := client(t, "https://"+s.Listener.Addr().String()).SealStatus(t.Context())
+	assert.ErrorContains(t, err, "does not speak TLS")
+	assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+}
+
+func TestTheCAFileIsReadForEveryConnection(t *testing.T) {
+	right, wrong := newAuthority(t), newAuthority(t)
+	s := right.serve(t, says(200, sealedBody))
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	put := func(a *authority) {
+		text, err := os.ReadFile(a.file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file+".new", text, 0o600))
+		require.NoError(t, os.Rename(file+".new", file))
+	}
+	put(wrong)
+	c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = file, serverName })
+	_, err := c.SealStatus(t.Context())
+	require.ErrorContains(t, err, "not trusted")
+
+	put(right)
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+
+	s.CloseClientConnections()
+	put(wrong)
+	assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return err != nil }, patience, tick)
+	assert.Eventually(t, func() bool {
+		_, err = c.SealStatus(t.Context())
+		return err != nil && !errorsIs(err, unseal.ErrUnreachable)
+	}, patience, tick)
+	assert.ErrorContains(t, err, "not trusted")
+
+	require.NoError(t, os.Remove(file))
+	_, err = c.SealStatus(t.Context())
+	assert.ErrorContains(t, err, "CA certificates")
+	assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+	require.NoError(t, os.WriteFile(file, []byte("no certificate"), 0o600))
+	_, err = c.SealStatus(t.Context())
+	assert.ErrorContains(t, err, "no PEM certificate")
+}
+
+func TestNewRefusesACAThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.pem")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	for _, file := range []string{empty, dir, filepath.Join(dir, "missing.pem")} {
+		_, err := New(Config{Addr: "https://vault:8200", CACert: file})
+		assert.ErrorContains(t, err, file)
+	}
+}
+
+func TestBroken(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		var broken atomic.Int32
+		count := func(c *Config) { c.Broken = func() { broken.Add(1) } }
+		a := newAuthority(t)
+		hold := make(chan struct{})
+		answer := func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/sys/health" {
+				select {
+				case <-hold:
+				case <-r.Context().Done():
+				}
+			}
+			says(200, sealedBody)(w, r)
+		}
+		s := serve(t, answer)
+		if secure {
+			s = a.serve(t, answer)
+		}
+		c := client(t, s.URL, count, func(c *Config) {
+			if secure {
+				c.CACert, c.ServerName = a.file, serverName
+			}
+		})
+
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { _, err := c.Health(ctx); ended <- err }()
+		require.Eventually(t, func() bool { return s.asked() == 1 }, patience, tick)
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		_, err := c.SealStatus(t.Context()) // on a connection of its own
+		require.NoError(t, err)
+		assert.Zero(t, broken.Load(), "what we end ourselves did not break")
+
+		s.CloseClientConnections()
+		assert.Eventually(t, func() bool { return broken.Load() > 0 }, patience, tick, "an idle connection that the server ends broke")
+
+		before := broken.Load()
+		go func() { _, err := c.Health(t.Context()); ended <- err }()
+		require.Eventually(t, func() bool { return s.asked() == 3 }, patience, tick)
+		s.CloseClientConnections()
+		assert.ErrorIs(t, <-ended, unseal.ErrUnreachable)
+		assert.Greater(t, broken.Load(), before, "a call that waits broke")
+		close(hold)
+	}
+}
+
+func TestAConnectionServesManyCalls(t *testing.T) {
+	var opened atomic.Int32
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	c := client(t, s.URL)
+	for range 20 {
+		for _, call := range calls {
+			_ = call(c, t.Context())
+		}
+	}
+	assert.Equal(t, int32(1), opened.Load())
+}
+
+// net/http keeps its write buffer for as long as the connection lives.
+func TestWhatWasWrittenIsWiped(t *testing.T) {
+	near, far := net.Pipe()
+	got := make(chan string)
+	go func() {
+		b := make([]byte, 6)
+		_, _ = io.ReadFull(far, b)
+		_ = far.Close()
+		got <- string(b)
+	}()
+	conn := (&dialer{}).watch(near)
+	buffer := []byte("secret")
+	n, err := conn.Write(buffer)
+	require.NoError(t, err)
+	assert.Equal(t, 6, n)
+	assert.Equal(t, "secret", <-got)
+	assert.Equal(t, make([]byte, 6), buffer)
+
+	buffer = []byte("secret")
+	n, err = conn.Write(buffer)
+	assert.Error(t, err)
+	assert.Zero(t, n)
+	assert.Equal(t, "secret", string(buffer), "what was not written is not ours to wipe")
+}

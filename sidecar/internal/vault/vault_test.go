@@ -1,0 +1,492 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// The environment in which every test runs: whatever vault/api or net/http
+// would take from it leads somewhere else.
+var proxied atomic.Int32
+
+func TestMain(m *testing.M) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { proxied.Add(1) }))
+	for name, value := range map[string]string{
+		"HTTP_PROXY": proxy.URL, "HTTPS_PROXY": proxy.URL, "http_proxy": proxy.URL, "https_proxy": proxy.URL, "ALL_PROXY": proxy.URL,
+		"VAULT_PROXY_ADDR": proxy.URL, "VAULT_HTTP_PROXY": proxy.URL, "VAULT_ADDR": proxy.URL, "VAULT_AGENT_ADDR": proxy.URL,
+		"VAULT_TOKEN": "s.fromtheenvironment", "VAULT_NAMESPACE": "from/the/environment", "VAULT_HEADERS": `{"X-From":"the environment"}`,
+		"VAULT_MAX_RETRIES": "5", "VAULT_CLIENT_TIMEOUT": "1ms", "VAULT_SKIP_VERIFY": "true", "VAULT_TLS_SERVER_NAME": "from.the.environment",
+		"VAULT_RATE_LIMIT": "0.001", "VAULT_SRV_LOOKUP": "true", "VAULT_DISABLE_REDIRECTS": "false", "VAULT_WRAP_TTL": "1h",
+	} {
+		_ = os.Setenv(name, value)
+	}
+	code := m.Run()
+	proxy.Close()
+	os.Exit(code)
+}
+
+// key is a share whose text is recognised anywhere.
+func key() unseal.Share {
+	b := make([]byte, 33)
+	for i := range b {
+		b[i] = byte(37*i + 101)
+	}
+	return unseal.NewShare(b)
+}
+
+func inHex(s unseal.Share) string { return string(s.AppendHex(nil)) }
+
+// client returns a Client for the server at url.
+func client(t *testing.T, url string, change ...func(*Config)) *Client {
+	t.Helper()
+	c := Config{Addr: url}
+	for _, f := range change {
+		f(&c)
+	}
+	got, err := New(c)
+	require.NoError(t, err)
+	return got
+}
+
+// calls are all that a Client can be asked.
+var calls = map[string]func(*Client, context.Context) error{
+	"SealStatus": func(c *Client, ctx context.Context) error { _, err := c.SealStatus(ctx); return err },
+	"Health":     func(c *Client, ctx context.Context) error { _, err := c.Health(ctx); return err },
+	"Unseal": func(c *Client, ctx context.Context) error {
+		s := key()
+		defer s.Wipe()
+		_, err := c.Unseal(ctx, s)
+		return err
+	},
+	"ReadStorage": func(c *Client, ctx context.Context) error { return c.ReadStorage(ctx) },
+}
+
+// server answers everything in one way, and keeps what it was asked.
+type server struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request
+	bodies   []string
+}
+
+func serve(t *testing.T, answer http.HandlerFunc) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewServer(s.keeping(answer))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *server) keeping(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.requests, s.bodies = append(s.requests, r), append(s.bodies, string(body))
+		s.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		answer(w, r)
+	}
+}
+
+func (s *server) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.requests)
+}
+
+func says(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// breaks takes the connection and ends it in some way.
+func breaks(end func(conn *net.TCPConn)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		end(conn.(*net.TCPConn))
+		_ = conn.Close()
+	}
+}
+
+func writes(text string) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) { _, _ = io.WriteString(conn, text) }
+}
+
+const sealedBody = `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":2,"nonce":"a-nonce","version":"1.21.1","build_date":"x","migration":false}`
+
+func TestSealStatusIsReadWhole(t *testing.T) {
+	s := serve(t, says(200, sealedBody))
+	want := unseal.SealStatus{Initialized: true, Sealed: true, Type: "shamir", Threshold: 3, Shares: 5, Progress: 2, Nonce: "a-nonce"}
+	got, err := client(t, s.URL).SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, "GET /v1/sys/seal-status", s.requests[0].Method+" "+s.requests[0].URL.String())
+
+	share := key()
+	got, err = client(t, s.URL+"/").Unseal(t.Context(), share)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, "PUT /v1/sys/unseal", s.requests[1].Method+" "+s.requests[1].URL.String())
+	assert.JSONEq(t, `{"key":"`+inHex(key())+`"}`, s.bodies[1])
+	assert.True(t, share.Equal(key()), "the share is the caller's")
+
+	s.Config.Handler = says(200, `{"type":"awskms","initialized":true,"sealed":true,"migration":true,"removed_from_cluster":true}`)
+	got, err = client(t, s.URL).SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, unseal.SealStatus{Initialized: true, Sealed: true, Type: "awskms", Migration: true, Removed: true}, got)
+}
+
+func TestHealthIsTheStatusCode(t *testing.T) {
+	for code, want := range map[int]unseal.Health{
+		200: unseal.HealthActive,
+		429: unseal.HealthStandby, 472: unseal.HealthStandby, 473: unseal.HealthStandby, 474: unseal.HealthStandby,
+		503: unseal.HealthSealed, 501: unseal.HealthSealed, 530: unseal.HealthSealed,
+	} {
+		for _, body := range []string{`{"initialized":true,"sealed":false}`, ""} {
+			s := serve(t, says(code, body))
+			got, err := client(t, s.URL).Health(t.Context())
+			assert.NoError(t, err, "%d", code)
+			assert.Equal(t, want, got, "%d", code)
+			assert.Equal(t, "GET /v1/sys/health", s.requests[0].Method+" "+s.requests[0].URL.String())
+		}
+	}
+	for _, code := range []int{202, 204, 301, 302, 304, 307, 400, 403, 404, 500, 502} {
+		got, err := client(t, serve(t, says(code, "")).URL).Health(t.Context())
+		assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
+		assert.Equal(t, unseal.HealthOther, got, "%d", code)
+	}
+}
+
+func TestStorageIsReadByAMadeUpToken(t *testing.T) {
+	s := serve(t, says(403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`))
+	c := client(t, s.URL)
+	for range 3 {
+		require.NoError(t, c.ReadStorage(t.Context()))
+	}
+	tokens := map[string]bool{}
+	for _, r := range s.requests {
+		assert.Equal(t, "GET /v1/auth/token/lookup-self", r.Method+" "+r.URL.String())
+		token := r.Header.Get("X-Vault-Token")
+		assert.Regexp(t, `^s\.[0-9a-f]{24}$`, token)
+		tokens[token] = true
+	}
+	assert.Len(t, tokens, 3, "a token that was looked up before may come from a cache")
+	require.NoError(t, calls["SealStatus"](client(t, serve(t, says(200, sealedBody)).URL), t.Context()))
+
+	for _, code := range []int{200, 204, 301, 400, 404, 429, 500, 503} {
+		for _, body := range []string{"", `{"data":{"id":"s.1"}}`, "<html>"} {
+			assert.Error(t, client(t, serve(t, says(code, body)).URL).ReadStorage(t.Context()), "%d %s", code, body)
+		}
+	}
+}
+
+func TestFaultsAreTold(t *testing.T) {
+	reset := func(conn *net.TCPConn) { _ = conn.SetLinger(0) }
+	for _, row := range []struct {
+		sentence string
+		answer   http.HandlerFunc
+		is       error
+		says     string
+	}{
+		{"a connection closed before the answer", breaks(func(*net.TCPConn) {}), unseal.ErrUnreachable, "broken"},
+		{"a connection that is reset", breaks(reset), unseal.ErrUnreachable, "broken"},
+		{"an answer that breaks off in its head", breaks(writes("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrUnreachable, "broken"},
+		{"an answer that breaks off in its body", breaks(writes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrUnreachable, "broken"},
+		{"an error that breaks off in its body", breaks(writes("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrUnreachable, "broken"},
+		{"something that is not HTTP", breaks(writes("220 mail.example ESMTP\r\n")), nil, "no answer that is vault's"},
+		{"a page of HTML with 200", says(200, "<!doctype html><p>Welcome"), nil, "not vault"},
+		{"an empty 200", says(200, ""), nil, "not vault"},
+		{"JSON of somebody else with 200", says(200, `{"status":"ok"}`), nil, "not vault"},
+		{"nothing but braces with 200", says(200, `{}`), nil, "not vault"},
+		{"half of a seal status with 200", says(200, sealedBody[:50]), nil, "not vault"},
+		{"a list with 200", says(200, `[]`), nil, "not vault"},
+		{"invalid key", says(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key with a reason", says(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key as Vault's barrier says it", says(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key with another code is no verdict", says(500, `{"errors":["invalid key"]}`), nil, "answered 500: invalid key"},
+		{"another 400 is no verdict", says(400, `{"errors":["Vault is not initialized"]}`), nil, "answered 400: Vault is not initialized"},
+		{"a 400 without a word", says(400, ""), nil, "answered 400"},
+		{"a 400 that is no JSON", says(400, "Client sent an HTTP request to an HTTPS server.\n"), nil, "answered 400: Client sent an HTTP request to an HTTPS server."},
+		{"a 404", says(404, "404 page not found\n"), nil, "answered 404: 404 page not found"},
+		{"a 404 of Vault's", says(404, `{"errors":[]}`), nil, "answered 404"},
+		{"a 500", says(500, `{"errors":["stat /vault/data/core/_seal-config: input/output error"]}`), nil, "answered 500: stat /vault/data/core/_seal-config: input/output error"},
+		{"a 500 whose body says unsealed", says(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), nil, "answered 500"},
+		{"a 502 of a proxy", says(502, "<html>bad gateway</html>"), nil, "answered 502"},
+		{"a 204", says(204, ""), nil, "answered 204"},
+		{"a redirect without a target", says(301, ""), nil, "answered 301"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			s := serve(t, row.answer)
+			for _, name := range []string{"SealStatus", "Unseal"} {
+				before := s.asked()
+				err := calls[name](client(t, s.URL), t.Context())
+				require.Error(t, err)
+				for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrInvalidKey} {
+					assert.Equal(t, sentinel == row.is, errorsIs(err, sentinel), "%s: %v is %v", name, err, sentinel)
+				}
+				assert.ErrorContains(t, err, row.says)
+				assert.NotContains(t, err.Error(), s.URL, "the address is known")
+				assert.NotContains(t, err.Error(), "\n")
+				assert.Equal(t, 1, s.asked()-before, "%s: one request for each call", name)
+			}
+		})
+	}
+}
+
+func TestEveryCallIsOneRequestWhateverTheAnswer(t *testing.T) {
+	for name, call := range calls {
+		for _, code := range []int{412, 429, 500, 502, 503, 504} {
+			s := serve(t, says(code, ""))
+			_ = call(client(t, s.URL), t.Context())
+			assert.Equal(t, 1, s.asked(), "%s at %d", name, code)
+		}
+	}
+}
+
+func TestARefusedConnectionIsUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	for name, call := range calls {
+		err := call(client(t, "http://"+l.Addr().String()), t.Context())
+		assert.ErrorIs(t, err, unseal.ErrUnreachable, name)
+		assert.ErrorContains(t, err, "refused", name)
+	}
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	release := make(chan struct{})
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(release)
+	for name, call := range calls {
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := s.asked()
+		ended := make(chan error)
+		go func() { ended <- call(client(t, s.URL), ctx) }()
+		require.Eventually(t, func() bool { return s.asked() > asked }, patience, tick)
+		cancel()
+		assert.ErrorIs(t, <-ended, context.Canceled, name)
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := serve(t, says(200, sealedBody))
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		for name, call := range calls {
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, elsewhere.URL+r.URL.Path, code)
+			})
+			err := call(client(t, s.URL), t.Context())
+			assert.ErrorContains(t, err, fmt.Sprint("answered ", code), name)
+			assert.Equal(t, 1, s.asked())
+		}
+	}
+	assert.Zero(t, elsewhere.asked(), "a redirect was followed")
+}
+
+func TestNothingOfTheEnvironmentIsSent(t *testing.T) {
+	s := serve(t, says(403, `{"errors":["permission denied"]}`))
+	c := client(t, s.URL)
+	for _, call := range calls {
+		for range 2 {
+			_ = call(c, t.Context())
+		}
+	}
+	require.Equal(t, 2*len(calls), s.asked())
+	for _, r := range s.requests {
+		if !strings.HasSuffix(r.URL.Path, "lookup-self") {
+			assert.NotContains(t, r.Header, "X-Vault-Token")
+		}
+		assert.NotContains(t, fmt.Sprint(r.Header), "environment")
+		assert.NotContains(t, r.Header, "X-Vault-Namespace")
+		assert.NotContains(t, r.Header, "X-Vault-Wrap-Ttl")
+		assert.Equal(t, "true", r.Header.Get("X-Vault-Request"), "vault listeners may require it")
+	}
+}
+
+// 0.0.0.0 connects to this machine, and is no loopback address to net/http,
+// which exempts those from proxies.
+func TestNoProxyIsUsed(t *testing.T) {
+	assert.Nil(t, (&dialer{}).transport().Proxy)
+	a := newAuthority(t)
+	s := a.serve(t, says(200, sealedBody))
+	_, port, err := net.SplitHostPort(s.Listener.Addr().String())
+	require.NoError(t, err)
+	c := client(t, "https://0.0.0.0:"+port, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 1, s.asked())
+	assert.Zero(t, proxied.Load())
+}
+
+func TestAnAnswerThatRepeatsTheKeyIsNotRepeated(t *testing.T) {
+	raw, text := func() (string, string) { s := inHex(key()); b, _ := hex.DecodeString(s); return string(b), s }()
+	echoes := map[string]func(body string) string{
+		"as it is":                    func(b string) string { return b },
+		"in hex":                      func(string) string { return text },
+		"in capital hex":              func(string) string { return strings.ToUpper(text) },
+		"in base64":                   func(string) string { return base64.StdEncoding.EncodeToString([]byte(raw)) },
+		"in base64 for URL":           func(string) string { return base64.URLEncoding.EncodeToString([]byte(raw)) },
+		"within a word":               func(string) string { return "key=" + text + ";" },
+		"escaped":                     func(b string) string { return fmt.Sprintf("%q", b) },
+		"as part of a path":           func(string) string { return "/v1/" + base64.RawStdEncoding.EncodeToString([]byte(raw)) },
+		"again and again":             func(string) string { return strings.Repeat(text, 10) },
+		"shorter, of an AES-128 seal": func(string) string { return "got " + text[:32] },
+	}
+	for how, echo := range echoes {
+		for _, code := range []int{200, 301, 400, 404, 500} {
+			for form, body := range map[string]func(string) string{
+				"as text":          func(e string) string { return e },
+				"as Vault's error": func(e string) string { return fmt.Sprintf(`{"errors":[%q]}`, "cannot use "+e+" for anything") },
+				"in a wrong type":  func(e string) string { return fmt.Sprintf(`{"type":"shamir","t":%q}`, e) },
+			} {
+				s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					b, _ := io.ReadAll(r.Body)
+					says(code, body(echo(string(b))))(w, r)
+				})
+				err := calls["Unseal"](client(t, s.URL), t.Context())
+				require.Error(t, err)
+				hidden(t, raw, err.Error(), fmt.Sprintf("%s, %s, %d", how, form, code))
+			}
+		}
+	}
+	s := serve(t, breaks(writes("key "+text+"\r\n\r\n")))
+	hidden(t, raw, calls["Unseal"](client(t, s.URL), t.Context()).Error(), "not HTTP")
+}
+
+// hidden fails when text shows eight bytes of the key.
+func hidden(t *testing.T, raw, text, how string) {
+	t.Helper()
+	lower := strings.ToLower(text)
+	for i := 0; i+8 <= len(raw); i++ {
+		piece := raw[i : i+8]
+		assert.NotContains(t, lower, hex.EncodeToString([]byte(piece)), how)
+		assert.NotContains(t, text, base64.RawStdEncoding.EncodeToString([]byte(piece[:6])), how)
+		assert.NotContains(t, text, base64.RawURLEncoding.EncodeToString([]byte(piece[:6])), how)
+		assert.NotContains(t, text, piece, how)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for _, row := range []struct{ sentence, text, want string }{
+		{"a short text stays", "Vault is sealed", "Vault is sealed"},
+		{"lines become one", "2 errors occurred:\n\t* permission denied\r\n\n", "2 errors occurred: * permission denied"},
+		{"control characters go", "a\x1b[31mb\x00c", "a [31mb c"},
+		{"a path stays", "open /vault/data/core/hsm/_barrier-unseal-keys: input/output error", "open /vault/data/core/hsm/_barrier-unseal-keys: input/output error"},
+		{"a nonce stays", "nonce 0b6a1a5c-1d2e-4f3a-8b4c-5d6e7f8a9b0c", "nonce 0b6a1a5c-1d2e-4f3a-8b4c-5d6e7f8a9b0c"},
+		{"what could be a key goes", "key " + strings.Repeat("ab", 32) + " is bad", "key [...] is bad"},
+		{"a long text is cut", strings.Repeat("word ", 100), strings.Repeat("word ", 40) + "..."},
+		{"within a character too", strings.Repeat("ä", 150), strings.Repeat("ä", 100) + "..."},
+	} {
+		t.Run(row.sentence, func(t *testing.T) { assert.Equal(t, row.want, printable(row.text)) })
+	}
+}
+
+func TestAnAnswerWithoutEndIsNotReadToIt(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for range 64 {
+			if _, err := w.Write(bytes.Repeat([]byte("x"), 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	_, err := client(t, s.URL).SealStatus(t.Context())
+	assert.ErrorContains(t, err, "not vault")
+}
+
+func TestCallsMayRunSideBySide(t *testing.T) {
+	s := serve(t, says(403, `{"errors":["permission denied"]}`))
+	c := client(t, s.URL)
+	var group sync.WaitGroup
+	for _, call := range calls {
+		for range 5 {
+			group.Go(func() {
+				for range 5 {
+					_ = call(c, t.Context())
+				}
+			})
+		}
+	}
+	group.Wait()
+	assert.Equal(t, 5*5*len(calls), s.asked())
+}
+
+func TestCheckAddr(t *testing.T) {
+	for _, row := range []struct {
+		addr string
+		ok   bool
+	}{
+		{"http://127.0.0.1:8200", true},
+		{"http://127.0.0.1:8200/", true},
+		{"http://127.0.0.1", true},
+		{"http://127.8.9.10:8200", true},
+		{"http://[::1]:8200", true},
+		{"http://localhost:8200", true},
+		{"http://LOCALHOST:8200", true},
+		{"HTTP://localhost:8200", true},
+		{"https://vault.security.svc:8200", true},
+		{"https://10.0.0.1:8200", true},
+		{"https://vault", true},
+
+		{"http://vault:8200", false},
+		{"http://10.0.0.1:8200", false},
+		{"http://0.0.0.0:8200", false},
+		{"http://[::]:8200", false},
+		{"http://localhost.example:8200", false},
+		{"http://127.0.0.1.example:8200", false},
+		{"http://127.0.0.1@vault:8200", false},
+		{"https://user:password@vault:8200", false},
+		{"https://vault:8200/v1", false},
+		{"https://vault:8200?x=1", false},
+		{"https://vault:8200?", false},
+		{"https://vault:8200#x", false},
+		{"https://vault:0", false},
+		{"https://vault:65536", false},
+		{"https://vault:port", false},
+		{"https://:8200", false},
+		{"https://", false},
+		{"unix:///run/vault.sock", false},
+		{"ftp://127.0.0.1", false},
+		{"//127.0.0.1:8200", false},
+		{"127.0.0.1:8200", false},
+		{"localhost:8200", false},
+		{"vault", false},
+		{"http://127.0.0.1:8200\n", false},
+		{" http://127.0.0.1:8200", false},
+		{"", false},
+	} {
+		t.Run(row.addr, func(t *testing.T) {
+			err := CheckAddr(row.addr)
+			assert.Equal(t, row.ok, err == nil, "%v", err)
+			_, err = New(Config{Addr: row.addr})
+			assert.Equal(t, row.ok, err == nil, "%v", err)
+		})
+	}
+}

@@ -1,0 +1,326 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	patience = 10 * time.Second
+	tick     = time.Millisecond
+)
+
+// server returns a Server whose loop turned a moment ago.
+func server(bind string) *Server {
+	s := New(Config{Bind: bind, Version: "v1", Log: hclog.NewNullLogger()})
+	s.Turned = func() time.Duration { return time.Second }
+	return s
+}
+
+// ask sends one request past the network.
+func ask(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	r.RemoteAddr, r.Host = "127.0.0.1:4711", "127.0.0.1:9810"
+	for _, f := range change {
+		f(r)
+	}
+	w := httptest.NewRecorder()
+	s.routes().ServeHTTP(w, r)
+	return w
+}
+
+func TestHealthz(t *testing.T) {
+	s := server("")
+	for turned, code := range map[time.Duration]int{
+		0: 200, time.Second: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
+	} {
+		s.Turned = func() time.Duration { return turned }
+		for _, phase := range unseal.Phases() { // Vault's troubles are not the sidecar's
+			s.Publish(unseal.State{Phase: phase})
+			assert.Equal(t, code, ask(s, "GET", "/healthz").Code, "%v, %s", turned, phase)
+		}
+	}
+}
+
+func TestReadyz(t *testing.T) {
+	s := server("")
+	assert.Equal(t, 503, ask(s, "GET", "/readyz").Code, "before anything is known")
+	for _, phase := range unseal.Phases() {
+		s.Publish(unseal.State{Phase: phase, Reason: "a reason"})
+		code := 503
+		if phase == unseal.Active || phase == unseal.Standby {
+			code = 200
+		}
+		w := ask(s, "GET", "/readyz", func(r *http.Request) { r.RemoteAddr = "10.0.0.1:4711"; r.Host = "vault.example" })
+		assert.Equal(t, code, w.Code, "%s", phase)
+		assert.Len(t, w.Body.String(), 3, "a stranger learns no more than yes or no")
+		assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+	}
+}
+
+func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := server("")
+		began := time.Now()
+		time.Sleep(10 * time.Second)
+		s.Publish(unseal.State{
+			Phase: unseal.Unsealing, Since: time.Now(), Reason: "a reason", Advice: "an advice", KeyError: "a key error",
+			Current: &unseal.Recovery{Began: began, Took: 10 * time.Second, Steps: []unseal.Step{
+				{Phase: unseal.Unreachable, At: began, Took: 10 * time.Second}, {Phase: unseal.Unsealing, At: time.Now()},
+			}},
+			Last: &unseal.Recovery{Done: true},
+		})
+		time.Sleep(5 * time.Second)
+		w := ask(s, "GET", "/status")
+		assert.Equal(t, 200, w.Code)
+		assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+		assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		at := func(seconds int) string {
+			return began.Add(time.Duration(seconds) * time.Second).UTC().Format(time.RFC3339Nano)
+		}
+		assert.JSONEq(t, `{
+			"version": "v1", "phase": "unsealing", "since": "`+at(10)+`", "seconds": 5, "serving": false,
+			"reason": "a reason", "advice": "an advice", "key_error": "a key error",
+			"recovery": {"began": "`+at(0)+`", "seconds": 15, "done": false, "steps": [
+				{"name": "unreachable", "began": "`+at(0)+`", "seconds": 10},
+				{"name": "unsealing", "began": "`+at(10)+`", "seconds": 5}
+			]}
+		}`, w.Body.String())
+
+		again := ask(s, "GET", "/status")
+		assert.Equal(t, w.Body.String(), again.Body.String(), "telling it changes nothing")
+	})
+}
+
+func TestStatusOfTheLastRecovery(t *testing.T) {
+	s := server("")
+	began := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
+	s.Publish(unseal.State{
+		Phase: unseal.Active, Since: began.Add(time.Minute),
+		Last: &unseal.Recovery{Began: began, Took: time.Minute, Done: true, Steps: []unseal.Step{{Phase: unseal.Unreachable, At: began, Took: time.Minute}}},
+	})
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(ask(s, "GET", "/status").Body.Bytes(), &got))
+	assert.Equal(t, true, got["serving"])
+	assert.Equal(t, "2030-01-01T11:01:00Z", got["since"])
+	recovery := got["recovery"].(map[string]any)
+	assert.Equal(t, true, recovery["done"])
+	assert.InDelta(t, 60, recovery["seconds"], 0)
+	for _, absent := range []string{"reason", "advice", "key_error"} {
+		assert.NotContains(t, got, absent)
+	}
+
+	assert.NotContains(t, ask(server(""), "GET", "/status").Body.String(), "recovery", "before there was any")
+}
+
+func TestStatusIsForLocalPeersAlone(t *testing.T) {
+	for _, row := range []struct {
+		sentence   string
+		peer, host string
+		code       int
+	}{
+		{"exec in the container", "127.0.0.1:4711", "localhost:9810", 200},
+		{"port-forward", "127.0.0.1:4711", "127.0.0.1:9810", 200},
+		{"over IPv6", "[::1]:4711", "[::1]:9810", 200},
+		{"to another port, forwarded", "[::1]:4711", "localhost:1234", 200},
+		{"a Host without a port", "127.0.0.1:4711", "localhost", 200},
+		{"an IPv6 Host without a port", "[::1]:4711", "[::1]", 200},
+
+		{"another pod", "10.42.0.7:4711", "10.42.0.8:9810", 404},
+		{"another pod that lies about the Host", "10.42.0.7:4711", "localhost:9810", 404},
+		{"another pod over IPv6", "[fd00::7]:4711", "localhost:9810", 404},
+		{"a stranger that a service mesh brings in", "127.0.0.6:4711", "localhost:9810", 404},
+		{"a name that was made to resolve to this machine", "127.0.0.1:4711", "evil.example:9810", 404},
+		{"one that begins like localhost", "127.0.0.1:4711", "localhost.evil.example:9810", 404},
+		{"no Host", "127.0.0.1:4711", "", 404},
+		{"no peer", "", "localhost:9810", 404},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			s := server("")
+			s.Publish(unseal.State{Phase: unseal.KeyRejected, Reason: "a reason"})
+			w := ask(s, "GET", "/status", func(r *http.Request) {
+				r.RemoteAddr, r.Host = row.peer, row.host
+				r.Header.Set("X-Forwarded-For", "127.0.0.1")
+			})
+			assert.Equal(t, row.code, w.Code)
+			if row.code != 200 {
+				assert.Equal(t, ask(s, "GET", "/nowhere").Body.String(), w.Body.String(), "it looks like no page at all")
+			}
+			assert.Equal(t, 200, ask(s, "GET", "/healthz", func(r *http.Request) { r.RemoteAddr, r.Host = row.peer, row.host }).Code)
+		})
+	}
+}
+
+func TestNothingElseIsServed(t *testing.T) {
+	s := server("")
+	for _, path := range []string{"/", "/status/", "/statusx", "/healthz/x", "/metrics", "/debug/pprof/", "/debug/vars"} {
+		assert.Equal(t, 404, ask(s, "GET", path).Code, path)
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+		for _, path := range []string{"/healthz", "/readyz", "/status"} {
+			assert.Equal(t, 405, ask(s, method, path).Code, "%s %s", method, path)
+		}
+	}
+	assert.Equal(t, 200, ask(s, "HEAD", "/healthz").Code)
+}
+
+// Kubernetes' probes and the loop run side by side.
+func TestStatesArePublishedWhileTheyAreRead(t *testing.T) {
+	s := server("")
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 200 {
+				s.Publish(unseal.State{Phase: unseal.Active, Last: &unseal.Recovery{Steps: []unseal.Step{{}}}})
+				s.Publish(unseal.State{Phase: unseal.Held, Current: &unseal.Recovery{Steps: []unseal.Step{{}}}})
+				assert.Equal(t, 200, ask(s, "GET", "/status").Code)
+				ask(s, "GET", "/readyz")
+			}
+		})
+	}
+	group.Wait()
+}
+
+// running starts s and returns what ends it, and waits until it did.
+func running(t *testing.T, s *Server) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Run(ctx)
+	}()
+	stop = func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("it does not end")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// freePort returns an address that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func get(url string) (code int, body string) {
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(raw)
+}
+
+func TestItServesAndEnds(t *testing.T) {
+	s := server(freePort(t))
+	stop := running(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	code, body := get("http://" + s.Bind + "/status")
+	assert.Equal(t, 200, code)
+	assert.Contains(t, body, `"phase": "starting"`)
+
+	// A peer that holds a connection open must not hold up the end.
+	conn, err := net.Dial("tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\n")
+	began := time.Now()
+	stop()
+	assert.Less(t, time.Since(began), time.Second)
+	code, _ = get("http://" + s.Bind + "/healthz")
+	assert.Zero(t, code)
+}
+
+func TestItAnswersWhileAPeerIsSlow(t *testing.T) {
+	s := server(freePort(t))
+	running(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	for range 50 {
+		conn, err := net.Dial("tcp", s.Bind)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET /status HTTP/1.1\r\nHost: ")
+	}
+	code, _ := get("http://" + s.Bind + "/healthz")
+	assert.Equal(t, 200, code)
+	conn, err := net.Dial("tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	assert.NotContains(t, line, "200", "a head without end is not taken")
+}
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) count(level string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), "["+level+"]")
+}
+
+func TestAPortThatIsTakenIsWaitedForAndSaidOnce(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var log journal
+	s := server(taken.Addr().String())
+	s.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
+	s.again = tick
+	running(t, s)
+	require.Eventually(t, func() bool { return log.count("WARN") > 0 }, patience, tick)
+	time.Sleep(20 * tick) // some tries more
+	assert.Equal(t, 1, log.count("WARN"))
+	assert.Zero(t, log.count("INFO"))
+
+	require.NoError(t, taken.Close())
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	assert.Equal(t, 1, log.count("WARN"))
+	assert.Equal(t, 1, log.count("INFO"))
+}
+
+func TestAnAddressThatCannotBeHadStopsNothing(t *testing.T) {
+	s := server("192.0.2.1:80")
+	stop := running(t, s)
+	time.Sleep(10 * tick)
+	began := time.Now()
+	stop()
+	assert.Less(t, time.Since(began), time.Second)
+}

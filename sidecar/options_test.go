@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// environment is a lookup in variables.
+func environment(variables map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		v, ok := variables[name]
+		return v, ok
+	}
+}
+
+// called runs the command with nothing in the environment but variables. It is
+// for calls that end before anything is started.
+func called(variables map[string]string, args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = command(args, environment(variables), &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := parse(nil, environment(nil))
+	require.NoError(t, err)
+	assert.Equal(t, config{
+		vaultAddr: "http://127.0.0.1:8200", keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
+		stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "off", logLevel: hclog.Info,
+	}, c)
+}
+
+// samples are, for each option, two values that differ from the default and
+// from each other, where there are as many, and how a config shows them.
+var samples = map[string]struct {
+	one, two string
+	shown    func(c config) string
+}{
+	"vault-addr":        {"https://vault:8200", "http://localhost:1", func(c config) string { return c.vaultAddr }},
+	"vault-cacert":      {"/a/ca.pem", "/b/ca.pem", func(c config) string { return c.vaultCACert }},
+	"vault-server-name": {"vault.test", "other.test", func(c config) string { return c.vaultServerName }},
+	"keys":              {"/a", "/b", func(c config) string { return c.keys }},
+	"operator-seal":     {"unseal", "hold", func(c config) string { return c.operatorSeal }},
+	"storage-probe":     {"30s", "1h0m0s", func(c config) string { return c.storageProbe.String() }},
+	"state-dir":         {"/a", "/b", func(c config) string { return c.stateDir }},
+	"http-bind":         {"127.0.0.1:80", "[::1]:0", func(c config) string { return c.httpBind }},
+	"kubernetes":        {"off", "off", func(c config) string { return c.kubernetes }},
+	"log-level":         {"debug", "error", func(c config) string { return c.logLevel.String() }},
+	"log-format":        {"json", "text", func(c config) string { return map[bool]string{true: "json", false: "text"}[c.logJSON] }},
+}
+
+func TestPrecedence(t *testing.T) {
+	require.Len(t, samples, len(options))
+	for _, o := range options {
+		sample := samples[o.flag]
+		preset, err := parse(nil, environment(nil))
+		require.NoError(t, err)
+		byDefault := sample.shown(preset)
+		for _, row := range []struct {
+			sentence string
+			args     []string
+			env      map[string]string
+			want     string
+		}{
+			{"the default when nothing is given", nil, nil, byDefault},
+			{"the environment over the default", nil, map[string]string{o.env: sample.one}, sample.one},
+			{"the flag over the default", []string{"--" + o.flag + "=" + sample.one}, nil, sample.one},
+			{"the flag over the environment", []string{"--" + o.flag, sample.two}, map[string]string{o.env: sample.one}, sample.two},
+			{"the flag over a bad environment", []string{"-" + o.flag, sample.two}, map[string]string{o.env: "no good \x00"}, sample.two},
+			{"an empty variable counts as not set", nil, map[string]string{o.env: ""}, byDefault},
+			{"the last of two flags", []string{"--" + o.flag, sample.one, "--" + o.flag, sample.two}, nil, sample.two},
+		} {
+			t.Run(o.flag+": "+row.sentence, func(t *testing.T) {
+				c, err := parse(row.args, environment(row.env))
+				require.NoError(t, err)
+				assert.Equal(t, row.want, sample.shown(c))
+			})
+		}
+	}
+}
+
+func TestValuesThatAreAccepted(t *testing.T) {
+	for flag, values := range map[string][]string{
+		"vault-addr":        {"http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost", "https://vault.security.svc.cluster.local:8200/"},
+		"vault-cacert":      {"", "/vault/userconfig/vault-tls/ca.crt"},
+		"vault-server-name": {"", "vault", "vault.security.svc.cluster.local", "vaultinternalservicename", "vault-0.vault-internal", "10.0.0.1"},
+		"keys": {"/keys", "/etc/vault-unseal-sidecar/keys/key", "/var/run/secrets/unseals", "/var/run/secrets/vaultkeys",
+			"/vault/userconfig/unsealkey", "/etc/a path with blanks/k"},
+		"storage-probe": {"0", "0s", "1s", "30s", "1h30m", "1000000h"},
+		"state-dir":     {"/run/vault-unseal-sidecar", "/var/lib/vaultunsealsidecar", "/"},
+		"http-bind":     {":9810", "0.0.0.0:80", "127.0.0.1:0", "[::]:9810", "localhost:65535"},
+		"log-level":     {"trace", "debug", "info", "warn", "error"},
+	} {
+		for _, value := range values {
+			_, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
+			assert.NoError(t, err, "--%s=%s", flag, value)
+		}
+	}
+}
+
+func TestBadValues(t *testing.T) {
+	bad := map[string][]string{
+		"vault-addr":        {"vault:8200", "http://vault:8200", "http://10.0.0.1:8200", "https://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:8200", "http://127.0.0.1:8200/v1"},
+		"vault-cacert":      {"ca.pem", "./ca.pem"},
+		"vault-server-name": {"vault:8200", "https://vault", "a b", "-vault", "vault..test", "*.vault", strings.Repeat("ab.", 11) + "-"},
+		"keys":              {"keys", "../keys", "~/keys"},
+		"operator-seal":     {"yes", "Hold", "hold ", "false", "true"},
+		"storage-probe":     {"30", "-30s", "1ms", "999ms", "daily", "1h 30m", "0x1s"},
+		"state-dir":         {"run", "./run"},
+		"http-bind":         {"9810", ":", ":http", ":65536", ":-1", "a b:80", "::1:80", "127.0.0.1"},
+		"kubernetes":        {"on", "true", "OFF"},
+		"log-level":         {"loud", "INFO", "off", "no", "warning"},
+		"log-format":        {"JSON", "xml", "logfmt"},
+	}
+	require.Len(t, bad, len(options))
+	for _, o := range options {
+		values := append([]string{" "}, bad[o.flag]...)
+		if o.preset != "" && o.flag != "vault-cacert" && o.flag != "vault-server-name" {
+			values = append(values, "")
+		}
+		for _, value := range values {
+			t.Run(o.flag+"="+value, func(t *testing.T) {
+				code, stdout, stderr := called(nil, "--"+o.flag+"="+value)
+				assert.Equal(t, exitUsage, code)
+				assert.Empty(t, stdout)
+				assertOneLine(t, stderr, "--"+o.flag, fmt.Sprintf("%q", value), o.accepts)
+
+				if value == "" {
+					return
+				}
+				code, _, stderr = called(map[string]string{o.env: value}, "run")
+				assert.Equal(t, exitUsage, code)
+				assertOneLine(t, stderr, o.env, fmt.Sprintf("%q", value), o.accepts)
+			})
+		}
+	}
+}
+
+func assertOneLine(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	assert.Equal(t, 1, strings.Count(text, "\n"), "%q", text)
+	for _, part := range parts {
+		assert.Contains(t, text, part)
+	}
+}
+
+func TestBadCalls(t *testing.T) {
+	for _, row := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--no-such-option"}, "no-such-option"},
+		{[]string{"--no-such-option=value"}, "no-such-option"},
+		{[]string{"--vault-addr"}, "vault-addr"},
+		{[]string{"--=x"}, "bad flag syntax"},
+		{[]string{"---x"}, "bad flag syntax"},
+		{[]string{"run", "stray"}, "1 arguments"},
+		{[]string{"run", "--log-level", "info", "stray", "more"}, "2 arguments"},
+		{[]string{"run", "--", "stray"}, "1 arguments"},
+		{[]string{"unseal"}, "no such command"},
+		{[]string{""}, "no such command"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			code, stdout, stderr := called(nil, row.args...)
+			assert.Equal(t, exitUsage, code)
+			assert.Empty(t, stdout)
+			assertOneLine(t, stderr, row.says)
+		})
+	}
+}
+
+// keyTexts are a key in the forms in which people have it at hand.
+func keyTexts() map[string]string {
+	texts := map[string]string{}
+	for seed := range 40 { // with and without a slash, a plus, and so on
+		for _, length := range []int{32, 33} {
+			raw := make([]byte, length)
+			for i := range raw {
+				raw[i] = byte((seed+3)*(i*i+7*i+1) + seed*seed)
+			}
+			name := fmt.Sprintf("key %d of %d bytes ", seed, length)
+			texts[name+"in base64"] = base64.StdEncoding.EncodeToString(raw)
+			texts[name+"in base64 without padding"] = base64.RawStdEncoding.EncodeToString(raw)
+			texts[name+"in hex"] = hex.EncodeToString(raw)
+			texts[name+"in capital hex"] = strings.ToUpper(hex.EncodeToString(raw))
+		}
+	}
+	return texts
+}
+
+func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
+	for name, key := range keyTexts() {
+		shows := func(args []string, env map[string]string) {
+			t.Helper()
+			code, stdout, stderr := called(env, args...)
+			require.Equal(t, exitUsage, code, "%s: %q is accepted, and what is accepted is logged", name, args)
+			for at := 0; at+8 <= len(key); at++ {
+				if strings.Contains(stdout+stderr, key[at:at+8]) {
+					require.Fail(t, name+" is shown", "%s%s", stdout, stderr)
+				}
+			}
+		}
+		for _, o := range options {
+			shows([]string{"--" + o.flag, key}, nil)
+			shows([]string{"--" + o.flag + "=" + key}, nil)
+			shows(nil, map[string]string{o.env: key})
+			shows([]string{"--" + o.flag, "/" + key}, nil)
+			shows([]string{"--" + o.flag, `"` + key + `"`}, nil)
+			shows([]string{"--" + o.flag, " " + key + "\n"}, nil)
+		}
+		shows([]string{key}, nil)
+		shows([]string{"run", key}, nil)
+		shows([]string{"run", key, "more"}, nil)
+		shows([]string{"--log-level", "info", key}, nil)
+		shows([]string{"--log-level", key, "stray"}, nil)
+		shows([]string{"--log-level=" + key, "stray"}, nil)
+		shows([]string{"-" + key}, nil)
+		shows([]string{"--" + key}, nil)
+		shows([]string{"---" + key}, nil)
+		shows([]string{"--" + key + "=x"}, nil)
+		shows([]string{"--vault-addr=http://" + key + ":8200"}, nil)
+		shows([]string{"--vault-addr=http://127.0.0.1:8200/" + key}, nil)
+		shows([]string{"--vault-addr=http://user:" + key + "@127.0.0.1:8200"}, nil)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"run", "--help"}, {"run", "--log-level=info", "-help"}} {
+		code, stdout, stderr := called(nil, args...)
+		assert.Equal(t, exitStopped, code)
+		assert.Empty(t, stderr)
+		for _, o := range options {
+			for _, part := range []string{"--" + o.flag, o.env, o.preset, o.help, o.accepts} {
+				assert.Contains(t, stdout, part)
+			}
+		}
+		assert.Contains(t, stdout, "version")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := called(nil, "version")
+	assert.Equal(t, exitStopped, code)
+	assert.Empty(t, stderr)
+	assertOneLine(t, stdout, "vault-unseal-sidecar "+version, commit)
+}
+
+func TestTheTableIsSound(t *testing.T) {
+	flags, envs := map[string]bool{}, map[string]bool{}
+	for _, o := range options {
+		flags[o.flag], envs[o.env] = true, true
+		assert.Regexp(t, `^[a-z][a-z-]*[a-z]$`, o.flag)
+		assert.Regexp(t, `^[A-Z][A-Z_]*[A-Z]$`, o.env)
+		assert.NotEmpty(t, o.help)
+		assert.NotEmpty(t, o.accepts)
+		assert.NotContains(t, o.help+o.preset, "|", "it stands in a table")
+		assert.True(t, o.set(&config{}, o.preset), "the default of --%s is not accepted", o.flag)
+	}
+	assert.Len(t, flags, len(options), "two options have one flag: %v", maps.Keys(flags))
+	assert.Len(t, envs, len(options), "two options have one variable")
+}
+
+func TestTheVaultAddressNamesAProcessOnlyHere(t *testing.T) {
+	for addr, known := range map[string]bool{
+		"http://127.0.0.1:8200": true, "http://127.0.0.1": true, "https://localhost": true, "http://[::1]:8200": true,
+		"https://vault:8200": false, "https://10.0.0.1": false,
+	} {
+		_, err := identity(addr).Process()
+		assert.Equal(t, known, err == nil, "%s: %v", addr, err)
+	}
+}
+
+func TestUTC(t *testing.T) {
+	assert.Equal(t, time.UTC, utc().Location())
+}
