@@ -35,9 +35,10 @@ const (
 	troubled                // an error that is no verdict on the key
 	lost                    // the connection broke: what Vault did is not known
 	allSent                 // to a raft node that joins: it tells no threshold to judge by
+	joining                 // accepted by a raft node, which unseals itself once it has joined its cluster
 )
 
-var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent"}
+var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent", "joining"}
 
 func (v verdict) String() string { return verdictNames[v] }
 
@@ -49,6 +50,10 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	a.sent++
 	last := a.sent == len(a.shares)
 	switch invalid := errors.Is(err, ErrInvalidKey); {
+	case err == nil && s.Sealed && s.Progress == 0 && a.ours && (last || a.scope.Threshold == 0):
+		// The shares are used up, and neither refused nor enough to open it at
+		// once (vault/core.go, unsealWithRaft).
+		return joining, false
 	case a.scope.Threshold == 0 && (invalid || err == nil && s.Sealed):
 		// Which of the shares a refusal speaks of cannot be told.
 		if last {

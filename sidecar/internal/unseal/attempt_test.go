@@ -65,6 +65,12 @@ func TestAttempt(t *testing.T) {
 		{"a connection that breaks at the whole key neither", 1, 1, []said{isBroken}, lost, false},
 		{"Vault is unsealed at our first of three: we stop", 3, 3, []said{isOpen}, opened, false},
 
+		{"a raft node accepts the key, and joins before it opens", 1, 1, []said{counts(0, "")}, joining, false},
+		{"and so after three shares", 3, 3, []said{counts(1, "a"), counts(2, "a"), counts(0, "")}, joining, false},
+		{"a count of nothing before our last share is a reset", 3, 3, []said{counts(1, "a"), counts(0, "")}, more, true},
+		{"and one after a stranger's share is no word on ours", 3, 3, []said{counts(2, "a"), counts(2, "a"), counts(0, "")}, mixed, false},
+
+		{"a raft node that knows no threshold yet accepts at any share", 0, 3, []said{counts(1, "a"), counts(0, "")}, joining, false},
 		{"a raft node that joins tells no threshold: all are sent", 0, 2, []said{counts(1, "a")}, more, false},
 		{"and then it is waited for", 0, 2, []said{counts(1, "a"), counts(2, "a")}, allSent, false},
 		{"what it refuses cannot be told, so the next is sent", 0, 2, []said{isInvalid}, more, false},

@@ -10,6 +10,7 @@ const (
 	maxProbes    = 3                      // probes in flight
 	wokenAfter   = 20 * time.Millisecond  // between probes that hints ask for
 	watchEvery   = 900 * time.Millisecond // a Vault and a key where nothing happens
+	joinsWithin  = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
 	youngFor     = 15 * time.Minute       // a refused Vault is hoped for this long
 )
 

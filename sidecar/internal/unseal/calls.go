@@ -103,6 +103,9 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	case allSent:
 		l.mixtures++
 		l.sendAt = now.Add(max(watchEvery, afterTrouble(l.mixtures, random())))
+	case joining:
+		l.Log.Info(msgJoining)
+		l.sendAt = now.Add(joinsWithin)
 	case lost:
 		l.seen, l.recorded = AnswerRefused, false
 		l.epoch++

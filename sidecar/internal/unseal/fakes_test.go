@@ -39,8 +39,9 @@ type fakeVault struct {
 	statusErr, healthErr, unsealErr, lookupErr error
 	statusLag                                  time.Duration // a seal status is read, and answered this much later
 	unsealLag                                  time.Duration
-	between                                    func(n int) // called before the nth share is looked at
-	judges                                     bool        // at an unknown threshold each share is judged
+	between                                    func(n int)   // called before the nth share is looked at
+	joinsIn                                    time.Duration // not 0: a raft node that opens so long after it has accepted the key
+	judges                                     bool          // at an unknown threshold each share is judged
 
 	sent      []string // the shares in hex
 	sentAt    []time.Time
@@ -48,6 +49,7 @@ type fakeVault struct {
 	lookups   []time.Time
 	waiting   int // probes in flight
 	most      int // of them at once
+	joins     int // times that it was told to join
 	abandoned int // unseals that the loop gave up
 }
 
@@ -297,6 +299,11 @@ func (v *fakeVault) add(text string) said {
 	v.parts = nil
 	if wrong {
 		return said{err: fmt.Errorf("unsealing: %w", ErrInvalidKey)}
+	}
+	if v.joinsIn > 0 {
+		v.joins++
+		time.AfterFunc(v.joinsIn, v.unseal)
+		return said{status: v.shown(true)}
 	}
 	v.status.Sealed = false
 	return said{status: v.shown(false)}

@@ -361,3 +361,33 @@ func TestARaftNodeThatJoinsGetsTheSecondKeyWhenItRefusesTheFirst(t *testing.T) {
 		h.expectSent(2)
 	})
 }
+
+// Sent the key again while it joins, Vault would go through its unseal twice,
+// and then two standbys run in one process.
+func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
+	for sentence, n := range map[string]int{"the whole key": 1, "three shares": 3} {
+		t.Run(sentence, func(t *testing.T) {
+			inBubble(t, n, n, func(h *home) {
+				h.vault.begin("p")
+				h.vault.with(func() { h.vault.joinsIn, h.vault.standby = 20*time.Second, true })
+				h.start()
+				h.goOn(19 * time.Second)
+				h.expect(Unsealing)
+				h.goOn(3 * time.Second)
+				h.expect(Standby)
+				h.expectSent(n)
+				assert.Equal(h, 1, h.loggedTimes(msgJoining))
+				assert.Zero(h, h.loggedTimes(msgDisturbed))
+			})
+		})
+	}
+	t.Run("a join that comes to nothing is begun again", func(t *testing.T) {
+		inBubble(t, 1, 1, func(h *home) {
+			h.vault.begin("p")
+			h.vault.with(func() { h.vault.joinsIn = 2 * time.Hour })
+			h.start()
+			h.goOn(10*time.Minute + time.Second)
+			assert.Equal(h, 20+1, h.vault.count(&h.vault.joins))
+		})
+	})
+}

@@ -27,6 +27,7 @@ const (
 	msgNoProcess     = "vault's process cannot be told apart, a seal is held only while vault stays reachable"
 	msgRefusedShares = "vault refused a combination of shares"
 	msgDisturbed     = "somebody else is sending shares to vault"
+	msgJoining       = "vault accepted the key and opens once it has joined its raft cluster"
 	msgReleased      = "the keys changed, the seal is no longer held"
 	msgOverruled     = "vault was sealed by hand and is unsealed again, as configured"
 	msgRecovered     = "recovered"
