@@ -49,6 +49,7 @@ func TestOperatorSealIsUndoneWhenToldSo(t *testing.T) {
 		phase{"an operator seals", sealVault, []expectation{sent(1), serving()}},
 		phase{"the sidecar restarts and he seals again", all(stopSidecar, startSidecar), []expectation{serving()}},
 		phase{"again", sealVault, []expectation{sent(1), serving()}},
+		phase{"and while the sidecar is away", all(killSidecar, sealVault, startSidecar), []expectation{sent(1), serving()}},
 	)
 }
 

@@ -2,12 +2,15 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
 
 func onlyGarbage(length, count int) func([]string) []string {
@@ -106,26 +109,62 @@ func TestGarbageLeftByAStranger(t *testing.T) {
 
 func TestGarbageSentAllTheWhile(t *testing.T) {
 	t.Parallel()
-	play(t, home{shares: 5, threshold: 3},
-		phase{"a stranger sends garbage without end", func(w *world) {
+	for name, flood := range map[string]struct{ senders, shares, threshold int }{
+		"by one":     {1, 5, 3},
+		"by several": {6, 3, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, home{shares: flood.shares, threshold: flood.threshold},
+				phase{"strangers send garbage without end", func(w *world) {
+					ctx, cancel := context.WithCancel(w.ctx)
+					w.Cleanup(cancel)
+					for range flood.senders {
+						go sendGarbage(ctx, w.vault)
+					}
+					await(w, expectation{"them to be heard", func(w *world) string {
+						if n := w.vault.SharesSent(); n < 10 {
+							return fmt.Sprint(n, " shares")
+						}
+						return ""
+					}})
+					w.startSidecar()
+				}, []expectation{serving()}},
+			)
+		})
+	}
+}
+
+// sendGarbage sends share after share, as fast as Vault answers, until Vault
+// is open.
+func sendGarbage(ctx context.Context, v *lab.Vault) {
+	for ctx.Err() == nil {
+		if s, err := v.Unseal(ctx, garbage(33)); err == nil && !s.Sealed {
+			return
+		}
+	}
+}
+
+// A stranger's flood must not make a good key look wrong, for that would lock
+// it out for good. Ten times, because it takes a share at just the right time.
+func TestAFloodLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 3, threshold: 2},
+		phase{"a sidecar starts, and again, under a flood", func(w *world) {
 			ctx, cancel := context.WithCancel(w.ctx)
 			w.Cleanup(cancel)
-			sent := make(chan struct{}, 1)
-			go func() {
-				tick := time.NewTicker(10 * time.Millisecond)
-				defer tick.Stop()
-				for ctx.Err() == nil {
-					_, _ = w.vault.Unseal(ctx, garbage(33))
-					select {
-					case sent <- struct{}{}:
-					default:
-					}
-					<-tick.C
+			for range 10 {
+				for range 6 {
+					go sendGarbage(ctx, w.vault)
 				}
-			}()
-			<-sent
-			w.startSidecar()
-		}, []expectation{serving()}},
+				w.startSidecar()
+				await(w, serving())
+				require.NotContains(w, w.sidecar.Output(), "vault refused")
+				stopSidecar(w)
+				restartVaultAtOnce(w)
+				require.NoError(w, w.vault.AwaitListening(w.ctx))
+			}
+		}, nil},
 	)
 }
 
@@ -175,7 +214,8 @@ func TestAPersonEntersSharesSlowlyBesideUs(t *testing.T) {
 func TestAPersonEntersSharesWhileWeAreLocked(t *testing.T) {
 	t.Parallel()
 	play(t, home{shares: 5, threshold: 3, mount: onlyGarbage(33, 3)},
-		phase{"wrong shares are mounted", startSidecar, []expectation{phaseIs("key-rejected"), sent(3), progress(0)}},
+		phase{"wrong shares are mounted", startSidecar,
+			[]expectation{phaseIs("key-rejected"), sent(6), progress(0)}}, // in two rounds, see the README's Decisions
 		phase{"a person enters the first", enter(0), []expectation{leavesVaultAlone(), progress(1)}},
 		phase{"and the second", enter(1), []expectation{leavesVaultAlone(), progress(2)}},
 		phase{"and the third", enter(2), []expectation{serving()}},

@@ -2,7 +2,9 @@ package integration
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,7 +17,7 @@ func TestRefusedThenThaw(t *testing.T) {
 			all(killVault, storage("hang"), startVault, startSidecar),
 			[]expectation{phaseIs("unreachable"), storageWaits(), aliveNotReady()}},
 		phase{"storage thaws", storage("open"),
-			[]expectation{serving(), sent(1), logs("recovered")}},
+			[]expectation{serving(), sent(1), logs("recovered"), logsTimes("does not accept connections", 1), logsTimes("sending key shares", 1)}},
 	)
 }
 
@@ -39,6 +41,35 @@ func TestHungUnseal(t *testing.T) {
 		phase{"storage thaws: the one unseal completes", storage("open"),
 			[]expectation{serving(), sentInAll(1)}},
 	)
+}
+
+// Longhorn takes minutes, and Vault lets a request last for 90 seconds: what
+// it then answers to the unseal that succeeded is an error.
+func TestHungUnsealForLongerThanVaultLetsARequestLast(t *testing.T) {
+	t.Parallel()
+	play(t, home{gated: true, limit: 3 * time.Second},
+		phase{"storage hangs under a sealed vault that listens", all(storage("hang"), startSidecar),
+			[]expectation{phaseIs("unseal-hanging"), hasLasted("unseal-hanging", 4*time.Second)}},
+		phase{"storage thaws: it is no error", storage("open"), []expectation{serving(), sentInAll(1), neverLogs("vault answers with errors")}},
+	)
+}
+
+// hasLasted waits until a phase has lasted for so long.
+func hasLasted(phase string, d time.Duration) expectation {
+	return expectation{fmt.Sprintf("%s for %v", phase, d), func(w *world) string {
+		s, err := w.sidecar.Status(w.ctx)
+		if err != nil || s.Phase != phase || s.Seconds < d.Seconds() {
+			return fmt.Sprintf("%s for %.1f s %v", s.Phase, s.Seconds, err)
+		}
+		return ""
+	}}
+}
+
+func neverLogs(text string) expectation {
+	return expectation{fmt.Sprintf("the log never to say %q", text), func(w *world) string {
+		require.NotContains(w, w.sidecar.Output(), text)
+		return ""
+	}}
 }
 
 func TestStorageHangsUnderAnUnsealedVault(t *testing.T) {
@@ -110,7 +141,14 @@ func TestStorageIsSlow(t *testing.T) {
 		play(t, home{gated: true, args: []string{"--storage-probe", "1s"}},
 			phase{"all is well", startSidecar, []expectation{serving()}},
 			phase{"storage becomes slow: that is not hanging", storage("slow 50ms"),
-				[]expectation{serving(), leavesVaultAlone(), serving()}},
+				[]expectation{serving(), leavesVaultAlone(), serving(), neverLogs("storage hangs")}},
+		)
+	})
+	t.Run("slower than a person waits", func(t *testing.T) {
+		t.Parallel()
+		play(t, home{gated: true},
+			phase{"every operation takes 3 s", all(storage("slow 3s"), startSidecar), []expectation{phaseIs("unseal-hanging")}},
+			phase{"it gets better", storage("slow 5ms"), []expectation{serving(), sentInAll(1)}},
 		)
 	})
 }
@@ -145,6 +183,12 @@ func TestVaultRestarted(t *testing.T) {
 		phase{"vault starts", startVault, []expectation{serving(), sent(1)}},
 		phase{"vault is restarted at once", restartVaultAtOnce, []expectation{sent(1), serving()}},
 		phase{"and again", restartVaultAtOnce, []expectation{sent(1), serving()}},
+		phase{"it is restarted while the sidecar looks away: only its process tells", func(w *world) {
+			w.sidecar.Signal(syscall.SIGSTOP)
+			restartVaultAtOnce(w)
+			require.NoError(w, w.vault.AwaitListening(w.ctx))
+			w.sidecar.Signal(syscall.SIGCONT)
+		}, []expectation{sent(1), serving()}},
 	)
 }
 

@@ -32,8 +32,9 @@ type home struct {
 	gated     bool
 	raft      bool
 	tls       *lab.Authority
-	virgin    bool     // Vault is not initialised
-	args      []string // more options for the sidecar
+	limit     time.Duration // that Vault sets a request; zero: its own
+	virgin    bool          // Vault is not initialised
+	args      []string      // more options for the sidecar
 	env       []string
 	mount     func(keys []string) []string // which shares are mounted; nil: all
 }
@@ -96,7 +97,7 @@ func furnish(t *testing.T, h home) *world {
 		w.nothingLeaked()
 		assert.NoError(t, l.Close())
 	})
-	config := lab.VaultConfig{Raft: h.raft, TLS: h.tls}
+	config := lab.VaultConfig{Raft: h.raft, TLS: h.tls, RequestLimit: h.limit}
 	if h.gated {
 		w.gate, err = l.Gate(w.ctx)
 		require.NoError(t, err)

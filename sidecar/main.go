@@ -30,6 +30,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,9 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 )
+
+// endsWithin is how long the parts may take to end.
+const endsWithin = 800 * time.Millisecond
 
 func main() {
 	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
@@ -111,8 +115,8 @@ func run(c config, stderr io.Writer) int {
 	client, err := vault.New(vault.Config{
 		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName, Broken: hint,
 	})
-	if err != nil {
-		log.Error("cannot start", "error", err)
+	if err != nil { // the address was accepted by the option table
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
 		return exitUsage
 	}
 	keys := keyfile.New(c.keys)
@@ -142,7 +146,16 @@ func run(c config, stderr io.Writer) int {
 		}
 		return nil
 	})
-	_ = group.Wait() // none of them returns an error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = group.Wait() // none of them returns an error
+	}()
+	<-ctx.Done()
+	select {
+	case <-ended:
+	case <-time.After(endsWithin): // a disk that hangs holds nobody up
+	}
 	log.Info("stopped")
 	return exitStopped
 }

@@ -24,6 +24,8 @@ type VaultConfig struct {
 	Raft bool   // raft storage instead of file
 	Join *Vault // the first node of the raft cluster that this one is to join
 	TLS  *Authority
+	// RequestLimit is how long Vault lets a request last; zero: 90 seconds.
+	RequestLimit time.Duration
 }
 
 // Vault is one server and what is needed to start it again.
@@ -70,6 +72,9 @@ func (l *Lab) Vault(c VaultConfig) (*Vault, error) {
 	}
 	if c.Join != nil {
 		member += fmt.Sprintf("\n  retry_join {\n    leader_api_addr = %q\n  }", c.Join.Addr)
+	}
+	if c.RequestLimit > 0 {
+		cluster += fmt.Sprintf("\ndefault_max_request_duration = %q", c.RequestLimit)
 	}
 	hcl := fmt.Sprintf(`disable_mlock = true
 log_level = "debug"

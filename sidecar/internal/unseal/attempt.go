@@ -6,19 +6,21 @@ import "errors"
 //
 // Vault keeps the distinct shares it was sent under one nonce and tries them
 // when there are t. Anybody may send shares, and sending and progress cannot
-// be made atomic. What can be known is this: when an answer counts as many
+// be made atomic. What can be known is this: when each answer counts as many
 // shares as we have sent, under one nonce since our first, then all of them
-// are ours.
+// were ours by then. A refusal carries no count: what came in just before the
+// last share shows in nothing. So it takes two of them to be sure (doubt.go).
 type attempt struct {
 	shares []int // places in the key ring, in the order of sending
 	scope  Scope // what a refusal would speak of
 	sent   int
 	nonce  string
 	ours   bool
+	raft   bool // Vault may be a replica that has yet to join its cluster
 }
 
-func newAttempt(shares []int, s Scope) *attempt {
-	return &attempt{shares: shares, scope: s, ours: true}
+func newAttempt(shares []int, s Scope, raft bool) *attempt {
+	return &attempt{shares: shares, scope: s, ours: true, raft: raft}
 }
 
 // share returns the place of the share to send now.
@@ -30,7 +32,7 @@ type verdict uint8
 const (
 	more     verdict = iota // go on with the next share
 	opened                  // Vault is unsealed
-	rejected                // the combination is wrong: every share of it was ours
+	rejected                // refused, and as far as can be seen every share of it was ours
 	mixed                   // refused or gone astray with somebody else's shares in it
 	troubled                // an error that is no verdict on the key
 	lost                    // the connection broke: what Vault did is not known
@@ -50,7 +52,7 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	a.sent++
 	last := a.sent == len(a.shares)
 	switch invalid := errors.Is(err, ErrInvalidKey); {
-	case err == nil && s.Sealed && s.Progress == 0 && a.ours && (last || a.scope.Threshold == 0):
+	case a.raft && err == nil && s.Sealed && s.Progress == 0 && a.ours && (last || a.scope.Threshold == 0):
 		// The shares are used up, and neither refused nor enough to open it at
 		// once (vault/core.go, unsealWithRaft).
 		return joining, false

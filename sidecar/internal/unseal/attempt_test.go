@@ -83,7 +83,7 @@ func TestAttempt(t *testing.T) {
 			for n := range places {
 				places[n] = n + 10
 			}
-			a := newAttempt(places, Scope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5})
+			a := newAttempt(places, Scope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5}, true)
 			for n, s := range row.said {
 				assert.Equal(t, n+10, a.share(), "the next share")
 				v, disturbed := a.took(s.status, s.err)
@@ -105,7 +105,7 @@ func TestOnlyAnUndisturbedAttemptIsRejected(t *testing.T) {
 	for _, first := range answers {
 		for _, second := range answers {
 			for _, third := range answers {
-				a := newAttempt([]int{0, 1, 2}, Scope{Threshold: 3, Shares: 5})
+				a := newAttempt([]int{0, 1, 2}, Scope{Threshold: 3, Shares: 5}, true)
 				verdict := more
 				for _, s := range []said{first, second, third} {
 					if verdict, _ = a.took(s.status, s.err); verdict != more {

@@ -11,6 +11,9 @@ const (
 	wokenAfter   = 20 * time.Millisecond  // between probes that hints ask for
 	watchEvery   = 900 * time.Millisecond // a Vault and a key where nothing happens
 	joinsWithin  = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
+	quietFor     = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
+	quietEvery   = 50 * time.Millisecond  // between the probes that look
+	saveEvery    = 1 * time.Minute        // between tries to keep the state
 	youngFor     = 15 * time.Minute       // a refused Vault is hoped for this long
 )
 

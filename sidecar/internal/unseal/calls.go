@@ -26,18 +26,22 @@ func (l *Loop) start(c *call, f func(context.Context) func()) {
 // the keys turned out to be others than was thought.
 func (l *Loop) send(now time.Time) (again bool) {
 	if l.attempt == nil {
+		if l.doubtful() {
+			return l.secondRound(now)
+		}
 		l.loadKeys(true)
 		combination, state, _ := l.pick()
-		if state != KeysUsable {
+		if state != KeysUsable || l.doubtful() {
 			l.ring.wipe()
 			return true
 		}
-		l.attempt = newAttempt(combination, l.scope())
+		l.attempt = newAttempt(combination, l.scope(), l.status.Raft)
 	}
 	if !l.ring.loaded() || l.attempt.scope != l.scope() { // others since the attempt began, or gone
 		l.endAttempt()
 		return true
 	}
+	l.accepted = false
 	share := l.ring.shares[l.attempt.share()].clone()
 	c := &call{began: now}
 	l.sending = c
@@ -74,15 +78,12 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 			l.seen = AnswerSealed
 		}
 	}
-	switch {
-	case disturbed, v == mixed && l.mixtures > 0:
-		l.doubt = 2
-	case v == mixed: // perhaps only by what lay there
-		l.doubt = max(l.doubt, 1)
-	}
-	if !l.disturbed && (disturbed || v == mixed) {
-		l.disturbed = true
-		l.Log.Warn(msgDisturbed)
+	if disturbed || v == mixed {
+		l.doubt = doubt{}
+		if !l.disturbed {
+			l.disturbed = true
+			l.Log.Warn(msgDisturbed)
+		}
 	}
 	if v == more && a.scope == l.scope() {
 		return
@@ -105,34 +106,25 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 		l.sendAt = now.Add(max(watchEvery, afterTrouble(l.mixtures, random())))
 	case joining:
 		l.Log.Info(msgJoining)
-		l.sendAt = now.Add(joinsWithin)
+		l.accepted, l.sendAt = true, now.Add(joinsWithin)
 	case lost:
 		l.seen, l.recorded = AnswerRefused, false
 		l.epoch++
-		fallthrough
+		l.inTrouble(now, err)
 	case troubled:
-		l.troubles++
-		l.seenError, l.trouble = err.Error(), err.Error()
-		l.sendAt = now.Add(afterTrouble(l.troubles, random()))
+		// An unseal that hung for longer than Vault lets a request last is
+		// answered by an error, though it has opened Vault (vault/core.go,
+		// DefaultMaxRequestDuration): what is true now has to be seen.
+		l.seen, l.nextProbe = NoAnswer, now
+		l.inTrouble(now, err)
 	case more: // the keys changed: again with the new ones
 	}
 }
 
-// rejected counts a refusal, unless others were sending just before: then it
-// has to be seen again to be believed.
-func (l *Loop) rejected(a *attempt) {
-	l.troubles = 0
-	if l.doubt > 0 {
-		l.doubt--
-		return
-	}
-	l.mixtures = 0
-	if a.scope != l.scope() {
-		return
-	}
-	l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
-	l.memory.refuse(a.scope, a.shares)
-	l.save()
+func (l *Loop) inTrouble(now time.Time, err error) {
+	l.troubles++
+	l.seenError, l.trouble = err.Error(), err.Error()
+	l.sendAt = now.Add(afterTrouble(l.troubles, random()))
 }
 
 // checkStorage makes Vault read its storage.

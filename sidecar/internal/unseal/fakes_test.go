@@ -40,7 +40,9 @@ type fakeVault struct {
 	statusLag                                  time.Duration // a seal status is read, and answered this much later
 	unsealLag                                  time.Duration
 	between                                    func(n int)   // called before the nth share is looked at
+	resets                                     int           // of the progress, before our last share is counted and before it is answered
 	joinsIn                                    time.Duration // not 0: a raft node that opens so long after it has accepted the key
+	timesOut                                   bool          // what an unseal has done is answered by an error
 	judges                                     bool          // at an unknown threshold each share is judged
 
 	sent      []string // the shares in hex
@@ -268,7 +270,11 @@ func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error)
 			if v.unsealErr != nil {
 				return said{err: v.unsealErr}
 			}
-			return v.add(text)
+			s := v.add(text)
+			if v.timesOut {
+				s.err = errors.New("answered 500: context deadline exceeded")
+			}
+			return s
 		})
 	}()
 	select {
@@ -288,6 +294,11 @@ func (v *fakeVault) add(text string) said {
 	}
 	if len(v.parts) == 0 {
 		v.nonces++
+	}
+	if v.resets > 0 && len(v.parts) == v.status.Threshold-1 {
+		v.resets--
+		v.parts = nil
+		return said{status: v.shown(true)}
 	}
 	if !slices.Contains(v.parts, text) {
 		v.parts = append(v.parts, text)

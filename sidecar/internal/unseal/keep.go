@@ -27,7 +27,7 @@ func (l *Loop) loadKeys(keep bool) {
 		l.ring.wipe()
 	}
 	if version != l.ring.version {
-		l.doubt = 0
+		l.doubt, l.sendAt = doubt{}, time.Time{}
 	}
 	if !changed {
 		return
@@ -52,7 +52,13 @@ func (l *Loop) scope() Scope {
 
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
-	return l.ring.pick(l.status.Threshold, func(c []int) bool { return l.memory.Refused.has(scope, c) })
+	combination, state, reason := l.ring.pick(l.status.Threshold, func(c []int) bool {
+		return l.memory.Refused.has(scope, c) || l.doubt.now.has(scope, c)
+	})
+	if state == KeysRejected && l.doubt.now.in(scope) {
+		return nil, KeysUsable, "" // each has to be seen again
+	}
+	return combination, state, reason
 }
 
 // recall loads the memory of an earlier run.
@@ -72,5 +78,5 @@ func (l *Loop) save() {
 	if err != nil && !l.saveFailed {
 		l.Log.Warn(msgMemoryLost, keyError, err)
 	}
-	l.saveFailed = err != nil
+	l.saveFailed, l.saveAgain = err != nil, time.Now().Add(saveEvery)
 }

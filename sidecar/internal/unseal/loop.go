@@ -71,8 +71,9 @@ type Loop struct {
 	sendAt    time.Time // not before
 	troubles  int       // attempts in a row that ended in an error
 	mixtures  int       // attempts in a row that somebody else spoilt
-	doubt     int       // refusals to be seen twice before they count
-	disturbed bool      // said so, for this seal
+	doubt     doubt
+	accepted  bool // the key, by a raft replica that joins its cluster
+	disturbed bool // said so, for this seal
 
 	storage    StorageState
 	lookup     *call
@@ -80,8 +81,9 @@ type Loop struct {
 	lookupBad  int       // lookups in a row that ended in an error
 	storageDue time.Time // when to look again, with StorageProbe
 
-	saveFailed  bool // said so
-	noProcesses bool // said so
+	saveFailed  bool      // said so
+	saveAgain   time.Time // when to try again, if it failed
+	noProcesses bool      // said so
 }
 
 // call is a request in flight.
@@ -170,6 +172,9 @@ func (l *Loop) turn(now time.Time) time.Time {
 	if l.untold != nil && now.Sub(l.since) >= lasting {
 		l.untold()
 		l.untold = nil
+	}
+	if l.saveFailed && !now.Before(l.saveAgain) {
+		l.save()
 	}
 	l.startProbe(now)
 	return l.wakeUp(now)
@@ -281,7 +286,7 @@ func (l *Loop) arrive(p Phase) {
 		l.Log.Warn(msgOverruled)
 		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
-		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, 0, false
+		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
 	}
 }
 

@@ -365,3 +365,22 @@ func TestTheStateIsWrittenOnlyWhenItChanges(t *testing.T) {
 		assert.Equal(h, 2, h.store.saves, "a hold is written once")
 	})
 }
+
+func TestAStateThatCouldNotBeKeptIsKeptLater(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.store.saveErr = errors.New("no space left on device")
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Hour)
+		h.expect(Active)
+		assert.LessOrEqual(h, h.store.saves, 65)
+		assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+		h.store.saveErr = nil
+		h.goOn(2 * time.Minute)
+		h.stop()
+		h.vault.seal()
+		h.start()
+		h.goOn(5 * time.Second)
+		h.expect(Held)
+	})
+}

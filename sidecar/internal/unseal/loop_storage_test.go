@@ -155,3 +155,20 @@ func TestAVaultThatIsSealedWhileItsStorageHangs(t *testing.T) {
 		h.expectPhases(Active, StorageHanging, Held)
 	})
 }
+
+// Vault answers an unseal that hung for longer than it lets a request last
+// with an error, though it is open by then.
+func TestAHungUnsealThatIsAnsweredByAnErrorIsNoError(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.freeze()
+		h.vault.timesOut = true
+		h.start()
+		h.goOn(5 * time.Minute)
+		h.expect(UnsealHanging)
+		h.vault.thaw()
+		h.goOn(time.Second)
+		h.expectPhases(Starting, Unsealing, UnsealHanging, Activating, Active)
+		h.expectSent(1)
+	})
+}

@@ -369,7 +369,7 @@ func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			inBubble(t, n, n, func(h *home) {
 				h.vault.begin("p")
-				h.vault.with(func() { h.vault.joinsIn, h.vault.standby = 20*time.Second, true })
+				h.vault.with(func() { h.vault.joinsIn, h.vault.standby, h.vault.status.Raft = 20*time.Second, true, true })
 				h.start()
 				h.goOn(19 * time.Second)
 				h.expect(Unsealing)
@@ -384,7 +384,7 @@ func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
 	t.Run("a join that comes to nothing is begun again", func(t *testing.T) {
 		inBubble(t, 1, 1, func(h *home) {
 			h.vault.begin("p")
-			h.vault.with(func() { h.vault.joinsIn = 2 * time.Hour })
+			h.vault.with(func() { h.vault.joinsIn, h.vault.status.Raft = 2*time.Hour, true })
 			h.start()
 			h.goOn(10*time.Minute + time.Second)
 			assert.Equal(h, 20+1, h.vault.count(&h.vault.joins))

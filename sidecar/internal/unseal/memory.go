@@ -46,12 +46,17 @@ func (r *Refused) has(s Scope, combination []int) bool {
 	})
 }
 
-// refuse records a refusal and drops those of another scope.
-func (m *Memory) refuse(s Scope, combination []int) {
-	if m.Refused == nil || m.Refused.Scope != s {
-		m.Refused = &Refused{Scope: s}
+// in reports whether there is any refusal within the scope.
+func (r *Refused) in(s Scope) bool { return r != nil && r.Scope == s }
+
+// with returns r and one refusal more, without those of another scope.
+func (r *Refused) with(s Scope, combination []int) *Refused {
+	out := &Refused{Scope: s}
+	if r.in(s) {
+		out.Combinations = slices.Clone(r.Combinations)
 	}
-	m.Refused.Combinations = append(m.Refused.Combinations, slices.Clone(combination))
+	out.Combinations = append(out.Combinations, slices.Clone(combination))
+	return out
 }
 
 // unknownProcess begins the made-up names of processes that cannot be told

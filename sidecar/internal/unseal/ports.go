@@ -34,6 +34,7 @@ type SealStatus struct {
 	Progress    int    // distinct shares that Vault holds for the attempt Nonce
 	Nonce       string // of the attempt; empty when there is none
 	Migration   bool
+	Raft        bool // its storage is raft
 	Removed     bool // taken out of its raft cluster
 }
 

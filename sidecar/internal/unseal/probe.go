@@ -128,6 +128,12 @@ func (l *Loop) tookProbe(c *call, s sight) {
 	}
 	l.place(s)
 	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
+	if l.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
+		l.seenOthers(now)
+	}
+	if l.doubt.watching {
+		l.nextProbe = now.Add(quietEvery)
+	}
 }
 
 // place notes which process gave the answer, and remembers it once it was
@@ -170,7 +176,7 @@ func (l *Loop) startOver() {
 		l.sending = nil
 	}
 	l.endAttempt()
-	l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, 0, false
+	l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
 	l.sendAt = time.Time{}
 }
 

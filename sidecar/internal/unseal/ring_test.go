@@ -101,7 +101,7 @@ func TestRefusalsCountWithinTheirScope(t *testing.T) {
 	var m Memory
 	assert.False(t, m.Refused.has(scope, []int{0, 1}), "nothing was refused yet")
 	combination := []int{0, 1}
-	m.refuse(scope, combination)
+	m.Refused = m.Refused.with(scope, combination)
 	combination[0] = 7
 	assert.True(t, m.Refused.has(scope, []int{0, 1}), "it is a copy that is kept")
 	assert.False(t, m.Refused.has(scope, []int{0, 2}))
@@ -115,10 +115,10 @@ func TestRefusalsCountWithinTheirScope(t *testing.T) {
 		assert.False(t, m.Refused.has(other, []int{0, 1}), sentence)
 	}
 
-	m.refuse(scope, []int{0, 2})
+	m.Refused = m.Refused.with(scope, []int{0, 2})
 	assert.Len(t, m.Refused.Combinations, 2)
 	other := Scope{Process: "q", Keys: "k", Threshold: 2, Shares: 3}
-	m.refuse(other, []int{0, 2})
+	m.Refused = m.Refused.with(other, []int{0, 2})
 	assert.False(t, m.Refused.has(scope, []int{0, 1}), "a new scope drops the old one's")
 	assert.True(t, m.Refused.has(other, []int{0, 2}))
 	assert.Len(t, m.Refused.Combinations, 1)

@@ -74,6 +74,7 @@ func (l *Loop) publish() {
 	l.Publish(State{
 		Phase:    l.phase,
 		Since:    l.since,
+		Message:  tellings[l.phase].message,
 		Reason:   l.reason,
 		Advice:   tellings[l.phase].advice,
 		KeyError: l.ring.problem,

@@ -29,6 +29,7 @@ type Recovery struct {
 type State struct {
 	Phase    Phase
 	Since    time.Time
+	Message  string // the phase in words
 	Reason   string // what is special about the phase; may be empty
 	Advice   string // what a person should do about it; may be empty
 	KeyError string // why the mounted key would not do, whatever the phase

@@ -211,6 +211,7 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 		Progress:    s.Progress,
 		Nonce:       s.Nonce,
 		Migration:   s.Migration,
+		Raft:        s.StorageType == "raft",
 		Removed:     s.RemovedFromCluster != nil && *s.RemovedFromCluster,
 	}
 }

@@ -1,0 +1,58 @@
+package unseal
+
+import "time"
+
+// doubt holds the refusals that were seen once. With a threshold above 1
+// somebody could have sent shares between our last two, and nothing would
+// show it; to believe that refusal would lock out a good key for good. So
+// when every combination was refused, it is watched for a while whether
+// anybody sends shares, and each is sent a second time. What is refused in
+// both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
+// decides on the one share alone: that refusal is believed at once.)
+type doubt struct {
+	now      *Refused // in this round
+	before   *Refused // in the round before
+	watching bool     // for others, between the rounds
+}
+
+// rejected takes a refusal that showed no trace of anybody else.
+func (l *Loop) rejected(a *attempt) {
+	l.troubles, l.mixtures = 0, 0
+	if a.scope != l.scope() {
+		return
+	}
+	if a.scope.Threshold > 1 && !l.doubt.before.has(a.scope, a.shares) {
+		l.doubt.now = l.doubt.now.with(a.scope, a.shares)
+		return
+	}
+	l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
+	l.memory.Refused = l.memory.Refused.with(a.scope, a.shares)
+	l.save()
+}
+
+// doubtful reports whether all that is left to send was refused once.
+func (l *Loop) doubtful() bool {
+	combination, state, _ := l.pick()
+	return state == KeysUsable && combination == nil
+}
+
+// secondRound begins to watch for others, or begins the second round when
+// nobody was seen for long enough. The result says that it did.
+func (l *Loop) secondRound(now time.Time) (begun bool) {
+	if !l.doubt.watching {
+		l.doubt.watching = true
+		l.sendAt, l.nextProbe = now.Add(quietFor), now
+		return false
+	}
+	l.doubt = doubt{before: l.doubt.now}
+	return true
+}
+
+// seenOthers takes note of shares that lie in Vault while none are being sent:
+// refusals seen so far say nothing, and a key that was accepted is forgotten.
+func (l *Loop) seenOthers(now time.Time) {
+	l.doubt = doubt{}
+	if l.accepted {
+		l.accepted, l.sendAt = false, now
+	}
+}
