@@ -27,26 +27,26 @@ const (
 // soon as it is asked.
 var diagTimeout = syscall.Timeval{Sec: 1}
 
-// askKernel returns the inodes of the sockets that listen for i, by asking the
-// kernel for those alone.
-func (i *Identity) askKernel() (inodes []uint64, err error) {
+// askKernel returns the sockets that listen for i, by asking the kernel for
+// those alone.
+func (i *Identity) askKernel() (found sockets, err error) {
 	socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
 	if err != nil {
-		return nil, err
+		return sockets{}, err
 	}
 	defer syscall.Close(socket)
 	if err := syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &diagTimeout); err != nil {
-		return nil, err
+		return sockets{}, err
 	}
 	for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
 		if err := syscall.Sendto(socket, i.request(family), 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
-			return nil, err
+			return sockets{}, err
 		}
-		if inodes, err = i.answers(socket, inodes); err != nil {
-			return nil, err
+		if err := i.answers(socket, &found); err != nil {
+			return sockets{}, err
 		}
 	}
-	return inodes, nil
+	return found, nil
 }
 
 // request asks for the listening TCP sockets of a family on the port.
@@ -64,7 +64,7 @@ func (i *Identity) request(family uint8) []byte {
 }
 
 // answers reads up to the end of one dump.
-func (i *Identity) answers(socket int, inodes []uint64) ([]uint64, error) {
+func (i *Identity) answers(socket int, found *sockets) error {
 	buf := make([]byte, 32<<10) // netlink(7): the kernel never sends more at once
 	for {
 		n, _, err := syscall.Recvfrom(socket, buf, 0)
@@ -72,34 +72,31 @@ func (i *Identity) answers(socket int, inodes []uint64) ([]uint64, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		messages, err := syscall.ParseNetlinkMessage(buf[:n])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, message := range messages {
 			switch {
 			case message.Header.Type == syscall.NLMSG_DONE:
-				return inodes, nil
+				return nil
 			case message.Header.Type == syscall.NLMSG_ERROR:
-				return nil, refusal(message.Data)
+				return refusal(message.Data)
 			case message.Header.Type == sockDiagByFamily:
-				inode, serves, err := i.parseAnswer(message.Data)
-				if err != nil {
-					return nil, err
-				}
-				if serves {
-					inodes = append(inodes, inode)
+				if err := i.parseAnswer(message.Data, found); err != nil {
+					return err
 				}
 			}
 		}
 	}
 }
 
-func (i *Identity) parseAnswer(data []byte) (inode uint64, serves bool, err error) {
+// parseAnswer adds the socket of one answer, if it listens for i.
+func (i *Identity) parseAnswer(data []byte, found *sockets) error {
 	if len(data) < answerSize {
-		return 0, false, fmt.Errorf("an answer of %d bytes, expected %d", len(data), answerSize)
+		return fmt.Errorf("an answer of %d bytes, expected %d", len(data), answerSize)
 	}
 	var local netip.Addr
 	if data[0] == syscall.AF_INET {
@@ -108,8 +105,10 @@ func (i *Identity) parseAnswer(data []byte) (inode uint64, serves bool, err erro
 		local = netip.AddrFrom16([16]byte(data[atSource:])).Unmap()
 	}
 	port := binary.BigEndian.Uint16(data[4:])
-	inode = uint64(binary.NativeEndian.Uint32(data[atInode:]))
-	return inode, data[1] == stateListen && port == i.port && i.serves(local), nil
+	if data[1] == stateListen && port == i.port && i.serves(local) {
+		found.add(local, uint64(binary.NativeEndian.Uint32(data[atInode:])))
+	}
+	return nil
 }
 
 func refusal(data []byte) error {

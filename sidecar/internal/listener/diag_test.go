@@ -14,11 +14,11 @@ func TestTheKernelIsAskedUntilItRefuses(t *testing.T) {
 	require.NoError(t, err)
 	identity.proc = canned(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
 	asked := 0
-	identity.ask = func() ([]uint64, error) {
+	identity.ask = func() (sockets, error) {
 		if asked++; asked <= 2 {
-			return []uint64{22}, nil
+			return sockets{ipv4: []uint64{22}}, nil
 		}
-		return nil, syscall.ENOENT
+		return sockets{ipv4: []uint64{33}}, syscall.ENOENT
 	}
 	for _, want := range []string{"boot/22", "boot/22", "boot/11", "boot/11"} {
 		name, err := identity.Process()
@@ -39,26 +39,27 @@ func TestUnderstandsTheKernelsAnswer(t *testing.T) {
 		binary.NativeEndian.PutUint32(out[atInode:], 11)
 		return out
 	}
+	ipv4, none := sockets{ipv4: []uint64{11}}, sockets{}
 	for _, row := range []struct {
 		sentence string
 		answer   []byte
-		serves   bool
+		want     sockets
 	}{
-		{"our address", answer(syscall.AF_INET, stateListen, 8200, 127, 0, 0, 1), true},
-		{"every IPv4 address", answer(syscall.AF_INET, stateListen, 8200), true},
-		{"every address", answer(syscall.AF_INET6, stateListen, 8200), true},
-		{"another address", answer(syscall.AF_INET, stateListen, 8200, 10, 0, 0, 1), false},
-		{"a port we did not ask for", answer(syscall.AF_INET, stateListen, 8201, 127, 0, 0, 1), false},
-		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), false},
+		{"our address", answer(syscall.AF_INET, stateListen, 8200, 127, 0, 0, 1), ipv4},
+		{"every IPv4 address", answer(syscall.AF_INET, stateListen, 8200), ipv4},
+		{"our address, in the family IPv6", answer(syscall.AF_INET6, stateListen, 8200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1), ipv4},
+		{"every address", answer(syscall.AF_INET6, stateListen, 8200), sockets{ipv6: []uint64{11}}},
+		{"another address", answer(syscall.AF_INET, stateListen, 8200, 10, 0, 0, 1), none},
+		{"a port we did not ask for", answer(syscall.AF_INET, stateListen, 8201, 127, 0, 0, 1), none},
+		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), none},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			inode, serves, err := identity.parseAnswer(row.answer)
-			require.NoError(t, err)
-			assert.EqualValues(t, 11, inode)
-			assert.Equal(t, row.serves, serves)
+			var found sockets
+			require.NoError(t, identity.parseAnswer(row.answer, &found))
+			assert.Equal(t, row.want, found)
 		})
 	}
-	_, _, err = identity.parseAnswer(make([]byte, answerSize-1))
+	err = identity.parseAnswer(make([]byte, answerSize-1), &sockets{})
 	require.EqualError(t, err, "an answer of 71 bytes, expected 72")
 	assert.Equal(t, syscall.ENOENT, refusal(binary.NativeEndian.AppendUint32(nil, ^uint32(syscall.ENOENT)+1)))
 	assert.Error(t, refusal(nil))

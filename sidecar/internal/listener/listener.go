@@ -27,8 +27,8 @@ type Identity struct {
 	hosts []netip.Addr
 	port  uint16
 	proc  string
-	ask   func() ([]uint64, error)
-	// onlyTables is set when asking has failed; see inodes.
+	ask   func() (sockets, error)
+	// onlyTables is set when asking has failed; see Identity.sockets.
 	onlyTables atomic.Bool
 }
 
@@ -75,10 +75,11 @@ func loopback(host string) []netip.Addr {
 // "6f1c…/184467". It is empty when nobody listens. An error means that it
 // cannot be known now, and says why.
 func (i *Identity) Process() (string, error) {
-	inodes, err := i.inodes()
+	found, err := i.sockets()
 	if err != nil {
 		return "", fmt.Errorf("reading the listening sockets: %w", err)
 	}
+	inodes := found.chosen()
 	if len(inodes) == 0 {
 		return "", nil
 	}
@@ -89,30 +90,30 @@ func (i *Identity) Process() (string, error) {
 	return name(strings.TrimSpace(string(boot)), inodes), nil
 }
 
-// inodes returns the inodes of the sockets that listen for i. To print its
-// tables in /proc the kernel walks through the places of all connections that
-// the node could have, some milliseconds even when there are none; asked for
-// listeners alone it takes a hundredth of that. But it may not be willing,
-// under gVisor or where a module is missing, and is then not asked again,
-// since each time it might start modprobe.
-func (i *Identity) inodes() ([]uint64, error) {
+// sockets returns the sockets that listen for i. To print its tables in /proc
+// the kernel walks through the places of all connections that the node could
+// have, some milliseconds even when there are none; asked for listeners alone
+// it takes a hundredth of that. But it may not be willing, under gVisor or
+// where a module is missing, and is then not asked again, since each time it
+// might start modprobe.
+func (i *Identity) sockets() (sockets, error) {
 	if !i.onlyTables.Load() {
-		inodes, err := i.ask()
+		found, err := i.ask()
 		if err == nil {
-			return inodes, nil
+			return found, nil
 		}
 		i.onlyTables.Store(true)
 	}
+	var found sockets
 	// Not thread-self: no thread of ours leaves the namespace of the others.
-	inodes, err := i.scan(filepath.Join(i.proc, "self/net/tcp"), nil)
-	if err != nil {
-		return nil, err
+	if err := i.scan(filepath.Join(i.proc, "self/net/tcp"), &found); err != nil {
+		return sockets{}, err
 	}
-	inodes, err = i.scan(filepath.Join(i.proc, "self/net/tcp6"), inodes)
+	err := i.scan(filepath.Join(i.proc, "self/net/tcp6"), &found)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // booted with ipv6.disable=1
-		return nil, err
+		return sockets{}, err
 	}
-	return inodes, nil
+	return found, nil
 }
 
 func name(boot string, inodes []uint64) string {
@@ -127,9 +128,39 @@ func name(boot string, inodes []uint64) string {
 	return out.String()
 }
 
-// serves tells whether a socket bound to local takes connections to one of the
-// hosts. A socket bound to [::] may refuse IPv4, which the table does not
-// tell; counting it in errs towards a name that changes too often.
+// sockets are the inodes of the sockets that may serve an Identity, apart by
+// the addresses that they are bound to.
+type sockets struct {
+	ipv4, ipv6 []uint64
+}
+
+// add takes in the socket that is bound to local, which is not IPv4-mapped.
+func (s *sockets) add(local netip.Addr, inode uint64) {
+	if local.Is4() {
+		s.ipv4 = append(s.ipv4, inode)
+	} else {
+		s.ipv6 = append(s.ipv6, inode)
+	}
+}
+
+// chosen returns those that count: the ones on IPv4 where there are any, or
+// else the ones on IPv6.
+//
+// Everybody in the pod may bind [::] or [::1] beside a Vault that listens on
+// IPv4, with IPV6_V6ONLY, and must not look like a Vault that was restarted.
+// The kernel gives such a socket no connection to an IPv4 address, but its
+// tables do not tell it from one that takes both families. Beside one of those,
+// the kernel refuses to bind a socket on IPv4 (net/ipv4/inet_connection_sock.c,
+// inet_csk_get_port): where there is one on IPv4, no other takes IPv4.
+func (s *sockets) chosen() []uint64 {
+	if len(s.ipv4) > 0 {
+		return s.ipv4
+	}
+	return s.ipv6
+}
+
+// serves tells whether a socket bound to local may take connections to one of
+// the hosts. One bound to [::] may refuse IPv4, hence chosen.
 func (i *Identity) serves(local netip.Addr) bool {
 	for _, host := range i.hosts {
 		if local == host || local.IsUnspecified() && (local.Is6() || host.Is4()) {

@@ -21,12 +21,12 @@ const (
 	listening   = "0A"
 )
 
-// scan appends the inodes of the sockets in the table at path that listen for
-// i. It reads line by line: on a busy node the table has 100,000 of them.
-func (i *Identity) scan(path string, inodes []uint64) ([]uint64, error) {
+// scan adds the sockets in the table at path that listen for i. It reads line
+// by line: on a busy node the table has 100,000 of them.
+func (i *Identity) scan(path string, found *sockets) error {
 	table, err := os.Open(path)
 	if err != nil {
-		return inodes, err
+		return err
 	}
 	defer table.Close()
 
@@ -35,28 +35,28 @@ func (i *Identity) scan(path string, inodes []uint64) ([]uint64, error) {
 	for lines.Scan() {
 		var column [columns][]byte
 		if !split(lines.Bytes(), &column) {
-			return inodes, fmt.Errorf("%s: a line with fewer than %d columns", path, columns)
+			return fmt.Errorf("%s: a line with fewer than %d columns", path, columns)
 		}
 		if string(column[columnState]) != listening {
 			continue
 		}
 		local, port, ok := parseAddr(column[columnLocal])
 		if !ok {
-			return inodes, fmt.Errorf("%s: an address in an unknown form", path)
+			return fmt.Errorf("%s: an address in an unknown form", path)
 		}
 		if port != i.port || !i.serves(local) {
 			continue
 		}
 		inode, err := strconv.ParseUint(string(column[columnInode]), 10, 64)
 		if err != nil {
-			return inodes, fmt.Errorf("%s: an inode that is no number", path)
+			return fmt.Errorf("%s: an inode that is no number", path)
 		}
-		inodes = append(inodes, inode)
+		found.add(local, inode)
 	}
 	if err := lines.Err(); err != nil {
-		return inodes, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return inodes, nil
+	return nil
 }
 
 // split fills column with the first words of line.

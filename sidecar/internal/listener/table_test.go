@@ -66,11 +66,19 @@ func TestReadsTheTablesOfTheKernel(t *testing.T) {
 		{"the very IPv6 address", "[::1]", "", socket(loop6, "0A", "11"), "boot/11"},
 		{"every IPv6 address", "[::1]", "", socket(any6, "0A", "11"), "boot/11"},
 		{"another address", "127.0.0.1", socket(pod4, "0A", "11"), socket(pod6, "0A", "12") + socket(loop6, "0A", "13"), ""},
-		{"localhost in either family", "localhost", socket(loop4, "0A", "12"), socket(loop6, "0A", "11"), "boot/11,12"},
+		{"localhost on IPv4 before IPv6", "localhost", socket(loop4, "0A", "12"), socket(loop6, "0A", "11"), "boot/12"},
+		{"localhost on every IPv4 address before IPv6", "localhost", socket(any4, "0A", "12"), socket(any6, "0A", "11"), "boot/12"},
+		{"localhost on IPv6 alone", "localhost", "", socket(loop6, "0A", "11"), "boot/11"},
+		{"our address before every IPv6 address", "127.0.0.1", socket(loop4, "0A", "12"), socket(any6, "0A", "11"), "boot/12"},
+		{"every IPv4 address before every IPv6 address", "127.0.0.1", socket(any4, "0A", "12"), socket(any6, "0A", "11"), "boot/12"},
+		{"an IPv4 address in the table of IPv6 before every IPv6 address", "127.0.0.1", "", socket(any6, "0A", "11") + socket(mapped, "0A", "12"), "boot/12"},
+		{"another IPv4 address before none", "127.0.0.1", socket(pod4, "0A", "12"), socket(any6, "0A", "11"), "boot/11"},
+		{"an IPv4 connection before none", "127.0.0.1", socket(loop4, "01", "12"), socket(any6, "0A", "11"), "boot/11"},
+		{"every IPv4 address is none of IPv6", "[::1]", socket(any4, "0A", "12"), socket(any6, "0A", "11"), "boot/11"},
 		{"another port", "127.0.0.1", socket("0100007F:2009", "0A", "11"), "", ""},
 		{"a port that has the number in hex", "127.0.0.1", socket("0100007F:8200", "0A", "11"), "", ""},
 		{"a connection, closing or not", "127.0.0.1", socket(loop4, "01", "11") + socket(loop4, "06", "0") + socket(loop4, "08", "12"), "", ""},
-		{"several, by number and not by digit", "127.0.0.1", socket(loop4, "0A", "100") + socket(loop4, "0A", "99"), socket(any6, "0A", "9"), "boot/9,99,100"},
+		{"several, by number and not by digit", "127.0.0.1", socket(loop4, "0A", "100") + socket(any4, "0A", "99") + socket(loop4, "0A", "9"), "", "boot/9,99,100"},
 		{"one line that comes twice", "127.0.0.1", socket(loop4, "0A", "11") + socket(loop4, "0A", "11"), "", "boot/11"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
@@ -148,6 +156,6 @@ func FuzzScan(f *testing.F) {
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, table []byte) {
 		require.NoError(t, os.WriteFile(path, table, 0o600))
-		_, _ = identity.scan(path, nil)
+		_ = identity.scan(path, &sockets{})
 	})
 }

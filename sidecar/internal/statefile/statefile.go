@@ -141,9 +141,7 @@ func (f *File) save(v any) error {
 	if err != nil {
 		return err
 	}
-	// A rename takes the place of a link, it does not follow it. The
-	// directory is not synced: after a crash of the node the previous state
-	// is as good.
+	// A rename takes the place of a link, it does not follow it.
 	if err := os.Rename(temp, f.path()); err != nil {
 		_ = os.Remove(temp)
 		return err
@@ -152,14 +150,17 @@ func (f *File) save(v any) error {
 }
 
 // write makes a file that nobody could have planted: CreateTemp opens with
-// O_EXCL, mode 0600 and a random name.
+// O_EXCL, mode 0600 and a random name. Nothing is synced, since on a busy disk
+// that holds up the caller, and buys nothing: only a crash of the node can lose
+// what was written, and that changes the boot id in every process name that is
+// remembered, so that the memory means nothing any more.
 func (f *File) write(raw []byte) (path string, err error) {
 	temp, err := os.CreateTemp(f.dir, tempPrefix+"*")
 	if err != nil {
 		return "", err
 	}
 	_, err = temp.Write(raw)
-	err = errors.Join(err, temp.Sync(), temp.Close())
+	err = errors.Join(err, temp.Close())
 	if err != nil {
 		_ = os.Remove(temp.Name())
 		return "", err

@@ -6,7 +6,6 @@ package web
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -74,30 +73,17 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-func (s *Server) serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler:           s.routes(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          s.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.Turned() < stuckAfter) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.state.Load().Phase.Serving()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns() && s.state.Load().Phase.Serving()) })
 	mux.HandleFunc("GET /status", local(s.status))
 	return mux
 }
+
+// turns tells whether the loop is well. When it is stuck, nobody knows how
+// Vault is: the newest state is an old one.
+func (s *Server) turns() bool { return s.Turned() < stuckAfter }
 
 // word answers 200 "ok" or 503 "no": a stranger learns no more.
 func word(w http.ResponseWriter, ok bool) {

@@ -1,0 +1,76 @@
+package listener
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// listenIPv6Only binds beside a listener of IPv4, which the kernel allows to
+// anybody in the pod.
+func listenIPv6Only(t *testing.T, addr string) (net.Listener, error) {
+	t.Helper()
+	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		var refused error
+		err := conn.Control(func(fd uintptr) {
+			refused = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 1)
+		})
+		return errors.Join(err, refused)
+	}}
+	server, err := config.Listen(t.Context(), "tcp", addr)
+	if err == nil {
+		t.Cleanup(func() { _ = server.Close() })
+	}
+	return server, err
+}
+
+func TestAnIntruderOnIPv6DoesNotRenameVault(t *testing.T) {
+	for _, row := range []struct {
+		sentence        string
+		vault, intruder string
+		hosts           []string
+	}{
+		{"every IPv6 address beside every IPv4 address", "0.0.0.0", "[::]", []string{"127.0.0.1", "[::ffff:127.0.0.1]", "127.0.0.2", "localhost"}},
+		{"every IPv6 address beside ours", "127.0.0.1", "[::]", []string{"127.0.0.1", "localhost"}},
+		{"the other localhost beside every IPv4 address", "0.0.0.0", "[::1]", []string{"127.0.0.1", "localhost"}},
+		{"the other localhost beside ours", "127.0.0.1", "[::1]", []string{"127.0.0.1", "localhost"}},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			_, port := listen(t, "tcp4", row.vault+":0")
+			names := func() (all []string) {
+				for _, host := range row.hosts {
+					all = append(all, process(t, host+":"+port))
+				}
+				return all
+			}
+			before := names()
+			require.NotContains(t, before, "")
+
+			intruder, err := listenIPv6Only(t, row.intruder+":"+port)
+			require.NoError(t, err)
+			assert.Equal(t, before, names(), "when it binds")
+			require.NotEmpty(t, process(t, "[::1]:"+port), "it does listen")
+
+			require.NoError(t, intruder.Close())
+			assert.Equal(t, before, names(), "when it goes")
+		})
+	}
+}
+
+// The chart's default: one socket takes both families, and is all there is.
+func TestNoIntruderFitsBesideBothFamilies(t *testing.T) {
+	_, port := listen(t, "tcp", "[::]:0")
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
+		assert.NotEmpty(t, process(t, host+":"+port), host)
+	}
+	for _, addr := range []string{"[::]:", "[::1]:", "127.0.0.1:", "0.0.0.0:"} {
+		_, err := net.Listen("tcp", addr+port)
+		assert.ErrorIs(t, err, syscall.EADDRINUSE, addr)
+	}
+	_, err := listenIPv6Only(t, "[::]:"+port)
+	assert.ErrorIs(t, err, syscall.EADDRINUSE)
+}

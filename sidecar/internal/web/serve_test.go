@@ -1,0 +1,206 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// running starts s and returns what ends it, and waits until it did.
+func running(t *testing.T, s *Server) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Run(ctx)
+	}()
+	stop = func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("it does not end")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// freePort returns an address that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func get(url string) (code int, body string) {
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(raw)
+}
+
+func TestItServesAndEnds(t *testing.T) {
+	s := server(freePort(t))
+	stop := running(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	code, body := get("http://" + s.Bind + "/status")
+	assert.Equal(t, 200, code)
+	assert.Contains(t, body, `"phase": "starting"`)
+
+	// A peer that holds a connection open must not hold up the end.
+	conn, err := net.Dial("tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\n")
+	began := time.Now()
+	stop()
+	assert.Less(t, time.Since(began), time.Second)
+	code, _ = get("http://" + s.Bind + "/healthz")
+	assert.Zero(t, code)
+}
+
+func TestItAnswersWhileAPeerIsSlow(t *testing.T) {
+	s := server(freePort(t))
+	running(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	for range 50 {
+		conn, err := net.Dial("tcp", s.Bind)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET /status HTTP/1.1\r\nHost: ")
+	}
+	code, _ := get("http://" + s.Bind + "/healthz")
+	assert.Equal(t, 200, code)
+	conn, err := net.Dial("tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	assert.NotContains(t, line, "200", "a head without end is not taken")
+}
+
+// idle opens connections that say nothing.
+func idle(t *testing.T, addr string, count int) (conns []net.Conn) {
+	t.Helper()
+	for range count {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		conns = append(conns, conn)
+	}
+	return conns
+}
+
+// stayOpen counts the connections that the server has not closed after a while.
+func stayOpen(conns []net.Conn, while time.Duration) int {
+	var open atomic.Int64
+	var group sync.WaitGroup
+	until := time.Now().Add(while)
+	for _, conn := range conns {
+		group.Go(func() {
+			_ = conn.SetReadDeadline(until)
+			if _, err := conn.Read(make([]byte, 1)); os.IsTimeout(err) {
+				open.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	return int(open.Load())
+}
+
+// kubelet probes until it is answered, each time with a new connection.
+func kubelet(t *testing.T, s *Server) (took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, 10*tick)
+	return time.Since(began)
+}
+
+func TestIdleConnectionsAreFewAndKeepNobodyOutForLong(t *testing.T) {
+	const slack = 1500 * time.Millisecond // for a busy machine
+	t.Run("those that stay are timed out", func(t *testing.T) {
+		s := server(freePort(t))
+		running(t, s)
+		kubelet(t, s)
+		conns := idle(t, s.Bind, 500)
+		open := stayOpen(conns, readTimeout/4)
+		assert.LessOrEqual(t, open, maxOpen)
+		assert.Positive(t, open, "the limit is no ban")
+		assert.Less(t, kubelet(t, s), readTimeout+slack)
+		assert.Zero(t, stayOpen(conns, readTimeout+slack))
+	})
+	t.Run("those that go make room at once", func(t *testing.T) {
+		s := server(freePort(t))
+		running(t, s)
+		kubelet(t, s)
+		for range 3 { // room that was not given back would be missed
+			for _, conn := range idle(t, s.Bind, 500) {
+				require.NoError(t, conn.Close())
+			}
+			assert.Less(t, kubelet(t, s), readTimeout/2)
+		}
+	})
+}
+
+func TestAConnectionIsForOneRequest(t *testing.T) {
+	s := server(freePort(t))
+	running(t, s)
+	kubelet(t, s)
+	conn := idle(t, s.Bind, 1)[0]
+	_ = conn.SetDeadline(time.Now().Add(readTimeout / 2))
+	_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	reader := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(reader, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 200, resp.StatusCode)
+	assert.True(t, resp.Close, "and it says so")
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.NoError(t, err)
+	_, err = reader.ReadByte()
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+func TestAConnectionCountsUntilItIsFirstClosed(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &limited{Listener: inner}
+	idle(t, inner.Addr().String(), 2)
+	first, err := l.Accept()
+	require.NoError(t, err)
+	second, err := l.Accept()
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, l.open.Load())
+
+	var group sync.WaitGroup
+	for range 8 { // as http.Server does: from Close and from the handler's end
+		group.Go(func() { _ = first.Close() })
+	}
+	group.Wait()
+	assert.EqualValues(t, 1, l.open.Load())
+	require.NoError(t, second.Close())
+	assert.Zero(t, l.open.Load())
+
+	require.NoError(t, l.Close())
+	_, err = l.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
+}
