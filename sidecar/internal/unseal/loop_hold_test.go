@@ -373,9 +373,11 @@ func TestAStateThatCouldNotBeKeptIsKeptLater(t *testing.T) {
 		h.start()
 		h.goOn(time.Hour)
 		h.expect(Active)
-		assert.LessOrEqual(h, h.store.saves, 65)
 		assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+		h.store.mu.Lock()
+		assert.LessOrEqual(h, h.store.saves, 65)
 		h.store.saveErr = nil
+		h.store.mu.Unlock()
 		h.goOn(2 * time.Minute)
 		h.stop()
 		h.vault.seal()
