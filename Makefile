@@ -36,8 +36,12 @@ build: ## build bin/vault-unseal-sidecar
 		-o bin/vault-unseal-sidecar ./sidecar
 
 .PHONY: servers
-servers: ## build the real servers for the tests into bin/servers (the first time takes minutes)
+servers: ## build the real servers for the tests into bin/servers (the first time takes half an hour)
 	@integration/servers/build.sh
+
+.PHONY: vault
+vault: # of the servers, what demo and bench need
+	@integration/servers/build.sh vault gatefs
 
 .PHONY: test
 test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse)
@@ -47,11 +51,11 @@ test: fuse build servers vet ## run every test, against the real servers (needs 
 	go test -count=1 -timeout 60m ./integration/...
 
 .PHONY: demo
-demo: fuse build servers ## show it at work beside a real Vault
+demo: fuse build vault ## show it at work beside a real Vault
 	@go run ./integration/cmd/demo
 
 .PHONY: bench
-bench: fuse netcat build servers ## measure the time from thawed storage to an unsealed Vault, and the footprint
+bench: fuse netcat build vault ## measure the time from thawed storage to an unsealed Vault, and the footprint
 	@go run ./integration/cmd/bench
 
 .PHONY: check

@@ -52,6 +52,9 @@ func (c *cluster) furnish(w *world) {
 			T: w.T, ctx: w.ctx, lab: w.lab, home: w.home, vault: v, secret: w.secret,
 			state: filepath.Join(w.lab.Dir, fmt.Sprintf("state-%d", i)),
 		}
+		if w.cluster != nil {
+			r.home.args = append(slices.Clone(r.home.args), "--pod-name", fmt.Sprintf("vault-%d", i-1))
+		}
 		c.replicas = append(c.replicas, r)
 		w.Cleanup(func() {
 			r.secrets = w.secrets

@@ -33,6 +33,7 @@ type home struct {
 	raft      bool
 	tls       *lab.Authority
 	limit     time.Duration // that Vault sets a request; zero: its own
+	cluster   bool          // in Kubernetes
 	virgin    bool          // Vault is not initialised
 	args      []string      // more options for the sidecar
 	env       []string
@@ -53,6 +54,11 @@ type world struct {
 	sidecars []*lab.Sidecar
 	secrets  []string // every share that must never be seen
 	mark     int      // shares sent when the current phase began
+
+	cluster    *lab.Cluster // nil without Kubernetes
+	faults     *lab.Faults  // between the sidecar and the API server
+	kubeconfig string       // the sidecar's
+	token      string       // the file with its token, if it is in one
 }
 
 // phase is one row of a scenario.
@@ -109,6 +115,9 @@ func furnish(t *testing.T, h home) *world {
 	require.NoError(t, err)
 	w.state = filepath.Join(l.Dir, "state")
 	require.NoError(t, w.vault.StartAndWait(w.ctx))
+	if h.cluster {
+		w.joinCluster()
+	}
 	if !h.virgin {
 		w.initialise()
 		// A Vault that was just initialised has read less than one that was

@@ -37,6 +37,7 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/listener"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
@@ -120,6 +121,7 @@ func run(c config, stderr io.Writer) int {
 		return exitUsage
 	}
 	keys := keyfile.New(c.keys)
+	around := newCluster(c, log)
 	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log})
 	loop := unseal.New(unseal.Config{
 		Vault:        client,
@@ -130,7 +132,10 @@ func run(c config, stderr io.Writer) int {
 		HoldSeals:    c.operatorSeal == "hold",
 		StorageProbe: c.storageProbe,
 		Wake:         wake,
-		Publish:      server.Publish,
+		Publish: func(s unseal.State) {
+			server.Publish(s)
+			around.Publish(s)
+		},
 	})
 	server.Turned = loop.Turned
 
@@ -146,6 +151,7 @@ func run(c config, stderr io.Writer) int {
 		}
 		return nil
 	})
+	group.Go(func() error { around.Run(ctx); return nil })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -158,6 +164,38 @@ func run(c config, stderr io.Writer) int {
 	}
 	log.Info("stopped")
 	return exitStopped
+}
+
+// cluster is what is told of Vault in Kubernetes.
+type cluster interface {
+	Publish(unseal.State)
+	Run(context.Context)
+}
+
+// alone stands where there is no Kubernetes to tell.
+type alone struct{}
+
+func (alone) Publish(unseal.State) {}
+func (alone) Run(context.Context)  {}
+
+// newCluster never fails: whatever is wrong there, Vault is unsealed.
+func newCluster(c config, log hclog.Logger) cluster {
+	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
+		return alone{}
+	}
+	if c.podName == "" || c.podNamespace == "" {
+		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
+	}
+	k, err := kube.New(kube.Config{
+		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
+		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log,
+	})
+	if err != nil {
+		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
+		return alone{}
+	}
+	return k
 }
 
 // forgetVaultEnvironment takes away what vault/api would read by itself:

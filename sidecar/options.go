@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
@@ -30,6 +31,13 @@ type config struct {
 	stateDir        string
 	httpBind        string
 	kubernetes      string
+	kubeconfig      string
+	podName         string
+	podNamespace    string
+	readinessGate   string
+	esoRecovery     kube.Recovery
+	esoStores       []kube.StoreName
+	esoNamespace    string
 	logLevel        hclog.Level
 	logJSON         bool
 }
@@ -78,9 +86,41 @@ var options = []option{
 			_, notPort := strconv.ParseUint(port, 10, 16)
 			return err == nil && notPort == nil && (host == "" || net.ParseIP(host) != nil || isHost(host))
 		}},
-	{"kubernetes", "KUBERNETES", "off", "whether to speak to the Kubernetes API",
-		"off",
-		func(c *config, v string) bool { c.kubernetes = v; return v == "off" }},
+	{"kubernetes", "KUBERNETES", "auto", "whether to speak to the Kubernetes API; auto: in a pod, or with --kubeconfig",
+		"auto, off",
+		func(c *config, v string) bool { c.kubernetes = v; return v == "auto" || v == "off" }},
+	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file; empty: the pod's ServiceAccount",
+		"an absolute path",
+		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || isPath(v) }},
+	{"pod-name", "POD_NAME", "", "our own pod, from the downward API; empty: no condition and no Events",
+		"a pod's name",
+		func(c *config, v string) bool { c.podName = v; return v == "" || isObject(v) }},
+	{"pod-namespace", "POD_NAMESPACE", "", "its namespace, from the downward API",
+		"a namespace",
+		func(c *config, v string) bool { c.podNamespace = v; return v == "" || isObject(v) }},
+	{"readiness-gate", "READINESS_GATE", "vault-unseal-sidecar/unsealed", "condition of our own pod that tells whether Vault serves; none, or an empty flag: it is not written",
+		"DOMAIN/NAME, none",
+		func(c *config, v string) bool {
+			c.readinessGate = strings.TrimPrefix(v, "none")
+			return c.readinessGate == "" || isCondition(v)
+		}},
+	{"eso-recovery", "ESO_RECOVERY", "nudge-then-restart", "how External Secrets is recovered when Vault is back",
+		"nudge-then-restart, nudge, restart, off",
+		func(c *config, v string) bool {
+			c.esoRecovery = kube.Recovery(v)
+			return slices.Contains(kube.Recoveries(), c.esoRecovery)
+		}},
+	{"eso-stores", "ESO_STORES", "", "the stores to look after, with commas: NAME (ClusterSecretStore), NAMESPACE/NAME (SecretStore); empty: all that use Vault",
+		"NAME or NAMESPACE/NAME, with commas",
+		func(c *config, v string) bool {
+			var err error
+			c.esoStores, err = kube.ParseStores(v)
+			leaks := func(s kube.StoreName) bool { return isKey(s.Name) || isKey(s.Namespace) }
+			return err == nil && (v == "" || len(c.esoStores) > 0) && !slices.ContainsFunc(c.esoStores, leaks)
+		}},
+	{"eso-namespace", "ESO_NAMESPACE", "external-secrets", "where the pods of External Secrets are",
+		"a namespace",
+		func(c *config, v string) bool { c.esoNamespace = v; return isObject(v) }},
 	{"log-level", "LOG_LEVEL", "info", "how much is logged",
 		"trace, debug, info, warn, error",
 		func(c *config, v string) bool {
@@ -134,6 +174,19 @@ func parse(args []string, env func(string) (string, bool)) (config, error) {
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$`)
+
+var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+func isObject(v string) bool { return objectName.MatchString(v) && !isKey(v) }
+
+var conditionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+
+// isCondition tells what Kubernetes accepts as the type of a condition that
+// is somebody's own.
+func isCondition(v string) bool {
+	domain, name, found := strings.Cut(v, "/")
+	return found && isObject(domain) && conditionName.MatchString(name) && !isKey(v) && v != kube.SecretsCondition
+}
 
 func isHost(v string) bool { return hostName.MatchString(v) && !isKey(v) }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // environment is a lookup in variables.
@@ -36,7 +38,8 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config{
 		vaultAddr: "http://127.0.0.1:8200", keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
-		stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "off", logLevel: hclog.Info,
+		stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "auto", logLevel: hclog.Info,
+		readinessGate: "vault-unseal-sidecar/unsealed", esoRecovery: kube.RecoveryBoth, esoNamespace: "external-secrets",
 	}, c)
 }
 
@@ -54,9 +57,24 @@ var samples = map[string]struct {
 	"storage-probe":     {"30s", "1h0m0s", func(c config) string { return c.storageProbe.String() }},
 	"state-dir":         {"/a", "/b", func(c config) string { return c.stateDir }},
 	"http-bind":         {"127.0.0.1:80", "[::1]:0", func(c config) string { return c.httpBind }},
-	"kubernetes":        {"off", "off", func(c config) string { return c.kubernetes }},
+	"kubernetes":        {"off", "auto", func(c config) string { return c.kubernetes }},
+	"kubeconfig":        {"/a", "/b", func(c config) string { return c.kubeconfig }},
+	"pod-name":          {"vault-1", "vault-2", func(c config) string { return c.podName }},
+	"pod-namespace":     {"security", "vault", func(c config) string { return c.podNamespace }},
+	"readiness-gate":    {"example.com/ready", "example.com/Other", func(c config) string { return c.readinessGate }},
+	"eso-recovery":      {"nudge", "off", func(c config) string { return string(c.esoRecovery) }},
+	"eso-stores":        {"home", "app/home", func(c config) string { return strings.TrimSuffix(fmt.Sprintln(names(c.esoStores)...), "\n") }},
+	"eso-namespace":     {"security", "eso", func(c config) string { return c.esoNamespace }},
 	"log-level":         {"debug", "error", func(c config) string { return c.logLevel.String() }},
 	"log-format":        {"json", "text", func(c config) string { return map[bool]string{true: "json", false: "text"}[c.logJSON] }},
+}
+
+// names writes stores as the option takes them.
+func names(stores []kube.StoreName) (out []any) {
+	for _, s := range stores {
+		out = append(out, strings.TrimPrefix(s.Namespace+"/"+s.Name, "/"))
+	}
+	return out
 }
 
 func TestPrecedence(t *testing.T) {
@@ -100,6 +118,10 @@ func TestValuesThatAreAccepted(t *testing.T) {
 		"state-dir":     {"/run/vault-unseal-sidecar", "/var/lib/vaultunsealsidecar", "/"},
 		"http-bind":     {":9810", "0.0.0.0:80", "127.0.0.1:0", "[::]:9810", "localhost:65535"},
 		"log-level":     {"trace", "debug", "info", "warn", "error"},
+
+		"readiness-gate": {"", "none", "vault-unseal-sidecar/unsealed", "example.com/Vault_is.open"},
+		"eso-recovery":   {"nudge-then-restart", "nudge", "restart", "off"},
+		"eso-stores":     {"", "home", "home,app/home", " home , app/home "},
 	} {
 		for _, value := range values {
 			_, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
@@ -119,13 +141,20 @@ func TestBadValues(t *testing.T) {
 		"state-dir":         {"run", "./run"},
 		"http-bind":         {"9810", ":", ":http", ":65536", ":-1", "a b:80", "::1:80", "127.0.0.1"},
 		"kubernetes":        {"on", "true", "OFF"},
+		"kubeconfig":        {"config", "~/.kube/config"},
+		"pod-name":          {"Vault-0", "vault_0", "vault/0", "-vault"},
+		"pod-namespace":     {"Security", "a b"},
+		"readiness-gate":    {"unsealed", "a/b/c", "Example.com/x", "/x", "x/", "vault-unseal-sidecar/external-secrets"},
+		"eso-recovery":      {"yes", "Nudge", "restart,nudge"},
+		"eso-stores":        {"Home", "a/b/c", "/home", "app/"},
+		"eso-namespace":     {"External", "a/b"},
 		"log-level":         {"loud", "INFO", "off", "no", "warning"},
 		"log-format":        {"JSON", "xml", "logfmt"},
 	}
 	require.Len(t, bad, len(options))
 	for _, o := range options {
 		values := append([]string{" "}, bad[o.flag]...)
-		if o.preset != "" && o.flag != "vault-cacert" && o.flag != "vault-server-name" {
+		if o.preset != "" && o.flag != "readiness-gate" { // an empty one switches it off
 			values = append(values, "")
 		}
 		for _, value := range values {

@@ -21,60 +21,78 @@ type Authority struct {
 	CertFile string
 	KeyFile  string
 	Pool     *x509.CertPool
+
+	ca     *x509.Certificate
+	key    *ecdsa.PrivateKey
+	files  string // what the names of its files begin with
+	serial int64
 }
 
 // Authority makes a CA; name keeps its files apart from another's.
 func (l *Lab) Authority(name string) (*Authority, error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name + " CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(240 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	if err != nil {
-		return nil, err
-	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "vault"},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"vault.test"},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name + " CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(240 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, err
+	}
+	a := &Authority{Pool: x509.NewCertPool(), key: key, files: filepath.Join(l.Dir, name), serial: 1}
+	if a.ca, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	a.Pool.AddCert(a.ca)
+	a.CAFile = a.files + "-ca.pem"
+	if err := writePEM(a.CAFile, "CERTIFICATE", der); err != nil {
+		return nil, err
+	}
+	a.CertFile, a.KeyFile, err = a.issue("server", &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "vault"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"vault.test"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	return a, err
+}
+
+// Client signs the certificate of a user, who is in the groups as far as
+// Kubernetes is concerned.
+func (a *Authority) Client(user string, groups ...string) (certFile, keyFile string, err error) {
+	return a.issue(user, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: groups},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+func (a *Authority) issue(name string, leaf *x509.Certificate) (certFile, keyFile string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	a.serial++
+	leaf.SerialNumber = big.NewInt(a.serial)
+	leaf.NotBefore, leaf.NotAfter = a.ca.NotBefore, a.ca.NotAfter
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.ca, &key.PublicKey, a.key)
+	if err != nil {
+		return "", "", err
 	}
 	keyDER, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
-	a := &Authority{
-		CAFile:   filepath.Join(l.Dir, name+"-ca.pem"),
-		CertFile: filepath.Join(l.Dir, name+"-cert.pem"),
-		KeyFile:  filepath.Join(l.Dir, name+"-key.pem"),
-		Pool:     x509.NewCertPool(),
+	certFile, keyFile = a.files+"-"+name+"-cert.pem", a.files+"-"+name+"-key.pem"
+	if err := writePEM(certFile, "CERTIFICATE", der); err != nil {
+		return "", "", err
 	}
-	for file, block := range map[string]*pem.Block{
-		a.CAFile:   {Type: "CERTIFICATE", Bytes: caDER},
-		a.CertFile: {Type: "CERTIFICATE", Bytes: der},
-		a.KeyFile:  {Type: "EC PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			return nil, err
-		}
-	}
-	caCert, err := x509.ParseCertificate(caDER)
-	if err != nil {
-		return nil, err
-	}
-	a.Pool.AddCert(caCert)
-	return a, nil
+	return certFile, keyFile, writePEM(keyFile, "EC PRIVATE KEY", keyDER)
+}
+
+func writePEM(file, kind string, der []byte) error {
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,22 +35,31 @@ func New() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	for binary, target := range map[string]string{
-		"bin/vault-unseal-sidecar": "make build",
-		"bin/servers/vault":        "make servers",
-		"bin/servers/gatefs":       "make servers",
-	} {
-		if _, err := os.Stat(filepath.Join(root, binary)); err != nil {
-			return nil, fmt.Errorf("%s is missing: run %q first", binary, target)
-		}
+	l := &Lab{root: root}
+	if err := l.need("vault-unseal-sidecar", "servers/vault", "servers/gatefs"); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, root: root}
+	l.Dir = dir
 	l.atEnd(func() error { return os.RemoveAll(dir) })
 	return l, nil
+}
+
+// need fails when one of the binaries is not built.
+func (l *Lab) need(binaries ...string) error {
+	for _, binary := range binaries {
+		if _, err := os.Stat(l.Binary(binary)); err != nil {
+			target := "make build"
+			if strings.HasPrefix(binary, "servers/") {
+				target = "make servers"
+			}
+			return fmt.Errorf("bin/%s is missing: run %q first", binary, target)
+		}
+	}
+	return nil
 }
 
 // repository finds the directory with go.mod and bin above this package.
@@ -92,6 +102,9 @@ func (l *Lab) Close() error {
 
 // Binary returns the path of a built binary, such as "servers/vault".
 func (l *Lab) Binary(name string) string { return filepath.Join(l.root, "bin", name) }
+
+// Source returns the path of a file or a directory of the repository.
+func (l *Lab) Source(name string) string { return filepath.Join(l.root, name) }
 
 // Mkdir makes a directory in the lab and returns its path.
 func (l *Lab) Mkdir(name string) (string, error) {

@@ -13,10 +13,23 @@ export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")"
 out=../../bin/servers
 
-# name | build tags | how long it takes when nothing is cached
+# The programs of Kubernetes know their version from the linker alone: without
+# it they call themselves v0.0.0-master.
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' kubernetes/go.mod)
+IFS=. read -r major minor _ <<<"${kubernetes#v}"
+version=
+for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+	version+=" -X $package.gitVersion=$kubernetes"
+	version+=" -X $package.gitMajor=$major -X $package.gitMinor=$minor"
+done
+
+# name | build tags | more linker flags | where its CRDs are: module, folder |
+# how long it takes when nothing is cached
 servers=(
-	"vault|minimal|5 to 8 minutes"
-	"gatefs||about half a minute"
+	"vault|minimal|||5 to 11 minutes"
+	"gatefs||||about half a minute"
+	"kubernetes||$version||8 to 15 minutes"
+	"external-secrets|||github.com/external-secrets/external-secrets config/crds/bases|5 to 10 minutes"
 )
 
 say() { echo "servers: $*"; }
@@ -32,11 +45,24 @@ hash_of() {
 	} | sha256sum | cut -d " " -f 1
 }
 
+# copy_crds NAME MODULE FOLDER takes the CRDs from the module that was built,
+# so that both are of one version. The kustomization.yaml among them is left.
+copy_crds() {
+	local to=$out/$1-crds dir
+	dir=$(go -C "$1" list -m -f '{{.Dir}}' "$2")
+	rm -rf "$to" "$to.new"
+	mkdir "$to.new"
+	cp "$dir/$3/"*.io_*.yaml "$to.new"
+	chmod u+w "$to.new"/* # the module cache is read-only
+	mv "$to.new" "$to"
+}
+
 build() {
-	local name=$1 tags=$2 takes=$3 hash log began=$SECONDS
-	local flags=(-trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w")
+	local name=$1 tags=$2 link=$3 crds=$4 takes=$5 hash log began=$SECONDS
+	local flags=(-trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w$link")
 	hash=$(hash_of "$name" "${flags[@]}")
-	if [[ -x $out/$name && -f $out/$name.sum && $(<"$out/$name.sum") == "$hash" ]]; then
+	if [[ -x $out/$name && (-z $crds || -d $out/$name-crds) &&
+		-f $out/$name.sum && $(<"$out/$name.sum") == "$hash" ]]; then
 		say "$name: up to date"
 		return
 	fi
@@ -48,6 +74,9 @@ build() {
 	fi
 	rm -f "$out/$name.sum"
 	mv "$out/$name.new" "$out/$name"
+	if [[ -n $crds ]]; then
+		copy_crds "$name" "${crds% *}" "${crds#* }"
+	fi
 	echo "$hash" >"$out/$name.sum"
 	say "$name: built in $((SECONDS - began)) s, $(($(stat -c %s "$out/$name") / 1000000)) MB"
 }
@@ -68,8 +97,8 @@ for name in "$@"; do
 	fi
 done
 for server in "${servers[@]}"; do
-	IFS='|' read -r name tags takes <<<"$server"
+	IFS='|' read -r name tags link crds takes <<<"$server"
 	if [[ $# -eq 0 || " $* " == *" $name "* ]]; then
-		build "$name" "$tags" "$takes"
+		build "$name" "$tags" "$link" "$crds" "$takes"
 	fi
 done

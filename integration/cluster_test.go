@@ -1,0 +1,226 @@
+package integration
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// The tests of the sidecar's part in Kubernetes rest on this: that the lab's
+// cluster, operator and Vault work together as real ones do.
+
+const esoAPI = "external-secrets.io/v1"
+
+// syncedFromVault is a store of the given Vault, entered with a token, and one
+// ExternalSecret in it.
+func syncedFromVault(v *lab.Vault) string {
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: app}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: vault-token, namespace: app}
+stringData: {token: %q}
+---
+apiVersion: external-secrets.io/v1
+kind: ClusterSecretStore
+metadata: {name: vault}
+spec:
+  provider:
+    vault:
+      server: %q
+      path: secret
+      version: v2
+      auth:
+        tokenSecretRef: {name: vault-token, namespace: app, key: token}
+---
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: app, namespace: app}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {kind: ClusterSecretStore, name: vault}
+  data: [{secretKey: value, remoteRef: {key: app, property: value}}]
+`, v.Token, v.Addr)
+}
+
+func TestTheLabsClusterIsReal(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+
+	began := time.Now()
+	step := func(what string) {
+		t.Logf("%s after %v", what, time.Since(began).Round(time.Millisecond))
+		began = time.Now()
+	}
+	vault := openVault(t, l)
+	require.NoError(t, vault.WriteSecret(ctx, "app", "one"))
+	step("vault serves")
+	cluster, err := l.Cluster(ctx)
+	require.NoError(t, err)
+	step("the API server is ready")
+	require.NoError(t, cluster.InstallCRDs(ctx))
+	step("the CRDs are established")
+	eso, err := l.ESO(ctx, cluster)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(eso.Log())
+		}
+	})
+	step("external-secrets is healthy")
+
+	require.NoError(t, cluster.Apply(ctx, syncedFromVault(vault)))
+	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ClusterSecretStore", "", "vault"))
+	step("the store is ready")
+	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ExternalSecret", "app", "app"))
+	awaitSynced(t, cluster, "one")
+	step("the secret is synced")
+
+	require.NoError(t, cluster.StopAPIServer())
+	_, err = cluster.Get(ctx, "v1", "Secret", "app", "app")
+	require.Error(t, err, "the API server is stopped")
+	require.NoError(t, cluster.StartAPIServer(ctx))
+	step("the API server is ready again")
+	awaitSynced(t, cluster, "one")
+
+	require.NoError(t, vault.WriteSecret(ctx, "app", "two"))
+	forceSync(t, cluster, "1")
+	awaitSynced(t, cluster, "two")
+	step("external-secrets outlived the outage")
+
+	require.NoError(t, eso.Kill())
+	require.NoError(t, vault.WriteSecret(ctx, "app", "three"))
+	require.NoError(t, eso.Start(ctx))
+	forceSync(t, cluster, "2")
+	awaitSynced(t, cluster, "three")
+	step("external-secrets works after it was killed")
+	require.NoError(t, eso.Stop())
+	step("external-secrets stopped by itself")
+}
+
+func TestTheLabsTokensAreReal(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	cluster, err := l.Cluster(ctx)
+	require.NoError(t, err)
+	require.NoError(t, cluster.Apply(ctx, `
+apiVersion: v1
+kind: Namespace
+metadata: {name: security}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: vault, namespace: security}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: vault, namespace: security}
+rules: [{apiGroups: [""], resources: [pods], resourceNames: [vault-0], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: vault, namespace: security}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: vault}
+subjects: [{kind: ServiceAccount, name: vault}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: vault-0, namespace: security}
+spec:
+  serviceAccountName: vault
+  containers: [{name: vault, image: "vault:1"}]
+`))
+	token, err := cluster.Token(ctx, "security", "vault", "vault-0")
+	require.NoError(t, err)
+	kubeconfig := filepath.Join(l.Dir, "vault.kubeconfig")
+	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
+	kubectl := func(args ...string) (string, int) {
+		p, err := l.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, l.Binary("servers/kubernetes"),
+			append([]string{"kubectl"}, args...)...)
+		require.NoError(t, err)
+		code, err := p.ExitCode(patience)
+		require.NoError(t, err)
+		return p.Output(), code
+	}
+
+	for _, row := range []struct {
+		that string
+		args []string
+		code int
+		says string
+	}{
+		{"the version is what was built", []string{"version"}, 0, "Server Version: v1.37.2"},
+		{"the token names its account", []string{"auth", "whoami"}, 0, "system:serviceaccount:security:vault"},
+		{"the token names its pod", []string{"auth", "whoami"}, 0, "vault-0"},
+		{"its role lets it read its pod", []string{"-n", "security", "get", "pod", "vault-0"}, 0, "vault-0"},
+		{"nothing else is let pass", []string{"-n", "security", "delete", "pod", "vault-0"}, 1, "cannot delete resource"},
+	} {
+		text, code := kubectl(row.args...)
+		assert.Equal(t, row.code, code, "%s: %s", row.that, text)
+		assert.Contains(t, text, row.says, row.that)
+	}
+}
+
+// openVault starts a Vault, unseals it by hand and mounts a KV engine.
+func openVault(t *testing.T, l *lab.Lab) *lab.Vault {
+	t.Helper()
+	v, err := l.Vault(lab.VaultConfig{})
+	require.NoError(t, err)
+	require.NoError(t, v.StartAndWait(t.Context()))
+	require.NoError(t, v.Init(t.Context(), 1, 1))
+	require.NoError(t, v.UnsealAll(t.Context()))
+	require.NoError(t, lab.Await(t.Context(), patience, "vault to serve", func() string {
+		if code, err := v.Health(t.Context()); err != nil || code != http.StatusOK {
+			return fmt.Sprintf("health %d %v", code, err)
+		}
+		return ""
+	}))
+	require.NoError(t, v.MountKV(t.Context()))
+	return v
+}
+
+// forceSync does what the operator's documentation tells people to do.
+func forceSync(t *testing.T, c *lab.Cluster, when string) {
+	t.Helper()
+	secrets := schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
+	_, err := c.Client.Resource(secrets).Namespace("app").Patch(t.Context(), "app", types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata": {"annotations": {"force-sync": %q}}}`, when), metav1.PatchOptions{})
+	require.NoError(t, err)
+}
+
+// awaitSynced waits until the Secret that external-secrets keeps has the value.
+func awaitSynced(t *testing.T, c *lab.Cluster, value string) {
+	t.Helper()
+	want := base64.StdEncoding.EncodeToString([]byte(value))
+	require.NoError(t, lab.Await(t.Context(), patience, "the secret to be "+value, func() string {
+		secret, err := c.Get(t.Context(), "v1", "Secret", "app", "app")
+		if err != nil {
+			return err.Error()
+		}
+		if got, _, _ := unstructured.NestedString(secret.Object, "data", "value"); got != want {
+			return got
+		}
+		return ""
+	}))
+}

@@ -1,0 +1,181 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+const (
+	gateType    = "vault-unseal-sidecar/unsealed"
+	secretsType = "vault-unseal-sidecar/external-secrets"
+)
+
+var (
+	podsResource   = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	eventsResource = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+)
+
+// pod is Vault's, as an object that no kubelet looks after.
+const pod = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: security}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: external-secrets}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: vault, namespace: security}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: vault-0, namespace: security, labels: {app.kubernetes.io/name: vault}}
+spec:
+  serviceAccountName: vault
+  readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}, {conditionType: example.com/other}]
+  containers: [{name: vault, image: "vault:1"}]
+`
+
+// joinCluster gives the world a Kubernetes, in which its sidecar has the token
+// and the rights that the manifests give it, and a proxy on the way there.
+func (w *world) joinCluster() {
+	var err error
+	w.cluster, err = w.lab.Cluster(w.ctx)
+	require.NoError(w, err)
+	require.NoError(w, w.cluster.Apply(w.ctx, pod, w.kustomize("manifests")))
+	w.faults, err = w.lab.Faults(w.cluster)
+	require.NoError(w, err)
+	w.kubeconfig = filepath.Join(w.lab.Dir, "sidecar.kubeconfig")
+	w.token = w.tokenFile("")
+	w.renewToken()
+	w.home.args = append(w.home.args, "--kubeconfig", w.kubeconfig, "--pod-name", "vault-0", "--pod-namespace", "security")
+}
+
+// kustomize renders a directory of the repository.
+func (w *world) kustomize(dir string) string { return w.kustomizeAt(w.lab.Source(dir)) }
+
+func (w *world) kustomizeAt(path string) string {
+	cmd := exec.Command(w.lab.Binary("servers/kubernetes"), "kubectl", "kustomize", path)
+	out, err := cmd.Output()
+	require.NoError(w, err, "kustomize %s", path)
+	return string(out)
+}
+
+func (w *world) deletePod() {
+	none := int64(0)
+	require.NoError(w, w.cluster.Client.Resource(podsResource).Namespace("security").
+		Delete(w.ctx, "vault-0", metav1.DeleteOptions{GracePeriodSeconds: &none}))
+}
+
+// tokenFile makes the kubeconfig take its token from a file, and returns that.
+func (w *world) tokenFile(token string) string {
+	path := filepath.Join(w.lab.Dir, "token")
+	require.NoError(w, os.WriteFile(path, []byte(token), 0o600))
+	require.NoError(w, os.WriteFile(w.kubeconfig, fmt.Appendf(nil, `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]
+users: [{name: u, user: {tokenFile: %q}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+`, w.faults.URL, w.faults.CAFile, path), 0o600))
+	return path
+}
+
+// renewToken does what the kubelet does with a mounted token.
+func (w *world) renewToken() {
+	token, err := w.cluster.Token(w.ctx, "security", "vault", "vault-0")
+	require.NoError(w, err)
+	require.NoError(w, os.WriteFile(w.token, []byte(token), 0o600))
+}
+
+func (w *world) pod() *unstructured.Unstructured {
+	o, err := w.cluster.Client.Resource(podsResource).Namespace("security").Get(w.ctx, "vault-0", metav1.GetOptions{})
+	require.NoError(w, err)
+	return o
+}
+
+// podSays waits for a condition of Vault's pod.
+func podSays(kind, status, reason string) expectation {
+	return expectation{fmt.Sprintf("%s to be %s, %s", kind, status, reason), func(w *world) string {
+		c := lab.Condition(w.pod(), kind)
+		if c["status"] == status && c["reason"] == reason && c["message"] != "" {
+			return ""
+		}
+		return fmt.Sprintf("%s, %s: %s", c["status"], c["reason"], c["message"])
+	}}
+}
+
+func gateIs(status, reason string) expectation { return podSays(gateType, status, reason) }
+
+// tells waits for an Event on Vault's pod.
+func tells(reason, text string) expectation {
+	return expectation{fmt.Sprintf("an Event %s with %q", reason, text), func(w *world) string {
+		list, err := w.cluster.Client.Resource(eventsResource).Namespace("security").List(w.ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		var seen []string
+		for _, e := range list.Items {
+			found, _, _ := unstructured.NestedString(e.Object, "reason")
+			message, _, _ := unstructured.NestedString(e.Object, "message")
+			uid, _, _ := unstructured.NestedString(e.Object, "involvedObject", "uid")
+			if found == reason && strings.Contains(message, text) && uid == string(w.pod().GetUID()) {
+				return ""
+			}
+			seen = append(seen, found+": "+message)
+		}
+		return strings.Join(seen, "; ")
+	}}
+}
+
+// patchPod does what anybody else with rights could.
+func patchPod(body string) func(w *world) {
+	return func(w *world) {
+		_, err := w.cluster.Client.Resource(podsResource).Namespace("security").
+			Patch(w.ctx, "vault-0", types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "status")
+		require.NoError(w, err)
+	}
+}
+
+// staysAs waits until the sidecar has looked at Vault three more times, and
+// fails for good when the pod was written to meanwhile.
+func podIsNotWritten() expectation {
+	version := ""
+	alone := leavesVaultAlone()
+	return expectation{alone.what + ", and the pod not written", func(w *world) string {
+		now := w.pod().GetResourceVersion()
+		if version == "" {
+			version = now
+		}
+		require.Equal(w, version, now, "the pod was written")
+		return alone.see(w)
+	}}
+}
+
+// fast checks that something happened within a time. It is generous: the
+// measure itself is make bench's.
+func fast(limit time.Duration, do func(w *world), then expectation) func(w *world) {
+	return func(w *world) {
+		do(w)
+		began := time.Now()
+		await(w, then)
+		took := time.Since(began)
+		w.Logf("%s took %v", then.what, took.Round(time.Millisecond))
+		require.Less(w, took, limit)
+	}
+}

@@ -1,0 +1,51 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Token asks the API server for a token of a ServiceAccount that exists, valid
+// for a day. With a pod, which has to exist as well, it is bound to it as the
+// tokens that a kubelet mounts are: it names the pod and ends with it.
+func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod string) (string, error) {
+	spec := map[string]any{"expirationSeconds": int64(24 * 60 * 60)}
+	if pod != "" {
+		spec["boundObjectRef"] = map[string]any{"apiVersion": "v1", "kind": "Pod", "name": pod}
+	}
+	request := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+		"metadata": map[string]any{"name": serviceAccount},
+		"spec":     spec,
+	}}
+	accounts := c.Client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"})
+	answer, err := accounts.Namespace(namespace).Create(ctx, request, metav1.CreateOptions{}, "token")
+	if err != nil {
+		return "", fmt.Errorf("asking for a token of %s/%s: %w", namespace, serviceAccount, err)
+	}
+	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
+	return token, err
+}
+
+// Kubeconfig writes a kubeconfig file for whoever the token belongs to.
+func (c *Cluster) Kubeconfig(path, token string) error {
+	content, err := json.MarshalIndent(map[string]any{ // every JSON is YAML
+		"apiVersion":      "v1",
+		"kind":            "Config",
+		"current-context": "lab",
+		"clusters": []any{map[string]any{"name": "lab", "cluster": map[string]any{
+			"server": c.URL, "certificate-authority": c.CAFile}}},
+		"users":    []any{map[string]any{"name": "lab", "user": map[string]any{"token": token}}},
+		"contexts": []any{map[string]any{"name": "lab", "context": map[string]any{"cluster": "lab", "user": "lab"}}},
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}

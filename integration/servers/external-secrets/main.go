@@ -1,0 +1,13 @@
+// Command external-secrets is a real External Secrets Operator, built from its
+// Go module for the integration tests, the demo and the benchmark.
+//
+// The module's own main cannot be installed as others' can: `go install` takes
+// no module that has replace directives. This main takes its place, and its
+// go.mod repeats them. It must not change how the operator behaves.
+//
+// The version is the newest that builds as a Go module.
+package main
+
+import "github.com/external-secrets/external-secrets/cmd/controller"
+
+func main() { controller.Execute() }

@@ -1,0 +1,118 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+)
+
+const esoGroup = "external-secrets.io"
+
+// What is spoken of with the API server.
+var (
+	pods     = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	events   = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	services = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+
+	clusterStores   = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "clustersecretstores"}
+	namespaceStores = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "secretstores"}
+	secrets         = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "externalsecrets"}
+	clusterSecrets  = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "clusterexternalsecrets"}
+	pushSecrets     = schema.GroupVersionResource{Group: esoGroup, Version: "v1alpha1", Resource: "pushsecrets"}
+)
+
+const (
+	// fieldManager is ours, so that it is seen who wrote an annotation.
+	fieldManager = "vault-unseal-sidecar"
+	// callLimit bounds a single request, other than a watch. A server that
+	// takes longer is as good as away.
+	callLimit = 10 * time.Second
+	// pageSize bounds the memory that a list takes, in objects.
+	pageSize = 100
+	// watchFor is how long the server is asked to keep a watch.
+	watchFor = 9 * time.Minute
+	// rarely is how often it is looked whether a kind of object has come that
+	// was missing, or a right to it.
+	rarely = 5 * time.Minute
+)
+
+// errGone ends a watch that the server cannot go on with: list again.
+var errGone = errors.New("the watch has to begin anew")
+
+// calling bounds one request.
+func calling(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, callLimit)
+}
+
+// retryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to
+// limit, or what the server asked for, and a random part more.
+func retryAfter(n int, limit time.Duration, err error) time.Duration {
+	wait := min(100*time.Millisecond<<min(n-1, 12), limit)
+	if seconds, asked := apierrors.SuggestsClientDelay(err); asked {
+		wait = max(wait, min(time.Duration(seconds)*time.Second, limit))
+	}
+	return jittered(wait)
+}
+
+func jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
+
+// missing tells whether only a person can mend it.
+func missing(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
+}
+
+// eachPage lists in pages and calls f with each. A list that the server has
+// forgotten half-way begins again: f meets some objects twice.
+func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
+	o.Limit = pageSize
+	for again := 0; ; {
+		list, err := listOnce(ctx, api, o)
+		if apierrors.IsResourceExpired(err) && o.Continue != "" && again < 3 {
+			o.Continue, again = "", again+1
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if err := f(list.Items); err != nil {
+			return "", err
+		}
+		o.Continue = list.GetContinue()
+		if o.Continue == "" {
+			return list.GetResourceVersion(), nil
+		}
+	}
+}
+
+func listOnce(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	ctx, cancel := calling(ctx)
+	defer cancel()
+	return api.List(ctx, o)
+}
+
+// sleep waits for d, and reports whether ctx still goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// poke wakes whoever waits on c, which has room for one.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

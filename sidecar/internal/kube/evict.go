@@ -1,0 +1,117 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+)
+
+// controllerLabel is on ESO's controller pods and on neither its webhook's
+// nor its cert-controller's (ESO, deploy/charts/external-secrets).
+const controllerLabel = "app.kubernetes.io/name=external-secrets"
+
+// evictor restarts ESO's controller by evicting its pods. To patch its
+// Deployment would take the right to run anything as ESO.
+type evictor struct {
+	api    dynamic.Interface
+	config Config
+}
+
+// ours tells whether a store's Vault is the one beside us. A store that was
+// named is.
+func (e *evictor) ours(ctx context.Context, s store, named bool) (bool, error) {
+	if named {
+		return true, nil
+	}
+	u, err := url.Parse(s.server)
+	if err != nil || u.Hostname() == "" || e.config.Namespace == "" {
+		return false, nil
+	}
+	names, err := e.names(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")), nil
+}
+
+// names returns the names and the addresses by which our pod is reached
+// through the Services that select it.
+func (e *evictor) names(ctx context.Context) ([]string, error) {
+	within, cancel := calling(ctx)
+	defer cancel()
+	self, err := e.api.Resource(pods).Namespace(e.config.Namespace).Get(within, e.config.Pod, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading our own pod: %w", err)
+	}
+	var names []string
+	_, err = eachPage(ctx, e.api.Resource(services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			names = append(names, namesOf(&page[i], self)...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the Services beside us: %w", err)
+	}
+	return names, nil
+}
+
+// namesOf returns those of one Service; none when it does not select the pod.
+func namesOf(service, pod *unstructured.Unstructured) []string {
+	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
+	labels := pod.GetLabels()
+	for key, value := range selector {
+		if labels[key] != value {
+			return nil
+		}
+	}
+	if len(selector) == 0 {
+		return nil
+	}
+	domain := service.GetName() + "." + service.GetNamespace()
+	addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", "clusterIPs")
+	names := []string{service.GetName(), domain, domain + ".svc", domain + ".svc.cluster.local"}
+	names = append(names, pod.GetName()+"."+domain+".svc", pod.GetName()+"."+domain+".svc.cluster.local", pod.GetName()+"."+domain)
+	return append(names, slices.DeleteFunc(addresses, func(a string) bool { return a == "None" })...)
+}
+
+// evict asks for the eviction of ESO's controller pods, and returns their
+// names.
+func (e *evictor) evict(ctx context.Context) ([]string, error) {
+	api := e.api.Resource(pods).Namespace(e.config.ESONamespace)
+	var found []string
+	_, err := eachPage(ctx, api, metav1.ListOptions{LabelSelector: controllerLabel}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			if page[i].GetDeletionTimestamp() == nil {
+				found = append(found, page[i].GetName())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no pod in " + e.config.ESONamespace + " has the label " + controllerLabel)
+	}
+	for _, name := range found {
+		eviction := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "policy/v1", "kind": "Eviction",
+			"metadata": map[string]any{"name": name, "namespace": e.config.ESONamespace},
+		}}
+		within, cancel := calling(ctx)
+		_, err := api.Create(within, eviction, metav1.CreateOptions{FieldManager: fieldManager}, "eviction")
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("evicting %s: %w", name, err)
+		}
+	}
+	return found, nil
+}

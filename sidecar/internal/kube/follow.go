@@ -1,0 +1,123 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+)
+
+// follower keeps up with a few objects, by a list and a watch. Its functions
+// are called one at a time.
+type follower struct {
+	api     dynamic.ResourceInterface
+	options metav1.ListOptions
+	// all takes everything there is; what it does not name is gone.
+	all func([]unstructured.Unstructured)
+	// one takes an object that changed, or is gone.
+	one func(o *unstructured.Unstructured, gone bool)
+	// failed is told of every failure, and of nil once it works.
+	failed func(error)
+	// missing is the wait while only a person can mend it.
+	missing time.Duration
+}
+
+// follow works until ctx is done.
+func (f *follower) follow(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		version, err := f.list(ctx)
+		if err == nil {
+			failures = 0
+			f.failed(nil)
+			err = f.keepUp(ctx, version)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != errGone {
+			f.failed(err)
+		}
+		failures++
+		wait := retryAfter(failures, 5*time.Second, err)
+		if missing(err) {
+			wait = jittered(f.missing)
+		}
+		sleep(ctx, wait)
+	}
+}
+
+func (f *follower) list(ctx context.Context) (version string, err error) {
+	var found []unstructured.Unstructured
+	version, err = eachPage(ctx, f.api, f.options, func(page []unstructured.Unstructured) error {
+		found = append(found, page...)
+		return nil
+	})
+	if err == nil {
+		f.all(found)
+	}
+	return version, err
+}
+
+// keepUp watches from a version on, again and again. It returns what ended
+// that.
+func (f *follower) keepUp(ctx context.Context, version string) error {
+	for failures := 0; ; {
+		began := time.Now()
+		next, err := f.watch(ctx, version)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		version = next
+		if err != nil {
+			return err
+		}
+		failures++
+		if time.Since(began) > time.Minute {
+			failures = 0
+			continue
+		}
+		// A server that stops ends its watches, in good order.
+		sleep(ctx, retryAfter(failures, 5*time.Second, nil))
+	}
+}
+
+// watch takes one watch to its end, and returns the version it came to.
+func (f *follower) watch(ctx context.Context, version string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchFor+time.Minute)
+	defer cancel()
+	o := f.options
+	seconds := int64(watchFor / time.Second)
+	o.ResourceVersion, o.AllowWatchBookmarks, o.TimeoutSeconds = version, true, &seconds
+	w, err := f.api.Watch(ctx, o)
+	if err != nil {
+		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			err = errGone
+		}
+		return version, err
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		if event.Type == watch.Error {
+			err := apierrors.FromObject(event.Object)
+			if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+				err = errGone
+			}
+			return version, err
+		}
+		o, ok := event.Object.(*unstructured.Unstructured)
+		if !ok {
+			return version, fmt.Errorf("a watch sent a %T", event.Object)
+		}
+		version = o.GetResourceVersion()
+		if event.Type != watch.Bookmark {
+			f.one(o, event.Type == watch.Deleted)
+		}
+	}
+	return version, nil
+}

@@ -1,0 +1,121 @@
+// Package kube tells Kubernetes how Vault is, and wakes External Secrets
+// Operator (ESO) when Vault is back: a condition and Events on our own pod,
+// and an annotation on what ESO failed to sync. It is the only user of
+// client-go, and of that only the dynamic client: typed clients, informers
+// and event recorders would double the binary and the memory.
+//
+// Everything here is tried again, and nothing of it is in Vault's way: the
+// core publishes its state and does not wait. It must not know Vault's API,
+// nor anything of a key.
+package kube
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// Config says who we are and what is to be done. The zero value of a field
+// switches off what needs it, Log excepted.
+type Config struct {
+	Kubeconfig string // path; empty: the pod's own service account
+	Pod        string // our pod's name
+	Namespace  string // our pod's namespace
+	Gate       string // condition type of the readiness gate
+	Version    string // for the User-Agent
+
+	Recovery     Recovery
+	Stores       []StoreName // empty: all that use Vault
+	ESONamespace string      // where ESO's pods are
+	Log          hclog.Logger
+}
+
+// Kube does what Config says, from the newest published state.
+type Kube struct {
+	config Config
+	pod    *pod      // nil without a pod's name
+	events *recorder // nil without a pod's name
+	nurse  *nurse    // nil with RecoveryOff
+	phase  atomic.Uint32
+	epochs atomic.Int64 // how often Vault became active
+}
+
+// New returns a Kube that has not connected yet. It fails when there are no
+// credentials, or they cannot be read.
+func New(c Config) (*Kube, error) {
+	connection, err := connect(c)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	api, err := dynamic.NewForConfig(connection)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	k := &Kube{config: c}
+	if c.Pod != "" && c.Namespace != "" {
+		k.pod = newPod(c, api)
+		k.events = newRecorder(c, api, k.pod)
+	}
+	if c.Recovery != RecoveryOff {
+		k.nurse = newNurse(c, api, k)
+	}
+	return k, nil
+}
+
+func connect(c Config) (*rest.Config, error) {
+	var connection *rest.Config
+	var err error
+	if c.Kubeconfig == "" {
+		connection, err = rest.InClusterConfig()
+	} else {
+		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	}
+	if err != nil {
+		return nil, err
+	}
+	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
+	connection.QPS = -1 // each kind of write has a limiter of its own
+	// The only warnings so far are of deprecations, which a person who runs
+	// this cannot do anything about.
+	connection.WarningHandler = rest.NoWarnings{}
+	return connection, nil
+}
+
+// Publish takes the core's newest state. It does not block.
+func (k *Kube) Publish(s unseal.State) {
+	before := unseal.Phase(k.phase.Swap(uint32(s.Phase)))
+	if k.pod != nil {
+		k.pod.want(gateCondition(k.config.Gate, s))
+		if before != s.Phase {
+			k.events.phase(s)
+		}
+	}
+	if s.Phase == unseal.Active && before != s.Phase {
+		k.epochs.Add(1)
+	}
+	if k.nurse != nil && before != s.Phase {
+		poke(k.nurse.vault)
+	}
+}
+
+// Run works until ctx is done.
+func (k *Kube) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	if k.pod != nil {
+		group.Go(func() { k.pod.watch(ctx) })
+		group.Go(func() { k.pod.keep(ctx) })
+		group.Go(func() { k.events.run(ctx) })
+	}
+	if k.nurse != nil {
+		group.Go(func() { k.nurse.run(ctx) })
+	}
+	group.Wait()
+}

@@ -1,0 +1,158 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// nurse brings ESO back. One goroutine, run's, owns its patients; the watches
+// and the sweeper tell it of news through a channel.
+type nurse struct {
+	config Config
+	api    dynamic.Interface
+	kube   *Kube
+	log    hclog.Logger
+
+	vault    chan struct{} // Vault entered another phase
+	news     chan func()
+	patients map[StoreName]*patient
+	phase    unseal.Phase
+	epoch    int64
+	since    time.Time // when Vault became active
+	evicted  bool      // in this outage
+	sweepDue bool
+	sweeper  *sweeper
+	evictor  *evictor
+
+	watching map[string]*watching // by the kind of stores
+}
+
+// watching is how far the watch of a kind of stores has come.
+type watching struct {
+	told
+	answered bool // with a list or with a refusal
+	absent   bool
+}
+
+// patient is a store and what was done for it.
+type patient struct {
+	store
+	nextTouch time.Time
+	downSince time.Time // not Ready while Vault was active, since then
+	touching  told
+	failures  int  // to wake it, in a row
+	evicted   bool // for its sake, since it was last Ready
+	foreign   bool // said so
+	hopeless  bool // said so
+}
+
+func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
+	return &nurse{
+		config: c, api: api, kube: k, log: c.Log,
+		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{},
+		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
+		sweeper:  newSweeper(c, api),
+		evictor:  &evictor{api: api, config: c},
+	}
+}
+
+func (n *nurse) run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	send := func(f func()) {
+		select {
+		case n.news <- f:
+		case <-ctx.Done():
+		}
+	}
+	n.sweeper.report = func(f findings) { send(func() { n.took(f) }) }
+	group.Go(func() { n.sweeper.run(ctx) })
+	group.Go(func() { n.follower(kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
+	group.Go(func() { n.follower(kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-n.news:
+			f()
+		case <-n.vault:
+		case <-timer.C:
+		}
+		n.catchUp(time.Now())
+		timer.Reset(max(0, time.Until(n.turn(ctx, time.Now()))))
+	}
+}
+
+// catchUp takes over what phase Vault is in. An outage begins when it is active
+// no more.
+func (n *nurse) catchUp(now time.Time) {
+	phase, epoch := unseal.Phase(n.kube.phase.Load()), n.kube.epochs.Load()
+	if phase == n.phase && epoch == n.epoch {
+		return
+	}
+	if n.phase == unseal.Active {
+		n.evicted = false
+	}
+	for _, p := range n.patients {
+		p.nextTouch, p.downSince, p.hopeless = time.Time{}, time.Time{}, false
+	}
+	n.sweeper.stop()
+	n.phase, n.epoch, n.since = phase, epoch, now
+	switch phase {
+	case unseal.Active:
+		n.sweepDue = true
+	case unseal.Standby:
+		n.tell(unknown, "Standby", "Another replica is active: its sidecar looks after External Secrets.")
+	case unseal.Starting:
+	default:
+		n.tell(unknown, "WaitingForVault", "Vault does not serve: External Secrets is looked after when it does.")
+	}
+}
+
+func (n *nurse) readyStores() map[StoreName]bool {
+	ready := map[StoreName]bool{}
+	for name, p := range n.patients {
+		if p.ready() {
+			ready[name] = true
+		}
+	}
+	return ready
+}
+
+// turn does for each store what is due, and returns when to look again.
+func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(time.Hour)
+	if n.phase != unseal.Active {
+		return next
+	}
+	// Not before both kinds of stores are known, or it would be done twice.
+	if n.sweepDue && n.watching[kindClusterStore].answered && n.watching[kindStore].answered {
+		n.sweepDue = false
+		n.sweep()
+	}
+	for _, p := range n.patients {
+		if p.ready() {
+			continue
+		}
+		if p.downSince.IsZero() {
+			p.downSince, p.nextTouch = now, now
+			n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.reason)
+			n.tell(no, "Recovering", p.String()+" is not ready yet, and woken.")
+		}
+		if !now.Before(p.nextTouch) {
+			p.nextTouch = time.Now().Add(n.treat(ctx, p, now))
+		}
+		if p.nextTouch.Before(next) {
+			next = p.nextTouch
+		}
+	}
+	return next
+}

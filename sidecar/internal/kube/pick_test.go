@@ -1,0 +1,137 @@
+package kube
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func object(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	var content map[string]any
+	require.NoError(t, json.Unmarshal([]byte(text), &content))
+	return &unstructured.Unstructured{Object: content}
+}
+
+func TestFailedSync(t *testing.T) {
+	for _, row := range []struct {
+		sentence, conditions string
+		want                 bool
+	}{
+		{"a sync that failed", `[{"type":"Ready","status":"False","reason":"SecretSyncedError"}]`, true},
+		{"one with a generic target", `[{"type":"Ready","status":"False","reason":"ResourceSyncedError"}]`, true},
+		{"a push that failed", `[{"type":"Ready","status":"False","reason":"Errored"}]`, true},
+		{"what is Ready", `[{"type":"Ready","status":"True","reason":"SecretSynced"}]`, false},
+		{"what was deleted on purpose", `[{"type":"Ready","status":"False","reason":"SecretDeleted"}]`, false},
+		{"what was not tried yet", `[]`, false},
+		{"another condition", `[{"type":"Deleted","status":"False","reason":"SecretSyncedError"}]`, false},
+		{"what makes no sense", `["x", 1]`, false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, failedSync(object(t, `{"status":{"conditions":`+row.conditions+`}}`)))
+		})
+	}
+}
+
+func TestUses(t *testing.T) {
+	ours := func(n StoreName) bool { return n == StoreName{"", "home"} || n == StoreName{"app", "home"} }
+	for _, row := range []struct {
+		sentence, spec string
+		want           bool
+	}{
+		{"a ClusterSecretStore of ours", `{"secretStoreRef":{"kind":"ClusterSecretStore","name":"home"}}`, true},
+		{"a SecretStore of ours", `{"secretStoreRef":{"kind":"SecretStore","name":"home"}}`, true},
+		{"a SecretStore is the default", `{"secretStoreRef":{"name":"home"}}`, true},
+		{"another store", `{"secretStoreRef":{"kind":"ClusterSecretStore","name":"other"}}`, false},
+		{"one datum from ours", `{"secretStoreRef":{"name":"other"},"data":[{"sourceRef":{"storeRef":{"kind":"ClusterSecretStore","name":"home"}}}]}`, true},
+		{"all from ours", `{"dataFrom":[{"sourceRef":{"storeRef":{"name":"home"}}}]}`, true},
+		{"a generator of Vault's", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"VaultDynamicSecret","name":"x"}}}]}`, true},
+		{"one that could be", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"ClusterGenerator","name":"x"}}}]}`, true},
+		{"another generator", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"Password","name":"x"}}}]}`, false},
+		{"nothing", `{}`, false},
+		{"what makes no sense", `{"secretStoreRef":"home","data":"x","dataFrom":[1]}`, false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, uses(object(t, `{"metadata":{"namespace":"app"},"spec":`+row.spec+`}`), ours))
+		})
+	}
+	elsewhere := object(t, `{"metadata":{"namespace":"other"},"spec":{"secretStoreRef":{"name":"home"}}}`)
+	assert.False(t, uses(elsewhere, ours), "a SecretStore serves its own namespace alone")
+}
+
+func TestPushes(t *testing.T) {
+	ours := func(n StoreName) bool { return n == StoreName{"", "home"} }
+	for spec, want := range map[string]bool{
+		`{"secretStoreRefs":[{"name":"x"},{"kind":"ClusterSecretStore","name":"home"}]}`: true,
+		`{"secretStoreRefs":[{"labelSelector":{}}]}`:                                     true,
+		`{"secretStoreRefs":[{"name":"home"}]}`:                                          false,
+		`{}`:                                                                             false,
+	} {
+		assert.Equal(t, want, pushes(object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours), spec)
+	}
+}
+
+func TestParentOf(t *testing.T) {
+	for owners, want := range map[string]string{
+		`[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`: "all",
+		`[{"apiVersion":"argoproj.io/v1alpha1","kind":"ClusterExternalSecret","name":"all"}]`:   "",
+		`[]`: "",
+	} {
+		assert.Equal(t, want, parentOf(object(t, `{"metadata":{"ownerReferences":`+owners+`}}`)), owners)
+	}
+}
+
+func TestStoreOf(t *testing.T) {
+	s := storeOf(object(t, `{"metadata":{"name":"home","namespace":"app","uid":"u"},
+		"spec":{"provider":{"vault":{"server":"http://vault:8200"}}},
+		"status":{"conditions":[{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}]}}`))
+	assert.Equal(t, store{StoreName{"app", "home"}, "u", true, "http://vault:8200", no, "InvalidProviderConfig", "m"}, s)
+	assert.False(t, s.ready())
+	assert.Equal(t, "SecretStore/app/home", s.String())
+	other := storeOf(object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"aws":{}}}}`))
+	assert.False(t, other.vault)
+	assert.Equal(t, "ClusterSecretStore/home", other.String())
+}
+
+func TestParseStores(t *testing.T) {
+	got, err := ParseStores(" home, app/home ,")
+	require.NoError(t, err)
+	assert.Equal(t, []StoreName{{"", "home"}, {"app", "home"}}, got)
+	got, err = ParseStores("")
+	require.NoError(t, err)
+	assert.Empty(t, got)
+	for _, bad := range []string{"Home", "a/b/c", "/home", "app/", "a b", "-x"} {
+		_, err := ParseStores(bad)
+		assert.ErrorContains(t, err, "NAMESPACE/NAME", bad)
+	}
+}
+
+func TestNamesOf(t *testing.T) {
+	pod := object(t, `{"metadata":{"name":"vault-0","labels":{"app":"vault","x":"y"}}}`)
+	names := namesOf(object(t, `{"metadata":{"name":"vault","namespace":"security"},
+		"spec":{"selector":{"app":"vault"},"clusterIPs":["10.96.0.7","fd00::7"]}}`), pod)
+	for _, want := range []string{"vault", "vault.security", "vault.security.svc", "vault.security.svc.cluster.local",
+		"vault-0.vault.security.svc", "10.96.0.7", "fd00::7"} {
+		assert.Contains(t, names, want)
+	}
+	headless := namesOf(object(t, `{"metadata":{"name":"vault-internal","namespace":"security"},
+		"spec":{"selector":{"app":"vault"},"clusterIPs":["None"]}}`), pod)
+	assert.NotContains(t, headless, "None")
+	for _, selector := range []string{`{"app":"other"}`, `{"app":"vault","role":"active"}`, `{}`, `null`} {
+		assert.Empty(t, namesOf(object(t, `{"metadata":{"name":"s","namespace":"security"},"spec":{"selector":`+selector+`}}`), pod), selector)
+	}
+}
+
+func TestAStoreIsWokenEverMoreRarely(t *testing.T) {
+	last := touchEvery
+	for down := hopeFor - touchEvery; down < 24*hopeFor*10; down += last {
+		next := untilNextTouch(down)
+		assert.GreaterOrEqual(t, next, last, "after %v", down)
+		assert.LessOrEqual(t, next, touchAtMost)
+		last = next
+	}
+	assert.Equal(t, touchAtMost, last)
+}

@@ -1,0 +1,95 @@
+package kube
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// The kinds of stores.
+const (
+	kindClusterStore = "ClusterSecretStore"
+	kindStore        = "SecretStore"
+)
+
+// objectName is what Kubernetes accepts as one (RFC 1123).
+var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+// StoreName names a SecretStore, or a ClusterSecretStore when Namespace is
+// empty.
+type StoreName struct {
+	Namespace string
+	Name      string
+}
+
+// ParseStores reads a list of NAME (a ClusterSecretStore) and NAMESPACE/NAME
+// (a SecretStore), with commas between them.
+func ParseStores(list string) ([]StoreName, error) {
+	var out []StoreName
+	for _, entry := range strings.Split(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		namespace, name, inNamespace := strings.Cut(entry, "/")
+		if !inNamespace {
+			namespace, name = "", entry
+		}
+		if !objectName.MatchString(name) || inNamespace && !objectName.MatchString(namespace) {
+			return nil, fmt.Errorf("%q is neither NAME nor NAMESPACE/NAME", entry)
+		}
+		out = append(out, StoreName{namespace, name})
+	}
+	return out, nil
+}
+
+// kind returns the kind of the store.
+func (n StoreName) kind() string {
+	if n.Namespace == "" {
+		return kindClusterStore
+	}
+	return kindStore
+}
+
+// String returns the kind and the name, as people write them.
+func (n StoreName) String() string {
+	if n.Namespace == "" {
+		return kindClusterStore + "/" + n.Name
+	}
+	return kindStore + "/" + n.Namespace + "/" + n.Name
+}
+
+// store is the part of a store that decides something.
+type store struct {
+	StoreName
+	uid     string
+	vault   bool   // its provider is Vault
+	server  string // of Vault, a URL
+	status  string // of its Ready condition; "" when it has none yet
+	reason  string
+	message string
+}
+
+func (s store) ready() bool { return s.status == yes }
+
+// storeOf reads a store, or leaves empty what is malformed.
+func storeOf(o *unstructured.Unstructured) store {
+	s := store{StoreName: StoreName{o.GetNamespace(), o.GetName()}, uid: string(o.GetUID())}
+	_, s.vault, _ = unstructured.NestedMap(o.Object, "spec", "provider", "vault")
+	s.server, _, _ = unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
+	c := readyOf(o)
+	s.status, s.reason, s.message = c.Status, c.Reason, c.Message
+	return s
+}
+
+// readyOf returns the Ready condition; the zero one when there is none.
+func readyOf(o *unstructured.Unstructured) condition {
+	for _, c := range conditionsOf(o) {
+		if c.Type == "Ready" {
+			return c.condition
+		}
+	}
+	return condition{}
+}

@@ -1,0 +1,274 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// The annotations that make ESO look again at once.
+const (
+	annotation       = "force-sync"
+	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)
+)
+
+// looks are the waits before the looks after the first: soon, only to tell
+// that all is well; when ESO has had its time, to wake the stragglers once
+// more; and at the end.
+var looks = [...]time.Duration{1500 * time.Millisecond, secondLook, 60 * time.Second}
+
+const (
+	secondLook = 10 * time.Second
+	// perObject is the time that ESO takes for one, and some more.
+	perObject = 50 * time.Millisecond
+	// fewObjects are worth the look soon after.
+	fewObjects = 200
+	// namedLeft bounds how many are told of by name.
+	namedLeft = 5
+)
+
+// findings are what a look has found.
+type findings struct {
+	epoch     int64
+	at        time.Time
+	touched   int // objects woken since the sweep began
+	leftCount int
+	left      []string // the first of them, with their own errors
+	final     bool
+	err       error // a right is missing
+}
+
+// sweeper wakes the objects that ESO failed to sync. Its goroutine is run's;
+// a request replaces the one before.
+type sweeper struct {
+	api     dynamic.Interface
+	log     hclog.Logger
+	limiter *rate.Limiter
+	wake    chan struct{}
+	report  func(findings) // set before run
+	seeing  map[schema.GroupVersionResource]*told
+	last    map[string]time.Time // when an object was woken, by its UID; run's
+
+	mu     sync.Mutex
+	wanted *sweep
+	cancel context.CancelFunc // of the one that goes on
+}
+
+// sweep is one recovery of ESO, in several looks.
+type sweep struct {
+	stores  map[StoreName]bool
+	epoch   int64
+	touches map[string]int // by what was woken
+}
+
+func newSweeper(c Config, api dynamic.Interface) *sweeper {
+	return &sweeper{
+		api: api, log: c.Log, wake: make(chan struct{}, 1),
+		// ESO syncs about 26 a second; what waits there does not wait here.
+		limiter: rate.NewLimiter(40, 50),
+		seeing:  map[schema.GroupVersionResource]*told{secrets: {}, clusterSecrets: {}, pushSecrets: {}},
+		last:    map[string]time.Time{},
+	}
+}
+
+// request asks for a sweep over what uses these stores.
+func (s *sweeper) request(stores map[StoreName]bool, epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}}
+	poke(s.wake)
+}
+
+// stop ends the sweep that goes on and forgets the one that was asked for.
+func (s *sweeper) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = nil
+	if s.cancel != nil {
+		s.cancel()
+	}
+}
+
+func (s *sweeper) take(ctx context.Context) (*sweep, context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.wanted
+	s.wanted = nil
+	if s.cancel != nil {
+		s.cancel()
+	}
+	ctx, s.cancel = context.WithCancel(ctx)
+	return next, ctx
+}
+
+func (s *sweeper) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		}
+		next, within := s.take(ctx)
+		if next == nil {
+			continue
+		}
+		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > secondLook })
+		s.sweep(within, next)
+	}
+}
+
+// sweep looks, wakes, and looks again, until nothing is left, or until the
+// last look, or until another sweep is asked for.
+func (s *sweeper) sweep(ctx context.Context, w *sweep) {
+	failures := 0
+	for look := 0; ; {
+		f := s.look(ctx, w, look != 1)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := f.err; err != nil {
+			failures++
+			wait := retryAfter(failures, 10*time.Second, err)
+			if missing(err) {
+				s.report(f)
+				wait = jittered(rarely)
+			}
+			if !s.pause(ctx, wait) {
+				return
+			}
+			continue
+		}
+		f.final = f.leftCount == 0 || look == len(looks)
+		s.report(f)
+		if f.final {
+			return
+		}
+		if look == 0 {
+			s.log.Info(msgWoken, keyCount, f.touched)
+			if f.touched > fewObjects {
+				look++
+			}
+		}
+		wait := looks[look]
+		if look == 1 {
+			wait += time.Duration(f.touched) * perObject
+		}
+		look++
+		if !s.pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// pause waits, unless another sweep is asked for.
+func (s *sweeper) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.wake:
+		poke(s.wake) // run takes it
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// look goes once through all that ESO keeps, and wakes what failed, unless it
+// only came to see.
+func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
+	f := findings{epoch: w.epoch}
+	is := func(n StoreName) bool { return w.stores[n] }
+	for _, kind := range []struct {
+		resource schema.GroupVersionResource
+		picks    func(o *unstructured.Unstructured, is func(StoreName) bool) bool
+		grants   string
+	}{{secrets, uses, grantsSecrets}, {pushSecrets, pushes, grantsMore}} {
+		_, err := eachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+			for i := range page {
+				o := &page[i]
+				if !failedSync(o) || !kind.picks(o, is) {
+					continue
+				}
+				f.leftCount++
+				if len(f.left) < namedLeft {
+					f.left = append(f.left, fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), readyOf(o).Message))
+				}
+				if wakes {
+					if err := s.wakeUp(ctx, w, kind.resource, o); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if ctx.Err() != nil {
+			return f
+		}
+		s.seeing[kind.resource].trouble(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
+		if err != nil && !(kind.resource == pushSecrets && missing(err)) {
+			f.err = err
+			break
+		}
+	}
+	f.at, f.touched = time.Now(), len(w.touches)
+	return f
+}
+
+// wakeUp annotates an object, or the one that made it, at most twice a sweep.
+// That one of many is gone meanwhile is no error.
+func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
+	if parent := parentOf(o); parent != "" {
+		api, name, key, with = s.api.Resource(clusterSecrets), parent, parent, parentAnnotation
+	}
+	if w.touches[key] >= 2 || time.Since(s.last[key]) < secondLook {
+		return nil
+	}
+	if err := s.limiter.Wait(ctx); err != nil {
+		return err
+	}
+	err := touch(ctx, api, name, with)
+	if with == parentAnnotation {
+		s.seeing[clusterSecrets].trouble(s.log, "annotating "+clusterSecrets.Resource, grantsMore, err)
+		if err != nil && missing(err) { // the rest goes on without
+			return nil
+		}
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.touches[key]++
+	s.last[key] = time.Now()
+	return nil
+}
+
+// touch sets an annotation to a value that it never had.
+func touch(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]any{with: time.Now().UTC().Format(time.RFC3339Nano)},
+	}})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := calling(ctx)
+	defer cancel()
+	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+	return err
+}

@@ -1,0 +1,125 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+)
+
+// Recovery is what may be done to ESO.
+type Recovery string
+
+// The ways to recover ESO.
+const (
+	RecoveryOff     Recovery = "off"
+	RecoveryNudge   Recovery = "nudge"              // annotate what failed
+	RecoveryRestart Recovery = "restart"            // evict ESO's controller
+	RecoveryBoth    Recovery = "nudge-then-restart" // evict it when annotating did not help
+)
+
+// Recoveries lists them, the default first.
+func Recoveries() []Recovery {
+	return []Recovery{RecoveryBoth, RecoveryNudge, RecoveryRestart, RecoveryOff}
+}
+
+const (
+	// touchEvery is how often a store is woken again. ESO's only worker can
+	// sit in a request to a Vault that hung for a minute.
+	touchEvery = 15 * time.Second
+	// hopeFor is how long a store is woken at that pace; then it is evicted
+	// for, once, and woken ever more rarely.
+	hopeFor     = 2 * time.Minute
+	touchAtMost = 10 * time.Minute
+)
+
+// untilNextTouch is the pace at which a store is woken that has been down for
+// so long.
+func untilNextTouch(down time.Duration) time.Duration {
+	if down < hopeFor {
+		return touchEvery
+	}
+	return min(max(down/2, time.Minute), touchAtMost)
+}
+
+// sweep has what uses the stores that are ready woken.
+func (n *nurse) sweep() {
+	if n.config.Recovery != RecoveryRestart {
+		n.sweeper.request(n.readyStores(), n.epoch)
+		return
+	}
+	if len(n.readyStores()) == len(n.patients) {
+		n.tell(yes, "Ready", "The stores that use Vault are ready.")
+	}
+}
+
+// treat wakes a store, or evicts ESO for its sake, and returns when to do so
+// again.
+func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Duration {
+	next := jittered(untilNextTouch(now.Sub(p.downSince)))
+	hope := hopeFor
+	if n.config.Recovery == RecoveryRestart {
+		hope = 0
+	}
+	if n.config.Recovery != RecoveryRestart {
+		err := touch(ctx, n.storeAPI(p.StoreName), p.Name, annotation)
+		if ctx.Err() != nil {
+			return next
+		}
+		p.touching.trouble(n.log, "annotating "+p.String(), grantsStores, err)
+		p.failures++
+		if err == nil {
+			p.failures = 0
+		} else if !missing(err) { // ESO's webhook, for one, comes up after its stores do
+			next = min(next, retryAfter(p.failures, touchEvery, err))
+		}
+	}
+	if now.Sub(p.downSince) < hope {
+		return next
+	}
+	if n.config.Recovery != RecoveryNudge && !n.evicted && !p.evicted && !n.evictedBefore() {
+		n.evictFor(ctx, p)
+	}
+	if now.Sub(p.downSince) >= hopeFor+time.Minute && !p.hopeless {
+		p.hopeless = true
+		text := fmt.Sprintf("%s does not get ready though Vault is active: %s: %s", p, p.reason, p.message)
+		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.reason, keyError, p.message)
+		n.tell(no, reasonNotReady, sentence(text))
+		n.event(event{eventNotRecovering, true, sentence(text)})
+	}
+	return next
+}
+
+func (n *nurse) evictFor(ctx context.Context, p *patient) {
+	ours, err := n.evictor.ours(ctx, p.store, n.named(p.StoreName))
+	if err != nil {
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		return
+	}
+	if !ours {
+		if !p.foreign {
+			p.foreign = true
+			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
+		}
+		return
+	}
+	evicted, err := n.evictor.evict(ctx)
+	if err != nil {
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		return
+	}
+	n.evicted, p.evicted = true, true
+	n.tell(no, reasonEvicted, fmt.Sprintf("%s did not get ready, and the controller was evicted: %s.", p, strings.Join(evicted, ", ")))
+	for _, name := range evicted {
+		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
+	}
+}
+
+func (n *nurse) storeAPI(name StoreName) dynamic.ResourceInterface {
+	if name.Namespace == "" {
+		return n.api.Resource(clusterStores)
+	}
+	return n.api.Resource(namespaceStores).Namespace(name.Namespace)
+}

@@ -1,0 +1,43 @@
+package kube
+
+// The keys of log fields.
+const (
+	keyAdvice    = "advice"    // what to do
+	keyCount     = "count"     // of objects
+	keyError     = "error"     //
+	keyLeft      = "left"      // objects that are not Ready
+	keyPod       = "pod"       //
+	keyReason    = "reason"    //
+	keyStore     = "store"     // kind and name
+	keyTook      = "took"      // since Vault served
+	keyCondition = "condition" // its type
+	keyStatus    = "status"    // of a condition
+	keyWhat      = "what"      // was asked of the Kubernetes API
+)
+
+// The messages.
+const (
+	msgFails       = "the kubernetes API does not do what it is asked, trying again"
+	msgWorksAgain  = "the kubernetes API does what it is asked again"
+	msgWritten     = "condition written"
+	msgStoreDown   = "a store is not ready, waking it"
+	msgStoreUp     = "the store is ready"
+	msgWoken       = "woke what external-secrets failed to sync"
+	msgRecovered   = "external-secrets has recovered"
+	msgLeft        = "some secrets are still not synced, which is not the outage"
+	msgNotReady    = "a store does not get ready, which is not the outage"
+	msgEvicted     = "evicted the external-secrets controller"
+	msgNotEvicted  = "the external-secrets controller is not evicted"
+	msgNoESO       = "external-secrets is not found, nothing is woken"
+	msgForeign     = "a store that does not get ready uses another vault, or one that cannot be told to be this one"
+	msgUnknownName = "a store that was named does not exist"
+)
+
+// The manifests that grant what is asked for.
+const (
+	grantsGate     = "manifests/gate"
+	grantsStores   = "manifests/stores"
+	grantsSecrets  = "manifests/externalsecrets"
+	grantsEviction = "manifests/eviction"
+	grantsMore     = "manifests/more"
+)
