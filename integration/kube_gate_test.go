@@ -32,8 +32,9 @@ func TestTheGateFollowsVault(t *testing.T) {
 		phase{"it is emptied", func(w *world) { require.NoError(w, w.secret.Write(nil)) },
 			[]expectation{gateIs("False", "NoKey")}},
 		phase{"it gets the right key", mountVaultsShares, []expectation{gateIs("True", "Unsealed"), serving()}},
-		phase{"the sidecar starts again: nothing is written", all(stopSidecar, startSidecar),
+		phase{"the sidecar starts again, the API server is slow: nothing is written", all(stopSidecar, slowAPIServer(500*time.Millisecond), startSidecar),
 			[]expectation{serving(), podIsNotWritten(), gateIs("True", "Unsealed")}},
+		phase{"the API server is as fast as ever", slowAPIServer(0), nil},
 		phase{"vault is sealed while the sidecar is away", all(killSidecar, sealVault, startSidecar),
 			[]expectation{gateIs("False", "HeldByOperator"), eventCounts("HeldByOperator", 2)}},
 	)

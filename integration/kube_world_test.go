@@ -23,8 +23,9 @@ const (
 )
 
 var (
-	podsResource   = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	eventsResource = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	podsResource    = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	secretsResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
+	eventsResource  = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 )
 
 // pod is Vault's, as an object that no kubelet looks after.

@@ -56,6 +56,7 @@ type world struct {
 	mark     int      // shares sent when the current phase began
 
 	cluster    *lab.Cluster // nil without Kubernetes
+	eso        *lab.ESO     // nil until it is installed
 	faults     *lab.Faults  // between the sidecar and the API server
 	kubeconfig string       // the sidecar's
 	token      string       // the file with its token, if it is in one

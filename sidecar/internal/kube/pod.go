@@ -19,9 +19,10 @@ const (
 	// settle is how long a condition has to stay before a change of its words
 	// alone is written. A change of status is written at once.
 	settle = 500 * time.Millisecond
-	// blindAfter is how long a write waits for the first look at the pod: one
-	// that is known to say the same already is not written to.
-	blindAfter = 250 * time.Millisecond
+	// blindAfter is how long a write waits for the first look at the pod, for
+	// one that says the same already is not written to. It does not wait for a
+	// look that was refused.
+	blindAfter = 3 * time.Second
 	// gateRetry bounds the wait between tries to write a condition.
 	gateRetry = 10 * time.Second
 )
@@ -39,6 +40,7 @@ type pod struct {
 	seen    atomic.Pointer[sighting]
 	first   sighting      // what an earlier run of ours left; set before known is closed
 	known   chan struct{} // closed once something was seen
+	refused chan struct{} // has one when we may not look
 
 	watching, writing told
 }
@@ -63,6 +65,7 @@ func newPod(c Config, api dynamic.Interface) *pod {
 		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
 		wake:    make(chan struct{}, 1),
 		known:   make(chan struct{}),
+		refused: make(chan struct{}, 1),
 	}
 }
 
@@ -95,7 +98,12 @@ func (p *pod) watch(ctx context.Context) {
 				p.saw(o)
 			}
 		},
-		failed:  func(err error) { p.watching.trouble(p.log, "watching our own pod", grantsGate, err) },
+		failed: func(err error) {
+			p.watching.trouble(p.log, "watching our own pod", grantsGate, err)
+			if err != nil && missing(err) {
+				poke(p.refused)
+			}
+		},
 		missing: 30 * time.Second,
 	}
 	f.follow(ctx)
@@ -170,6 +178,7 @@ func (p *pod) keep(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	case <-p.known:
+	case <-p.refused:
 	case <-time.After(blindAfter):
 	}
 	failures := 0
