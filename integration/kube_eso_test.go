@@ -36,14 +36,12 @@ func installESO(w *world) {
 
 func (w *world) stores() string {
 	var b strings.Builder
-	provider := fmt.Sprintf(`{vault: {server: %q, path: secret, version: v2, auth: {tokenSecretRef: {name: vault-token, namespace: app-1, key: token}}}}`, w.vault.Addr)
 	for _, app := range apps {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {app: \"yes\"}}\n", app)
 	}
 	fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: vault-token, namespace: app-1}\nstringData: {token: %q}\n", w.vault.Token)
-	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: home}\nspec: {provider: %s}\n", provider)
-	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: own, namespace: app-1}\nspec: {provider: %s}\n",
-		strings.Replace(provider, ", namespace: app-1", "", 1))
+	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: home}\nspec: {provider: %s}\n", w.vault.StoreProvider("app-1"))
+	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: own, namespace: app-1}\nspec: {provider: %s}\n", w.vault.StoreProvider(""))
 	fmt.Fprint(&b, `---
 apiVersion: external-secrets.io/v1
 kind: ClusterSecretStore
@@ -238,11 +236,55 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 
 func TestWithoutExternalSecrets(t *testing.T) {
 	t.Parallel()
+	const said = "external-secrets is not found"
 	play(t, home{cluster: true},
 		phase{"ESO is not installed", startSidecar,
-			[]expectation{serving(), gateIs("True", "Unsealed"), podSays(secretsType, "Unknown", "NotFound"), logsTimes("external-secrets is not found", 1)}},
-		phase{"nothing more is asked for it, nor said", nil,
-			[]expectation{podIsNotWritten(), logsTimes("external-secrets is not found", 1), gateIs("True", "Unsealed")}},
+			[]expectation{serving(), gateIs("True", "Unsealed"), podSays(secretsType, "Unknown", "NotFound"), logsTimes(said, 1)}},
+		phase{"nothing more is said of it", nil, []expectation{podIsNotWritten(), logsTimes(said, 1), gateIs("True", "Unsealed")}},
+		phase{"it is installed", func(w *world) { require.NoError(w, w.cluster.InstallCRDs(w.ctx)) },
+			[]expectation{podSays(secretsType, "True", "Ready"), logsTimes(said, 1)}},
+	)
+}
+
+func TestAnExternalSecretsThatIsTooOld(t *testing.T) {
+	t.Parallel()
+	const old = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: clustersecretstores.external-secrets.io}
+spec:
+  group: external-secrets.io
+  scope: Cluster
+  names: {kind: ClusterSecretStore, listKind: ClusterSecretStoreList, plural: clustersecretstores, singular: clustersecretstore}
+  versions: [{name: v1beta1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+`
+	play(t, home{cluster: true},
+		phase{"it serves v1beta1 only", func(w *world) {
+			require.NoError(w, w.cluster.Apply(w.ctx, old))
+			await(w, expectation{"v1beta1 to be served", func(w *world) string {
+				_, err := w.cluster.Client.Resource(storesResource.GroupResource().WithVersion("v1beta1")).List(w.ctx, metav1.ListOptions{})
+				if err != nil {
+					return err.Error()
+				}
+				return ""
+			}})
+			startSidecar(w)
+		}, []expectation{serving(), podSays(secretsType, "Unknown", "NotFound"), logs("ESO is older than 0.16")}},
+	)
+}
+
+// Each right that is missing is named with the manifest that grants it, and
+// used from when it is there.
+func TestRightsThatAreMissing(t *testing.T) {
+	t.Parallel()
+	play(t, home{cluster: true, rightless: true},
+		phase{"all is well, without a sidecar", installESO, nil},
+		phase{"an outage", all(killVault, waitFor(failedToSync())), nil},
+		phase{"it ends, and the sidecar may do nothing", all(startVault, startSidecar),
+			[]expectation{serving(), logs("apply manifests/gate"), logs("apply manifests/stores")}},
+		phase{"the gate and the stores are granted", grant("gate", "stores"),
+			[]expectation{gateIs("True", "Unsealed"), logs("apply manifests/externalsecrets"), podSays(secretsType, "Unknown", "Forbidden")}},
+		phase{"all is granted", grant("externalsecrets", "more"), []expectation{synced(20)}},
 	)
 }
 

@@ -109,7 +109,7 @@ func TestAnEventForASuccessorOfThePodBeginsAnew(t *testing.T) {
 		phase{"the pod is replaced, the sidecar and all", func(w *world) {
 			stopSidecar(w)
 			w.deletePod()
-			require.NoError(w, w.cluster.Apply(w.ctx, pod))
+			require.NoError(w, w.cluster.ApplyVaultPod(w.ctx))
 			w.renewToken() // the old one ended with the pod
 			startSidecar(w)
 		}, []expectation{gateIs("False", "HeldByOperator"), tells("HeldByOperator", "operator"), eventCounts("HeldByOperator", 1)}},

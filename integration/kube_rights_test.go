@@ -2,154 +2,288 @@ package integration
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 )
 
 // The ServiceAccount is Vault's too, so what the sidecar may do Vault may do:
 // everything else is tried here, with its token, and refused.
 func TestTheRightsAreNoMoreThanIsNeeded(t *testing.T) {
 	t.Parallel()
-	for _, install := range []struct{ name, namespace, account, pod, eso string }{
-		{"as the manifests are", "security", "vault", "vault-0", "external-secrets"},
-		{"relocated, with external-secrets beside vault", "secrets", "keeper", "keeper-0", "secrets"},
+	for name, in := range map[string]install{
+		"as the manifests are":                          asShipped,
+		"relocated, with external-secrets beside vault": {"secrets", "keeper", "keeper-0", "secrets"},
 	} {
-		t.Run(install.name, func(t *testing.T) {
-			w := furnish(t, home{cluster: true, virgin: true})
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := furnish(t, home{cluster: true, rightless: true, virgin: true})
 			require.NoError(t, w.cluster.InstallCRDs(w.ctx))
-			relocate := strings.NewReplacer("security", install.namespace, "name: vault-0", "name: "+install.pod,
-				"serviceAccountName: vault", "serviceAccountName: "+install.account,
-				"{name: vault, namespace", "{name: "+install.account+", namespace", "name: external-secrets}", "name: "+install.eso+"}")
-			require.NoError(t, w.cluster.Apply(w.ctx, relocate.Replace(pod), w.relocated(install.namespace, install.account, install.pod, install.eso)))
-			require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(rightsObjects, install.eso, install.namespace)))
-			token, err := w.cluster.Token(w.ctx, install.namespace, install.account, install.pod)
+			if in != asShipped {
+				require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(podElsewhere, in.namespace, in.account, in.pod)))
+			}
+			require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(rightsObjects, in.eso, in.namespace), w.manifests(in, allComponents...)))
+			token, err := w.cluster.Token(w.ctx, in.namespace, in.account, in.pod)
 			require.NoError(t, err)
-			kubeconfig := filepath.Join(w.lab.Dir, "tried.kubeconfig")
-			require.NoError(t, w.cluster.Kubeconfig(kubeconfig, token))
-			try := func(allowed bool, args string, more ...string) {
-				args = strings.NewReplacer("NS", install.namespace, "POD", install.pod, "ESO", install.eso).Replace(args)
-				p, err := w.lab.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, w.lab.Binary("servers/kubernetes"),
-					append(append([]string{"kubectl"}, strings.Fields(args)...), more...)...)
-				require.NoError(t, err)
-				code, err := p.ExitCode(patience)
-				require.NoError(t, err)
-				assert.Equal(t, allowed, code == 0, "%s %s: %s", args, more, p.Output())
-				if !allowed {
-					assert.Regexp(t, "forbidden|denied|not allowed", p.Output(), "%s %s", args, more)
-				}
-			}
-			status := func(body string) []string {
-				return []string{"--type=strategic", "-p", `{"status":` + body + `}`}
-			}
-			// Policies are in force a moment after they are made.
-			awaitPolicies(w, kubeconfig, install.namespace, install.pod)
-
-			const patchStatus = "-n NS patch pod POD --subresource=status"
-			try(true, "-n NS get pod POD")
-			try(true, patchStatus, status(`{"conditions":[{"type":"vault-unseal-sidecar/unsealed","status":"True"}]}`)...)
-			try(true, patchStatus, status(`{"conditions":[{"type":"vault-unseal-sidecar/external-secrets","status":"True"}]}`)...)
-			try(false, patchStatus, status(`{"conditions":[{"type":"Ready","status":"True"}]}`)...)
-			try(false, patchStatus, status(`{"phase":"Succeeded"}`)...)
-			try(false, patchStatus, status(`{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}`)...)
-			try(false, patchStatus, status(`{"message":"x"}`)...)
-			try(false, patchStatus, "--type=merge", "-p", `{"metadata":{"labels":{"app":"other"}},"status":{"conditions":[]}}`)
-			try(false, "-n NS patch pod POD --type=merge", "-p", `{"metadata":{"labels":{"app":"other"}}}`)
-			try(false, "-n NS get pod other-0")
-			try(false, "-n NS patch pod other-0 --subresource=status", status(`{"conditions":[{"type":"vault-unseal-sidecar/unsealed","status":"True"}]}`)...)
-			try(false, "-n NS delete pod POD")
-			try(false, "-n NS get secrets")
-			try(false, "get secrets -A")
-			try(false, "-n NS create token default")
-			try(false, "-n NS exec POD -- true")
-			try(false, "-n ESO patch deployment external-secrets --type=merge", "-p", `{}`)
-
-			for object, annotation := range map[string]string{
-				"clustersecretstore home":          "force-sync",
-				"-n app secretstore own":           "force-sync",
-				"-n app externalsecret one":        "force-sync",
-				"clusterexternalsecret everywhere": "external-secrets.io/force-sync",
-				"-n app pushsecret one":            "force-sync",
-			} {
-				patch := "patch " + object + " --type=merge"
-				try(true, patch, "-p", `{"metadata":{"annotations":{"`+annotation+`":"1"}}}`)
-				try(true, patch, "-p", `{"metadata":{"annotations":{"`+annotation+`":"2"}}}`)
-				try(false, patch, "-p", `{"metadata":{"annotations":{"other":"1"}}}`)
-				try(false, patch, "-p", `{"metadata":{"annotations":{"theirs":null}}}`)
-				try(false, patch, "-p", `{"metadata":{"annotations":{"theirs":"2"}}}`)
-				try(false, patch, "-p", `{"metadata":{"labels":{"app":"other"}}}`)
-				try(false, patch, "-p", `{"metadata":{"finalizers":["example.com/x"]}}`)
-				try(false, patch, "-p", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`)
-				try(false, patch, "-p", `{"spec":{"refreshInterval":77,"refreshTime":"77h"}}`)
-				try(false, "delete "+object)
-			}
-			try(false, "-n app patch externalsecret one --type=merge", "-p", `{"spec":{"target":{"name":"stolen"}}}`)
-			try(false, "patch clustersecretstore home --type=merge", "-p", `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`)
-
-			try(true, "-n ESO get pods")
-			for _, name := range []string{"external-secrets-webhook-6d5f7c8b9c-x2x4z", "external-secrets-cert-controller-6d5f7c8b9c-x2x4z", install.pod} {
-				try(false, "create --raw /api/v1/namespaces/ESO/pods/"+name+"/eviction -f "+eviction(w, install.eso, name))
-			}
-			name := "external-secrets-6d5f7c8b9c-x2x4z"
-			try(true, "create --raw /api/v1/namespaces/ESO/pods/"+name+"/eviction -f "+eviction(w, install.eso, name))
+			client, err := w.cluster.As(token)
+			require.NoError(t, err)
+			i := intruder{w, client, in}
+			i.awaitPolicies()
+			i.triesPods()
+			i.triesExternalSecrets()
+			i.triesEvictions()
+			i.triesTheRest()
 		})
 	}
 }
 
-func eviction(w *world, namespace, name string) string {
-	path := filepath.Join(w.lab.Dir, name+".json")
-	require.NoError(w, os.WriteFile(path, fmt.Appendf(nil,
-		`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, name, namespace), 0o600))
-	return path
+// intruder has the token of Vault's pod and tries what it gives.
+type intruder struct {
+	*world
+	client dynamic.Interface
+	in     install
 }
 
-// relocated renders the manifests for other names, as a person would.
-func (w *world) relocated(namespace, account, pod, eso string) string {
-	dir, err := w.lab.Mkdir("relocated")
-	require.NoError(w, err)
-	manifests, err := filepath.Rel(dir, w.lab.Source("manifests"))
-	require.NoError(w, err)
-	settings := fmt.Sprintf(`apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: vault-unseal-sidecar-settings
-  annotations: {config.kubernetes.io/local-config: "true"}
-data: {namespace: %s, serviceAccount: %s, pod: %s, esoNamespace: %s}
-`, namespace, account, pod, eso)
-	kustomization := "resources: [settings.yaml]\ncomponents:\n"
-	for _, c := range []string{"gate", "stores", "externalsecrets", "more", "eviction"} {
-		kustomization += "  - " + filepath.Join(manifests, c) + "\n"
+var (
+	strategic = types.StrategicMergePatchType
+	merge     = types.MergePatchType
+)
+
+func core(resource string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Version: "v1", Resource: resource}
+}
+
+func (i intruder) may(what string, err error) { assert.NoError(i, err, what) }
+
+// mayNot checks that it is a role or a policy that refuses, and not, say, a
+// mistake in what was asked.
+func (i intruder) mayNot(what string, err error) {
+	if assert.Error(i, err, "it may %s", what) {
+		assert.Regexp(i, "forbidden: User|ValidatingAdmissionPolicy .* denied request", err.Error(), what)
 	}
-	require.NoError(w, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(settings), 0o600))
-	require.NoError(w, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
-	return w.kustomizeAt(dir)
 }
 
-// awaitPolicies waits until the policies refuse something that the roles allow.
-func awaitPolicies(w *world, kubeconfig, namespace, pod string) {
-	await(w, expectation{"the policies to be in force", func(w *world) string {
-		for _, args := range [][]string{
-			{"-n", namespace, "patch", "pod", pod, "--subresource=status", "--type=strategic", "-p", `{"status":{"message":"x"}}`},
-			{"patch", "clustersecretstore", "home", "--type=merge", "-p", `{"metadata":{"labels":{"x":"y"}}}`},
-			{"-n", "app", "patch", "externalsecret", "one", "--type=merge", "-p", `{"metadata":{"labels":{"x":"y"}}}`},
-			{"-n", "app", "patch", "pushsecret", "one", "--type=merge", "-p", `{"metadata":{"labels":{"x":"y"}}}`},
-		} {
-			p, err := w.lab.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, w.lab.Binary("servers/kubernetes"),
-				append([]string{"kubectl", "--dry-run=server"}, args...)...)
-			require.NoError(w, err)
-			_, err = p.ExitCode(patience)
-			require.NoError(w, err)
-			if !strings.Contains(p.Output(), "denied") {
-				return p.Output()
+func (i intruder) patch(r schema.GroupVersionResource, namespace, name string, kind types.PatchType, body string, subresources ...string) error {
+	_, err := i.client.Resource(r).Namespace(namespace).Patch(i.ctx, name, kind, []byte(body), metav1.PatchOptions{}, subresources...)
+	return err
+}
+
+func (i intruder) patchStatus(pod, body string) error {
+	return i.patch(podsResource, i.in.namespace, pod, strategic, body, "status")
+}
+
+func (i intruder) get(r schema.GroupVersionResource, namespace, name string) error {
+	_, err := i.client.Resource(r).Namespace(namespace).Get(i.ctx, name, metav1.GetOptions{})
+	return err
+}
+
+func (i intruder) list(r schema.GroupVersionResource, namespace string, o metav1.ListOptions) error {
+	_, err := i.client.Resource(r).Namespace(namespace).List(i.ctx, o)
+	return err
+}
+
+func (i intruder) create(r schema.GroupVersionResource, namespace string, o map[string]any, subresources ...string) error {
+	_, err := i.client.Resource(r).Namespace(namespace).Create(i.ctx, &unstructured.Unstructured{Object: o}, metav1.CreateOptions{}, subresources...)
+	return err
+}
+
+func (i intruder) delete(r schema.GroupVersionResource, namespace, name string) error {
+	return i.client.Resource(r).Namespace(namespace).Delete(i.ctx, name, metav1.DeleteOptions{})
+}
+
+// awaitPolicies waits until each policy refuses something that the roles
+// allow: they are in force a moment after they are made.
+func (i intruder) awaitPolicies() {
+	await(i.world, expectation{"the policies to be in force", func(*world) string {
+		dry := metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
+		_, err := i.client.Resource(podsResource).Namespace(i.in.namespace).Patch(i.ctx, i.in.pod, strategic, []byte(`{"status":{"message":"x"}}`), dry, "status")
+		if err == nil {
+			return "the gate's is not"
+		}
+		for _, o := range wakeable {
+			_, err := i.client.Resource(o.resource).Namespace(o.namespace).Patch(i.ctx, o.name, merge, []byte(`{"metadata":{"labels":{"x":"y"}}}`), dry)
+			if err == nil {
+				return "that of " + o.resource.Resource + " is not"
 			}
+		}
+		o := i.evictionOf(i.in.pod)
+		o["deleteOptions"] = map[string]any{"dryRun": []any{"All"}}
+		if i.in.eso == i.in.namespace && i.create(podsResource, i.in.eso, o, "eviction") == nil {
+			return "the eviction's is not"
 		}
 		return ""
 	}})
 }
+
+func (i intruder) triesPods() {
+	_, err := i.cluster.Client.Resource(podsResource).Namespace(i.in.namespace).Patch(i.ctx, i.in.pod, strategic,
+		[]byte(`{"status":{"conditions":[{"type":"example.com/other","status":"True"}]}}`), metav1.PatchOptions{}, "status")
+	require.NoError(i, err)
+	i.may("read its pod", i.get(podsResource, i.in.namespace, i.in.pod))
+	for _, kind := range []string{gateType, secretsType} {
+		i.may("write "+kind, i.patchStatus(i.in.pod, `{"status":{"conditions":[{"type":"`+kind+`","status":"True"}]}}`))
+	}
+	for what, body := range map[string]string{
+		"write another condition":           `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`,
+		"remove another condition":          `{"status":{"conditions":[{"type":"example.com/other","$patch":"delete"}]}}`,
+		"replace all conditions":            `{"status":{"conditions":[{"$patch":"replace"}]}}`,
+		"end the pod":                       `{"status":{"phase":"Succeeded"}}`,
+		"move its address":                  `{"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}}`,
+		"write a message":                   `{"status":{"message":"x"}}`,
+		"label the pod through its status":  `{"metadata":{"labels":{"app":"other"}},"status":{"conditions":[{"type":"` + gateType + `","status":"False"}]}}`,
+		"annotate it through its status":    `{"metadata":{"annotations":{"a":"b"}}}`,
+		"put a finalizer on it that way":    `{"metadata":{"finalizers":["example.com/x"]}}`,
+		"claim that its containers are fit": `{"status":{"containerStatuses":[{"name":"vault","image":"x","imageID":"x","ready":true,"restartCount":0}]}}`,
+	} {
+		i.mayNot(what, i.patchStatus(i.in.pod, body))
+	}
+	i.mayNot("label the pod", i.patch(podsResource, i.in.namespace, i.in.pod, merge, `{"metadata":{"labels":{"app":"other"}}}`))
+	i.mayNot("add a container to it", i.patch(podsResource, i.in.namespace, i.in.pod, strategic, `{"spec":{"ephemeralContainers":[{"name":"x","image":"x:1"}]}}`, "ephemeralcontainers"))
+	i.mayNot("read another pod", i.get(podsResource, i.in.namespace, "other-0"))
+	i.mayNot("write another pod's condition", i.patchStatus("other-0", `{"status":{"conditions":[{"type":"`+gateType+`","status":"True"}]}}`))
+	i.mayNot("delete its pod", i.delete(podsResource, i.in.namespace, i.in.pod))
+	i.mayNot("run a command in it", i.create(podsResource, i.in.namespace, map[string]any{
+		"apiVersion": "v1", "kind": "PodExecOptions", "metadata": map[string]any{"name": i.in.pod}}, "exec"))
+	i.may("list its pod by name", i.list(podsResource, i.in.namespace, metav1.ListOptions{FieldSelector: "metadata.name=" + i.in.pod}))
+}
+
+// wakeable is what may be annotated, and with what.
+var wakeable = []struct {
+	resource        schema.GroupVersionResource
+	namespace, name string
+	annotation      string
+}{
+	{storesResource, "", "home", "force-sync"},
+	{eso("v1", "secretstores"), "app", "own", "force-sync"},
+	{secretsResource, "app", "one", "force-sync"},
+	{eso("v1", "clusterexternalsecrets"), "", "everywhere", "external-secrets.io/force-sync"},
+	{eso("v1alpha1", "pushsecrets"), "app", "one", "force-sync"},
+}
+
+func eso(version, resource string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "external-secrets.io", Version: version, Resource: resource}
+}
+
+func (i intruder) triesExternalSecrets() {
+	for _, o := range wakeable {
+		what := " " + o.resource.Resource
+		for range 2 {
+			i.may("wake"+what, i.patch(o.resource, o.namespace, o.name, merge, `{"metadata":{"annotations":{"`+o.annotation+`":"1"}}}`))
+		}
+		for deed, body := range map[string]string{
+			"annotate otherwise":           `{"metadata":{"annotations":{"other":"1"}}}`,
+			"remove an annotation of":      `{"metadata":{"annotations":{"theirs":null}}}`,
+			"change an annotation of":      `{"metadata":{"annotations":{"theirs":"2"}}}`,
+			"remove all annotations of":    `{"metadata":{"annotations":null}}`,
+			"label":                        `{"metadata":{"labels":{"app":"other"}}}`,
+			"put a finalizer on":           `{"metadata":{"finalizers":["example.com/x"]}}`,
+			"give away":                    `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`,
+			"change the spec of":           specOf[o.resource.Resource],
+			"wake and change the spec of":  `{"metadata":{"annotations":{"` + o.annotation + `":"3"}},` + specOf[o.resource.Resource][1:],
+		} {
+			i.mayNot(deed+what, i.patch(o.resource, o.namespace, o.name, merge, body))
+		}
+		i.mayNot("write the status of"+what, i.patch(o.resource, o.namespace, o.name, merge, `{"status":{"conditions":[]}}`, "status"))
+		i.mayNot("delete"+what, i.delete(o.resource, o.namespace, o.name))
+		i.mayNot("apply a new one of"+what, i.apply(o.resource, o.namespace))
+	}
+}
+
+// specOf is a change that each kind's schema lets pass.
+var specOf = map[string]string{
+	"clustersecretstores":    `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
+	"secretstores":           `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
+	"externalsecrets":        `{"spec":{"target":{"name":"stolen"}}}`,
+	"clusterexternalsecrets": `{"spec":{"refreshTime":"77h"}}`,
+	"pushsecrets":            `{"spec":{"refreshInterval":"77h"}}`,
+}
+
+// apply tries to make an object by a patch, which for a server-side apply may
+// be one that is not there.
+func (i intruder) apply(r schema.GroupVersionResource, namespace string) error {
+	there, err := i.cluster.Client.Resource(r).Namespace(namespace).List(i.ctx, metav1.ListOptions{})
+	require.NoError(i, err)
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": there.Items[0].Object["spec"]}}
+	o.SetGroupVersionKind(there.Items[0].GroupVersionKind())
+	o.SetName("new")
+	_, err = i.client.Resource(r).Namespace(namespace).Apply(i.ctx, "new", o, metav1.ApplyOptions{FieldManager: "x"})
+	return err
+}
+
+const controllerPod = "external-secrets-6d5f7c8b9c-x2x4z"
+
+func (i intruder) evictionOf(pod string) map[string]any {
+	return map[string]any{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": pod, "namespace": i.in.eso}}
+}
+
+func (i intruder) evict(pod string) error {
+	_, err := i.client.Resource(podsResource).Namespace(i.in.eso).
+		Create(i.ctx, &unstructured.Unstructured{Object: i.evictionOf(pod)}, metav1.CreateOptions{}, "eviction")
+	return err
+}
+
+func (i intruder) triesEvictions() {
+	i.may("list the pods of ESO", i.list(podsResource, i.in.eso, metav1.ListOptions{}))
+	for _, pod := range []string{"external-secrets-webhook-6d5f7c8b9c-x2x4z", "external-secrets-cert-controller-6d5f7c8b9c-x2x4z"} {
+		i.mayNot("evict "+pod, i.evict(pod))
+	}
+	if i.in.eso == i.in.namespace {
+		i.mayNot("evict itself", i.evict(i.in.pod))
+		i.mayNot("evict another", i.evict("other-0"))
+	}
+	i.mayNot("delete the controller", i.delete(podsResource, i.in.eso, controllerPod))
+	i.may("evict the controller", i.evict(controllerPod))
+}
+
+func (i intruder) triesTheRest() {
+	for _, namespace := range []string{"", i.in.namespace, i.in.eso, "app"} {
+		i.mayNot("list Secrets in "+namespace, i.list(core("secrets"), namespace, metav1.ListOptions{}))
+	}
+	i.mayNot("read a Secret", i.get(core("secrets"), i.in.namespace, "vault-unseal"))
+	i.mayNot("list all pods", i.list(podsResource, "", metav1.ListOptions{}))
+	i.mayNot("read ConfigMaps", i.list(core("configmaps"), i.in.namespace, metav1.ListOptions{}))
+	i.mayNot("make a token", i.create(core("serviceaccounts"), i.in.namespace, map[string]any{
+		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": map[string]any{"name": "other"}}, "token"))
+	deployments := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	i.mayNot("restart ESO by its Deployment", i.patch(deployments, i.in.eso, "external-secrets", merge, `{}`))
+	i.mayNot("widen its rights", i.patch(schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+		i.in.namespace, "vault-unseal-sidecar", merge, `{"rules":[]}`))
+	i.mayNot("remove a policy", i.delete(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"}, "", "vault-unseal-sidecar-gate"))
+
+	event := func(name string) map[string]any {
+		return map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"name": name},
+			"involvedObject": map[string]any{"kind": "Pod", "namespace": i.in.namespace, "name": i.in.pod}}
+	}
+	ours := i.in.pod + ".vault-unseal-sidecar.unsealed"
+	i.may("tell an Event", i.create(eventsResource, i.in.namespace, event(ours)))
+	i.may("tell it again", i.patch(eventsResource, i.in.namespace, ours, merge, `{"count":2}`))
+	_, err := i.cluster.Client.Resource(eventsResource).Namespace(i.in.namespace).
+		Create(i.ctx, &unstructured.Unstructured{Object: event("theirs")}, metav1.CreateOptions{})
+	require.NoError(i, err)
+	i.mayNot("change another's Event", i.patch(eventsResource, i.in.namespace, "theirs", merge, `{"count":2}`))
+	i.mayNot("remove an Event", i.delete(eventsResource, i.in.namespace, ours))
+}
+
+const podElsewhere = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: %[1]s}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: %[2]s, namespace: %[1]s}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: %[3]s, namespace: %[1]s}
+spec: {serviceAccountName: %[2]s, containers: [{name: vault, image: "vault:1"}]}
+`
 
 const rightsObjects = `
 apiVersion: v1

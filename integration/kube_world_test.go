@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,52 +27,61 @@ var (
 	eventsResource  = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 )
 
-// pod is Vault's, as an object that no kubelet looks after.
-const pod = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: security}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: external-secrets}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: vault, namespace: security}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: vault-0, namespace: security, labels: {app.kubernetes.io/name: vault}}
-spec:
-  serviceAccountName: vault
-  readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}, {conditionType: example.com/other}]
-  containers: [{name: vault, image: "vault:1"}]
-`
-
 // joinCluster gives the world a Kubernetes, in which its sidecar has the token
 // and the rights that the manifests give it, and a proxy on the way there.
 func (w *world) joinCluster() {
 	var err error
 	w.cluster, err = w.lab.Cluster(w.ctx)
 	require.NoError(w, err)
-	require.NoError(w, w.cluster.Apply(w.ctx, pod, w.kustomize("manifests")))
+	if w.home.rightless {
+		require.NoError(w, w.cluster.ApplyVaultPod(w.ctx))
+	} else {
+		require.NoError(w, w.cluster.ApplyHome(w.ctx))
+	}
 	w.faults, err = w.lab.Faults(w.cluster)
 	require.NoError(w, err)
 	w.kubeconfig = filepath.Join(w.lab.Dir, "sidecar.kubeconfig")
 	w.token = w.tokenFile("")
 	w.renewToken()
-	w.home.args = append(w.home.args, "--kubeconfig", w.kubeconfig, "--pod-name", "vault-0", "--pod-namespace", "security")
+	w.home.args = append(w.home.args, lab.SidecarArgs(w.kubeconfig, "vault-0")...)
 }
 
-// kustomize renders a directory of the repository.
-func (w *world) kustomize(dir string) string { return w.kustomizeAt(w.lab.Source(dir)) }
+// install is where the manifests are installed.
+type install struct{ namespace, account, pod, eso string }
 
-func (w *world) kustomizeAt(path string) string {
-	cmd := exec.Command(w.lab.Binary("servers/kubernetes"), "kubectl", "kustomize", path)
-	out, err := cmd.Output()
-	require.NoError(w, err, "kustomize %s", path)
-	return string(out)
+var (
+	asShipped     = install{"security", "vault", "vault-0", "external-secrets"}
+	allComponents = []string{"gate", "stores", "externalsecrets", "more", "eviction"}
+)
+
+// manifests renders some of the manifests' components for other names, as a
+// person would.
+func (w *world) manifests(in install, components ...string) string {
+	dir, err := w.lab.Mkdir("manifests")
+	require.NoError(w, err)
+	from, err := filepath.Rel(dir, w.lab.Source("manifests"))
+	require.NoError(w, err)
+	settings := fmt.Sprintf(`apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: vault-unseal-sidecar-settings
+  annotations: {config.kubernetes.io/local-config: "true"}
+data: {namespace: %s, serviceAccount: %s, pod: %s, esoNamespace: %s}
+`, in.namespace, in.account, in.pod, in.eso)
+	kustomization := "resources: [settings.yaml]\ncomponents:\n"
+	for _, c := range components {
+		kustomization += "  - " + filepath.Join(from, c) + "\n"
+	}
+	require.NoError(w, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(settings), 0o600))
+	require.NoError(w, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
+	rendered, err := w.lab.Kustomize(dir)
+	require.NoError(w, err)
+	return rendered
+}
+
+// grant applies some of the manifests' components.
+func grant(components ...string) func(w *world) {
+	return func(w *world) { require.NoError(w, w.cluster.Apply(w.ctx, w.manifests(asShipped, components...))) }
 }
 
 func (w *world) deletePod() {

@@ -34,6 +34,7 @@ type home struct {
 	tls       *lab.Authority
 	limit     time.Duration // that Vault sets a request; zero: its own
 	cluster   bool          // in Kubernetes
+	rightless bool          // without what the manifests grant
 	virgin    bool          // Vault is not initialised
 	args      []string      // more options for the sidecar
 	env       []string

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 )
 
 // Token asks the API server for a token of a ServiceAccount that exists, valid
@@ -31,6 +33,12 @@ func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod stri
 	}
 	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
 	return token, err
+}
+
+// As returns a client for whoever the token belongs to.
+func (c *Cluster) As(token string) (dynamic.Interface, error) {
+	return dynamic.NewForConfig(&rest.Config{Host: c.URL, QPS: -1, BearerToken: token,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
 }
 
 // Kubeconfig writes a kubeconfig file for whoever the token belongs to.

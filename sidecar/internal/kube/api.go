@@ -38,8 +38,9 @@ const (
 	pageSize = 100
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
-	// rarely is how often it is looked whether a kind of object has come that
-	// was missing, or a right to it.
+	// rarely is how often it is looked, in the end, whether a kind of object has
+	// come that was missing, or a right to it. An API server that starts may say
+	// so before it has read its own roles and kinds, so it begins soon.
 	rarely = 5 * time.Minute
 )
 

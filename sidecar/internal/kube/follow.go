@@ -23,7 +23,7 @@ type follower struct {
 	one func(o *unstructured.Unstructured, gone bool)
 	// failed is told of every failure, and of nil once it works.
 	failed func(error)
-	// missing is the wait while only a person can mend it.
+	// missing bounds the wait while only a person can mend it.
 	missing time.Duration
 }
 
@@ -44,11 +44,11 @@ func (f *follower) follow(ctx context.Context) {
 			f.failed(err)
 		}
 		failures++
-		wait := retryAfter(failures, 5*time.Second, err)
+		limit := 5 * time.Second
 		if missing(err) {
-			wait = jittered(f.missing)
+			limit = f.missing
 		}
-		sleep(ctx, wait)
+		sleep(ctx, retryAfter(failures, limit, err))
 	}
 }
 

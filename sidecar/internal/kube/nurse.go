@@ -27,18 +27,23 @@ type nurse struct {
 	since    time.Time // when Vault became active
 	evicted  bool      // in this outage
 	sweepDue bool
+	found    *findings // by the newest look since Vault became active
 	sweeper  *sweeper
 	evictor  *evictor
 
 	watching map[string]*watching // by the kind of stores
+	noESO    string               // what was said of that
 }
 
 // watching is how far the watch of a kind of stores has come.
 type watching struct {
 	told
-	answered bool // with a list or with a refusal
-	absent   bool
+	answered  bool // with a list or with a refusal
+	absent    bool // there is no such kind
+	forbidden bool
 }
+
+func (w *watching) unseen() bool { return w.absent || w.forbidden }
 
 // patient is a store and what was done for it.
 type patient struct {
@@ -46,10 +51,10 @@ type patient struct {
 	nextTouch time.Time
 	downSince time.Time // not Ready while Vault was active, since then
 	touching  told
-	failures  int  // to wake it, in a row
-	evicted   bool // for its sake, since it was last Ready
-	foreign   bool // said so
-	hopeless  bool // said so
+	failures  int    // to wake it, in a row
+	evicted   string // for its sake, since it was last Ready
+	foreign   bool   // said so
+	hopeless  string // what was said
 }
 
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
@@ -73,8 +78,8 @@ func (n *nurse) run(ctx context.Context) {
 	}
 	n.sweeper.report = func(f findings) { send(func() { n.took(f) }) }
 	group.Go(func() { n.sweeper.run(ctx) })
-	group.Go(func() { n.follower(kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
-	group.Go(func() { n.follower(kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
+	group.Go(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
+	group.Go(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -88,6 +93,9 @@ func (n *nurse) run(ctx context.Context) {
 		}
 		n.catchUp(time.Now())
 		timer.Reset(max(0, time.Until(n.turn(ctx, time.Now()))))
+		if n.kube.pod != nil {
+			n.kube.pod.want(n.condition())
+		}
 	}
 }
 
@@ -102,19 +110,11 @@ func (n *nurse) catchUp(now time.Time) {
 		n.evicted = false
 	}
 	for _, p := range n.patients {
-		p.nextTouch, p.downSince, p.hopeless = time.Time{}, time.Time{}, false
+		p.nextTouch, p.downSince, p.hopeless = time.Time{}, time.Time{}, ""
 	}
 	n.sweeper.stop()
 	n.phase, n.epoch, n.since = phase, epoch, now
-	switch phase {
-	case unseal.Active:
-		n.sweepDue = true
-	case unseal.Standby:
-		n.tell(unknown, "Standby", "Another replica is active: its sidecar looks after External Secrets.")
-	case unseal.Starting:
-	default:
-		n.tell(unknown, "WaitingForVault", "Vault does not serve: External Secrets is looked after when it does.")
-	}
+	n.found, n.sweepDue = nil, phase == unseal.Active
 }
 
 func (n *nurse) readyStores() map[StoreName]bool {
@@ -127,6 +127,11 @@ func (n *nurse) readyStores() map[StoreName]bool {
 	return ready
 }
 
+// sees reports whether any kind of stores is seen.
+func (n *nurse) sees() bool {
+	return !n.watching[kindClusterStore].unseen() || !n.watching[kindStore].unseen()
+}
+
 // turn does for each store what is due, and returns when to look again.
 func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Hour)
@@ -134,7 +139,7 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 		return next
 	}
 	// Not before both kinds of stores are known, or it would be done twice.
-	if n.sweepDue && n.watching[kindClusterStore].answered && n.watching[kindStore].answered {
+	if n.sweepDue && n.watching[kindClusterStore].answered && n.watching[kindStore].answered && n.sees() {
 		n.sweepDue = false
 		n.sweep()
 	}
@@ -145,7 +150,6 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 		if p.downSince.IsZero() {
 			p.downSince, p.nextTouch = now, now
 			n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.reason)
-			n.tell(no, "Recovering", p.String()+" is not ready yet, and woken.")
 		}
 		if !now.Before(p.nextTouch) {
 			p.nextTouch = time.Now().Add(n.treat(ctx, p, now))

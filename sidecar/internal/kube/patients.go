@@ -1,14 +1,16 @@
 package kube
 
 import (
+	"context"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 )
 
-func (n *nurse) follower(kind string, api dynamic.ResourceInterface, send func(func())) *follower {
+func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface, send func(func())) *follower {
 	return &follower{
 		api:     api,
 		missing: rarely,
@@ -23,31 +25,42 @@ func (n *nurse) follower(kind string, api dynamic.ResourceInterface, send func(f
 			s := storeOf(o)
 			send(func() { n.saw(s, gone) })
 		},
-		failed: func(err error) { send(func() { n.cannotWatch(kind, err) }) },
+		failed: func(err error) {
+			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
+			send(func() { n.couldWatch(kind, err, older) })
+		},
 	}
 }
 
-func (n *nurse) cannotWatch(kind string, err error) {
-	w := n.watching[kind]
-	if err == nil {
-		w.trouble(n.log, "watching "+kind+"s", grantsStores, nil)
-		w.absent = false
-		return
+// couldWatch takes whether a kind of stores is seen.
+func (n *nurse) couldWatch(kind string, err error, olderAPI bool) {
+	w, unseen := n.watching[kind], n.watching[kind].unseen()
+	if err == nil || missing(err) {
+		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
 	}
-	w.answered = w.answered || missing(err)
 	if !apierrors.IsNotFound(err) {
 		w.trouble(n.log, "watching "+kind+"s", grantsStores, err)
-		if apierrors.IsForbidden(err) {
-			n.tell(unknown, "Forbidden", "The stores of External Secrets cannot be seen: apply "+grantsStores+".")
+	}
+	if err == nil && unseen { // what is told of them is not true any more
+		n.sweepDue, n.noESO = true, ""
+	}
+	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
+		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + esoGroup + "/v1"
+		if olderAPI {
+			n.noESO += ", only of v1beta1: ESO is older than 0.16"
 		}
-		return
+		n.log.Warn(msgNoESO, keyReason, n.noESO, keyAdvice, "install ESO 0.16 or later; with none to come, set --eso-recovery off")
 	}
-	if !n.watching[kindClusterStore].absent && !n.watching[kindStore].absent {
-		n.log.Warn(msgNoESO, keyWhat, kind+"s of "+esoGroup+"/v1",
-			keyAdvice, "ESO 0.16 or later serves that; with none to come, set --eso-recovery off")
-		n.tell(unknown, "NotFound", "External Secrets Operator, 0.16 or later, with the API external-secrets.io/v1, is not installed.")
-	}
-	w.absent = true
+}
+
+// olderAPI tells whether ESO is there, but too old.
+func (n *nurse) olderAPI(ctx context.Context) bool {
+	ctx, cancel := calling(ctx)
+	defer cancel()
+	older := clusterStores
+	older.Version = "v1beta1"
+	_, err := n.api.Resource(older).List(ctx, metav1.ListOptions{Limit: 1})
+	return err == nil
 }
 
 // cares tells whether a store is one that we look after.

@@ -47,7 +47,7 @@ type findings struct {
 	leftCount int
 	left      []string // the first of them, with their own errors
 	final     bool
-	err       error // a right is missing
+	err       error // a right is missing, or the kind
 }
 
 // sweeper wakes the objects that ESO failed to sync. Its goroutine is run's;
@@ -140,12 +140,12 @@ func (s *sweeper) sweep(ctx context.Context, w *sweep) {
 		}
 		if err := f.err; err != nil {
 			failures++
-			wait := retryAfter(failures, 10*time.Second, err)
+			limit := 10 * time.Second
 			if missing(err) {
 				s.report(f)
-				wait = jittered(rarely)
+				limit = rarely
 			}
-			if !s.pause(ctx, wait) {
+			if !s.pause(ctx, retryAfter(failures, limit, err)) {
 				return
 			}
 			continue

@@ -48,10 +48,6 @@ func untilNextTouch(down time.Duration) time.Duration {
 func (n *nurse) sweep() {
 	if n.config.Recovery != RecoveryRestart {
 		n.sweeper.request(n.readyStores(), n.epoch)
-		return
-	}
-	if len(n.readyStores()) == len(n.patients) {
-		n.tell(yes, "Ready", "The stores that use Vault are ready.")
 	}
 }
 
@@ -79,15 +75,13 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 	if now.Sub(p.downSince) < hope {
 		return next
 	}
-	if n.config.Recovery != RecoveryNudge && !n.evicted && !p.evicted && !n.evictedBefore() {
+	if n.config.Recovery != RecoveryNudge && !n.evicted && p.evicted == "" && !n.evictedBefore() {
 		n.evictFor(ctx, p)
 	}
-	if now.Sub(p.downSince) >= hopeFor+time.Minute && !p.hopeless {
-		p.hopeless = true
-		text := fmt.Sprintf("%s does not get ready though Vault is active: %s: %s", p, p.reason, p.message)
+	if now.Sub(p.downSince) >= hopeFor+time.Minute && p.hopeless == "" {
+		p.hopeless = sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s", p, p.reason, p.message))
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.reason, keyError, p.message)
-		n.tell(no, reasonNotReady, sentence(text))
-		n.event(event{eventNotRecovering, true, sentence(text)})
+		n.event(event{eventNotRecovering, true, p.hopeless})
 	}
 	return next
 }
@@ -110,8 +104,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
 		return
 	}
-	n.evicted, p.evicted = true, true
-	n.tell(no, reasonEvicted, fmt.Sprintf("%s did not get ready, and the controller was evicted: %s.", p, strings.Join(evicted, ", ")))
+	n.evicted, p.evicted = true, strings.Join(evicted, ", ")
 	for _, name := range evicted {
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
 	}
