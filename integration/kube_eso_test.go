@@ -230,7 +230,8 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 	play(t, home{cluster: true},
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage, which a person ends", all(outage, startVaultAndWait, unsealByHand), nil},
-		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("woke what")}},
+		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("woke what"),
+			podSays(secretsType, "True", "Recovered"), tells("ExternalSecretsRecovered", "were woken")}},
 	)
 }
 
@@ -364,13 +365,13 @@ func TestTheAPIServerFails(t *testing.T) {
 		"LIST externalsecrets", "PATCH externalsecrets", "PATCH clusterexternalsecrets",
 	}
 	for name, code := range map[string]int{
-		"unauthorized": 401, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": lab.Cut,
+		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": lab.Cut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			play(t, home{cluster: true},
 				phase{"all is well, without a sidecar", installESO, nil},
-				phase{"an outage begins", all(killVault, waitFor(failedToSync())), nil},
+				phase{"an outage begins, long enough for ESO not to try by itself", outage, nil},
 				phase{"it ends, and each call fails twice", func(w *world) {
 					for _, call := range calls {
 						w.faults.Fail(call, code, code)

@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func (r *recorder) run(ctx context.Context) {
 			return
 		case e := <-r.queue:
 			r.note(all, e)
-			if failures > 0 {
+			if failures > 0 || known != nil { // an Event that names no pod is shown nowhere
 				continue
 			}
 		case <-again:
@@ -163,14 +162,9 @@ func (r *recorder) name(reason string) string {
 	return r.config.Pod + ".vault-unseal-sidecar." + strings.ToLower(reason)
 }
 
-var errNotSeen = errors.New("our own pod was not seen yet")
-
 // write makes the Event, or adds to the one that is there.
 func (r *recorder) write(ctx context.Context, p *pending) error {
 	uid := r.pod.uid()
-	if uid == "" { // an Event that names no pod is shown nowhere
-		return errNotSeen
-	}
 	ctx, cancel := calling(ctx)
 	defer cancel()
 	fresh := r.fields(p, uid)

@@ -66,11 +66,13 @@ type sweeper struct {
 	cancel context.CancelFunc // of the one that goes on
 }
 
-// sweep is one recovery of ESO, in several looks.
+// sweep is one recovery of ESO, in several looks. One that takes the place of
+// another goes on counting where that was.
 type sweep struct {
 	stores  map[StoreName]bool
 	epoch   int64
 	touches map[string]int // by what was woken
+	ended   bool
 }
 
 func newSweeper(c Config, api dynamic.Interface) *sweeper {
@@ -114,6 +116,7 @@ func (s *sweeper) take(ctx context.Context) (*sweep, context.Context) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
+	var before *sweep
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,6 +128,10 @@ func (s *sweeper) run(ctx context.Context) {
 			continue
 		}
 		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > secondLook })
+		if before != nil && before.epoch == next.epoch && !before.ended {
+			next.touches = before.touches
+		}
+		before = next
 		s.sweep(within, next)
 	}
 }
@@ -153,6 +160,7 @@ func (s *sweeper) sweep(ctx context.Context, w *sweep) {
 		f.final = f.leftCount == 0 || look == len(looks)
 		s.report(f)
 		if f.final {
+			w.ended = true
 			return
 		}
 		if look == 0 {
