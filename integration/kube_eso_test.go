@@ -303,19 +303,6 @@ kind: Pod
 metadata: {name: vault-2, namespace: security}
 spec: {serviceAccountName: vault, containers: [{name: vault, image: "vault:1"}]}
 ---
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: more, namespace: security}
-rules:
-  - {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
-  - {apiGroups: [""], resources: [pods/status], verbs: [patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: more, namespace: security}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: more}
-subjects: [{kind: ServiceAccount, name: vault}]
----
 apiVersion: external-secrets.io/v1
 kind: ClusterSecretStore
 metadata: {name: home}
@@ -326,6 +313,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		phase{"three replicas are initialised, and a store is down", func(w *world) {
 			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
 			require.NoError(w, w.cluster.Apply(w.ctx, more))
+			grant("replicas")(w)
 			c.furnish(w)
 			w.initialise()
 		}, []expectation{serving(), c.are("active", "standby", "standby")}},

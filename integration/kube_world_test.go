@@ -66,7 +66,7 @@ kind: ConfigMap
 metadata:
   name: vault-unseal-sidecar-settings
   annotations: {config.kubernetes.io/local-config: "true"}
-data: {namespace: %s, serviceAccount: %s, pod: %s, esoNamespace: %s}
+data: {namespace: %s, serviceAccount: %s, pod: %s, secondPod: vault-1, thirdPod: vault-2, esoNamespace: %s}
 `, in.namespace, in.account, in.pod, in.eso)
 	kustomization := "resources: [settings.yaml]\ncomponents:\n"
 	for _, c := range components {

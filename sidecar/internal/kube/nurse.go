@@ -127,9 +127,14 @@ func (n *nurse) readyStores() map[StoreName]bool {
 	return ready
 }
 
-// sees reports whether any kind of stores is seen.
-func (n *nurse) sees() bool {
-	return !n.watching[kindClusterStore].unseen() || !n.watching[kindStore].unseen()
+// seesEnough reports whether a sweep is of use. Before both kinds of stores are
+// known it would be done twice, and while no store is Ready for nothing.
+func (n *nurse) seesEnough() bool {
+	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
+	if !clusters.answered || !spaces.answered || clusters.unseen() && spaces.unseen() {
+		return false
+	}
+	return len(n.patients) == 0 || len(n.readyStores()) > 0
 }
 
 // turn does for each store what is due, and returns when to look again.
@@ -138,8 +143,7 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	if n.phase != unseal.Active {
 		return next
 	}
-	// Not before both kinds of stores are known, or it would be done twice.
-	if n.sweepDue && n.watching[kindClusterStore].answered && n.watching[kindStore].answered && n.sees() {
+	if n.sweepDue && n.seesEnough() {
 		n.sweepDue = false
 		n.sweep()
 	}

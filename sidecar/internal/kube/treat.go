@@ -54,7 +54,8 @@ func (n *nurse) sweep() {
 // treat wakes a store, or evicts ESO for its sake, and returns when to do so
 // again.
 func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Duration {
-	next := jittered(untilNextTouch(now.Sub(p.downSince)))
+	pace := untilNextTouch(now.Sub(p.downSince))
+	next := jittered(pace)
 	hope := hopeFor
 	if n.config.Recovery == RecoveryRestart {
 		hope = 0
@@ -68,8 +69,8 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 		p.failures++
 		if err == nil {
 			p.failures = 0
-		} else if !missing(err) { // ESO's webhook, for one, comes up after its stores do
-			next = min(next, retryAfter(p.failures, touchEvery, err))
+		} else { // ESO's webhook, for one, comes up after its stores do
+			next = min(next, retryAfter(p.failures, pace, err))
 		}
 	}
 	if now.Sub(p.downSince) < hope {
