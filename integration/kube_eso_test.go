@@ -78,8 +78,37 @@ spec:
     refreshInterval: 1s
     secretStoreRef: {kind: ClusterSecretStore, name: home}
     data: [{secretKey: value, remoteRef: {key: app, property: value}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: to-push, namespace: app-1}
+stringData: {value: pushed}
+---
+apiVersion: external-secrets.io/v1alpha1
+kind: PushSecret
+metadata: {name: push, namespace: app-1}
+spec:
+  refreshInterval: 1s
+  secretStoreRefs: [{kind: ClusterSecretStore, name: home}]
+  selector: {secret: {name: to-push}}
+  data: [{match: {secretKey: value, remoteRef: {remoteKey: pushed, property: value}}}]
 `)
 	return b.String()
+}
+
+// pushIs waits for what ESO says of the PushSecret.
+func pushIs(status string) expectation {
+	return expectation{"the PushSecret's Ready to be " + status, func(w *world) string {
+		o, err := w.cluster.Get(w.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
+		if err != nil {
+			return err.Error()
+		}
+		c := lab.Condition(o, "Ready")
+		if c["status"] != status {
+			return fmt.Sprint(c)
+		}
+		return ""
+	}}
 }
 
 // brokenSecret fails for a reason of its own.
@@ -172,7 +201,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 	play(t, home{cluster: true},
 		phase{"all is well", all(installESO, startSidecar), []expectation{serving(), podSays(secretsType, "True", "Ready")}},
 		phase{"one is broken for a reason of its own", func(w *world) { require.NoError(w, w.cluster.Apply(w.ctx, brokenSecret)) }, nil},
-		phase{"an outage begins", outage, []expectation{podSays(secretsType, "Unknown", "WaitingForVault")}},
+		phase{"an outage begins", outage, []expectation{podSays(secretsType, "Unknown", "WaitingForVault"), pushIs("False")}},
 		phase{"it ends", func(w *world) {
 			startVault(w)
 			await(w, serving())
@@ -181,7 +210,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 			took := time.Since(began)
 			w.Logf("from vault serving until all was synced: %v", took.Round(time.Millisecond))
 			assert.Less(w, took, 10*time.Second, "ESO alone would take up to 16 s and more")
-		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed")}},
+		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed"), pushIs("True")}},
 		phase{"what is broken for its own reason is told, in the end", nil, []expectation{
 			within(120*time.Second, podSays(secretsType, "False", "NotSynced")),
 			tells("ExternalSecretsNotRecovering", "app-4/broken"),
@@ -192,6 +221,9 @@ func TestExternalSecretsRecover(t *testing.T) {
 			o, err := w.cluster.Get(w.ctx, esoAPI, "ClusterSecretStore", "", "other")
 			require.NoError(w, err)
 			assert.Empty(w, o.GetAnnotations()["force-sync"])
+			o, err = w.cluster.Get(w.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
+			require.NoError(w, err)
+			assert.NotEmpty(w, o.GetAnnotations()["force-sync"])
 		}, nil},
 		phase{"all is well from then on: nothing is asked of the API server", func(w *world) {
 			before := len(w.faults.Requests())
