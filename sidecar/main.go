@@ -28,6 +28,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -61,7 +62,14 @@ const (
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
 
+// gcPercent keeps the heap near what is in use, about a megabyte: by default
+// Go lets it grow to four before it looks what is garbage.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 

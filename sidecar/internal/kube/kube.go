@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
@@ -51,6 +52,9 @@ type Kube struct {
 // New returns a Kube that has not connected yet. It fails when there are no
 // credentials, or they cannot be read.
 func New(c Config) (*Kube, error) {
+	// What client-go prints by itself is of no use to the person who runs this.
+	klog.LogToStderr(false)
+	klog.SetOutput(c.Log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
 	connection, err := connect(c)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)

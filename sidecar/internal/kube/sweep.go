@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,17 +26,14 @@ const (
 	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)
 )
 
-// looks are the waits before the looks after the first: soon, only to tell
-// that all is well; when ESO has had its time, to wake the stragglers once
-// more; and at the end.
-var looks = [...]time.Duration{1500 * time.Millisecond, secondLook, 60 * time.Second}
-
 const (
-	secondLook = 10 * time.Second
-	// perObject is the time that ESO takes for one, and some more.
-	perObject = 50 * time.Millisecond
-	// fewObjects are worth the look soon after.
+	// soon is the wait before a look that is worth it when little was woken.
+	soon       = 1500 * time.Millisecond
 	fewObjects = 200
+	// lookEvery is how often it is looked how far ESO has come.
+	lookEvery = 10 * time.Second
+	// lastLook is the wait for what was woken twice.
+	lastLook = 60 * time.Second
 	// namedLeft bounds how many are told of by name.
 	namedLeft = 5
 )
@@ -127,7 +126,7 @@ func (s *sweeper) run(ctx context.Context) {
 		if next == nil {
 			continue
 		}
-		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > secondLook })
+		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > lookEvery })
 		if before != nil && before.epoch == next.epoch && !before.ended {
 			next.touches = before.touches
 		}
@@ -136,46 +135,61 @@ func (s *sweeper) run(ctx context.Context) {
 	}
 }
 
-// sweep looks, wakes, and looks again, until nothing is left, or until the
-// last look, or until another sweep is asked for.
+// sweep wakes, and looks how far ESO has come. While it gets on it is left
+// alone: to annotate what it is about to sync costs it a conflict and a try.
+// When it does not, what is left is woken once more. What is left after that is
+// not the outage's. Another sweep that is asked for ends this one.
 func (s *sweeper) sweep(ctx context.Context, w *sweep) {
-	failures := 0
-	for look := 0; ; {
-		f := s.look(ctx, w, look != 1)
-		if ctx.Err() != nil {
+	wakes, woken, least := true, 0, math.MaxInt
+	for look := 0; ; look++ {
+		f, ok := s.lookUntilItWorks(ctx, w, wakes)
+		if !ok {
 			return
 		}
-		if err := f.err; err != nil {
-			failures++
-			limit := 10 * time.Second
-			if missing(err) {
-				s.report(f)
-				limit = rarely
-			}
-			if !s.pause(ctx, retryAfter(failures, limit, err)) {
-				return
-			}
-			continue
-		}
-		f.final = f.leftCount == 0 || look == len(looks)
+		getsOn := f.leftCount < least
+		least = min(least, f.leftCount)
+		f.final = f.leftCount == 0 || woken == 2 && !getsOn
 		s.report(f)
 		if f.final {
 			w.ended = true
+			debug.FreeOSMemory() // most of it will not be needed again for months
 			return
 		}
-		if look == 0 {
+		wait := lookEvery
+		switch {
+		case wakes && woken == 0:
 			s.log.Info(msgWoken, keyCount, f.touched)
-			if f.touched > fewObjects {
-				look++
+			wakes, woken = false, 1
+			if f.touched <= fewObjects {
+				wait = soon
 			}
+		case wakes:
+			wakes, woken, wait = false, 2, lastLook
+		case !getsOn && look > 1:
+			wakes, wait = true, 0
 		}
-		wait := looks[look]
-		if look == 1 {
-			wait += time.Duration(f.touched) * perObject
-		}
-		look++
 		if !s.pause(ctx, wait) {
 			return
+		}
+	}
+}
+
+func (s *sweeper) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f findings, ok bool) {
+	for failures := 1; ; failures++ {
+		f := s.look(ctx, w, wakes)
+		if ctx.Err() != nil {
+			return f, false
+		}
+		if f.err == nil {
+			return f, true
+		}
+		limit := lookEvery
+		if missing(f.err) {
+			s.report(f)
+			limit = rarely
+		}
+		if !s.pause(ctx, retryAfter(failures, limit, f.err)) {
+			return f, false
 		}
 	}
 }
@@ -243,7 +257,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	if parent := parentOf(o); parent != "" {
 		api, name, key, with = s.api.Resource(clusterSecrets), parent, parent, parentAnnotation
 	}
-	if w.touches[key] >= 2 || time.Since(s.last[key]) < secondLook {
+	if w.touches[key] >= 2 || time.Since(s.last[key]) < lookEvery {
 		return nil
 	}
 	if err := s.limiter.Wait(ctx); err != nil {
