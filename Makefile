@@ -39,10 +39,6 @@ build: ## build bin/vault-unseal-sidecar
 servers: ## build the real servers for the tests into bin/servers (the first time takes half an hour)
 	@integration/servers/build.sh
 
-.PHONY: vault
-vault: # of the servers, what demo and bench need
-	@integration/servers/build.sh vault gatefs
-
 .PHONY: test
 test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
@@ -51,11 +47,11 @@ test: fuse build servers vet ## run every test, against the real servers (needs 
 	go test -count=1 -timeout 60m ./integration/...
 
 .PHONY: demo
-demo: fuse build vault ## show it at work beside a real Vault
+demo: fuse build servers ## show a power cut and the recovery, beside the real servers
 	@go run ./integration/cmd/demo
 
 .PHONY: bench
-bench: fuse netcat build vault ## measure the time from thawed storage to an unsealed Vault, and the footprint
+bench: fuse netcat build servers ## measure how fast Vault and External Secrets come back, and the footprint
 	@go run ./integration/cmd/bench
 
 .PHONY: check

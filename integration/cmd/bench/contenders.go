@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
@@ -53,7 +52,7 @@ func startFloor(ctx context.Context, _ *lab.Lab, v *lab.Vault, _ *lab.Secret) (f
 }
 
 func startSidecar(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (func(), error) {
-	sidecar, err := l.Sidecar(lab.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(l.Dir, "state")})
+	sidecar, err := sidecarBeside(l, v, s)
 	if err != nil {
 		return nil, err
 	}

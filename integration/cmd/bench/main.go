@@ -1,21 +1,19 @@
-// Command bench measures, in turns and in one run, how long three contenders
-// take from the thaw to an unsealed Vault, and what the sidecar costs while
-// nothing happens. It asserts nothing: the figures are for people.
+// Command bench measures, in one run, how long a home takes to come back: from
+// the thaw to an unsealed Vault, and from there to every ExternalSecret Ready,
+// each with the sidecar and with others in turns; and what the sidecar costs.
+// It asserts nothing: the figures are for people.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
-
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
 
 func main() {
@@ -27,169 +25,85 @@ func main() {
 	}
 }
 
+// part is a measurement that can be run alone.
+type part struct {
+	name string
+	run  func(ctx context.Context, r rounds) error
+}
+
+var parts = []part{
+	{"vault", unsealing},
+	{"footprint", footprint},
+	{"eso", recovery},
+	{"requests", requests},
+	{"many", many},
+}
+
 func bench(ctx context.Context) error {
-	rounds, err := roundsWanted()
+	wanted, err := partsWanted(os.Getenv("PARTS"))
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d cores, %s\n\n", time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
-	fmt.Printf("From the thaw to vault's \"vault is unsealed\", %d rounds each, in turns.\n"+
-		"The shell loop's minute is scaled to %v; its figures at home are ten times as long.\n\n", rounds, loopEvery)
-	fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", "scenario", "contender", "min", "median", "max", "median-floor", "max-floor")
-	for _, s := range scenarios {
-		results := map[string][]time.Duration{}
-		for range rounds {
-			for _, c := range contenders {
-				took, err := round(ctx, s, c)
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", s.name, c.name, err)
-				}
-				results[c.name] = append(results[c.name], took)
-			}
-		}
-		floor := summarise(results[contenders[0].name])
-		for _, c := range contenders {
-			r := summarise(results[c.name])
-			fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", s.name, c.name,
-				show(r.min), show(r.median), show(r.max), show(r.median-floor.median), show(r.max-floor.max))
-		}
-		fmt.Println()
+	r, err := roundsWanted()
+	if err != nil {
+		return err
 	}
-	return footprint(ctx)
+	fmt.Printf("%s, %d cores, %s\n", time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
+	for _, p := range wanted {
+		fmt.Println()
+		if err := p.run(ctx, r); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
 }
 
-// roundsWanted reads ROUNDS, 20 when it is not set.
-func roundsWanted() (int, error) {
-	text := os.Getenv("ROUNDS")
+// partsWanted reads a list of parts with commas between them, all of them when
+// it is empty. They run in their own order.
+func partsWanted(list string) ([]part, error) {
+	if list == "" {
+		return parts, nil
+	}
+	named := map[string]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		named[strings.TrimSpace(name)] = true
+	}
+	var wanted []part
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+		if named[p.name] {
+			wanted = append(wanted, p)
+			delete(named, p.name)
+		}
+	}
+	for name := range named {
+		return nil, fmt.Errorf("PARTS: %q is not accepted; accepted: %s", name, strings.Join(names, ", "))
+	}
+	return wanted, nil
+}
+
+// rounds are how often what can be repeated is.
+type rounds struct{ vault, eso int }
+
+func roundsWanted() (r rounds, err error) {
+	if r.vault, err = number("ROUNDS", 20); err != nil {
+		return r, err
+	}
+	r.eso, err = number("ESO_ROUNDS", 3)
+	return r, err
+}
+
+// number reads a variable of the environment, whose default is used when it is
+// not set.
+func number(name string, byDefault int) (int, error) {
+	text := os.Getenv(name)
 	if text == "" {
-		return 20, nil
+		return byDefault, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return 0, fmt.Errorf("ROUNDS: %q is not accepted; accepted: a number from 1", text)
+		return 0, fmt.Errorf("%s: %q is not accepted; accepted: a number from 1", name, text)
 	}
 	return n, nil
-}
-
-// scenario is a way for Vault to be away, and its end.
-type scenario struct {
-	name   string
-	begin  func(ctx context.Context, g *lab.Gate, v *lab.Vault) error
-	thaw   func(g *lab.Gate, v *lab.Vault) error
-	settle func(ctx context.Context, g *lab.Gate) error // once the contender works
-}
-
-var scenarios = []scenario{
-	{"refused",
-		func(ctx context.Context, g *lab.Gate, v *lab.Vault) error {
-			if err := v.Kill(); err != nil {
-				return err
-			}
-			if _, err := g.Set("hang"); err != nil {
-				return err
-			}
-			return v.Start()
-		},
-		openGate, somethingWaits},
-	{"stopped",
-		func(context.Context, *lab.Gate, *lab.Vault) error { return nil },
-		func(_ *lab.Gate, v *lab.Vault) error { v.Continue(); return nil },
-		nil},
-	{"hung unseal",
-		func(_ context.Context, g *lab.Gate, _ *lab.Vault) error { _, err := g.Set("hang"); return err },
-		openGate, nil},
-}
-
-func openGate(g *lab.Gate, _ *lab.Vault) error {
-	_, err := g.Set("open")
-	return err
-}
-
-func somethingWaits(ctx context.Context, g *lab.Gate) error {
-	return lab.Await(ctx, 30*time.Second, "storage to be wanted", func() string {
-		if s, err := g.Status(); err != nil || s.Waiting == 0 {
-			return fmt.Sprintf("%+v %v", s, err)
-		}
-		return ""
-	})
-}
-
-// round makes a sealed Vault unavailable, lets the contender wait for it for a
-// random time, thaws, and measures.
-func round(ctx context.Context, s scenario, c contender) (took time.Duration, err error) {
-	l, err := lab.New()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	gate, vault, secret, err := sealedVault(ctx, l)
-	if err != nil {
-		return 0, err
-	}
-	if err := s.begin(ctx, gate, vault); err != nil {
-		return 0, err
-	}
-	if s.name == "stopped" {
-		vault.Pause()
-		defer vault.Continue()
-	}
-	stop, err := c.start(ctx, l, vault, secret)
-	if err != nil {
-		return 0, err
-	}
-	defer stop()
-	if s.settle != nil {
-		if err := s.settle(ctx, gate); err != nil {
-			return 0, err
-		}
-	}
-	// The contender's own rhythm must not meet the thaw at a fixed point.
-	time.Sleep(time.Second + rand.N(c.period))
-	if vault.Process.SeenAt(unsealed) != (time.Time{}) {
-		return 0, errors.New("vault was unsealed before the thaw")
-	}
-	thawed := time.Now()
-	if err := s.thaw(gate, vault); err != nil {
-		return 0, err
-	}
-	err = lab.Await(ctx, 2*time.Minute, "vault to be unsealed", func() string {
-		if vault.Process.SeenAt(unsealed).IsZero() {
-			return "its log ends: " + vault.Process.Tail(2)
-		}
-		return ""
-	})
-	return vault.Process.SeenAt(unsealed).Sub(thawed), err
-}
-
-// unsealed is what Vault logs when it is; the moment is taken when the line
-// comes out of its pipe, so that nobody has to ask Vault.
-const unsealed = "core: vault is unsealed"
-
-// sealedVault starts a Vault that is initialised, sealed and listening.
-func sealedVault(ctx context.Context, l *lab.Lab) (*lab.Gate, *lab.Vault, *lab.Secret, error) {
-	gate, err := l.Gate(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	vault, err := l.Vault(lab.VaultConfig{Data: gate.Dir})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if err := vault.StartAndWait(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	if err := vault.Init(ctx, 1, 1); err != nil {
-		return nil, nil, nil, err
-	}
-	secret, err := l.Secret()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if err := secret.WriteShares(vault.Keys...); err != nil {
-		return nil, nil, nil, err
-	}
-	if err := vault.Kill(); err != nil {
-		return nil, nil, nil, err
-	}
-	return gate, vault, secret, vault.StartAndWait(ctx)
 }

@@ -186,10 +186,7 @@ func (p *pod) keep(ctx context.Context) {
 		due, urgent := p.due()
 		var wait <-chan time.Time
 		if len(due) > 0 && !urgent && failures == 0 {
-			if !sleep(ctx, settle) {
-				return
-			}
-			due, _ = p.due()
+			due = p.settled(ctx)
 		}
 		if len(due) > 0 {
 			err := p.write(ctx, due)
@@ -214,6 +211,26 @@ func (p *pod) keep(ctx context.Context) {
 			return
 		case <-wake:
 		case <-wait:
+		}
+	}
+}
+
+// settled waits until the words of a condition have had time to change again,
+// or something is urgent, and returns what is due then.
+func (p *pod) settled(ctx context.Context) []condition {
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			due, _ := p.due()
+			return due
+		case <-p.wake:
+			if due, urgent := p.due(); urgent {
+				return due
+			}
 		}
 	}
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// summary is what is told of many rounds.
+type summary struct{ min, median, max time.Duration }
+
+func summarise(d []time.Duration) summary {
+	d = slices.Sorted(slices.Values(d))
+	n := len(d)
+	return summary{d[0], (d[(n-1)/2] + d[n/2]) / 2, d[n-1]}
+}
+
+func show(d time.Duration) string { return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond)) }
+
+// seconds shows what takes longer, and what was given up after limit.
+func seconds(d, limit time.Duration) string {
+	if d >= limit {
+		return fmt.Sprintf(">%.0fs", limit.Seconds())
+	}
+	return fmt.Sprintf("%.2fs", d.Seconds())
+}
+
+// tell prints one figure.
+func tell(what, format string, figures ...any) {
+	fmt.Printf("%-34s %s\n", what, fmt.Sprintf(format, figures...))
+}
+
+// pause lets time pass that is part of what is measured.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	fewSecrets, manySecrets = 20, 1000
+	// The intervals are such that ESO meets the outage with all of them soon,
+	// and keeps up with them while all is well: it syncs 26 a second at most.
+	refreshFew, refreshMany = 10 * time.Second, 2 * time.Minute
+	// quiet is how long nothing has happened when idle memory is read.
+	quiet = 60 * time.Second
+)
+
+// recovery prints how long External Secrets takes once Vault is unsealed, and
+// what memory the sidecar takes for it.
+func recovery(ctx context.Context, r rounds) error {
+	fmt.Printf("From vault's \"vault is unsealed\" to every ExternalSecret Ready. ESO has its default flags,\n"+
+		"has failed with all of them and with their store, and has done so for %v at least.\n"+
+		"Nobody: Vault is unsealed and ESO let be. Restart: its controller is, when Vault is unsealed.\n\n", failedFor)
+	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "contender", "rounds", "min", "median", "max")
+	idle, err := recoverFew(ctx, r.eso)
+	if err != nil {
+		return fmt.Errorf("%d ExternalSecrets: %w", fewSecrets, err)
+	}
+	fmt.Println()
+	peak, err := recoverMany(ctx)
+	if err != nil {
+		return fmt.Errorf("%d ExternalSecrets: %w", manySecrets, err)
+	}
+	fmt.Println()
+	tell("memory, Kubernetes on, idle (RSS)", "%8.2f MiB (%d ExternalSecrets, %v after)", idle, fewSecrets, quiet)
+	tell("memory, Kubernetes on, peak (RSS)", "%8.2f MiB (%d ExternalSecrets woken)", peak, manySecrets)
+	return nil
+}
+
+// recoverFew gives each contender a home of its own, in which it stays through
+// all rounds, and returns what the sidecar takes when all is over.
+func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
+	var turns []turn
+	for _, remedy := range remedies {
+		h, err := openHome(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, h.close()) }()
+		if err := h.runESO(ctx, fewSecrets, refreshFew); err != nil {
+			return 0, err
+		}
+		if err := remedy.before(ctx, h); err != nil {
+			return 0, err
+		}
+		turns = append(turns, turn{remedy, h})
+	}
+	results := results{}
+	for range rounds {
+		took, err := outage(ctx, turns)
+		if err != nil {
+			return 0, err
+		}
+		for i, t := range turns {
+			results[t.remedy.name] = append(results[t.remedy.name], took[i])
+		}
+	}
+	results.print(fewSecrets)
+	return idleMemory(ctx, turns[0].home)
+}
+
+// idleMemory reads what the sidecar takes when it has been quiet for a while.
+func idleMemory(ctx context.Context, h *home) (float64, error) {
+	if err := h.awaitSaysReady(ctx); err != nil {
+		return 0, err
+	}
+	if err := pause(ctx, quiet); err != nil {
+		return 0, err
+	}
+	return memory(h.sidecar.Pid(), "VmRSS")
+}
+
+// recoverMany lets the contenders take turns in one home, since the others
+// would take much of the machine, and returns the most that the sidecar took.
+func recoverMany(ctx context.Context) (peak float64, err error) {
+	h, err := openHome(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	if err := h.runESO(ctx, manySecrets, refreshMany); err != nil {
+		return 0, err
+	}
+	results := results{}
+	for _, remedy := range remedies {
+		if err := remedy.before(ctx, h); err != nil {
+			return 0, err
+		}
+		took, err := outage(ctx, []turn{{remedy, h}})
+		if err != nil {
+			return 0, err
+		}
+		results[remedy.name] = took
+		if h.sidecar == nil || h.sidecar.Ended() {
+			continue
+		}
+		if peak, err = h.dismissSidecar(ctx); err != nil {
+			return 0, err
+		}
+	}
+	results.print(manySecrets)
+	return peak, nil
+}
+
+// dismissSidecar lets the sidecar finish, and returns the most that it took.
+func (h *home) dismissSidecar(ctx context.Context) (peak float64, err error) {
+	if err := h.awaitSaysReady(ctx); err != nil {
+		return 0, err
+	}
+	if peak, err = memory(h.sidecar.Pid(), "VmHWM"); err != nil {
+		return 0, err
+	}
+	return peak, h.sidecar.Kill()
+}
+
+// results are the times of each contender.
+type results map[string][]time.Duration
+
+func (r results) print(size int) {
+	for _, remedy := range remedies {
+		s := summarise(r[remedy.name])
+		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, remedy.name, len(r[remedy.name]),
+			seconds(s.min, recoveryLimit), seconds(s.median, recoveryLimit), seconds(s.max, recoveryLimit))
+	}
+	restart, sidecar := summarise(r["restart"]).median, summarise(r["sidecar"]).median
+	fmt.Printf("%-15d restart's median is %.1f times the sidecar's\n", size, float64(restart)/float64(sidecar))
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// describePod prints the sidecar's conditions of Vault's pod, and the Events,
+// when they tell of the whole recovery.
+func (h *home) describePod(ctx context.Context) error {
+	pod, err := h.awaitReport(ctx)
+	if err != nil {
+		return err
+	}
+	say("kubectl describe pod vault-0 --namespace security")
+	for _, kind := range []string{gateType, reportType} {
+		c := lab.Condition(pod, kind)
+		say("  Condition  %s", kind)
+		sayFolded("            ", c["status"]+", "+c["reason"]+": "+c["message"])
+	}
+	events, err := h.events(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		say("  Event      %s", field(&e, "reason"))
+		sayFolded("            ", field(&e, "message"))
+	}
+	return nil
+}
+
+// awaitReport returns Vault's pod when the sidecar has told that External
+// Secrets has recovered: it looks twice before it does.
+func (h *home) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
+	err = lab.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
+		if pod, err = h.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {
+			return err.Error()
+		}
+		if c := lab.Condition(pod, reportType); c["status"] != "True" {
+			return c["reason"] + ": " + c["message"]
+		}
+		events, err := h.events(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		for _, e := range events {
+			if field(&e, "reason") == "ExternalSecretsRecovered" {
+				return ""
+			}
+		}
+		return "no Event of it"
+	})
+	return pod, err
+}
+
+// events returns those in Vault's namespace, the oldest first.
+func (h *home) events(ctx context.Context) ([]unstructured.Unstructured, error) {
+	list, err := h.cluster.Client.Resource(eventResource).Namespace("security").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the Events: %w", err)
+	}
+	slices.SortFunc(list.Items, func(a, b unstructured.Unstructured) int {
+		return strings.Compare(field(&a, "lastTimestamp"), field(&b, "lastTimestamp"))
+	})
+	return list.Items, nil
+}
+
+func field(o *unstructured.Unstructured, name string) string {
+	text, _, _ := unstructured.NestedString(o.Object, name)
+	return text
+}
+
+// printLog prints what this run of the sidecar logged once it waited for
+// Vault, with the time of day alone.
+func (h *home) printLog() {
+	fmt.Println()
+	say("kubectl logs vault-0 --namespace security --container vault-unseal-sidecar")
+	waiting := false
+	for line := range strings.Lines(h.sidecar.Output()) {
+		waiting = waiting || strings.Contains(line, "waiting, vault does not accept connections")
+		stamp, text, found := strings.Cut(strings.TrimSpace(line), " ")
+		if _, clock, dated := strings.Cut(stamp, "T"); waiting && found && dated {
+			sayFolded("  "+strings.TrimSuffix(clock, "Z"), text)
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// recoverWithCronJobs tells the second story and returns how long the apps
+// waited from the thaw on.
+func recoverWithCronJobs(ctx context.Context, h *home) (took time.Duration, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	heading("5. The same again, without the sidecar: two CronJobs, on the minute")
+	say("The first unseals a sealed Vault. The second restarts External Secrets when Vault")
+	say("is well and the store is not. Their pods start at once here, which is generous.")
+	o, err := h.suffer(ctx, func() error { return nil })
+	if err != nil {
+		return 0, err
+	}
+	waiting := append(secretSubjects(), storeSubject)
+	if err := h.endure(ctx, o, waiting...); err != nil {
+		return 0, err
+	}
+	if err := h.thaw(o); err != nil {
+		return 0, err
+	}
+	say("The storage is back, and the next minute is %v away, which is the mean.", untilNextMinute)
+	jobs := &cronJobs{home: h}
+	if err := jobs.bringBack(ctx, o, waiting); err != nil {
+		return 0, err
+	}
+	_, last := o.watch.firstAndLast()
+	took = last.Sub(o.thawed)
+	fmt.Println()
+	o.tell(jobs.steps(o), took)
+	return took, h.verify(ctx, o)
+}
+
+// bringBack runs the jobs until all subjects are well.
+func (j *cronJobs) bringBack(ctx context.Context, o *outage, subjects []subject) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { return j.run(ctx, o.thawed.Add(untilNextMinute)) })
+	seconds := counter{from: o.thawed, every: 10 * time.Second}
+	fmt.Print("   seconds without secrets:")
+	err := lab.Await(ctx, 4*time.Minute, "the CronJobs to bring all back", func() string {
+		seconds.show()
+		return o.watch.differs("True", subjects...)
+	})
+	fmt.Println()
+	cancel()
+	return errors.Join(err, group.Wait())
+}
+
+// steps are what the story consisted of after the thaw.
+func (j *cronJobs) steps(o *outage) []step {
+	unsealed := j.home.vault.Process.SeenAt("vault is unsealed")
+	woken, how := j.restarting, "External Secrets is restarted"
+	ready := o.watch.at(storeSubject)
+	if woken.IsZero() || woken.After(ready) {
+		woken, how = ready, "External Secrets came to it by itself"
+	}
+	first, last := o.watch.firstAndLast()
+	return []step{
+		{"sealed", o.thawed, j.unsealing, "Vault waits for the next minute"},
+		{"unsealing", j.unsealing, unsealed, "the first CronJob runs"},
+		{"store down", unsealed, woken, "the store waits for the minute after"},
+		{"store", woken, ready, how},
+		{"first secret", ready, first, "the first ExternalSecret is Ready"},
+		{"last secret", first, last, "the last one is"},
+	}
+}

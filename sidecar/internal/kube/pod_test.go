@@ -1,0 +1,98 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// patched answers patches as an API server without other writers does, and
+// keeps when each came: a real one has no virtual time.
+type patched struct {
+	dynamic.ResourceInterface
+	conditions map[string]any
+	began      time.Time
+	at         []time.Duration
+}
+
+func (p *patched) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	var patch struct {
+		Status struct{ Conditions []map[string]any }
+	}
+	if err := json.Unmarshal(body, &patch); err != nil {
+		return nil, err
+	}
+	for _, c := range patch.Status.Conditions {
+		p.conditions[c["type"].(string)] = c
+	}
+	p.at = append(p.at, time.Since(p.began))
+	return p.object(), nil
+}
+
+func (p *patched) object() *unstructured.Unstructured {
+	var list []any
+	for _, c := range p.conditions {
+		list = append(list, c)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": list}}}
+}
+
+func keeping(t *testing.T, do func(p *pod)) []time.Duration {
+	var at []time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		api := &patched{conditions: map[string]any{}, began: time.Now()}
+		p := &pod{api: api, name: "vault-0", log: hclog.NewNullLogger(), limiter: rate.NewLimiter(rate.Inf, 1),
+			wake: make(chan struct{}, 1), known: make(chan struct{}), refused: make(chan struct{}, 1)}
+		p.saw(api.object())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.keep(ctx)
+		do(p)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		at = api.at
+	})
+	return at
+}
+
+func says(status, message string) condition { return condition{"gate", status, "Reason", message} }
+
+func TestAChangeOfWordsWaitsAndAChangeOfStatusDoesNot(t *testing.T) {
+	const ms = time.Millisecond
+	assert.Equal(t, []time.Duration{0, settle}, keeping(t, func(p *pod) {
+		p.want(says(no, "sealed"))
+		synctest.Wait()
+		p.want(says(no, "waiting"))
+	}), "the words alone")
+	assert.Equal(t, []time.Duration{0, settle}, keeping(t, func(p *pod) {
+		p.want(says(no, "sealed"))
+		synctest.Wait()
+		p.want(says(no, "waiting"))
+		time.Sleep(100 * ms)
+		p.want(says(no, "waiting on"))
+	}), "words that change on")
+	assert.Equal(t, []time.Duration{0, 100 * ms}, keeping(t, func(p *pod) {
+		p.want(says(no, "sealed"))
+		synctest.Wait()
+		p.want(says(no, "waiting"))
+		time.Sleep(100 * ms)
+		p.want(says(yes, "unsealed"))
+	}), "a status while words wait")
+	assert.Equal(t, []time.Duration{0}, keeping(t, func(p *pod) {
+		p.want(says(no, "sealed"))
+		synctest.Wait()
+		p.want(says(no, "waiting"))
+		time.Sleep(100 * ms)
+		p.want(says(no, "sealed"))
+	}), "words that come back")
+}
