@@ -39,8 +39,9 @@ type Cluster struct {
 	kinds map[schema.GroupVersionKind]metav1.APIResource
 }
 
-// Cluster starts one and waits until it is ready. A lab has room for one.
-func (l *Lab) Cluster(ctx context.Context) (*Cluster, error) {
+// Cluster starts one and waits until it is ready. The arguments are flags of the
+// kube-apiserver after the lab's own. A lab has room for one.
+func (l *Lab) Cluster(ctx context.Context, args ...string) (*Cluster, error) {
 	if err := l.need("servers/kubernetes"); err != nil {
 		return nil, err
 	}
@@ -84,6 +85,7 @@ func (l *Lab) Cluster(ctx context.Context) (*Cluster, error) {
 		"--service-account-key-file=" + authority.KeyFile,
 		"--service-account-signing-key-file=" + authority.KeyFile,
 	}
+	c.args = append(c.args, args...)
 	return c, c.StartAPIServer(ctx)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,9 @@ func recovery(ctx context.Context, r rounds) error {
 	fmt.Printf("From vault's \"vault is unsealed\" to every ExternalSecret Ready. ESO has its default flags,\n"+
 		"has failed with all of them and with their store, and has done so for %v at least.\n"+
 		"Nobody: Vault is unsealed and ESO let be. Restart: its controller is, when Vault is unsealed.\n\n", failedFor)
+	if args := apiServerArgs(); len(args) > 0 {
+		fmt.Printf("The kube-apiserver has %s.\n\n", strings.Join(args, " "))
+	}
 	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "contender", "rounds", "min", "median", "max")
 	idle, err := recoverFew(ctx, r.eso)
 	if err != nil {
