@@ -177,15 +177,15 @@ func (i intruder) triesExternalSecrets() {
 			i.may("wake"+what, i.patch(o.resource, o.namespace, o.name, merge, `{"metadata":{"annotations":{"`+o.annotation+`":"1"}}}`))
 		}
 		for deed, body := range map[string]string{
-			"annotate otherwise":           `{"metadata":{"annotations":{"other":"1"}}}`,
-			"remove an annotation of":      `{"metadata":{"annotations":{"theirs":null}}}`,
-			"change an annotation of":      `{"metadata":{"annotations":{"theirs":"2"}}}`,
-			"remove all annotations of":    `{"metadata":{"annotations":null}}`,
-			"label":                        `{"metadata":{"labels":{"app":"other"}}}`,
-			"put a finalizer on":           `{"metadata":{"finalizers":["example.com/x"]}}`,
-			"give away":                    `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`,
-			"change the spec of":           specOf[o.resource.Resource],
-			"wake and change the spec of":  `{"metadata":{"annotations":{"` + o.annotation + `":"3"}},` + specOf[o.resource.Resource][1:],
+			"annotate otherwise":          `{"metadata":{"annotations":{"other":"1"}}}`,
+			"remove an annotation of":     `{"metadata":{"annotations":{"theirs":null}}}`,
+			"change an annotation of":     `{"metadata":{"annotations":{"theirs":"2"}}}`,
+			"remove all annotations of":   `{"metadata":{"annotations":null}}`,
+			"label":                       `{"metadata":{"labels":{"app":"other"}}}`,
+			"put a finalizer on":          `{"metadata":{"finalizers":["example.com/x"]}}`,
+			"give away":                   `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`,
+			"change the spec of":          specOf[o.resource.Resource],
+			"wake and change the spec of": `{"metadata":{"annotations":{"` + o.annotation + `":"3"}},` + specOf[o.resource.Resource][1:],
 		} {
 			i.mayNot(deed+what, i.patch(o.resource, o.namespace, o.name, merge, body))
 		}

@@ -29,7 +29,7 @@ const unsealedByJob = "unsealed-by-the-job"
 // restarts External Secrets when Vault is well and the store is not. They are
 // given their pods for nothing: no image is pulled, nothing is scheduled.
 type cronJobs struct {
-	home      *home
+	home       *home
 	unsealing  time.Time // when the job began that unsealed Vault
 	restarting time.Time // when the job began that restarted External Secrets
 }
