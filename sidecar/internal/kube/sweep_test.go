@@ -1,0 +1,139 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
+// one after another. A real one has no virtual time.
+type slowESO struct {
+	dynamic.NamespaceableResourceInterface
+	resource schema.GroupVersionResource
+	woken    map[string]int
+	ready    map[string]time.Time
+	busy     time.Time // until then
+	each     time.Duration
+}
+
+func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	e.resource = r
+	return e
+}
+
+func (e *slowESO) Namespace(string) dynamic.ResourceInterface { return e }
+
+func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if e.resource != secrets {
+		return list, nil
+	}
+	for name := range e.woken {
+		status := no
+		if at, woken := e.ready[name]; woken && !time.Now().Before(at) {
+			status = yes
+		}
+		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
+			"kind":     "ExternalSecret",
+			"metadata": map[string]any{"name": name, "namespace": "app", "uid": name},
+			"spec":     map[string]any{"secretStoreRef": map[string]any{"name": "home"}},
+			"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": status, "reason": "SecretSyncedError"}}},
+		}})
+	}
+	return list, nil
+}
+
+func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	e.woken[name]++
+	if now := time.Now(); name != "broken" && e.woken[name] == 1 {
+		if e.busy.Before(now) {
+			e.busy = now
+		}
+		e.busy = e.busy.Add(e.each)
+		e.ready[name] = e.busy
+	}
+	return nil, nil
+}
+
+// swept runs a whole sweep over so many, of which one is broken for a reason of
+// its own if wanted.
+func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, took time.Duration) {
+	eso = &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
+	for i := range count {
+		eso.woken[fmt.Sprint("secret-", i)] = 0
+	}
+	if broken {
+		eso.woken["broken"] = 0
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		done := make(chan findings)
+		s.report = func(f findings) {
+			if f.final {
+				done <- f
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.run(ctx)
+		began := time.Now()
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		last, took = <-done, time.Since(began)
+	})
+	return eso, last, took
+}
+
+func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
+	eso, last, took := swept(t, 600, false)
+	for name, n := range eso.woken {
+		assert.Equal(t, 1, n, name)
+	}
+	assert.Equal(t, 600, last.touched)
+	assert.Zero(t, last.leftCount)
+	assert.Less(t, took, 600*eso.each+2*lookEvery, "it is seen soon")
+}
+
+func TestFewAreSeenToBeSyncedSoon(t *testing.T) {
+	_, last, took := swept(t, 10, false)
+	assert.Zero(t, last.leftCount)
+	assert.Equal(t, soon, took)
+}
+
+func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
+	eso, last, took := swept(t, 600, true)
+	for name, n := range eso.woken {
+		want := 1
+		if name == "broken" {
+			want = 2
+		}
+		assert.Equal(t, want, n, name)
+	}
+	assert.Equal(t, 1, last.leftCount)
+	assert.Contains(t, last.left[0], "app/broken")
+	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
+}
+
+func TestWakingKeepsItsPace(t *testing.T) {
+	eso, _, _ := swept(t, 10, false)
+	eso.each = 0
+	synctest.Test(t, func(t *testing.T) {
+		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		for i := range 1050 {
+			eso.woken[fmt.Sprint("more-", i)] = 0
+		}
+		began := time.Now()
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
+	})
+}
