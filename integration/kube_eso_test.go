@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,14 +176,14 @@ func failedToSync() expectation {
 	}}
 }
 
-// outage lasts long enough for ESO to fail everything and to come to tries
-// that are 16 seconds apart.
+// outage lasts long enough for ESO to fail everything and to come to its
+// try after 63 seconds.
 func outage(w *world) {
 	killVault(w)
 	await(w, failedToSync())
 	began := time.Now()
-	await(w, expectation{"ESO to have failed for half a minute", func(*world) string {
-		if left := 30*time.Second - time.Since(began); left > 0 {
+	await(w, expectation{"ESO to have failed for 40 seconds", func(*world) string {
+		if left := 40*time.Second - time.Since(began); left > 0 {
 			return left.String() + " left"
 		}
 		return ""
@@ -396,8 +397,17 @@ func TestTheAPIServerFails(t *testing.T) {
 					for _, call := range calls {
 						w.faults.Fail(call, code, code)
 					}
+					// Or ESO could come to the store before us.
+					w.eso.Process.Signal(syscall.SIGSTOP)
+					defer w.eso.Process.Signal(syscall.SIGCONT)
 					startVault(w)
 					startSidecar(w)
+					await(w, expectation{"the store to be woken", func(w *world) string {
+						if strings.Contains(w.faults.Left(), "PATCH clustersecretstores") {
+							return w.faults.Left()
+						}
+						return ""
+					}})
 				}, []expectation{serving(), gateIs("True", "Unsealed"), synced(20), tells("Unsealed", "unsealing"),
 					{"each call to have failed", func(w *world) string { return w.faults.Left() }}}},
 			)

@@ -73,7 +73,7 @@ func listOfApps() string {
 func (h *home) writeValues(ctx context.Context) (map[secret]string, error) {
 	values := map[secret]string{}
 	for _, s := range secrets() {
-		random := make([]byte, 8)
+		random := make([]byte, 6)
 		_, _ = rand.Read(random)
 		values[s] = hex.EncodeToString(random)
 		if err := h.vault.WriteSecret(ctx, s.path(), values[s]); err != nil {

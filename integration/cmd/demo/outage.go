@@ -33,7 +33,6 @@ type outage struct {
 	vault     time.Time // started
 	eso       time.Time // started
 	thawed    time.Time
-	nextTry   time.Time // of External Secrets, by itself
 }
 
 // suffer takes the power away and gives it back, without the storage. Then
@@ -111,8 +110,8 @@ func (h *home) endure(ctx context.Context, o *outage, subjects ...subject) error
 	if err != nil {
 		return err
 	}
-	o.nextTry = lastFailure.Add(time.Second << (failed - 1))
-	say("External Secrets has failed %d times. By itself it would try again in %v.", failed, rough(time.Until(o.nextTry)))
+	nextTry := lastFailure.Add(time.Second << (failed - 1))
+	say("External Secrets has failed %d times. By itself it would try again in %v.", failed, time.Until(nextTry).Round(time.Second))
 	return nil
 }
 
@@ -154,6 +153,6 @@ func (o *outage) steps() []step {
 	return []step{
 		{"API server", o.cut, o.apiServer, "is started, and gets ready"},
 		{"Vault", o.vault, o.thawed, "cannot listen: its storage hangs"},
-		{"Ext. Secrets", o.eso, o.thawed, "fails, and waits twice as long each time"},
+		{"Ext. Secrets", o.eso, o.thawed, "fails, and tries ever more rarely"},
 	}
 }

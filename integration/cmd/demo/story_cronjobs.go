@@ -62,16 +62,16 @@ func (j *cronJobs) bringBack(ctx context.Context, o *outage, subjects []subject)
 // steps are what the story consisted of after the thaw.
 func (j *cronJobs) steps(o *outage) []step {
 	unsealed := j.home.vault.Process.SeenAt("vault is unsealed")
-	woken, how := j.restarting, "External Secrets is restarted"
+	woken, how := j.restarting, "the second restarts External Secrets"
 	ready := o.watch.at(storeSubject)
 	if woken.IsZero() || woken.After(ready) {
 		woken, how = ready, "External Secrets came to it by itself"
 	}
 	first, last := o.watch.firstAndLast()
 	return []step{
-		{"sealed", o.thawed, j.unsealing, "Vault waits for the next minute"},
+		{"sealed", o.thawed, j.unsealing, "until the next minute begins"},
 		{"unsealing", j.unsealing, unsealed, "the first CronJob runs"},
-		{"store down", unsealed, woken, "the store waits for the minute after"},
+		{"store down", unsealed, woken, "until the minute after it begins"},
 		{"store", woken, ready, how},
 		{"first secret", ready, first, "the first ExternalSecret is Ready"},
 		{"last secret", first, last, "the last one is"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -28,10 +29,12 @@ func draw(steps []step) {
 			to = s.to
 		}
 	}
-	scale := float64(width) / float64(max(to.Sub(from), 1))
+	column := func(t time.Time) int {
+		return int(math.Round(float64(width) * float64(t.Sub(from)) / float64(max(to.Sub(from), 1))))
+	}
 	for _, s := range steps {
-		left := min(int(float64(s.from.Sub(from))*scale), width-1)
-		right := min(max(int(float64(s.to.Sub(from))*scale), left+1), width)
+		left := min(column(s.from), width-1)
+		right := max(column(s.to), left+1)
 		say("%-13s|%s%s%s|%8s  %s", s.name,
 			strings.Repeat(" ", left), strings.Repeat("=", right-left), strings.Repeat(" ", width-right),
 			short(s.to.Sub(s.from)), s.meaning)
@@ -56,6 +59,3 @@ func short(d time.Duration) string {
 	}
 	return fmt.Sprintf("%.1fs", d.Seconds())
 }
-
-// rough is a duration in seconds.
-func rough(d time.Duration) time.Duration { return d.Round(time.Second) }
