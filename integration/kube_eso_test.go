@@ -182,12 +182,12 @@ func outage(w *world) {
 	killVault(w)
 	await(w, failedToSync())
 	began := time.Now()
-	await(w, expectation{"ESO to have failed for 40 seconds", func(*world) string {
+	require.NoError(w, lab.Await(w.ctx, 2*time.Minute, "ESO to have failed for 40 seconds", func() string {
 		if left := 40*time.Second - time.Since(began); left > 0 {
 			return left.String() + " left"
 		}
 		return ""
-	}})
+	}))
 }
 
 // versions returns the resourceVersion of each ExternalSecret that is let be.

@@ -20,7 +20,7 @@ func (h *home) describePod(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say("kubectl describe pod vault-0 --namespace security")
+	say("the pod security/vault-0")
 	for _, kind := range []string{gateType, reportType} {
 		c := lab.Condition(pod, kind)
 		say("  Condition  %s", kind)
@@ -82,7 +82,7 @@ func field(o *unstructured.Unstructured, name string) string {
 // Vault, with the time of day alone.
 func (h *home) printLog() {
 	fmt.Println()
-	say("kubectl logs vault-0 --namespace security --container vault-unseal-sidecar")
+	say("the container vault-unseal-sidecar logged")
 	waiting := false
 	for line := range strings.Lines(h.sidecar.Output()) {
 		waiting = waiting || strings.Contains(line, "waiting, vault does not accept connections")

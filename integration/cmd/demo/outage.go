@@ -15,10 +15,10 @@ const (
 	// that 64 s later.
 	failures = 6
 	// thawAfter is how long after the last failure the storage is back. A try
-	// takes External Secrets 3 to 4.5 s, so its own are over 29 s after the thaw
-	// and begin again no sooner than after 91 s. None falls between the two
-	// CronJobs, which act after 30 s and 90 s. So it is after an outage of
-	// minutes as well, when its tries are minutes apart.
+	// takes External Secrets 3 to 4.5 s, so its own next one ends within 29 s of
+	// the thaw, and the one after that begins 91 s after it at the soonest. None
+	// falls between the two CronJobs, which act after 30 s and 90 s. After an
+	// outage of minutes, with tries that are minutes apart, it is mostly so too.
 	thawAfter = 7500 * time.Millisecond
 )
 

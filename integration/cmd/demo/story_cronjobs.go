@@ -31,6 +31,8 @@ func recoverWithCronJobs(ctx context.Context, h *home) (took time.Duration, err 
 		return 0, err
 	}
 	say("The storage is back, and the next minute is %v away, which is the mean.", untilNextMinute)
+	say("The moment is chosen: External Secrets' own next try still finds Vault sealed, and the")
+	say("one after it would come later than the second CronJob. Other moments give other times.")
 	jobs := &cronJobs{home: h}
 	if err := jobs.bringBack(ctx, o, waiting); err != nil {
 		return 0, err
@@ -46,7 +48,7 @@ func recoverWithCronJobs(ctx context.Context, h *home) (took time.Duration, err 
 func (j *cronJobs) bringBack(ctx context.Context, o *outage, subjects []subject) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return j.run(ctx, o.thawed.Add(untilNextMinute)) })
 	seconds := counter{from: o.thawed, every: 10 * time.Second}
 	fmt.Print("   seconds without secrets:")
@@ -69,9 +71,9 @@ func (j *cronJobs) steps(o *outage) []step {
 	}
 	first, last := o.watch.firstAndLast()
 	return []step{
-		{"sealed", o.thawed, j.unsealing, "until the next minute begins"},
+		{"sealed", o.thawed, j.unsealing, "until the next minute"},
 		{"unsealing", j.unsealing, unsealed, "the first CronJob runs"},
-		{"store down", unsealed, woken, "until the minute after it begins"},
+		{"store down", unsealed, woken, "until the minute after that"},
 		{"store", woken, ready, how},
 		{"first secret", ready, first, "the first ExternalSecret is Ready"},
 		{"last secret", first, last, "the last one is"},

@@ -11,7 +11,7 @@ import (
 
 // meanings are those of the phases that Vault goes through after the thaw.
 var meanings = map[string]string{
-	"unreachable":    "Vault reads its storage before it listens",
+	"unreachable":    "Vault reads storage, then listens",
 	"unresponsive":   "Vault does not answer",
 	"unsealing":      "the sidecar sends the key",
 	"unseal-hanging": "the unseal waits for storage",
@@ -89,7 +89,7 @@ func sidecarSteps(o *outage, phases []lab.Step) []step {
 	return append(steps,
 		step{"gate", served, opened, "the pod's readiness gate is open"},
 		step{"store", served, ready, "the woken ClusterSecretStore is Ready"},
-		step{"first secret", ready, first, "the first woken ExternalSecret is Ready"},
+		step{"first secret", ready, first, "the first ExternalSecret is Ready"},
 		step{"last secret", first, last, "the last one is"},
 	)
 }

@@ -45,7 +45,7 @@ func draw(steps []step) {
 func compare(withSidecar, withCronJobs time.Duration) {
 	var zero time.Time
 	draw([]step{
-		{"the sidecar", zero, zero.Add(withSidecar), "from storage back to every app's Secret"},
+		{"the sidecar", zero, zero.Add(withSidecar), "storage back to every app's Secret"},
 		{"the CronJobs", zero, zero.Add(withCronJobs), "the same"},
 	})
 	fmt.Println()
