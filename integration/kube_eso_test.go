@@ -190,8 +190,9 @@ func outage(w *world) {
 	}))
 }
 
-// versions returns the resourceVersion of each ExternalSecret that is let be.
-func (w *world) versionOf(namespace, name string) string {
+// wokenAt returns when an ExternalSecret was woken, in its own words; "" when it
+// was not.
+func (w *world) wokenAt(namespace, name string) string {
 	o, err := w.cluster.Get(w.ctx, esoAPI, "ExternalSecret", namespace, name)
 	require.NoError(w, err)
 	return o.GetAnnotations()["force-sync"]
@@ -217,8 +218,8 @@ func TestExternalSecretsRecover(t *testing.T) {
 			tells("ExternalSecretsNotRecovering", "app-4/broken"),
 		}},
 		phase{"what was Ready, or not Vault's, was never touched", func(w *world) {
-			assert.Empty(w, w.versionOf("app-4", "elsewhere"))
-			assert.NotEmpty(w, w.versionOf("app-1", "by-store"))
+			assert.Empty(w, w.wokenAt("app-4", "elsewhere"))
+			assert.NotEmpty(w, w.wokenAt("app-1", "by-store"))
 			o, err := w.cluster.Get(w.ctx, esoAPI, "ClusterSecretStore", "", "other")
 			require.NoError(w, err)
 			assert.Empty(w, o.GetAnnotations()["force-sync"])
@@ -320,6 +321,65 @@ func TestRightsThatAreMissing(t *testing.T) {
 			[]expectation{gateIs("True", "Unsealed"), logs("apply manifests/externalsecrets"), podSays(secretsType, "Unknown", "Forbidden")}},
 		phase{"all is granted", grant("externalsecrets", "more"), []expectation{synced(20)}},
 	)
+}
+
+// Objects alone, as an ESO would have left them: more than a page of failed
+// ones, of which only those of the named store are woken, and none that is Ready.
+func TestOnlyWhatFailedIsWokenAndAllOfIt(t *testing.T) {
+	t.Parallel()
+	const failed, count = `{"type":"Ready","status":"False","reason":"SecretSyncedError","message":"m"}`, 230
+	const ready = `{"type":"Ready","status":"True","reason":"SecretSynced","message":"m"}`
+	var objects strings.Builder
+	fmt.Fprint(&objects, "apiVersion: v1\nkind: Namespace\nmetadata: {name: app}\n")
+	for _, name := range []string{"named", "other"} {
+		fmt.Fprintf(&objects, "---\napiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: %s}\n"+
+			"spec: {provider: {vault: {server: \"http://vault\", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app, key: t}}}}}\n", name)
+	}
+	for i := range count {
+		objects.WriteString(lab.ExternalSecret("app", fmt.Sprintf("failed-%03d", i), "named", "app", "1h"))
+	}
+	objects.WriteString(lab.ExternalSecret("app", "well", "named", "app", "1h"))
+	objects.WriteString(lab.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
+	woken := expectation{fmt.Sprintf("%d to be woken by us, and no other", count), func(w *world) string {
+		n := 0
+		for _, o := range w.externalSecrets() {
+			if o.GetAnnotations()["force-sync"] == "" {
+				continue
+			}
+			n++
+			require.Contains(w, o.GetName(), "failed-")
+			managers := o.GetManagedFields()
+			require.Equal(w, "vault-unseal-sidecar", managers[len(managers)-1].Manager)
+		}
+		if n != count {
+			return fmt.Sprint(n)
+		}
+		return ""
+	}}
+	play(t, home{cluster: true, args: []string{"--eso-stores", "named"}},
+		phase{"all but one of two stores' ExternalSecrets have failed", func(w *world) {
+			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
+			require.NoError(w, w.cluster.Apply(w.ctx, objects.String()))
+			for _, name := range []string{"named", "other"} {
+				w.says(storesResource, "", name, ready)
+			}
+			for _, o := range w.externalSecrets() {
+				condition := failed
+				if o.GetName() == "well" {
+					condition = ready
+				}
+				w.says(secretsResource, "app", o.GetName(), condition)
+			}
+		}, nil},
+		phase{"the sidecar starts", startSidecar, []expectation{serving(), woken}},
+	)
+}
+
+// says gives an object a condition, as its controller does.
+func (w *world) says(r schema.GroupVersionResource, namespace, name, condition string) {
+	_, err := w.cluster.Client.Resource(r).Namespace(namespace).Patch(w.ctx, name, types.MergePatchType,
+		[]byte(`{"status":{"conditions":[`+condition+`]}}`), metav1.PatchOptions{}, "status")
+	require.NoError(w, err)
 }
 
 // Three replicas wake ESO once: the active one's sidecar does.

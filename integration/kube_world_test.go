@@ -94,14 +94,7 @@ func (w *world) deletePod() {
 func (w *world) tokenFile(token string) string {
 	path := filepath.Join(w.lab.Dir, "token")
 	require.NoError(w, os.WriteFile(path, []byte(token), 0o600))
-	require.NoError(w, os.WriteFile(w.kubeconfig, fmt.Appendf(nil, `
-apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]
-users: [{name: u, user: {tokenFile: %q}}]
-contexts: [{name: x, context: {cluster: c, user: u}}]
-current-context: x
-`, w.faults.URL, w.faults.CAFile, path), 0o600))
+	require.NoError(w, w.faults.KubeconfigOf(w.kubeconfig, path))
 	return path
 }
 

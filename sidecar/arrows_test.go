@@ -78,3 +78,14 @@ func TestTheArrowsPointInward(t *testing.T) {
 		}
 	}
 }
+
+// These would double the binary and the memory.
+func TestOfClientGoLittleIsLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "k8s.io/client-go/dynamic\n")
+	for _, heavy := range []string{"api/", "client-go/kubernetes", "client-go/informers", "client-go/dynamic/dynamicinformer",
+		"client-go/discovery", "client-go/tools/record", "client-go/tools/events", "client-go/tools/leaderelection"} {
+		assert.NotContains(t, string(out), "\nk8s.io/"+heavy)
+	}
+}

@@ -43,14 +43,27 @@ func (c *Cluster) As(token string) (dynamic.Interface, error) {
 
 // Kubeconfig writes a kubeconfig file for whoever the token belongs to.
 func (c *Cluster) Kubeconfig(path, token string) error {
+	return writeKubeconfig(path, c.URL, c.CAFile, "token", token)
+}
+
+// Kubeconfig writes one that leads through the proxy.
+func (f *Faults) Kubeconfig(path, token string) error {
+	return writeKubeconfig(path, f.URL, f.CAFile, "token", token)
+}
+
+// KubeconfigOf writes one whose token is in a file, and followed there.
+func (f *Faults) KubeconfigOf(path, tokenFile string) error {
+	return writeKubeconfig(path, f.URL, f.CAFile, "tokenFile", tokenFile)
+}
+
+func writeKubeconfig(path, server, ca, credential, value string) error {
 	content, err := json.MarshalIndent(map[string]any{ // every JSON is YAML
 		"apiVersion":      "v1",
 		"kind":            "Config",
 		"current-context": "lab",
-		"clusters": []any{map[string]any{"name": "lab", "cluster": map[string]any{
-			"server": c.URL, "certificate-authority": c.CAFile}}},
-		"users":    []any{map[string]any{"name": "lab", "user": map[string]any{"token": token}}},
-		"contexts": []any{map[string]any{"name": "lab", "context": map[string]any{"cluster": "lab", "user": "lab"}}},
+		"clusters":        []any{map[string]any{"name": "lab", "cluster": map[string]any{"server": server, "certificate-authority": ca}}},
+		"users":           []any{map[string]any{"name": "lab", "user": map[string]any{credential: value}}},
+		"contexts":        []any{map[string]any{"name": "lab", "context": map[string]any{"cluster": "lab", "user": "lab"}}},
 	}, "", "  ")
 	if err != nil {
 		return err

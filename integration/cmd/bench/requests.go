@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,15 +64,7 @@ func (h *home) startSidecarBehindProxy(ctx context.Context) (*lab.Faults, error)
 		return nil, err
 	}
 	kubeconfig := filepath.Join(h.lab.Dir, "proxy.kubeconfig")
-	err = os.WriteFile(kubeconfig, fmt.Appendf(nil, `
-apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]
-users: [{name: u, user: {token: %q}}]
-contexts: [{name: x, context: {cluster: c, user: u}}]
-current-context: x
-`, proxy.URL, proxy.CAFile, token), 0o600)
-	if err != nil {
+	if err := proxy.Kubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
 	return proxy, h.startSidecarWith(ctx, lab.SidecarArgs(kubeconfig, "vault-0"))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -82,8 +83,9 @@ func namesOf(service, pod *unstructured.Unstructured) []string {
 	return append(names, slices.DeleteFunc(addresses, func(a string) bool { return a == "None" })...)
 }
 
-// evict asks for the eviction of ESO's controller pods, and returns their
-// names.
+// evict asks for the eviction of ESO's controller pods, and returns the names
+// of those for which it was not refused, with an error as well. One that was not
+// answered may have been done.
 func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	api := e.api.Resource(pods).Namespace(e.config.ESONamespace)
 	var found []string
@@ -101,6 +103,7 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	if len(found) == 0 {
 		return nil, errors.New("no pod in " + e.config.ESONamespace + " has the label " + controllerLabel)
 	}
+	var evicted []string
 	for _, name := range found {
 		eviction := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "policy/v1", "kind": "Eviction",
@@ -109,9 +112,10 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 		within, cancel := calling(ctx)
 		_, err := api.Create(within, eviction, metav1.CreateOptions{FieldManager: fieldManager}, "eviction")
 		cancel()
-		if err != nil {
-			return nil, fmt.Errorf("evicting %s: %w", name, err)
+		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
+			return evicted, fmt.Errorf("evicting %s: %w", name, err)
 		}
+		evicted = append(evicted, name)
 	}
-	return found, nil
+	return evicted, nil
 }

@@ -68,31 +68,23 @@ func keeping(t *testing.T, do func(p *pod)) []time.Duration {
 func says(status, message string) condition { return condition{"gate", status, "Reason", message} }
 
 func TestAChangeOfWordsWaitsAndAChangeOfStatusDoesNot(t *testing.T) {
-	const ms = time.Millisecond
-	assert.Equal(t, []time.Duration{0, settle}, keeping(t, func(p *pod) {
-		p.want(says(no, "sealed"))
-		synctest.Wait()
-		p.want(says(no, "waiting"))
-	}), "the words alone")
-	assert.Equal(t, []time.Duration{0, settle}, keeping(t, func(p *pod) {
-		p.want(says(no, "sealed"))
-		synctest.Wait()
-		p.want(says(no, "waiting"))
-		time.Sleep(100 * ms)
-		p.want(says(no, "waiting on"))
-	}), "words that change on")
-	assert.Equal(t, []time.Duration{0, 100 * ms}, keeping(t, func(p *pod) {
-		p.want(says(no, "sealed"))
-		synctest.Wait()
-		p.want(says(no, "waiting"))
-		time.Sleep(100 * ms)
-		p.want(says(yes, "unsealed"))
-	}), "a status while words wait")
-	assert.Equal(t, []time.Duration{0}, keeping(t, func(p *pod) {
-		p.want(says(no, "sealed"))
-		synctest.Wait()
-		p.want(says(no, "waiting"))
-		time.Sleep(100 * ms)
-		p.want(says(no, "sealed"))
-	}), "words that come back")
+	const later = 100 * time.Millisecond
+	for _, row := range []struct {
+		sentence string
+		then     condition
+		want     []time.Duration
+	}{
+		{"the words alone", says(no, "waiting"), []time.Duration{0, settle}},
+		{"words that change on", says(no, "waiting on"), []time.Duration{0, settle}},
+		{"a status while words wait", says(yes, "unsealed"), []time.Duration{0, later}},
+		{"words that come back", says(no, "sealed"), []time.Duration{0}},
+	} {
+		assert.Equal(t, row.want, keeping(t, func(p *pod) {
+			p.want(says(no, "sealed"))
+			synctest.Wait()
+			p.want(says(no, "waiting"))
+			time.Sleep(later)
+			p.want(row.then)
+		}), row.sentence)
+	}
 }

@@ -103,6 +103,8 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	evicted, err := n.evictor.evict(ctx)
 	if err != nil {
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+	}
+	if len(evicted) == 0 {
 		return
 	}
 	n.evicted, p.evicted = true, strings.Join(evicted, ", ")

@@ -1,0 +1,76 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// ledger keeps one Event and counts how often it was written. A real API server
+// has no virtual time.
+type ledger struct {
+	dynamic.NamespaceableResourceInterface
+	event  map[string]any
+	writes int
+}
+
+func (l *ledger) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
+	if l.event != nil {
+		return nil, apierrors.NewAlreadyExists(events.GroupResource(), o.GetName())
+	}
+	l.event = o.Object
+	l.writes++
+	return o, nil
+}
+
+func (l *ledger) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	o := &unstructured.Unstructured{Object: l.event}
+	fields := map[string]any{}
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return nil, err
+	}
+	if len(fields) == 0 {
+		return o, nil
+	}
+	l.writes++
+	for key, value := range fields {
+		l.event[key] = value
+	}
+	l.event["count"] = int64(fields["count"].(float64))
+	return o, nil
+}
+
+func TestALoopDoesNotFloodTheEvents(t *testing.T) {
+	const loop = time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{}
+		c := Config{Pod: "vault-0", Log: hclog.NewNullLogger()}
+		p := &pod{known: make(chan struct{}), wake: make(chan struct{}, 1)}
+		r := &recorder{api: l, config: c, pod: p, log: c.Log, queue: make(chan event, 16)}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.run(ctx)
+		r.tell(event{eventHeld, true, "held"})
+		synctest.Wait()
+		assert.Zero(t, l.writes, "an Event that names no pod is shown nowhere")
+		p.saw(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"uid": "u"}}})
+		for range loop / time.Second {
+			time.Sleep(time.Second)
+			r.tell(event{eventHeld, true, "held"})
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		assert.LessOrEqual(t, l.writes, 5+int(loop/(5*time.Minute))+1)
+		assert.EqualValues(t, 1+loop/time.Second, l.event["count"], "all are counted")
+	})
+}

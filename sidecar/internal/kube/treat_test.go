@@ -1,0 +1,132 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// ward is a cluster with Vault's pod and Service and two controllers of ESO. It
+// counts what is done: a real one makes every row of the table take minutes.
+type ward struct {
+	dynamic.NamespaceableResourceInterface
+	t          *testing.T
+	resource   schema.GroupVersionResource
+	annotated  int
+	evicted    []string
+	refuseWith map[string]error // by the name of the pod
+}
+
+func (w *ward) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	w.resource = r
+	return w
+}
+
+func (w *ward) Namespace(string) dynamic.ResourceInterface { return w }
+
+func (w *ward) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
+	return object(w.t, `{"metadata":{"name":"vault-0","labels":{"app":"vault"}}}`), nil
+}
+
+func (w *ward) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if w.resource == services {
+		list.Items = append(list.Items, *object(w.t, `{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`))
+		return list, nil
+	}
+	for _, name := range []string{"eso-a", "eso-b"} {
+		list.Items = append(list.Items, *object(w.t, `{"metadata":{"name":"`+name+`"}}`))
+	}
+	return list, nil
+}
+
+func (w *ward) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	w.annotated++
+	return nil, nil
+}
+
+func (w *ward) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+	assert.Equal(w.t, []string{"eviction"}, sub)
+	if err := w.refuseWith[o.GetName()]; err != nil {
+		return nil, err
+	}
+	w.evicted = append(w.evicted, o.GetName())
+	return o, nil
+}
+
+func TestWhatIsDoneForAStore(t *testing.T) {
+	const here, elsewhere = "http://vault.security.svc:8200", "https://vault.example.com"
+	both := []string{"eso-a", "eso-b"}
+	budget := apierrors.NewTooManyRequests("disruption budget", 1)
+	cut := &http.ProtocolError{ErrorString: "cut"}
+	for _, row := range []struct {
+		sentence  string
+		recovery  Recovery
+		down      time.Duration
+		server    string
+		prepare   func(n *nurse, w *ward)
+		annotated int
+		evicted   []string
+	}{
+		{"a store is woken", RecoveryBoth, time.Minute, here, nil, 2, nil},
+		{"after two minutes the controllers are evicted, once", RecoveryBoth, hopeFor, here, nil, 2, both},
+		{"not when only waking is wanted", RecoveryNudge, hopeFor, here, nil, 2, nil},
+		{"at once when only that is wanted", RecoveryRestart, 0, here, nil, 0, both},
+		{"not for another Vault's store", RecoveryBoth, hopeFor, elsewhere, nil, 2, nil},
+		{"but for one that was named", RecoveryBoth, hopeFor, elsewhere,
+			func(n *nurse, _ *ward) { n.config.Stores = []StoreName{{"", "home"}} }, 2, both},
+		{"not when another store was the reason already", RecoveryBoth, hopeFor, here,
+			func(n *nurse, _ *ward) { n.evicted = true }, 2, nil},
+		{"not when an earlier run did it", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {
+			n.kube.pod.first = sighting{conditions: map[string]written{SecretsCondition: {condition: condition{Reason: reasonEvicted}}}}
+			close(n.kube.pod.known)
+		}, 2, nil},
+		{"a refusal is no eviction: it is tried again", RecoveryBoth, hopeFor, here,
+			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-a": budget} }, 2, nil},
+		{"one that was evicted before another was refused counts", RecoveryBoth, hopeFor, here,
+			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-b": budget} }, 2, []string{"eso-a"}},
+		{"one that was not answered counts", RecoveryBoth, hopeFor, here,
+			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-a": cut} }, 2, []string{"eso-b"}},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			w := &ward{t: t}
+			c := Config{Pod: "vault-0", Namespace: "security", ESONamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
+			n := newNurse(c, w, &Kube{config: c, pod: newPod(c, w)})
+			n.epoch = 1
+			if row.prepare != nil {
+				row.prepare(n, w)
+			}
+			n.evictor.config = n.config
+			now := time.Now()
+			p := &patient{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
+			for range 2 {
+				n.treat(t.Context(), p, now)
+			}
+			assert.Equal(t, row.annotated, w.annotated, "annotations")
+			assert.Equal(t, row.evicted, w.evicted, "evictions")
+		})
+	}
+}
+
+func TestARefusedEvictionIsTriedAgain(t *testing.T) {
+	w := &ward{t: t, refuseWith: map[string]error{"eso-a": errors.Join(apierrors.NewTooManyRequests("budget", 1))}}
+	n := newNurse(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, &Kube{})
+	now := time.Now()
+	p := &patient{store: store{StoreName: StoreName{"", "home"}, status: no}, downSince: now.Add(-hopeFor)}
+	n.treat(t.Context(), p, now)
+	assert.Empty(t, w.evicted)
+	w.refuseWith = nil
+	n.treat(t.Context(), p, now)
+	assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+}
