@@ -2,8 +2,7 @@ package kube
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"io"
 	"testing"
 	"time"
 
@@ -69,7 +68,7 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	const here, elsewhere = "http://vault.security.svc:8200", "https://vault.example.com"
 	both := []string{"eso-a", "eso-b"}
 	budget := apierrors.NewTooManyRequests("disruption budget", 1)
-	cut := &http.ProtocolError{ErrorString: "cut"}
+	cut := io.ErrUnexpectedEOF
 	for _, row := range []struct {
 		sentence  string
 		recovery  Recovery
@@ -120,7 +119,7 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 }
 
 func TestARefusedEvictionIsTriedAgain(t *testing.T) {
-	w := &ward{t: t, refuseWith: map[string]error{"eso-a": errors.Join(apierrors.NewTooManyRequests("budget", 1))}}
+	w := &ward{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
 	n := newNurse(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, &Kube{})
 	now := time.Now()
 	p := &patient{store: store{StoreName: StoreName{"", "home"}, status: no}, downSince: now.Add(-hopeFor)}
