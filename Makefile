@@ -35,6 +35,25 @@ build: ## build bin/vault-unseal-sidecar
 		-ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" \
 		-o bin/vault-unseal-sidecar ./sidecar
 
+# The image is made with what the machine has. Its times are those of the
+# commit: the same commit makes the same image with the same builder.
+BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo buildah)
+ARCH ?= $(shell go env GOARCH)
+IMAGE ?= alybadawy/vault-unseal-sidecar
+TAG ?= $(VERSION)
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+IMAGE_FLAGS ?=
+image-args = --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) \
+	--tag $(IMAGE):$(TAG) $(IMAGE_FLAGS)
+
+.PHONY: image
+image: ## build the image, with docker or buildah (ARCH=arm64 for the other kind)
+ifeq ($(BUILDER),docker)
+	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build $(image-args) --output type=docker,rewrite-timestamp=true .
+else
+	$(BUILDER) build $(image-args) --timestamp $(EPOCH) .
+endif
+
 .PHONY: servers
 servers: ## build the real servers for the tests into bin/servers (the first time takes half an hour)
 	@integration/servers/build.sh

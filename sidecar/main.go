@@ -11,6 +11,7 @@
 // Usage:
 //
 //	vault-unseal-sidecar [run] [options]
+//	vault-unseal-sidecar status [options]
 //	vault-unseal-sidecar version
 //
 // Each option is a flag and an environment variable; the flag wins. Run it
@@ -91,12 +92,14 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 			return exitUsage
 		}
 		return run(c, stderr)
+	case "status":
+		return status(args, env, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
 			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitStopped
 	default:
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default) and version\n", shown(name))
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), status and version\n", shown(name))
 		return exitUsage
 	}
 }

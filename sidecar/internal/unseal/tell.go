@@ -71,6 +71,10 @@ func (l *Loop) publish() {
 	if l.Publish == nil {
 		return
 	}
+	shares := len(l.ring.lengths)
+	if l.ring.problem != "" {
+		shares = 0
+	}
 	l.Publish(State{
 		Phase:    l.phase,
 		Since:    l.since,
@@ -78,6 +82,7 @@ func (l *Loop) publish() {
 		Reason:   l.reason,
 		Advice:   tellings[l.phase].advice,
 		KeyError: l.ring.problem,
+		Shares:   shares,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),
 	})

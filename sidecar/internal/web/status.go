@@ -16,6 +16,7 @@ type status struct {
 	Reason   string       `json:"reason,omitempty"`
 	Advice   string       `json:"advice,omitempty"`
 	KeyError string       `json:"key_error,omitempty"`
+	Shares   int          `json:"key_shares"` // mounted and well-formed
 	// Recovery is the one that goes on, or else the last one.
 	Recovery *recovery `json:"recovery,omitempty"`
 }
@@ -36,7 +37,7 @@ type step struct {
 func statusOf(s unseal.State, version string, now time.Time) status {
 	out := status{
 		Version: version, Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(),
-		Serving: s.Phase.Serving(), Reason: s.Reason, Advice: s.Advice, KeyError: s.KeyError,
+		Serving: s.Phase.Serving(), Reason: s.Reason, Advice: s.Advice, KeyError: s.KeyError, Shares: s.Shares,
 	}
 	switch {
 	case s.Current != nil:

@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// rendering is a kustomization and what is put into it.
+type rendering struct {
+	resource   string // a file in testdata; "" for none
+	components []string
+}
+
+var renderings = map[string]rendering{
+	"chart":          {"vault-chart.yaml", []string{"patches"}},
+	"chart-native":   {"vault-chart.yaml", []string{"patches", "patches/native"}},
+	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services"}},
+	"plain":          {"vault-plain.yaml", []string{"patches"}},
+	"plain-any":      {"vault-plain.yaml", []string{"patches/any"}},
+}
+
+// render renders a rendering in a copy of the repository's kustomizations.
+func render(t *testing.T, l *lab.Lab, r rendering) string {
+	t.Helper()
+	dir, err := l.Mkdir(strings.ReplaceAll(t.Name(), "/", "-"))
+	require.NoError(t, err)
+	for _, part := range []string{"patches", "manifests"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", r.resource))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), text, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"),
+		[]byte("resources: [vault.yaml]\ncomponents: ["+strings.Join(r.components, ", ")+"]\n"), 0o644))
+	out, err := l.Kustomize(dir)
+	require.NoError(t, err)
+	return out
+}
+
+// What every kustomization renders is kept, so that a change of it is seen.
+// After one that is meant: GOLDEN=write go test ./integration -run Rendered
+func TestWhatIsRenderedIsWhatWasRendered(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	compare := func(t *testing.T, name, got string) {
+		path := filepath.Join("testdata", "golden", name+".yaml")
+		if os.Getenv("GOLDEN") == "write" {
+			require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+		}
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, string(want), got)
+	}
+	for name, r := range renderings {
+		t.Run(name, func(t *testing.T) { compare(t, name, render(t, l, r)) })
+	}
+	for name, dir := range map[string]string{"manifests": "manifests", "homelab": "manifests/homelab"} {
+		t.Run(name, func(t *testing.T) {
+			out, err := l.Kustomize(l.Source(dir))
+			require.NoError(t, err)
+			compare(t, name, out)
+		})
+	}
+}
+
+// statefulSet finds the one in what was rendered.
+func statefulSet(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		require.NoError(t, decoder.Decode(&o.Object), "a StatefulSet was rendered")
+		if o.GetKind() == "StatefulSet" {
+			return o
+		}
+	}
+}
+
+// list returns a list of the pod's, and the names in it.
+func list(t *testing.T, set *unstructured.Unstructured, field, name string) (items []any, names []string) {
+	t.Helper()
+	items, _, err := unstructured.NestedSlice(set.Object, "spec", "template", "spec", field)
+	require.NoError(t, err)
+	for _, item := range items {
+		text, _ := item.(map[string]any)[name].(string)
+		names = append(names, text)
+	}
+	return items, names
+}
+
+func TestThePatchLeavesWhatIsOthers(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	for name, want := range map[string]struct{ containers, inits, gates []string }{
+		"chart":        {[]string{"vault", "vault-unseal-sidecar"}, nil, []string{gateType}},
+		"chart-native": {[]string{"vault"}, []string{"vault-unseal-sidecar"}, []string{gateType}},
+		"plain":        {[]string{"logs", "vault", "vault-unseal-sidecar"}, nil, []string{"example.com/other", gateType}},
+		"plain-any":    {[]string{"logs", "vault", "vault-unseal-sidecar"}, nil, []string{"example.com/other", gateType}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := statefulSet(t, render(t, l, renderings[name]))
+			_, containers := list(t, set, "containers", "name")
+			assert.Equal(t, want.containers, containers, "containers, of which kubectl takes the first")
+			inits, names := list(t, set, "initContainers", "name")
+			assert.Equal(t, want.inits, names)
+			for _, c := range inits {
+				assert.Equal(t, "Always", c.(map[string]any)["restartPolicy"], "it is a native sidecar")
+			}
+			_, gates := list(t, set, "readinessGates", "conditionType")
+			assert.Equal(t, want.gates, gates)
+		})
+	}
+}
+
+// The chart's values say the same as the patch.
+func TestTheHelmValuesAreThePatch(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	read := func(path string) map[string]any {
+		text, err := os.ReadFile(l.Source(path))
+		require.NoError(t, err)
+		var out map[string]any
+		require.NoError(t, yaml.Unmarshal(text, &out))
+		return out
+	}
+	pod := read("patches/pod/pod.yaml")["template"].(map[string]any)["spec"].(map[string]any)
+	server := read("patches/helm/values.yaml")["server"].(map[string]any)
+	assert.Equal(t, pod["containers"], server["extraContainers"])
+	assert.Equal(t, pod["volumes"], server["volumes"])
+}

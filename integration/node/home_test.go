@@ -1,0 +1,235 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	gateType    = "vault-unseal-sidecar/unsealed"
+	secretsType = "vault-unseal-sidecar/external-secrets"
+	sidecar     = "vault-unseal-sidecar"
+)
+
+// the cluster has External Secrets, and a storage class of the name that the
+// home wants, whose volumes lie on the gated storage.
+const cluster = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: external-secrets}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: external-secrets, namespace: external-secrets}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: external-secrets}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: external-secrets, namespace: external-secrets}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: external-secrets, namespace: external-secrets}
+spec:
+  selector: {matchLabels: {app: external-secrets}}
+  template:
+    metadata: {labels: {app: external-secrets}}
+    spec:
+      serviceAccountName: external-secrets
+      containers:
+        - name: external-secrets
+          image: localhost/external-secrets:node
+          args: [--concurrent=1]
+          resources: {limits: {memory: 512Mi}}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: longhorn}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+`
+
+func furnish() error {
+	crds, err := filepath.Glob(filepath.Join(machine.root, "bin/servers/external-secrets-crds/*.yaml"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, crd := range crds {
+		text, err := os.ReadFile(crd)
+		if err != nil {
+			return err
+		}
+		if err := apply(ctx, string(text)); err != nil {
+			return err
+		}
+	}
+	return apply(ctx, cluster)
+}
+
+// volumes makes local volumes on the gated storage, a directory each.
+func (n *node) volumes(names ...string) {
+	n.Helper()
+	for _, name := range names {
+		require.NoError(n, os.MkdirAll(filepath.Join(machine.dir, "disk", name), 0o755))
+		n.apply(strings.NewReplacer("NAME", name, "PATH", filepath.Join(machine.dir, "data", name)).Replace(`
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: NAME}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: longhorn
+  persistentVolumeReclaimPolicy: Retain
+  local: {path: PATH}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node]}]}]}}
+`))
+	}
+}
+
+// render renders a kustomization of the project's, or a file of it.
+func (n *node) render(dir string) string {
+	n.Helper()
+	return n.kubectl("kustomize", dir)
+}
+
+// overlay renders a kustomization whose resources are files of these texts.
+func (n *node) overlay(kustomization string, files map[string]string) string {
+	n.Helper()
+	dir := n.TempDir()
+	for name, text := range files {
+		require.NoError(n, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	for _, part := range []string{"manifests", "patches"} { // kustomize follows no link out of a directory
+		_, err := n.run("", "cp", "-r", filepath.Join(machine.root, part), dir)
+		require.NoError(n, err)
+	}
+	require.NoError(n, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o644))
+	return n.render(dir)
+}
+
+// home applies manifests/homelab as it is, and makes its volume.
+func (n *node) home() {
+	n.Helper()
+	n.volumes("vault-data-lh")
+	n.apply(n.render("manifests/homelab"))
+}
+
+// settled is a home that is up: Vault is set up and the app has its secret.
+func (n *node) settled(args ...string) {
+	n.Helper()
+	n.home()
+	n.script("", "bootstrap", args...)
+	n.put("first")
+	n.ready("vault-0")
+	n.appHas("first")
+}
+
+// put writes the app's password into Vault, with a root token that a person
+// would have: it is made and revoked for it.
+func (n *node) put(password string) {
+	n.Helper()
+	out := n.script("", "bootstrap", "--show-root-token")
+	_, token, found := strings.Cut(out, "root token, shown this once: ")
+	require.True(n, found, out)
+	_, err := n.run(strings.TrimSpace(token)+"\n"+password, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
+		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault kv put secret/example password=- && vault token revoke -self`)
+	require.NoError(n, err)
+	n.kubectl("-n", "example", "annotate", "externalsecret", "example", "force-sync="+password, "--overwrite")
+}
+
+// ready waits until pods are Ready, which takes an open gate.
+func (n *node) ready(pods ...string) {
+	n.Helper()
+	for _, pod := range pods {
+		n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "security", "pod", pod)
+	}
+}
+
+// condition waits until the gate's condition has a status and a reason.
+func (n *node) condition(status, reason string) {
+	n.Helper()
+	n.becomes(status+" "+reason, `{range .status.conditions[?(@.type=="`+gateType+`")]}{.status} {.reason}{end}`, "-n", "security", "pod", "vault-0")
+}
+
+// appHas waits until the app has this password.
+func (n *node) appHas(password string) {
+	n.Helper()
+	n.await("the app's secret to be "+password, func() string {
+		got := n.field("{.data.password}", "-n", "example", "secret", "example")
+		if got != base64.StdEncoding.EncodeToString([]byte(password)) {
+			return got
+		}
+		return ""
+	})
+}
+
+// restarts counts those of a container of vault-0.
+func (n *node) restarts(container string) string {
+	return n.field(`{.status.containerStatuses[?(@.name=="`+container+`")].restartCount}{.status.initContainerStatuses[?(@.name=="`+container+`")].restartCount}`,
+		"-n", "security", "pod", "vault-0")
+}
+
+// status is what the sidecar tells of itself.
+type status struct {
+	Phase    string `json:"phase"`
+	Shares   int    `json:"key_shares"`
+	Recovery struct {
+		Seconds float64 `json:"seconds"`
+		Done    bool    `json:"done"`
+		Steps   []struct {
+			Name    string  `json:"name"`
+			Seconds float64 `json:"seconds"`
+		} `json:"steps"`
+	} `json:"recovery"`
+}
+
+func (n *node) status(pod string) (s status, err error) {
+	out, err := n.try("-n", "security", "exec", pod, "-c", sidecar, "--", "/vault-unseal-sidecar", "status")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(out), &s)
+}
+
+// tellRecovery logs the last recovery as a timeline.
+func (n *node) tellRecovery() {
+	s, err := n.status("vault-0")
+	require.NoError(n, err)
+	for _, step := range s.Recovery.Steps {
+		n.Logf("%-16s %8.3f s", step.Name, step.Seconds)
+	}
+	n.Logf("%-16s %8.3f s", "recovered after", s.Recovery.Seconds)
+}
+
+// demolish removes a home with all that belongs to it, and its disk.
+func (n *node) demolish() {
+	n.gate("open")
+	n.kubectl("delete", "namespace", "example", "security", "--ignore-not-found", "--timeout=120s")
+	n.kubectl("delete", "clustersecretstores,persistentvolumes,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=60s")
+	for _, kind := range []string{"clusterrolebindings", "clusterroles"} {
+		for _, object := range strings.Fields(n.kubectl("get", kind, "-o", "name")) {
+			if _, name, _ := strings.Cut(object, "/"); strings.HasPrefix(name, "vault") || strings.HasPrefix(name, "eso-recovery") {
+				n.kubectl("delete", object)
+			}
+		}
+	}
+	n.kubectl("-n", "external-secrets", "delete", "role,rolebinding", "--all")
+	n.reallyEmpty(filepath.Join(machine.dir, "disk"))
+}
+
+func (n *node) reallyEmpty(dir string) {
+	entries, err := os.ReadDir(dir)
+	require.NoError(n, err)
+	for _, e := range entries {
+		require.NoError(n, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+}

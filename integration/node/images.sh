@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Builds the images of the node's pods into DIR/images, as archives: images.sh DIR
+#
+# The sidecar's comes from the project's Dockerfile, on stand-ins for the images
+# that it begins with, made of this machine's own Go and certificates: nothing
+# is pulled. Vault's has what the official one has and the chart needs: a shell,
+# pidof, docker-entrypoint.sh, and the user 100.
+#
+# It needs root, and the Debian packages buildah and busybox-static.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+mkdir -p "$1/images"
+dir=$(cd "$1" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=overlay
+buildah() { command buildah --root "$dir/buildah" --runroot "$dir/buildah-run" "$@"; }
+
+# busybox ROOT puts a shell and its programs into a file system.
+busybox() {
+	local program
+	mkdir -p "$1"/{bin,tmp,etc}
+	chmod 1777 "$1/tmp"
+	cp /bin/busybox "$1/bin/busybox"
+	for program in $(busybox_programs); do ln -sf busybox "$1/bin/$program"; done
+	echo root:x:0:0::/root:/bin/sh >"$1/etc/passwd"
+	echo root:x:0: >"$1/etc/group"
+}
+busybox_programs() { /bin/busybox --list; }
+
+# image NAME ROOT [CONFIG...] makes an image of a file system.
+image() {
+	local name=$1 from=$2 container
+	shift 2
+	container=$(buildah from scratch)
+	buildah copy --quiet "$container" "$from" / >/dev/null
+	buildah config "$@" "$container"
+	buildah commit --quiet --timestamp 0 "$container" "$name" >/dev/null
+	buildah rm "$container" >/dev/null
+}
+
+# archive FILE NAME [TAG...] writes an image for containerd to import.
+archive() {
+	local file=$dir/images/$1.tar
+	rm -f "$file.new"
+	buildah push --quiet "$2" "docker-archive:$file.new:$2"
+	mv "$file.new" "$file"
+	echo "images: $2, $(($(stat -c %s "$file") / 1000000)) MB"
+}
+
+# unchanged FILE INPUT... tells whether an archive was made of the same inputs,
+# and notes them.
+unchanged() {
+	local file=$dir/images/$1 sum
+	sum=$(cat "${BASH_SOURCE[0]}" "${@:2}" | sha256sum)
+	[[ -f $file.tar && -f $file.sum && $(<"$file.sum") == "$sum" ]] && return
+	rm -f "$file.tar"
+	echo "$sum" >"$file.sum"
+	return 1
+}
+
+pause() {
+	unchanged pause "$root/integration/node/pause/main.go" && return
+	mkdir -p "$scratch/pause"
+	CGO_ENABLED=0 go -C "$root" build -trimpath -ldflags "-s -w" -o "$scratch/pause/pause" ./integration/node/pause
+	image localhost/pause:node "$scratch/pause" --entrypoint '["/pause"]'
+	archive pause localhost/pause:node
+}
+
+shell() {
+	unchanged busybox /bin/busybox && return
+	busybox "$scratch/busybox"
+	image docker.io/library/busybox:1.37 "$scratch/busybox" --cmd sh
+	archive busybox docker.io/library/busybox:1.37
+}
+
+vault() {
+	unchanged vault "$root/bin/servers/vault" && return
+	local to=$scratch/vault
+	busybox "$to"
+	mkdir -p "$to"/{usr/local/bin,vault/config,vault/data,home/vault}
+	cp "$root/bin/servers/vault" "$to/bin/vault"
+	printf '#!/bin/sh\nexec "$@"\n' >"$to/usr/local/bin/docker-entrypoint.sh"
+	chmod +x "$to/usr/local/bin/docker-entrypoint.sh"
+	echo vault:x:100:1000::/home/vault:/sbin/nologin >>"$to/etc/passwd"
+	image docker.io/hashicorp/vault:1.21.1 "$to" --entrypoint '["docker-entrypoint.sh"]' --env PATH=/usr/local/bin:/bin
+	archive vault docker.io/hashicorp/vault:1.21.1
+}
+
+external_secrets() {
+	unchanged external-secrets "$root/bin/servers/external-secrets" && return
+	mkdir -p "$scratch/eso/bin" "$scratch/eso/tmp"
+	cp "$root/bin/servers/external-secrets" "$scratch/eso/bin/external-secrets"
+	image localhost/external-secrets:node "$scratch/eso" --user 65534 --entrypoint '["/bin/external-secrets"]'
+	archive external-secrets localhost/external-secrets:node
+}
+
+# golang is what the Dockerfile's build begins with; this machine's Go is
+# mounted into it.
+golang() {
+	local name
+	name=$(awk '$1 == "FROM" { print $3; exit }' "$root/Dockerfile")
+	buildah inspect --type image "$name" >/dev/null 2>&1 && return
+	busybox "$scratch/golang"
+	mkdir -p "$scratch/golang/etc/ssl/certs" "$scratch/golang/usr/local/go"
+	cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/golang/etc/ssl/certs/"
+	image "$name" "$scratch/golang" --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local --env GOPROXY=off
+}
+
+# sidecar builds for each architecture, and asks qemu whether the one that is not
+# this machine's runs.
+sidecar() {
+	golang
+	go -C "$root" mod download
+	local arch mounts
+	mounts="--volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod"
+	mounts+=" --volume $(go env GOCACHE):/root/.cache/go-build"
+	for arch in amd64 arm64; do
+		make -C "$root" --no-print-directory image ARCH=$arch IMAGE=docker.io/alybadawy/vault-unseal-sidecar TAG=$arch \
+			BUILDER="buildah --root $dir/buildah --runroot $dir/buildah-run" IMAGE_FLAGS="--pull=never --quiet $mounts" >/dev/null
+	done
+	buildah tag docker.io/alybadawy/vault-unseal-sidecar:amd64 docker.io/alybadawy/vault-unseal-sidecar:latest
+	archive sidecar docker.io/alybadawy/vault-unseal-sidecar:latest
+}
+
+pause
+shell
+vault
+external_secrets
+sidecar

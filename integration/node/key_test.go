@@ -1,0 +1,113 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// key is what the Secret holds.
+func (n *node) key() string {
+	text, err := base64.StdEncoding.DecodeString(n.field("{.data.key}", "-n", "security", "secret", "vault-unseal-key"))
+	require.NoError(n, err)
+	return strings.TrimSpace(string(text))
+}
+
+func someKey(t *testing.T) string {
+	var b [32]byte
+	_, err := rand.Read(b[:])
+	require.NoError(t, err)
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// seal seals Vault as an operator does.
+func (n *node) seal() {
+	n.Helper()
+	_, token, _ := strings.Cut(n.script("", "bootstrap", "--show-root-token"), "root token, shown this once: ")
+	_, err := n.run(strings.TrimSpace(token)+"\n", filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
+		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault operator seal`)
+	require.NoError(n, err)
+	n.condition("False", "HeldByOperator")
+}
+
+// The Secret is missing when the pod starts, then wrong, then right: each
+// mended by kubectl or by a script alone.
+func TestTheKeyIsMended(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	right := n.key()
+	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
+	n.kubectl("-n", "security", "delete", "pod", "vault-0")
+	n.condition("False", "NoKey")
+	assert.NotEmpty(t, n.field(`{.status.containerStatuses[?(@.name=="vault")].state.running.startedAt}`, "-n", "security", "pod", "vault-0"), "Vault runs")
+
+	n.scriptFails("is no key share", "half a key\n", "seed-key")
+	n.scriptFails("no key share in it", "\n", "seed-key")
+	n.script(someKey(t), "seed-key")
+	n.condition("False", "KeyRejected")
+	n.scriptFails("holds another key", right, "seed-key")
+	n.script(right, "seed-key", "--replace", "--dry-run")
+	assert.NotEqual(t, right, n.key())
+	n.script(right, "seed-key", "--replace")
+	n.script(right, "seed-key", "--replace")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+}
+
+// A seal set by hand is held over a restart of the sidecar, and ends in each of
+// the documented ways.
+func TestASealIsHeld(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	n.seal()
+	n.kill(sidecar)
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.await("the new sidecar to hold it", func() string {
+		s, err := n.status("vault-0")
+		if err != nil {
+			return err.Error()
+		}
+		if s.Phase != "held" {
+			return s.Phase
+		}
+		return ""
+	})
+	n.condition("False", "HeldByOperator")
+
+	_, err := n.run(n.key(), filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
+		"vault", "write", "sys/unseal", "key=-")
+	require.NoError(t, err, "by hand")
+	n.condition("True", "Unsealed")
+
+	n.seal()
+	n.kubectl("-n", "security", "delete", "pod", "vault-0")
+	n.condition("True", "Unsealed")
+
+	n.seal()
+	// The same key in another form is a change of the Secret, but of no key.
+	n.script(n.key()+"\n"+someKey(t), "seed-key", "--replace")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+}
+
+func TestTheKeyIsRotated(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	first := n.key()
+	n.script("", "rotate", "--dry-run")
+	assert.Equal(t, first, n.key())
+	n.script("", "rotate")
+	second := n.key()
+	assert.NotEqual(t, first, second)
+	n.script("", "rotate", "--shares", "3", "--threshold", "2")
+	assert.Len(t, strings.Fields(n.key()), 3)
+	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
+	n.script("", "verify")
+	n.powerCut("open")
+	n.ready("vault-0")
+}

@@ -1,0 +1,118 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// cronJobs are what the sidecar replaces, with the rights that they have at
+// home. They do nothing here but run.
+const cronJobs = `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: vault-unsealer, namespace: security}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: eso-recovery}
+rules: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: eso-recovery}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: eso-recovery}
+subjects: [{kind: ServiceAccount, name: vault-unsealer, namespace: security}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: vault-auto-unseal, namespace: security}
+spec: &spec
+  schedule: "* * * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          serviceAccountName: vault-unsealer
+          restartPolicy: Never
+          containers: [{name: c, image: "busybox:1.37", command: ["true"]}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: eso-recovery, namespace: security}
+spec:
+  schedule: "* * * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          serviceAccountName: vault-unsealer
+          restartPolicy: Never
+          containers: [{name: c, image: "busybox:1.37", command: ["true"]}]
+`
+
+// chart is the official chart's shape, as a home had it before the sidecar.
+func (n *node) chart() {
+	n.Helper()
+	n.volumes("vault-data-lh")
+	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata/vault-chart.yaml"))
+	require.NoError(n, err)
+	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: vault-data-lh, namespace: security}
+spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {requests: {storage: 1Gi}}}
+`, string(text), strings.Replace(cronJobs, "&spec", "", 1))
+}
+
+// A home of the chart's moves from the CronJobs to the sidecar, and back.
+func TestAHomeMigrates(t *testing.T) {
+	n := theNode(t)
+	n.chart()
+	backup := filepath.Join(t.TempDir(), "backup")
+
+	// The key has been seeded by hand, long ago.
+	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
+	var init string
+	n.await("Vault to be initialised", func() (problem string) {
+		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
+		if err != nil {
+			return err.Error()
+		}
+		init = out
+		return ""
+	})
+	_, rest, _ := strings.Cut(init, `"unseal_keys_b64": [`)
+	key := strings.Split(rest, `"`)[1]
+	n.scriptFails("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
+	n.script(key, "seed-key")
+	n.scriptFails("is sealed", "", "migrate", "--backup", backup)
+	_, err := n.run(key, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "--", "vault", "write", "sys/unseal", "key=-")
+	require.NoError(t, err)
+	n.ready("vault-0")
+
+	n.script("", "migrate", "--backup", backup, "--dry-run")
+	assert.Equal(t, "vault", n.field("{.spec.template.spec.containers[*].name}", "-n", "security", "statefulset", "vault"))
+	n.script("", "migrate", "--backup", backup)
+	n.ready("vault-0")
+	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	for _, gone := range [][]string{{"cronjob", "vault-auto-unseal"}, {"cronjob", "eso-recovery"}, {"clusterrole", "eso-recovery"},
+		{"clusterrolebinding", "eso-recovery"}, {"serviceaccount", "vault-unsealer"}} {
+		assert.Empty(t, n.field("{.metadata.name}", append([]string{"-n", "security"}, gone...)...), "%s is gone", gone)
+	}
+	n.script("", "verify")
+	n.script("", "migrate", "--backup", backup)
+
+	n.script("", "migrate", "--rollback", "--backup", backup, "--dry-run")
+	n.script("", "migrate", "--rollback", "--backup", backup)
+	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	for _, back := range [][]string{{"cronjob", "vault-auto-unseal"}, {"cronjob", "eso-recovery"}, {"clusterrole", "eso-recovery"},
+		{"clusterrolebinding", "eso-recovery"}, {"serviceaccount", "vault-unsealer"}} {
+		assert.NotEmpty(t, n.field("{.metadata.name}", append([]string{"-n", "security"}, back...)...), "%s is back", back)
+	}
+	n.scriptFails("apply patches/ to it", "", "verify")
+}

@@ -1,0 +1,233 @@
+// Package node runs the whole home on a real Kubernetes node: the kubelet, the
+// container runtime, the scheduler and the controllers, the images, Vault on
+// storage that can hang, and External Secrets. The manifests and the scripts
+// are those that a person applies and runs.
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// patience bounds a wait for one thing to happen on the node.
+const patience = 3 * time.Minute
+
+// machine is the node that all tests share. They run one after another, each
+// with a home of its own.
+var machine struct {
+	sync.Once
+	dir, root, bin string
+	err            error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if machine.dir != "" {
+		if out, err := exec.Command(nodeScript(), "down", machine.dir).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s", out)
+			code = 1
+		}
+		if err := os.RemoveAll(machine.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func nodeScript() string { return filepath.Join(machine.root, "integration/node/node.sh") }
+
+// node is the machine as a test uses it.
+type node struct {
+	*testing.T
+	ctx context.Context
+}
+
+// theNode starts the machine for the first test, and cleans it for each.
+func theNode(t *testing.T) *node {
+	t.Helper()
+	machine.Do(func() { machine.err = boot() })
+	require.NoError(t, machine.err)
+	n := &node{t, t.Context()}
+	t.Cleanup(func() {
+		n.ctx = context.Background()
+		if t.Failed() {
+			n.describe()
+		}
+		n.demolish()
+	})
+	return n
+}
+
+func boot() error {
+	if os.Getuid() != 0 {
+		return fmt.Errorf("a node needs root: run make e2e as root")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	machine.root = root
+	images := filepath.Join(root, "bin", "node")
+	if _, err := os.Stat(filepath.Join(images, "images", "sidecar.tar")); err != nil {
+		return fmt.Errorf("bin/node/images is not built: run %q first", "make images")
+	}
+	// The disk of a node outlives it only within one run of the tests.
+	if machine.dir, err = os.MkdirTemp("/var/tmp", "unseal-node-"); err != nil {
+		return err
+	}
+	if err := os.Symlink(filepath.Join(images, "images"), filepath.Join(machine.dir, "images")); err != nil {
+		return err
+	}
+	machine.bin = filepath.Join(machine.dir, "bin")
+	if err := os.Mkdir(machine.bin, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink(filepath.Join(root, "bin/servers/kubernetes"), filepath.Join(machine.bin, "kubectl")); err != nil {
+		return err
+	}
+	if err := power("up", "open"); err != nil {
+		return err
+	}
+	return furnish()
+}
+
+// power starts the machine or ends it.
+func power(args ...string) error {
+	args = append(args[:1:1], append([]string{machine.dir}, args[1:]...)...)
+	cmd := exec.Command(nodeScript(), args...)
+	// A file, and not a pipe: the machine goes on and would hold it open.
+	out, err := os.CreateTemp(machine.dir, "power")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(out.Name())
+		return fmt.Errorf("node.sh %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return nil
+}
+
+// run runs a program of the machine's administrator and returns what it
+// printed on its standard output.
+func (n *node) run(in, program string, args ...string) (string, error) {
+	return run(n.ctx, in, program, args...)
+}
+
+func run(ctx context.Context, in, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = machine.root
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(machine.dir, "admin.kubeconfig"),
+		"PATH="+machine.bin+":"+os.Getenv("PATH"))
+	cmd.Stdin = strings.NewReader(in)
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %s%s", filepath.Base(program), strings.Join(args, " "), err, out.String(), problems.String())
+	}
+	return out.String(), err
+}
+
+// kubectl must succeed.
+func (n *node) kubectl(args ...string) string {
+	n.Helper()
+	out, err := n.run("", filepath.Join(machine.bin, "kubectl"), args...)
+	require.NoError(n, err)
+	return out
+}
+
+// try is kubectl that may fail.
+func (n *node) try(args ...string) (string, error) {
+	return n.run("", filepath.Join(machine.bin, "kubectl"), args...)
+}
+
+// apply applies manifests.
+func (n *node) apply(manifests ...string) {
+	n.Helper()
+	require.NoError(n, apply(n.ctx, manifests...))
+}
+
+func apply(ctx context.Context, manifests ...string) error {
+	_, err := run(ctx, strings.Join(manifests, "\n---\n"), filepath.Join(machine.bin, "kubectl"), "apply", "--server-side", "--force-conflicts", "-f", "-")
+	return err
+}
+
+// script runs one of scripts/ and must succeed.
+func (n *node) script(in, name string, args ...string) string {
+	n.Helper()
+	out, err := n.run(in, filepath.Join(machine.root, "scripts", name), args...)
+	require.NoError(n, err)
+	n.Logf("%s %s:\n%s", name, strings.Join(args, " "), out)
+	return out
+}
+
+// scriptFails runs one of scripts/, which must fail and say why.
+func (n *node) scriptFails(why, in, name string, args ...string) {
+	n.Helper()
+	_, err := n.run(in, filepath.Join(machine.root, "scripts", name), args...)
+	require.ErrorContains(n, err, why)
+}
+
+// await waits until see returns "".
+func (n *node) await(what string, see func() string) {
+	n.Helper()
+	require.NoError(n, lab.Await(n.ctx, patience, what, see))
+}
+
+// field reads a field of an object by a JSON path; what is not there is "".
+func (n *node) field(path string, object ...string) string {
+	out, err := n.try(append([]string{"get", "-o", "jsonpath=" + path, "--ignore-not-found"}, object...)...)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return out
+}
+
+// becomes waits until a field of an object is so.
+func (n *node) becomes(want, path string, object ...string) {
+	n.Helper()
+	n.await(strings.Join(object, " ")+" "+path+" to be "+want, func() string {
+		if got := n.field(path, object...); got != want {
+			return got
+		}
+		return ""
+	})
+}
+
+// gate changes the mode of the storage.
+func (n *node) gate(mode string) {
+	n.Helper()
+	_, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "set", "--control", filepath.Join(machine.dir, "gate.sock"), mode)
+	require.NoError(n, err)
+}
+
+// describe shows what there is, for a test that failed.
+func (n *node) describe() {
+	for _, args := range [][]string{
+		{"get", "pods", "--all-namespaces", "-o", "wide"},
+		{"-n", "security", "describe", "pods"},
+		{"-n", "security", "logs", "vault-0", "--all-containers", "--prefix", "--tail=40"},
+		{"-n", "external-secrets", "logs", "deployment/external-secrets", "--tail=15"},
+	} {
+		out, err := n.try(args...)
+		if err != nil {
+			out = err.Error()
+		}
+		n.Logf("kubectl %s:\n%s", strings.Join(args, " "), out)
+	}
+}

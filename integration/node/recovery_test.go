@@ -1,0 +1,223 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The first install, by hand: the manifests, then the bootstrap. Until the key
+// is there Vault runs, and the pod says what it lacks.
+func TestAHomeIsInstalled(t *testing.T) {
+	n := theNode(t)
+	// All that it starts passes the strictest level.
+	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}")
+	n.home()
+	n.condition("False", "NotInitialized")
+	assert.Empty(t, n.field("{.data}", "-n", "security", "secret", "vault-unseal-key"))
+
+	n.script("", "bootstrap", "--dry-run")
+	assert.Empty(t, n.field("{.data}", "-n", "security", "secret", "vault-unseal-key"), "a dry run writes nothing")
+	n.script("", "bootstrap")
+	n.script("", "bootstrap")
+	n.put("first")
+	n.ready("vault-0")
+	n.appHas("first")
+	n.kubectl("-n", "example", "wait", "--for=condition=Available", "deployment/example", "--timeout=60s")
+	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
+	n.script("", "verify")
+
+	// kubectl's default container is still Vault.
+	assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "--", "vault", "status"), "Sealed")
+	// The key is ours alone, and the token too where automounting is off.
+	assert.Equal(t, sidecar, n.field(`{.spec.containers[?(@.volumeMounts[*].name=="unseal-key")].name}`, "-n", "security", "pod", "vault-0"))
+	_, err := n.try("-n", "security", "exec", "vault-0", "-c", "vault", "--", "ls", "/etc/vault-unseal-sidecar")
+	assert.Error(t, err, "Vault's container has no key in it")
+	assert.NotContains(t, n.kubectl("-n", "security", "logs", "vault-0", "-c", sidecar), "level=error")
+}
+
+// A second process of ours has room beside the first.
+func TestCommandsRunInTheContainerAtItsLimit(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	for range 20 {
+		assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecar, "--", "/vault-unseal-sidecar", "version"), "vault-unseal-sidecar")
+		_, err := n.status("vault-0")
+		assert.NoError(t, err)
+	}
+	assert.Equal(t, "0", n.restarts(sidecar))
+}
+
+// What the project is for: the power fails, Vault's storage comes back late,
+// and nobody is awake.
+func TestThePowerFails(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
+	n.powerCut("hang")
+	began := time.Now()
+	n.condition("False", "WaitingForVault")
+	n.await("the storage to be waited for", func() string {
+		out, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "status", "--control", filepath.Join(machine.dir, "gate.sock"))
+		if err != nil || strings.Contains(out, `"waiting":0`) {
+			return out
+		}
+		return ""
+	})
+	n.Logf("the node is back, and its storage hangs still, after %v", time.Since(began).Round(time.Millisecond))
+	n.gate("open")
+	thawed := time.Now()
+	n.ready("vault-0")
+	n.Logf("the pod is Ready %v after the thaw", time.Since(thawed).Round(time.Millisecond))
+	assert.Equal(t, uid, n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0"), "it is the same pod")
+	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
+	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
+	n.tellRecovery()
+	n.put("second")
+	n.appHas("second")
+}
+
+// powerCut ends the machine and starts it again, with its storage in a mode.
+func (n *node) powerCut(mode string) {
+	n.Helper()
+	require.NoError(n, power("down"))
+	require.NoError(n, power("up", mode))
+}
+
+func TestContainersAreKilled(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+
+	n.kill("vault")
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+	assert.Equal(t, "0", n.restarts(sidecar), "the sidecar goes on")
+
+	n.kill(sidecar)
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.ready("vault-0")
+	assert.Equal(t, "1", n.restarts("vault"), "Vault goes on")
+
+	n.exhaustMemory()
+	n.becomes("OOMKilled", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].lastState.terminated.reason}`, "-n", "security", "pod", "vault-0")
+	n.becomes("2", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.kill("vault")
+	n.becomes("2", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+
+	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
+	n.kubectl("-n", "security", "delete", "pod", "vault-0")
+	n.await("a new pod", func() string {
+		if got := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0"); got == "" || got == uid {
+			return got
+		}
+		return ""
+	})
+	n.ready("vault-0")
+}
+
+// pid finds a container's process in the machine's own numbering.
+func (n *node) pid(container string) int {
+	n.Helper()
+	id := n.field(`{.status.containerStatuses[?(@.name=="`+container+`")].containerID}`, "-n", "security", "pod", "vault-0")
+	_, id, found := strings.Cut(id, "containerd://")
+	require.True(n, found, "the container %s runs", container)
+	out, err := exec.Command("grep", "-ls", id, "-r", "/proc", "--include=cgroup").Output()
+	_ = err // processes come and go
+	for line := range strings.Lines(string(out)) {
+		parts := strings.Split(strings.TrimSpace(line), "/")
+		pid, err := strconv.Atoi(parts[2])
+		if err != nil {
+			continue
+		}
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if strings.HasPrefix(container, strings.TrimSpace(string(comm))) {
+			return pid
+		}
+	}
+	require.Fail(n, "no process", "of %s, %s", container, id)
+	return 0
+}
+
+// kill kills a container's process as the kernel does.
+func (n *node) kill(container string) {
+	n.Helper()
+	p, err := os.FindProcess(n.pid(container))
+	require.NoError(n, err)
+	require.NoError(n, p.Kill())
+}
+
+// exhaustMemory fills the sidecar's memory by a process of another's among its
+// own, until the kernel kills the sidecar.
+func (n *node) exhaustMemory() {
+	n.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n.pid(sidecar)))
+	require.NoError(n, err)
+	procs := ""
+	for line := range strings.Lines(string(text)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch fields[1] {
+		case "memory":
+			procs = "/sys/fs/cgroup/memory" + fields[2] + "/cgroup.procs"
+		case "":
+			if procs == "" {
+				procs = "/sys/fs/cgroup" + fields[2] + "/cgroup.procs"
+			}
+		}
+	}
+	// The kernel chooses by size and by what the kubelet said of the container:
+	// the stranger is said to be the better one.
+	hog := exec.Command("sh", "-c", `echo $$ >"$0" && exec head -c 100m /dev/zero | tail`, procs)
+	out, err := hog.CombinedOutput()
+	n.Logf("the memory was filled: %v %s", err, out)
+}
+
+// A recovery needs no API server: Vault is unsealed all the same, and what is
+// to be told is told when it is back.
+func TestTheAPIServerIsDownAcrossARecovery(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	vault := n.pid("vault")
+	n.part("STOP", "kube-apiserver")
+	process, err := os.FindProcess(vault)
+	require.NoError(t, err)
+	require.NoError(t, process.Kill())
+	n.await("the sidecar to unseal the new Vault", func() string {
+		// Neither kubectl exec nor logs can be had now; the log file can.
+		files, _ := filepath.Glob(filepath.Join(machine.dir, "pods/security_vault-0_*", sidecar, "*.log"))
+		text := ""
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			text += string(b)
+		}
+		if strings.Count(text, "vault is unsealed, active") < 2 {
+			return text[max(0, len(text)-300):]
+		}
+		return ""
+	})
+	n.part("CONT", "kube-apiserver")
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+}
+
+// part sends a signal to a part of the machine.
+func (n *node) part(signal, name string) {
+	n.Helper()
+	init, err := os.ReadFile(filepath.Join(machine.dir, "init.pid"))
+	require.NoError(n, err)
+	pid, err := os.ReadFile(filepath.Join(machine.dir, "pid", name))
+	require.NoError(n, err)
+	_, err = n.run("", "nsenter", "-t", strings.TrimSpace(string(init)), "-p", "-m", "kill", "-"+signal, strings.TrimSpace(string(pid)))
+	require.NoError(n, err)
+}

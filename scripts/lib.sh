@@ -1,0 +1,192 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the scripts share: their options, and how they speak to Kubernetes and
+# Vault. It is sourced, not run.
+#
+# A secret is only ever in a variable of the shell and in a pipe: never an
+# argument of a program, which everybody on the machine can see, and never in a
+# file. printf is a builtin of bash, so what it is given is no argument.
+set -euo pipefail
+set +x
+
+namespace=security statefulset=vault container=vault sidecar=vault-unseal-sidecar
+secret=vault-unseal-key key=key context="" dry_run=""
+
+# Those for which a script sets a variable of its own before parse_options.
+options_help='  --namespace NAME     where Vault is (security)
+  --statefulset NAME   Vault'"'"'s (vault)
+  --container NAME     Vault'"'"'s in its pod (vault)
+  --secret NAME        with the unseal key (vault-unseal-key)
+  --key NAME           the key in that Secret (key)
+  --context NAME       of the kubeconfig
+  --dry-run            say what would be done, and do nothing
+  --help               print this'
+
+name=$(basename "$0")
+say() { echo "$name: $*"; }
+warn() { echo "$name: $*" >&2; }
+fail() {
+	warn "$@"
+	exit 1
+}
+misused() {
+	warn "$* ($name --help tells more)"
+	exit 2
+}
+
+# common_option takes an option that all scripts have, and sets `took` to how
+# many words it was; 0 when it is none of these.
+common_option() {
+	took=2
+	case $1 in
+	--namespace | --statefulset | --container | --secret | --key | --context)
+		[[ ${2-} ]] || misused "$1 needs a value"
+		printf -v "${1#--}" %s "$2"
+		;;
+	--dry-run) dry_run=yes took=1 ;;
+	--help | -h)
+		help
+		exit 0
+		;;
+	*) took=0 ;;
+	esac
+}
+
+need() {
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || fail "$program is missing on this machine: install it"
+	done
+}
+
+# k is kubectl in Vault's namespace.
+k() { kubectl ${context:+--context "$context"} --namespace "$namespace" "$@"; }
+
+# reach checks that the cluster answers, and names what is asked for in vain.
+reach() {
+	local out
+	need kubectl jq
+	out=$(k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
+		fail "the namespace $namespace cannot be read: $out"
+	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
+		fail "the StatefulSet $statefulset in $namespace cannot be read: $out"
+	pod=$statefulset-0
+}
+
+# in_vault runs a command in Vault's container of a pod, $pod unless VAULT_POD
+# says otherwise.
+in_vault() { k exec -i "${VAULT_POD:-$pod}" -c "$container" -- "$@"; }
+
+# as_root runs a command there with a token, which it takes from the first line
+# of its input: what follows is the command's.
+as_root() {
+	{
+		printf '%s\n' "$token"
+		cat
+	} | in_vault sh -c 'read -r VAULT_TOKEN; export VAULT_TOKEN; exec "$@"' sh "$@"
+}
+
+# vault_status prints Vault's seal status as JSON, however it is.
+vault_status() {
+	local out code=0
+	out=$(in_vault vault status -format=json 2>&1) || code=$?
+	[[ $code == 0 || $code == 2 ]] || { # 2: sealed
+		echo "$out" >&2
+		return 1
+	}
+	printf '%s\n' "$out"
+}
+
+# field JSON FILTER prints one field of it.
+field() { jq -r "$2" <(printf '%s' "$1"); }
+
+# await SECONDS WHAT COMMAND... repeats a command until it succeeds.
+await() {
+	local until=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@"; do
+		((SECONDS < until)) || return 1
+		[[ ${said-} == "$what" ]] || say "waiting for $what ..."
+		said=$what
+		sleep 1
+	done
+}
+
+# check_threshold SHARES THRESHOLD refuses what Vault would.
+check_threshold() {
+	if [[ ! $1 =~ ^[1-9][0-9]*$ || ! $2 =~ ^[1-9][0-9]*$ ]] || (($2 > $1)); then
+		misused "--shares $1 --threshold $2: accepted are numbers from 1, and no more threshold than shares"
+	fi
+	(($2 > 1 || $1 == 1)) || misused "--shares $1 --threshold 1: with several shares Vault wants a threshold above 1"
+}
+
+# shares_in prints the shares in a text, one a line.
+shares_in() { printf '%s\n' "$1" | tr -d ' \t\r' | sed '/^$/d'; }
+
+# check_shares says what is wrong with the shares in a text, if anything is,
+# and shows nothing of them. A share is 32 bytes, or 33 when there are several.
+check_shares() {
+	local line=0 share found=""
+	while IFS= read -r share; do
+		line=$((line + 1))
+		found=yes
+		[[ $share =~ ^[0-9A-Fa-f]{64}$ || $share =~ ^[0-9A-Fa-f]{66}$ || $share =~ ^[A-Za-z0-9+/]{43}=$ || $share =~ ^[A-Za-z0-9+/]{44}$ ]] || {
+			echo "line $line has ${#share} characters and is no key share: a share is 44 characters of base64, or 64 or 66 of hex"
+			return 1
+		}
+	done < <(shares_in "$1")
+	[[ $found ]] || {
+		echo "there is no key share in it"
+		return 1
+	}
+}
+
+count() { shares_in "$1" | wc -l | tr -d ' '; }
+
+# secret_value KEY prints what the Secret has under a key; nothing when it is
+# not there.
+secret_value() {
+	k get secret "$secret" --ignore-not-found -o json | jq -r --arg key "$1" '.data[$key] // "" | @base64d'
+}
+
+# write_secret KEY TEXT puts a text into the Secret, which is made if need be;
+# an empty text takes the key out.
+write_secret() {
+	local now
+	now=$(k get secret "$secret" --ignore-not-found -o json)
+	if [[ ! $now ]]; then
+		jq -n --arg name "$secret" --arg key "$1" --rawfile text <(printf '%s' "$2") \
+			'{apiVersion: "v1", kind: "Secret", metadata: {name: $name}, stringData: {($key): $text}}' | k create -f - >/dev/null
+		return
+	fi
+	# With the resourceVersion in it, a change that came in between is refused.
+	printf '%s' "$now" | jq --arg key "$1" --rawfile text <(printf '%s' "$2") \
+		'if $text == "" then del(.data[$key]) else .data[$key] = ($text | @base64) end' | k replace -f - >/dev/null
+}
+
+# pods prints the names of the StatefulSet's pods.
+pods() {
+	local replicas i
+	replicas=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}')
+	for ((i = 0; i < replicas; i++)); do echo "$statefulset-$i"; done
+}
+
+# sidecar_status POD prints what the sidecar tells of itself, as JSON.
+sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status 2>/dev/null; }
+
+# gate POD prints the status of the readiness gate's condition.
+gate() {
+	k get pod "$1" -o json --ignore-not-found |
+		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .status][0] // "missing"'
+}
+gate_open() { [[ $(gate "$1") == True ]]; }
+
+# holds_shares POD COUNT tells whether the sidecar there has loaded so many.
+holds_shares() {
+	local now
+	now=$(sidecar_status "$1") && [[ $(field "$now" .key_shares) == "$2" ]]
+}
+
+has_sidecar() {
+	k get statefulset "$statefulset" -o json |
+		jq -e --arg name "$sidecar" '.spec.template.spec | [.containers[], .initContainers[]?] | any(.name == $name)' >/dev/null
+}
