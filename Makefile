@@ -51,7 +51,7 @@ image: ## build the image, with docker or buildah (ARCH=arm64 for the other kind
 ifeq ($(BUILDER),docker)
 	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build $(image-args) --output type=docker,rewrite-timestamp=true .
 else
-	$(BUILDER) build $(image-args) --timestamp $(EPOCH) .
+	$(BUILDER) build $(image-args) --build-arg BUILDPLATFORM=linux/$(shell go env GOHOSTARCH) --timestamp $(EPOCH) .
 endif
 
 .PHONY: servers

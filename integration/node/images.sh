@@ -27,7 +27,7 @@ busybox() {
 	echo root:x:0:0::/root:/bin/sh >"$1/etc/passwd"
 	echo root:x:0: >"$1/etc/group"
 }
-busybox_programs() { /bin/busybox --list; }
+busybox_programs() { /bin/busybox --list | grep -vx busybox; }
 
 # image NAME ROOT [CONFIG...] makes an image of a file system.
 image() {
@@ -101,7 +101,6 @@ external_secrets() {
 golang() {
 	local name
 	name=$(awk '$1 == "FROM" { print $3; exit }' "$root/Dockerfile")
-	buildah inspect --type image "$name" >/dev/null 2>&1 && return
 	busybox "$scratch/golang"
 	mkdir -p "$scratch/golang/etc/ssl/certs" "$scratch/golang/usr/local/go"
 	cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/golang/etc/ssl/certs/"
