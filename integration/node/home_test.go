@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/stretchr/testify/require"
@@ -166,7 +167,7 @@ func (n *node) appHas(password string) {
 	n.await("the app's secret to be "+password, func() string {
 		got := n.field("{.data.password}", "-n", "example", "secret", "example")
 		if got != base64.StdEncoding.EncodeToString([]byte(password)) {
-			return got
+			return "it is " + strconv.Quote(got)
 		}
 		return ""
 	})

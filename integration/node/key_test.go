@@ -73,7 +73,7 @@ func TestASealIsHeld(t *testing.T) {
 			return err.Error()
 		}
 		if s.Phase != "held" {
-			return s.Phase
+			return "it is " + s.Phase
 		}
 		return ""
 	})

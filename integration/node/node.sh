@@ -21,7 +21,7 @@ kubernetes=$servers/kubernetes
 readonly link=unseal0            # our end of the cable to the node
 readonly cgroup=unseal-node      # all of the node's processes
 readonly host=10.200.0.1 ip=10.200.0.2
-readonly pods=10.88.0.0/24 services=10.96.0.0/16 dns=10.96.0.10
+readonly pods=10.88.0.0/24 services=10.96.0.0/16
 
 fail() {
 	echo "node: $*" >&2
@@ -86,7 +86,6 @@ inside() {
 	ip link set lo up
 	until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done
 	ip addr add $ip/30 dev eth0
-	ip addr add $dns/32 dev lo # the DNS of the pods
 	ip link set eth0 up
 	ip route add default via $host
 	sysctl -qw net.ipv4.ip_forward=1
@@ -190,14 +189,13 @@ make_config() {
 	END
 	cat >"$dir/Corefile" <<-END
 		.:53 {
-		  bind $dns
 		  errors
 		  kubernetes cluster.local in-addr.arpa {
 		    kubeconfig $dir/admin.kubeconfig
 		  }
 		}
 	END
-	echo "nameserver $dns" >"$dir/resolv.conf"
+	echo "nameserver $ip" >"$dir/resolv.conf"
 	cat >"$dir/kubelet.yaml" <<-END
 		apiVersion: kubelet.config.k8s.io/v1beta1
 		kind: KubeletConfiguration
@@ -210,7 +208,7 @@ make_config() {
 		authorization: {mode: Webhook}
 		tlsCertFile: $pki/kubelet-server.crt
 		tlsPrivateKeyFile: $pki/kubelet-server.key
-		clusterDNS: [$dns]
+		clusterDNS: [$ip]
 		clusterDomain: cluster.local
 		resolvConf: $dir/resolv.conf
 		podLogsDir: $dir/pods

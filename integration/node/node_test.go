@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -193,7 +194,8 @@ func (n *node) await(what string, see func() string) {
 func (n *node) field(path string, object ...string) string {
 	out, err := n.try(append([]string{"get", "-o", "jsonpath=" + path, "--ignore-not-found"}, object...)...)
 	if err != nil {
-		return "error: " + err.Error()
+		text := err.Error()
+		return "error: " + text[:min(len(text), 400)]
 	}
 	return out
 }
@@ -203,7 +205,7 @@ func (n *node) becomes(want, path string, object ...string) {
 	n.Helper()
 	n.await(strings.Join(object, " ")+" "+path+" to be "+want, func() string {
 		if got := n.field(path, object...); got != want {
-			return got
+			return "it is " + strconv.Quote(got)
 		}
 		return ""
 	})
