@@ -27,7 +27,7 @@ in-each = for folder in $(1); do (cd "$$folder" && $(2)); done
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/vault-unseal-sidecar
@@ -59,11 +59,22 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 	@integration/servers/build.sh
 
 .PHONY: test
-test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse)
+test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
-	go test -count=1 -timeout 60m ./integration/...
+	go test -count=1 -timeout 60m ./integration ./integration/lab/... ./integration/cmd/...
+ifeq ($(shell id -u),0)
+	@$(MAKE) --no-print-directory e2e
+else
+	@echo "test: !!! LEFT OUT: everything on a real node. It needs root: sudo make e2e"
+	@[ -z "$(CI)" ] || { echo "test: in CI nothing is left out" >&2; exit 1; }
+endif
+
+.PHONY: e2e
+e2e: node-packages fuse build servers ## run the whole home on a real Kubernetes node of its own (needs root)
+	@integration/node/images.sh bin/node
+	go test -count=1 -timeout 40m ./integration/node
 
 .PHONY: demo
 demo: fuse build servers ## show a power cut and the recovery, beside the real servers
@@ -111,6 +122,22 @@ vulnerabilities:
 need = command -v $(1) >/dev/null || { \
 	[ "$$(id -u)" = 0 ] || { echo "$@: $(1) is missing: install the package $(2)" >&2; exit 1; }; \
 	apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(2); }
+
+# What the node is made of, beside what is built: containerd, runc and their
+# network, the builder of its images, and what the scripts want.
+NODE_PACKAGES = containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables \
+	conntrack:conntrack buildah:buildah /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
+	jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3
+
+.PHONY: node-packages
+node-packages:
+	@[ "$$(id -u)" = 0 ] || { echo "e2e: a Kubernetes node needs root, for its namespaces and cgroups: sudo make e2e" >&2; exit 1; }
+	@missing=; for each in $(NODE_PACKAGES); do \
+		command -v "$${each%:*}" >/dev/null || [ -e "$${each%:*}" ] || missing+=" $${each#*:}"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "e2e: installing Debian's packages:$$missing"; \
+		apt-get -qq update; \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi
 
 netcat:
 	@$(call need,nc,netcat-openbsd)

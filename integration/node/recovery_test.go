@@ -132,16 +132,16 @@ func (n *node) pid(container string) int {
 	id := n.field(`{.status.containerStatuses[?(@.name=="`+container+`")].containerID}`, "-n", "security", "pod", "vault-0")
 	_, id, found := strings.Cut(id, "containerd://")
 	require.True(n, found, "the container %s runs", container)
-	out, err := exec.Command("grep", "-ls", id, "-r", "/proc", "--include=cgroup").Output()
-	_ = err // processes come and go
-	for line := range strings.Lines(string(out)) {
-		parts := strings.Split(strings.TrimSpace(line), "/")
-		pid, err := strconv.Atoi(parts[2])
-		if err != nil {
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	require.NoError(n, err)
+	for _, group := range groups {
+		text, _ := os.ReadFile(group) // processes come and go
+		if !strings.Contains(string(text), id) {
 			continue
 		}
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		if strings.HasPrefix(container, strings.TrimSpace(string(comm))) {
+		comm, _ := os.ReadFile(filepath.Join(filepath.Dir(group), "comm"))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(group)))
+		if err == nil && len(comm) > 0 && strings.HasPrefix(container, strings.TrimSpace(string(comm))) {
 			return pid
 		}
 	}

@@ -1,0 +1,125 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The sidecar as a native one: it is there before Vault, and Vault starts
+// although it is sealed.
+func TestTheSidecarIsNative(t *testing.T) {
+	n := theNode(t)
+	n.volumes("vault-data-lh")
+	n.apply(n.overlay("resources: [manifests/homelab]\ncomponents: [patches/native]\n", nil))
+	n.condition("False", "NotInitialized")
+	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, sidecar, n.field("{.spec.initContainers[*].name}", "-n", "security", "pod", "vault-0"))
+	n.script("", "bootstrap")
+	n.ready("vault-0")
+	n.kill("vault")
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.condition("True", "Unsealed")
+	n.ready("vault-0")
+	n.script("", "verify")
+}
+
+// The level restricted takes the sidecar as it is put in; what the chart's own
+// container lacks for it is the chart's.
+func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
+	n := theNode(t)
+	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}",
+		"{apiVersion: v1, kind: ServiceAccount, metadata: {name: vault, namespace: security}}")
+	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata/vault-chart.yaml"))
+	require.NoError(t, err)
+	rendered := n.overlay("resources: [vault.yaml]\ncomponents: [patches]\n", map[string]string{"vault.yaml": string(text)})
+	n.apply(rendered)
+	n.await("the chart's pod to be refused", func() string {
+		events := n.field("{.items[*].message}", "-n", "security", "events")
+		if !strings.Contains(events, "violates PodSecurity") {
+			return "the events are " + events
+		}
+		// Only the chart's own container is named, and never the sidecar.
+		assert.Contains(t, events, `container "vault"`)
+		assert.NotContains(t, events, sidecar)
+		return ""
+	})
+}
+
+// Three replicas on raft: each is unsealed by its own sidecar, and one of them
+// wakes External Secrets.
+func TestThreeReplicasOnRaft(t *testing.T) {
+	n := theNode(t)
+	n.volumes("data-0", "data-1", "data-2")
+	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", n.overlay(raftHome, nil))
+	n.script("", "bootstrap", "--shares", "3", "--threshold", "2")
+	n.ready("vault-0", "vault-1", "vault-2")
+	n.put("first")
+	n.appHas("first")
+	n.script("", "verify")
+	n.script("", "rotate")
+
+	n.powerCut("open")
+	n.ready("vault-0", "vault-1", "vault-2")
+	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
+	active := 0
+	for _, pod := range []string{"vault-0", "vault-1", "vault-2"} {
+		s, err := n.status(pod)
+		require.NoError(t, err)
+		if s.Phase == "active" {
+			active++
+		}
+		assert.Contains(t, []string{"active", "standby"}, s.Phase)
+	}
+	assert.Equal(t, 1, active)
+}
+
+// raftHome is the home with three replicas.
+const raftHome = `
+resources: [manifests/homelab]
+components: [manifests/replicas]
+patches:
+  - target: {kind: PersistentVolumeClaim}
+    patch: "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: any}, $patch: delete}"
+  - target: {kind: ConfigMap, name: vault-config}
+    patch: |-
+      apiVersion: v1
+      kind: ConfigMap
+      metadata: {name: vault-config}
+      data:
+        vault.hcl: |
+          disable_mlock = true
+          listener "tcp" {
+            address     = "[::]:8200"
+            tls_disable = 1
+          }
+          storage "raft" {
+            path = "/vault/data"
+            retry_join { leader_api_addr = "http://vault-0.vault-internal:8200" }
+            retry_join { leader_api_addr = "http://vault-1.vault-internal:8200" }
+            retry_join { leader_api_addr = "http://vault-2.vault-internal:8200" }
+          }
+  - target: {kind: StatefulSet}
+    patch: |-
+      apiVersion: apps/v1
+      kind: StatefulSet
+      metadata: {name: vault}
+      spec:
+        replicas: 3
+        template:
+          spec:
+            containers:
+              - name: vault
+                env:
+                  - {name: HOSTNAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+                  - {name: VAULT_RAFT_NODE_ID, value: "$(HOSTNAME)"}
+                  - {name: VAULT_CLUSTER_ADDR, value: "https://$(HOSTNAME).vault-internal:8201"}
+            volumes: [{name: data, $patch: delete}]
+        volumeClaimTemplates:
+          - metadata: {name: data}
+            spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {requests: {storage: 1Gi}}}
+`
