@@ -64,7 +64,8 @@ func TestThePowerFails(t *testing.T) {
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
 	n.powerCut("hang")
 	began := time.Now()
-	n.condition("False", "WaitingForVault")
+	// The kubelet waits for the volume before it starts a container of the pod.
+	n.becomes("False", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "security", "pod", "vault-0")
 	n.await("the storage to be waited for", func() string {
 		out, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "status", "--control", filepath.Join(machine.dir, "gate.sock"))
 		if err != nil || strings.Contains(out, `"waiting":0`) {
