@@ -7,6 +7,7 @@
 # file. printf is a builtin of bash, so what it is given is no argument.
 set -euo pipefail
 set +x
+umask 077
 
 namespace=security statefulset=vault container=vault sidecar=vault-unseal-sidecar
 secret=vault-unseal-key key=key context="" dry_run=""
@@ -61,15 +62,20 @@ need() {
 # k is kubectl in Vault's namespace.
 k() { kubectl ${context:+--context "$context"} --namespace "$namespace" "$@"; }
 
-# reach checks that the cluster answers, and names what is asked for in vain.
+# reach checks that the cluster answers, names what is asked for in vain, and
+# sets pods to the names of the StatefulSet's.
 reach() {
-	local out
+	local out i
 	need kubectl jq
 	out=$(k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
 		fail "the namespace $namespace cannot be read: $out"
 	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
 		fail "the StatefulSet $statefulset in $namespace cannot be read: $out"
-	pod=$statefulset-0
+	out=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}') || fail "the StatefulSet $statefulset cannot be read"
+	((out > 0)) || fail "the StatefulSet $statefulset has no replicas"
+	pods=()
+	for ((i = 0; i < out; i++)); do pods+=("$statefulset-$i"); done
+	pod=${pods[0]}
 }
 
 # in_vault runs a command in Vault's container of a pod, $pod unless VAULT_POD
@@ -88,11 +94,8 @@ as_root() {
 # vault_status prints Vault's seal status as JSON, however it is.
 vault_status() {
 	local out code=0
-	out=$(in_vault vault status -format=json 2>&1) || code=$?
-	[[ $code == 0 || $code == 2 ]] || { # 2: sealed
-		echo "$out" >&2
-		return 1
-	}
+	out=$(in_vault vault status -format=json) || code=$?
+	[[ $code == 0 || $code == 2 ]] || return 1 # 2: sealed
 	printf '%s\n' "$out"
 }
 
@@ -148,6 +151,13 @@ secret_value() {
 	k get secret "$secret" --ignore-not-found -o json | jq -r --arg key "$1" '.data[$key] // "" | @base64d'
 }
 
+# all_shares prints all that the sidecar reads: every entry of the Secret, in
+# name order.
+all_shares() {
+	k get secret "$secret" --ignore-not-found -o json |
+		jq -r '.data // {} | to_entries | sort_by(.key) | map(.value | @base64d) | join("\n")'
+}
+
 # write_secret KEY TEXT puts a text into the Secret, which is made if need be;
 # an empty text takes the key out.
 write_secret() {
@@ -161,13 +171,6 @@ write_secret() {
 	# With the resourceVersion in it, a change that came in between is refused.
 	printf '%s' "$now" | jq --arg key "$1" --rawfile text <(printf '%s' "$2") \
 		'if $text == "" then del(.data[$key]) else .data[$key] = ($text | @base64) end' | k replace -f - >/dev/null
-}
-
-# pods prints the names of the StatefulSet's pods.
-pods() {
-	local replicas i
-	replicas=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}')
-	for ((i = 0; i < replicas; i++)); do echo "$statefulset-$i"; done
 }
 
 # sidecar_status POD prints what the sidecar tells of itself, as JSON.

@@ -237,6 +237,7 @@ func last(args []string, n int) string {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
 		"  vault-unseal-sidecar [run] [options]\n"+
+		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself, as JSON\n"+
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {

@@ -294,6 +294,11 @@ import_images() {
 down() {
 	[[ -e $dir/init.pid ]] || return 0
 	init=$(<"$dir/init.pid")
+	# A number is used again: after a reboot of this machine it may be another's.
+	grep -qs "$dir" "/proc/$init/cmdline" || {
+		rm -f "$dir/init.pid"
+		return 0
+	}
 	# What hangs in the storage cannot end before it serves or fails.
 	[[ ! -S $dir/gate.sock ]] || timeout 5 "$servers/gatefs" set --control "$dir/gate.sock" eio >/dev/null 2>&1 || true
 	kill -KILL "$init" 2>/dev/null || true

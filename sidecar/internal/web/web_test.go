@@ -90,7 +90,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		began := time.Now()
 		time.Sleep(10 * time.Second)
 		s.Publish(unseal.State{
-			Phase: unseal.Unsealing, Since: time.Now(), Reason: "a reason", Advice: "an advice", KeyError: "a key error",
+			Phase: unseal.Unsealing, Since: time.Now(), Reason: "a reason", Advice: "an advice", KeyError: "a key error", Shares: 3,
 			Current: &unseal.Recovery{Began: began, Took: 10 * time.Second, Steps: []unseal.Step{
 				{Phase: unseal.Unreachable, At: began, Took: 10 * time.Second}, {Phase: unseal.Unsealing, At: time.Now()},
 			}},
@@ -106,7 +106,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		}
 		assert.JSONEq(t, `{
 			"version": "v1", "phase": "unsealing", "since": "`+at(10)+`", "seconds": 5, "serving": false,
-			"reason": "a reason", "advice": "an advice", "key_error": "a key error",
+			"reason": "a reason", "advice": "an advice", "key_error": "a key error", "key_shares": 3,
 			"recovery": {"began": "`+at(0)+`", "seconds": 15, "done": false, "steps": [
 				{"name": "unreachable", "began": "`+at(0)+`", "seconds": 10},
 				{"name": "unsealing", "began": "`+at(10)+`", "seconds": 5}
