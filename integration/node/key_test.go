@@ -109,5 +109,6 @@ func TestTheKeyIsRotated(t *testing.T) {
 	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
 	n.script("", "verify")
 	n.powerCut("open")
+	n.rebooted("vault-0")
 	n.ready("vault-0")
 }

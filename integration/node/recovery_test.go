@@ -93,6 +93,15 @@ func (n *node) powerCut(mode string) {
 	require.NoError(n, power("up", mode))
 }
 
+// rebooted waits until the first power cut of these pods shows: what the API
+// server tells right after it is from before.
+func (n *node) rebooted(pods ...string) {
+	n.Helper()
+	for _, pod := range pods {
+		n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", pod)
+	}
+}
+
 func TestContainersAreKilled(t *testing.T) {
 	n := theNode(t)
 	n.settled()

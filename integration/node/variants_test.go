@@ -64,6 +64,7 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 	n.script("", "rotate")
 
 	n.powerCut("open")
+	n.rebooted("vault-0", "vault-1", "vault-2")
 	n.ready("vault-0", "vault-1", "vault-2")
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
 	active := 0
@@ -72,7 +73,9 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 		require.NoError(t, err)
 		if s.Phase == "active" {
 			active++
+			continue
 		}
+		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecar), "waking it", "a standby wakes nobody")
 		assert.Contains(t, []string{"active", "standby"}, s.Phase)
 	}
 	assert.Equal(t, 1, active)
