@@ -94,21 +94,3 @@ func TestASealIsHeld(t *testing.T) {
 	n.condition("True", "Unsealed")
 	n.ready("vault-0")
 }
-
-func TestTheKeyIsRotated(t *testing.T) {
-	n := theNode(t)
-	n.settled()
-	first := n.key()
-	n.script("", "rotate", "--dry-run")
-	assert.Equal(t, first, n.key())
-	n.script("", "rotate")
-	second := n.key()
-	assert.NotEqual(t, first, second)
-	n.script("", "rotate", "--shares", "3", "--threshold", "2")
-	assert.Len(t, strings.Fields(n.key()), 3)
-	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
-	n.script("", "verify")
-	n.powerCut("open")
-	n.rebooted("vault-0")
-	n.ready("vault-0")
-}

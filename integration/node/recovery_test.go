@@ -125,6 +125,13 @@ func TestContainersAreKilled(t *testing.T) {
 	n.condition("True", "Unsealed")
 	n.ready("vault-0")
 
+	n.renew()
+	n.ready("vault-0")
+}
+
+// renew deletes the pod and waits for the next.
+func (n *node) renew() {
+	n.Helper()
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
 	n.await("a new pod", func() string {
@@ -133,7 +140,6 @@ func TestContainersAreKilled(t *testing.T) {
 		}
 		return ""
 	})
-	n.ready("vault-0")
 }
 
 // pid finds a container's process in the machine's own numbering.

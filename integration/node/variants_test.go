@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,18 +68,28 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 	n.rebooted("vault-0", "vault-1", "vault-2")
 	n.ready("vault-0", "vault-1", "vault-2")
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
-	active := 0
-	for _, pod := range []string{"vault-0", "vault-1", "vault-2"} {
-		s, err := n.status(pod)
-		require.NoError(t, err)
-		if s.Phase == "active" {
-			active++
-			continue
+	var standbys []string
+	n.await("one of them to be active and two standby", func() string {
+		phases := map[string]int{}
+		standbys = nil
+		for _, pod := range []string{"vault-0", "vault-1", "vault-2"} {
+			s, err := n.status(pod)
+			if err != nil {
+				return err.Error()
+			}
+			phases[s.Phase]++
+			if s.Phase == "standby" {
+				standbys = append(standbys, pod)
+			}
 		}
+		if phases["active"] != 1 || phases["standby"] != 2 {
+			return fmt.Sprint(phases)
+		}
+		return ""
+	})
+	for _, pod := range standbys {
 		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecar), "waking it", "a standby wakes nobody")
-		assert.Contains(t, []string{"active", "standby"}, s.Phase)
 	}
-	assert.Equal(t, 1, active)
 }
 
 // raftHome is the home with three replicas.

@@ -1,0 +1,96 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheKeyIsRotated(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	first := n.key()
+	n.script("", "rotate", "--dry-run")
+	assert.Equal(t, first, n.key())
+	n.script("", "rotate")
+	second := n.key()
+	assert.NotEqual(t, first, second)
+	n.script("", "rotate", "--shares", "3", "--threshold", "2")
+	assert.Len(t, strings.Fields(n.key()), 3)
+	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
+	n.script("", "verify")
+	n.powerCut("open")
+	n.rebooted("vault-0")
+	n.ready("vault-0")
+}
+
+// deadly is a kubectl that kills the script which calls it after the call, at
+// the one of that number among those that change something.
+const deadly = `#!/bin/bash
+%s/kubectl "$@"
+code=$?
+case "$*" in
+*" annotate "*|*" replace "*|*" rekey "*)
+	echo x >>%s
+	[[ $(wc -l <%[2]s) != "$KILL_AT" ]] || kill -9 -- -"$(ps -o pgid= $$ | tr -d ' ')" ;;
+esac
+exit $code
+`
+
+// changes are the calls of a rotation that change something, and those after
+// which it is killed: each costs half a minute, and some leave the same behind.
+var changes = []struct {
+	what  string
+	tried bool
+}{
+	{"asking whether a rekey is under way", false},
+	{"noting that one will be", false},
+	{"beginning it", true},
+	{"noting which it is", false},
+	{"making the new key", true},
+	{"putting it beside the old one", true},
+	{"changing over", true},
+	{"putting it in the place of the old one", true},
+	{"taking it away beside it", true},
+	{"taking the note away", false},
+}
+
+// Whenever a rotation is killed, Vault comes back with what the Secret holds
+// then, and the next run ends well.
+func TestARotationIsKilled(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	dir := t.TempDir()
+	calls := filepath.Join(dir, "calls")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kubectl"), fmt.Appendf(nil, deadly, machine.bin, calls), 0o755))
+	rotate := func(at int) error {
+		require.NoError(t, os.WriteFile(calls, nil, 0o644))
+		_, err := n.run("", "setsid", "--wait", "env", fmt.Sprintf("KILL_AT=%d", at), "PATH="+dir+":"+os.Getenv("PATH"),
+			filepath.Join(machine.root, "scripts/rotate"))
+		return err
+	}
+	require.NoError(t, rotate(0))
+	text, err := os.ReadFile(calls)
+	require.NoError(t, err)
+	steps := strings.Count(string(text), "x")
+	require.Equal(t, len(changes), steps, "the calls that change something")
+	for i, call := range changes {
+		at := i + 1
+		if !call.tried {
+			continue
+		}
+		before := n.key()
+		require.Error(t, rotate(at), "killed after %s", call.what)
+		n.renew()
+		n.ready("vault-0")
+		require.NoError(t, rotate(0), "the run after one that was killed after %s", call.what)
+		assert.NotEqual(t, before, n.key(), "after %s", call.what)
+		assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"), "after %s", call.what)
+	}
+	n.script("", "verify")
+}
