@@ -1,0 +1,107 @@
+package kube
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// onDuty is a nurse with one store that is down, and a Vault in a phase.
+func onDuty(t *testing.T, phase unseal.Phase) (*nurse, *Kube, *ward) {
+	w := &ward{t: t}
+	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
+	k := &Kube{config: c}
+	n := newNurse(c, w, k)
+	name := StoreName{"", "home"}
+	n.patients[name] = &patient{store: store{StoreName: name, status: no}}
+	k.Publish(unseal.State{Phase: phase})
+	return n, k, w
+}
+
+// during lets a nurse work for a while, each time when it is due or Vault
+// enters another phase.
+func during(t *testing.T, n *nurse, d time.Duration) {
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		n.catchUp(time.Now())
+		next := n.turn(t.Context(), time.Now())
+		time.Sleep(max(time.Millisecond, min(time.Until(next), time.Until(until))))
+	}
+}
+
+func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, k, w := onDuty(t, unseal.Standby)
+		during(t, n, time.Hour)
+		assert.Zero(t, w.annotated)
+		k.Publish(unseal.State{Phase: unseal.Active})
+		during(t, n, time.Second)
+		assert.Equal(t, 1, w.annotated, "at once, however long it was a standby")
+		k.Publish(unseal.State{Phase: unseal.Standby})
+		during(t, n, time.Hour)
+		assert.Equal(t, 1, w.annotated, "another is active again")
+	})
+}
+
+// ESO's only worker can sit in a request to a Vault that hung for a minute, so
+// that a store is given up no sooner than after that.
+func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _, w := onDuty(t, unseal.Active)
+		during(t, n, 70*time.Second)
+		assert.GreaterOrEqual(t, w.annotated, 4, "about every 15 seconds")
+		assert.LessOrEqual(t, w.annotated, 6)
+		before := w.annotated
+		during(t, n, 20*time.Second)
+		assert.Greater(t, w.annotated, before, "it goes on after 70 seconds")
+
+		during(t, n, 2*time.Hour)
+		before = w.annotated
+		during(t, n, time.Hour)
+		assert.InDelta(t, 6, w.annotated-before, 2, "ever more rarely, every ten minutes in the end")
+	})
+}
+
+// forgetful forgets where a list was to go on, so many times.
+type forgetful struct {
+	dynamic.ResourceInterface
+	forgets int
+	asked   []string
+}
+
+func (f *forgetful) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	f.asked = append(f.asked, o.Continue)
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if o.Continue == "" {
+		list.SetContinue("second")
+		return list, nil
+	}
+	if f.forgets > 0 {
+		f.forgets--
+		return nil, apierrors.NewResourceExpired("the continue token is too old")
+	}
+	list.SetResourceVersion("7")
+	return list, nil
+}
+
+func TestAListWhosePlaceIsForgottenBeginsAgain(t *testing.T) {
+	all := func([]unstructured.Unstructured) error { return nil }
+	api := &forgetful{forgets: 1}
+	version, err := eachPage(t.Context(), api, metav1.ListOptions{}, all)
+	require.NoError(t, err)
+	assert.Equal(t, "7", version)
+	assert.Equal(t, []string{"", "second", "", "second"}, api.asked)
+
+	_, err = eachPage(t.Context(), &forgetful{forgets: 100}, metav1.ListOptions{}, all)
+	assert.True(t, apierrors.IsResourceExpired(err), "not for ever: %v", err)
+}
