@@ -81,7 +81,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		name, args = args[0], args[1:]
 	}
 	switch name {
-	case "run":
+	case "run", "status":
 		c, err := parse(args, env)
 		if errors.Is(err, errHelp) {
 			usage(stdout)
@@ -91,9 +91,10 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 			fmt.Fprintf(stderr, "vault-unseal-sidecar: %v\n", err)
 			return exitUsage
 		}
+		if name == "status" {
+			return status(c, stdout, stderr)
+		}
 		return run(c, stderr)
-	case "status":
-		return status(args, env, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
 			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)

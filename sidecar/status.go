@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,16 +15,7 @@ const statusWithin = 3 * time.Second
 
 // status prints what the sidecar that runs beside it tells of itself, as JSON:
 // with kubectl exec there is no curl. It takes the options of the other.
-func status(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
-	c, err := parse(args, env)
-	if errors.Is(err, errHelp) {
-		usage(stdout)
-		return exitStopped
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: %v\n", err)
-		return exitUsage
-	}
+func status(c config, stdout, stderr io.Writer) int {
 	body, err := ask(c.httpBind)
 	if err != nil {
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: asking the sidecar for its status: %v\n", err)

@@ -21,9 +21,9 @@ type ESO struct {
 	runs   []*Process
 }
 
-// esoIdentity may do anything: how little is enough for it is not what is
-// tested here.
-const esoIdentity = `
+// ESOIdentity is the namespace and the ServiceAccount of External Secrets. It
+// may do anything: how little is enough for it is not what is tested here.
+const ESOIdentity = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: external-secrets}
@@ -48,7 +48,7 @@ func (l *Lab) ESO(ctx context.Context, c *Cluster, args ...string) (*ESO, error)
 	if err := c.InstallCRDs(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.Apply(ctx, esoIdentity); err != nil {
+	if err := c.Apply(ctx, ESOIdentity); err != nil {
 		return nil, err
 	}
 	token, err := c.Token(ctx, "external-secrets", "external-secrets", "")

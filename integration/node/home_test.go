@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
 
 const (
@@ -21,20 +23,6 @@ const (
 // the cluster has External Secrets, and a storage class of the name that the
 // home wants, whose volumes lie on the gated storage.
 const cluster = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: external-secrets}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: external-secrets, namespace: external-secrets}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: external-secrets}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
-subjects: [{kind: ServiceAccount, name: external-secrets, namespace: external-secrets}]
----
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: external-secrets, namespace: external-secrets}
@@ -73,7 +61,7 @@ func furnish() error {
 			return err
 		}
 	}
-	return apply(ctx, cluster)
+	return apply(ctx, lab.ESOIdentity, cluster)
 }
 
 // volumes makes local volumes on the gated storage, a directory each.
@@ -96,7 +84,7 @@ spec:
 	}
 }
 
-// render renders a kustomization of the project's, or a file of it.
+// render renders a kustomization.
 func (n *node) render(dir string) string {
 	n.Helper()
 	return n.kubectl("kustomize", dir)
@@ -125,10 +113,10 @@ func (n *node) home() {
 }
 
 // settled is a home that is up: Vault is set up and the app has its secret.
-func (n *node) settled(args ...string) {
+func (n *node) settled() {
 	n.Helper()
 	n.home()
-	n.script("", "bootstrap", args...)
+	n.script("", "bootstrap")
 	n.put("first")
 	n.ready("vault-0")
 	n.appHas("first")
@@ -224,13 +212,10 @@ func (n *node) demolish() {
 		}
 	}
 	n.kubectl("-n", "external-secrets", "delete", "role,rolebinding", "--all")
-	n.reallyEmpty(filepath.Join(machine.dir, "disk"))
-}
-
-func (n *node) reallyEmpty(dir string) {
-	entries, err := os.ReadDir(dir)
+	disk := filepath.Join(machine.dir, "disk")
+	entries, err := os.ReadDir(disk)
 	require.NoError(n, err)
 	for _, e := range entries {
-		require.NoError(n, os.RemoveAll(filepath.Join(dir, e.Name())))
+		require.NoError(n, os.RemoveAll(filepath.Join(disk, e.Name())))
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cronJobs are what the sidecar replaces, with the rights that they have at
-// home. They do nothing here but run.
-const cronJobs = `
+// rights are those that the two CronJobs have at home. The jobs do nothing here
+// but run.
+const rights = `
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: vault-unsealer, namespace: security}
@@ -27,23 +27,13 @@ kind: ClusterRoleBinding
 metadata: {name: eso-recovery}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: eso-recovery}
 subjects: [{kind: ServiceAccount, name: vault-unsealer, namespace: security}]
----
+`
+
+func cronJob(name string) string {
+	return `
 apiVersion: batch/v1
 kind: CronJob
-metadata: {name: vault-auto-unseal, namespace: security}
-spec: &spec
-  schedule: "* * * * *"
-  jobTemplate:
-    spec:
-      template:
-        spec:
-          serviceAccountName: vault-unsealer
-          restartPolicy: Never
-          containers: [{name: c, image: "busybox:1.37", command: ["true"]}]
----
-apiVersion: batch/v1
-kind: CronJob
-metadata: {name: eso-recovery, namespace: security}
+metadata: {name: ` + name + `, namespace: security}
 spec:
   schedule: "* * * * *"
   jobTemplate:
@@ -54,6 +44,7 @@ spec:
           restartPolicy: Never
           containers: [{name: c, image: "busybox:1.37", command: ["true"]}]
 `
+}
 
 // chart is the official chart's shape, as a home had it before the sidecar.
 func (n *node) chart() {
@@ -66,7 +57,7 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: vault-data-lh, namespace: security}
 spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {requests: {storage: 1Gi}}}
-`, string(text), strings.Replace(cronJobs, "&spec", "", 1))
+`, string(text), rights, cronJob("vault-auto-unseal"), cronJob("eso-recovery"))
 }
 
 // A home of the chart's moves from the CronJobs to the sidecar, and back.

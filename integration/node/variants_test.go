@@ -22,10 +22,7 @@ func TestTheSidecarIsNative(t *testing.T) {
 	assert.Equal(t, sidecar, n.field("{.spec.initContainers[*].name}", "-n", "security", "pod", "vault-0"))
 	n.script("", "bootstrap")
 	n.ready("vault-0")
-	n.kill("vault")
-	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
-	n.condition("True", "Unsealed")
-	n.ready("vault-0")
+	n.killVaultAndSeeItRecover()
 	n.script("", "verify")
 }
 
