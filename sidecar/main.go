@@ -139,7 +139,7 @@ func run(c config, stderr io.Writer) int {
 		Vault:        client,
 		Keys:         keys,
 		Processes:    identity(c.vaultAddr),
-		Store:        statefile.New(c.stateDir),
+		Store:        statefile.New(c.stateDir, "state.json"),
 		Log:          log,
 		HoldSeals:    c.operatorSeal == "hold",
 		StorageProbe: c.storageProbe,

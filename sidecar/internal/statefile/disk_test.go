@@ -61,11 +61,11 @@ func TestSaveDoesNotWaitForTheDisk(t *testing.T) {
 			sync = probe.Sync()
 			_ = probe.Close()
 		}
-		save = statefile.New(dir).Save(some)
+		save = statefile.New(dir, "state.json").Save(some)
 	})
 	require.ErrorIs(t, sync, syscall.EIO, "a wait would be noticed")
 	require.NoError(t, save)
 	var got memory
-	require.NoError(t, statefile.New(dir).Load(&got))
+	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
 	assert.Equal(t, some, got)
 }

@@ -20,18 +20,16 @@ import (
 )
 
 const (
-	name = "state.json"
-	// tempPrefix begins the name of a file that is still being written.
-	tempPrefix = ".state.json."
 	// version is of the wrapper and of what is in it.
 	version = 1
 	// maxSize bounds what is read and written, in bytes.
 	maxSize = 64 << 10
 )
 
-// File is the state file in a directory.
+// File is a state file in a directory.
 type File struct {
-	dir string
+	dir  string
+	name string
 }
 
 // content is what the file holds.
@@ -40,9 +38,9 @@ type content struct {
 	Memory  json.RawMessage `json:"memory"`
 }
 
-// New returns the state file of dir, which need not exist before the first
-// Save.
-func New(dir string) *File { return &File{dir: dir} }
+// New returns the state file of that name in dir, which need not exist before
+// the first Save.
+func New(dir, name string) *File { return &File{dir: dir, name: name} }
 
 // Load reads into what into points to. Where there is no file yet, and after
 // every error, that is the zero value: the error only tells what was lost.
@@ -82,7 +80,10 @@ func (f *File) starting(err error) error {
 	return fmt.Errorf("starting without the state of %s: %w", f.path(), err)
 }
 
-func (f *File) path() string { return filepath.Join(f.dir, name) }
+func (f *File) path() string { return filepath.Join(f.dir, f.name) }
+
+// tempPrefix begins the name of a file that is still being written.
+func (f *File) tempPrefix() string { return "." + f.name + "." }
 
 func (f *File) read() ([]byte, error) {
 	// O_NOFOLLOW and O_NONBLOCK: others may write in the directory, and a link
@@ -155,7 +156,7 @@ func (f *File) save(v any) error {
 // what was written, and that changes the boot id in every process name that is
 // remembered, so that the memory means nothing any more.
 func (f *File) write(raw []byte) (path string, err error) {
-	temp, err := os.CreateTemp(f.dir, tempPrefix+"*")
+	temp, err := os.CreateTemp(f.dir, f.tempPrefix()+"*")
 	if err != nil {
 		return "", err
 	}
@@ -172,7 +173,7 @@ func (f *File) write(raw []byte) (path string, err error) {
 func (f *File) removeLeftovers() {
 	entries, _ := os.ReadDir(f.dir)
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), tempPrefix) {
+		if strings.HasPrefix(entry.Name(), f.tempPrefix()) {
 			_ = os.Remove(filepath.Join(f.dir, entry.Name()))
 		}
 	}

@@ -25,10 +25,10 @@ var some = memory{Process: "boot/11", Held: true, Counts: map[string]int{"refuse
 
 func TestWhatIsSavedIsLoaded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "yet", "there")
-	require.NoError(t, statefile.New(dir).Save(memory{Process: "before"}))
-	require.NoError(t, statefile.New(dir).Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(memory{Process: "before"}))
+	require.NoError(t, statefile.New(dir, "state.json").Save(some))
 	var got memory
-	require.NoError(t, statefile.New(dir).Load(&got))
+	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
 	assert.Equal(t, some, got)
 
 	raw, err := os.ReadFile(dir + "/state.json")
@@ -46,7 +46,7 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 func TestThereIsNothingToLoadAtFirst(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
 		got := some
-		require.NoError(t, statefile.New(dir).Load(&got))
+		require.NoError(t, statefile.New(dir, "state.json").Load(&got))
 		assert.Zero(t, got)
 	}
 }
@@ -84,7 +84,7 @@ func TestABadFileIsToldAndStartedWithout(t *testing.T) {
 			dir := t.TempDir()
 			path := dir + "/state.json"
 			row.make(t, path)
-			file, got := statefile.New(dir), some
+			file, got := statefile.New(dir, "state.json"), some
 			done := make(chan error, 1)
 			go func() { done <- file.Load(&got) }()
 			select {
@@ -99,7 +99,7 @@ func TestABadFileIsToldAndStartedWithout(t *testing.T) {
 }
 
 func TestLoadWantsAPointer(t *testing.T) {
-	file := statefile.New(t.TempDir())
+	file := statefile.New(t.TempDir(), "state.json")
 	for _, into := range []any{nil, memory{}, (*memory)(nil)} {
 		assert.ErrorContains(t, file.Load(into), "not a pointer")
 	}
@@ -108,9 +108,9 @@ func TestLoadWantsAPointer(t *testing.T) {
 func TestSaveReplacesABadFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(dir+"/state.json", []byte("{"), 0o600))
-	require.NoError(t, statefile.New(dir).Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(some))
 	var got memory
-	require.NoError(t, statefile.New(dir).Load(&got))
+	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
 	assert.Equal(t, some, got)
 }
 
@@ -119,7 +119,7 @@ func TestSaveDoesNotFollowALink(t *testing.T) {
 	require.NoError(t, os.WriteFile(other, []byte("theirs"), 0o600))
 	require.NoError(t, os.Symlink(other, dir+"/state.json"))
 	require.NoError(t, os.Symlink(other, dir+"/.state.json.1"))
-	require.NoError(t, statefile.New(dir).Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(some))
 
 	raw, err := os.ReadFile(other)
 	require.NoError(t, err)
@@ -134,7 +134,7 @@ func TestSaveRemovesWhatACrashLeft(t *testing.T) {
 	for _, name := range []string{".state.json.123", ".state.json.456", "unrelated", ".hidden"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
 	}
-	require.NoError(t, statefile.New(dir).Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(some))
 	assert.Equal(t, []string{".hidden", "state.json", "unrelated"}, names(t, dir))
 }
 
@@ -149,12 +149,12 @@ func TestAFailedSaveLeavesTheOldStateAndNoTemp(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			dir := t.TempDir()
-			require.NoError(t, statefile.New(dir).Save(some))
-			err := statefile.New(dir).Save(row.value)
+			require.NoError(t, statefile.New(dir, "state.json").Save(some))
+			err := statefile.New(dir, "state.json").Save(row.value)
 			require.ErrorContains(t, err, "saving the state to "+dir+"/state.json: ")
 			require.ErrorContains(t, err, row.want)
 			var got memory
-			require.NoError(t, statefile.New(dir).Load(&got))
+			require.NoError(t, statefile.New(dir, "state.json").Load(&got))
 			assert.Equal(t, some, got)
 			assert.Equal(t, []string{"state.json"}, names(t, dir))
 		})
@@ -165,7 +165,7 @@ func TestSaveSaysWhyItCannot(t *testing.T) {
 	t.Run("below a file", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(path, nil, 0o600))
-		file := statefile.New(path)
+		file := statefile.New(path, "state.json")
 		require.ErrorIs(t, file.Save(some), syscall.ENOTDIR)
 		var got memory
 		assert.ErrorIs(t, file.Load(&got), syscall.ENOTDIR)
@@ -173,12 +173,12 @@ func TestSaveSaysWhyItCannot(t *testing.T) {
 	t.Run("a directory has its name", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.MkdirAll(dir+"/state.json/full", 0o755))
-		require.Error(t, statefile.New(dir).Save(some))
+		require.Error(t, statefile.New(dir, "state.json").Save(some))
 		assert.Equal(t, []string{"state.json"}, names(t, dir), "the temp is gone")
 	})
 	t.Run("a directory that cannot be written", func(t *testing.T) {
 		// Even root cannot make files in it.
-		require.ErrorContains(t, statefile.New("/proc/self").Save(some), "saving the state to /proc/self/state.json: ")
+		require.ErrorContains(t, statefile.New("/proc/self", "state.json").Save(some), "saving the state to /proc/self/state.json: ")
 	})
 }
 
@@ -190,7 +190,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		require.NoError(t, os.WriteFile(dir+"/state.json", raw, 0o600))
 		got := some
-		if err := statefile.New(dir).Load(&got); err != nil {
+		if err := statefile.New(dir, "state.json").Load(&got); err != nil {
 			require.Zero(t, got)
 		}
 	})

@@ -92,6 +92,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	l.sendAt = now
 	switch v {
 	case opened:
+		l.opened(a.scope.Keys)
 		if !l.seen.unsealed() { // or somebody was faster
 			l.seen, l.seenError = AnswerUnsealed, ""
 		}

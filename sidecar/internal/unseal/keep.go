@@ -70,6 +70,7 @@ func (l *Loop) recall() {
 	if l.memory.Unsealed == "" {
 		l.Log.Info(msgNoMemory)
 	}
+	l.timeline.history = l.memory.History[:min(len(l.memory.History), maxHistory)]
 }
 
 // save keeps the memory, and says once when it cannot.
@@ -79,4 +80,10 @@ func (l *Loop) save() {
 		l.Log.Warn(msgMemoryLost, keyError, err)
 	}
 	l.saveFailed, l.saveAgain = err != nil, time.Now().Add(saveEvery)
+}
+
+// opened takes note that these keys opened Vault. It is saved with the process
+// that they opened.
+func (l *Loop) opened(keys string) {
+	l.memory.Opened = &Opened{At: time.Now().UTC(), Keys: keys}
 }

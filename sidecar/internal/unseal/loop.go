@@ -3,6 +3,7 @@ package unseal
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -265,6 +266,10 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		l.nextProbe = now.Add(pace(p, 0, random()))
 		l.timeline.enter(p, now)
 		l.arrive(p)
+		if len(l.timeline.history) > 0 && !slices.Equal(l.memory.History, l.timeline.history) {
+			l.memory.History = slices.Clone(l.timeline.history)
+			l.save()
+		}
 		l.tell(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
 	}
 	l.reason = reason
@@ -287,6 +292,10 @@ func (l *Loop) arrive(p Phase) {
 		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
 		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
+		if l.accepted { // a raft replica has joined, and opened
+			l.accepted = false
+			l.opened(l.ring.version)
+		}
 	}
 }
 

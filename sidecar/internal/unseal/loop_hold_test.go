@@ -359,10 +359,10 @@ func TestTheStateIsWrittenOnlyWhenItChanges(t *testing.T) {
 		h.vault.begin("p")
 		h.start()
 		h.goOn(time.Hour)
-		assert.Equal(h, 1, h.store.saves, "an unsealed process is written once")
+		assert.Equal(h, 2, h.store.saves, "an unsealed process is written once, and how it recovered")
 		h.vault.seal()
 		h.goOn(time.Hour)
-		assert.Equal(h, 2, h.store.saves, "a hold is written once")
+		assert.Equal(h, 3, h.store.saves, "a hold is written once")
 	})
 }
 

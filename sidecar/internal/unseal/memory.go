@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Memory is what a restart of the sidecar alone must not forget. It holds no
@@ -16,6 +17,15 @@ type Memory struct {
 	Unsealed string   `json:"unsealed,omitempty"` // the process last seen unsealed
 	Held     *Hold    `json:"held,omitempty"`
 	Refused  *Refused `json:"refused,omitempty"`
+
+	Opened  *Opened     `json:"opened,omitempty"`
+	History []*Recovery `json:"history,omitempty"` // the newest first
+}
+
+// Opened is when the mounted key last opened Vault, and which it was.
+type Opened struct {
+	At   time.Time `json:"at"`
+	Keys string    `json:"keys"`
 }
 
 // Hold is the decision to leave a seal alone: while this process lives and

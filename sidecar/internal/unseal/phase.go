@@ -6,6 +6,11 @@
 // the state file come in through the small interfaces of ports.go.
 package unseal
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Phase is what is known of Vault now. The zero Phase is Starting.
 type Phase uint8
 
@@ -65,6 +70,16 @@ func (p Phase) String() string {
 
 // MarshalText implements encoding.TextMarshaler.
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Phase) UnmarshalText(text []byte) error {
+	i := slices.Index(phaseNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no phase", text)
+	}
+	*p = Phase(i)
+	return nil
+}
 
 // Serving reports whether Vault is unsealed and known to do its work.
 func (p Phase) Serving() bool { return p == Active || p == Standby }

@@ -75,7 +75,7 @@ func (l *Loop) publish() {
 	if l.ring.problem != "" {
 		shares = 0
 	}
-	l.Publish(State{
+	s := State{
 		Phase:    l.phase,
 		Since:    l.since,
 		Message:  tellings[l.phase].message,
@@ -85,7 +85,14 @@ func (l *Loop) publish() {
 		Shares:   shares,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),
-	})
+	}
+	for _, r := range l.timeline.history {
+		s.History = append(s.History, r.copied())
+	}
+	if o := l.memory.Opened; o != nil {
+		s.UnsealedAt, s.KeyChanged = o.At, l.ring.version != "" && l.ring.version != o.Keys
+	}
+	l.Publish(s)
 }
 
 func (l *Loop) reasonFor(p Phase) string {

@@ -1,6 +1,7 @@
 package unseal
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,19 +10,22 @@ import (
 // fill the memory. Later steps are added to the last one.
 const maxSteps = 48
 
+// maxHistory bounds the recoveries that are remembered.
+const maxHistory = 6
+
 // Step is one phase of a recovery.
 type Step struct {
-	Phase Phase
-	At    time.Time     // when it began
-	Took  time.Duration // until the next one; for the last of a recovery that goes on, until now
+	Phase Phase         `json:"phase"`
+	At    time.Time     `json:"at"`   // when it began
+	Took  time.Duration `json:"took"` // until the next one; for the last of a recovery that goes on, until now
 }
 
 // Recovery is the way from Vault not serving to serving.
 type Recovery struct {
-	Began time.Time
-	Took  time.Duration
-	Done  bool
-	Steps []Step
+	Began time.Time     `json:"began"`
+	Took  time.Duration `json:"took"`
+	Done  bool          `json:"done"`
+	Steps []Step        `json:"steps"`
 }
 
 // State is what the rest of the program may know: one immutable snapshot for
@@ -36,12 +40,21 @@ type State struct {
 	Shares   int    // mounted and well-formed; 0 with a KeyError
 	Current  *Recovery
 	Last     *Recovery
+	// History are the recoveries that are done, the newest first, over restarts
+	// of the sidecar. A start beside a Vault that serves is none of them.
+	History []*Recovery
+
+	// UnsealedAt is when the mounted key last opened Vault; zero: not since the
+	// pod is there. KeyChanged tells whether another key is mounted since.
+	UnsealedAt time.Time
+	KeyChanged bool
 }
 
 // timeline records recoveries as the phases pass.
 type timeline struct {
 	current *Recovery
 	last    *Recovery
+	history []*Recovery // the newest first
 }
 
 // enter notes that phase p begins at t.
@@ -53,12 +66,21 @@ func (l *timeline) enter(p Phase, t time.Time) {
 	case p.Serving() && l.current != nil:
 		l.current.Done = true
 		l.last, l.current = l.current, nil
+		if l.last.outage() {
+			l.history = append([]*Recovery{l.last}, l.history[:min(len(l.history), maxHistory-1)]...)
+		}
 	case p.Serving():
 	case l.current == nil:
 		l.current = &Recovery{Began: t, Steps: []Step{{Phase: p, At: t}}}
 	case len(l.current.Steps) < maxSteps:
 		l.current.Steps = append(l.current.Steps, Step{Phase: p, At: t})
 	}
+}
+
+// outage reports whether Vault was away: it was not when the sidecar alone
+// was started, and had to look first.
+func (r *Recovery) outage() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Phase != Starting && s.Phase != Activating })
 }
 
 // stretch lets the last step and the whole last until t.
