@@ -138,6 +138,9 @@ func run(c config, stderr io.Writer) int {
 	counts := metrics.New(version, commit, func() bool { return web.Stuck(loop.Turned()) })
 	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
 	around := newCluster(c, log, counts)
+	proofs := unseal.NewProofs(unseal.Proofs{
+		Prover: newProver(c, client, keys), Every: c.proveInterval, Log: log, Publish: counts.PublishProof,
+	})
 	loop = unseal.New(unseal.Config{
 		Vault:        client,
 		Keys:         keys,
@@ -152,6 +155,7 @@ func run(c config, stderr io.Writer) int {
 			counts.Publish(s)
 			server.Publish(s)
 			around.Publish(s)
+			proofs.Take(s)
 		},
 	})
 	server.Turned = loop.Turned
@@ -169,6 +173,7 @@ func run(c config, stderr io.Writer) int {
 		return nil
 	})
 	group.Go(func() error { around.Run(ctx); return nil })
+	group.Go(func() error { proofs.Run(ctx); return nil })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -214,6 +219,10 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics) cluster {
 		return alone{}
 	}
 	return k
+}
+
+func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
+	return &unseal.Prover{Vault: v, Keys: k, Store: statefile.New(c.stateDir, "proof.json")}
 }
 
 // counted is what the metrics tell of a report.
