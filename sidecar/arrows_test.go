@@ -45,13 +45,14 @@ func TestTheArrowsPointInward(t *testing.T) {
 	const core = "internal/unseal"
 	all := imports(t)
 	require.Contains(t, all, core)
-	for _, adapter := range []string{"keyfile", "listener", "statefile", "vault", "web", "harden"} {
+	for _, adapter := range []string{"keyfile", "listener", "statefile", "vault", "web", "harden", "metrics"} {
 		require.Contains(t, all, "internal/"+adapter)
 	}
 	only := map[string]string{ // what lives in one place
 		"github.com/hashicorp/vault/": "internal/vault",
 		"github.com/fsnotify/":        "internal/keyfile",
 		"k8s.io/":                     "internal/kube",
+		"github.com/prometheus/":      "internal/metrics",
 	}
 	for from, tos := range all {
 		if from == module {

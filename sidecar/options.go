@@ -28,6 +28,7 @@ type config struct {
 	keys            string
 	operatorSeal    string
 	storageProbe    time.Duration
+	proveInterval   time.Duration
 	stateDir        string
 	httpBind        string
 	kubernetes      string
@@ -75,10 +76,17 @@ var options = []option{
 			c.storageProbe = d
 			return err == nil && (d == 0 || d >= time.Second)
 		}},
+	{"prove-interval", "PROVE_INTERVAL", "0", "how often it is proved that the mounted key still opens Vault; 0: never",
+		"0, or a duration of at least 1m such as 24h",
+		func(c *config, v string) bool {
+			d, err := time.ParseDuration(v)
+			c.proveInterval = d
+			return err == nil && (d == 0 || d >= time.Minute)
+		}},
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",
 		func(c *config, v string) bool { c.stateDir = v; return isPath(v) }},
-	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz and /status are served",
+	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz, /status and /metrics are served",
 		"[HOST]:PORT",
 		func(c *config, v string) bool {
 			c.httpBind = v
