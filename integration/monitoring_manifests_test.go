@@ -142,6 +142,7 @@ type dashboard struct {
 			RefID      string            `json:"refId"`
 			Datasource map[string]string `json:"datasource"`
 			Expr       string            `json:"expr"`
+			Legend     string            `json:"legendFormat"`
 		} `json:"targets"`
 	} `json:"panels"`
 }

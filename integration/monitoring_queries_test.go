@@ -30,13 +30,23 @@ func panelQueries(t *testing.T) map[string][]string {
 
 var (
 	definition = regexp.MustCompile(`^label_values\((.*), *(\w+)\)$`)
+	legend     = regexp.MustCompile(`\{\{\s*(\w+)\s*\}\}`)
 	asked      = regexp.MustCompile(`printf "(.*?)" [^|]*\| query`)
 )
 
 // allQueries are those of the panels, the dashboard's variables, the alerts,
-// and the alerts' texts.
+// and the alerts' texts. What a panel's legend shows has to be a label too.
 func allQueries(t *testing.T) map[string][]string {
-	out := panelQueries(t)
+	out := map[string][]string{}
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			query := variables.Replace(target.Expr)
+			for _, m := range legend.FindAllStringSubmatch(target.Legend, -1) {
+				query = fmt.Sprintf("count by (%s) (%s)", m[1], query)
+			}
+			out[p.Title] = append(out[p.Title], query)
+		}
+	}
 	for _, v := range readDashboard(t).Templating.List {
 		if v.Type == "query" {
 			m := definition.FindStringSubmatch(v.Definition)
