@@ -29,7 +29,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -64,14 +63,8 @@ const (
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
 
-// gcPercent keeps the heap near what is in use, about a megabyte: by default
-// Go lets it grow to four before it looks what is garbage.
-const gcPercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	limitHeap()
 	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
@@ -174,6 +167,12 @@ func run(c config, stderr io.Writer) int {
 	})
 	group.Go(func() error { around.Run(ctx); return nil })
 	group.Go(func() error { proofs.Run(ctx); return nil })
+	settled := time.AfterFunc(settledAfter, func() {
+		if err := giveBack(); err != nil {
+			log.Debug("memory is not given back", "error", err)
+		}
+	})
+	defer settled.Stop()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
