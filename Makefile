@@ -59,7 +59,7 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 	@integration/servers/build.sh
 
 .PHONY: test
-test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
+test: fuse promtool build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
@@ -94,7 +94,7 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat
+.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
@@ -141,6 +141,9 @@ node-packages:
 
 netcat:
 	@$(call need,nc,netcat-openbsd)
+
+promtool:
+	@$(call need,promtool,prometheus)
 
 shell:
 	@$(call need,shellcheck,shellcheck)
