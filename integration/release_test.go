@@ -63,7 +63,7 @@ func TestAReleaseIsRefused(t *testing.T) {
 		"of two tags": {func(_ *testing.T, _ string, git func(...string)) {
 			git("tag", "v1.0.0")
 			git("tag", "v1.0.1")
-		}, nil, "HEAD has several tags: name one with --tag: v1.0.0 v1.0.1"},
+		}, nil, "HEAD has several tags; name one with scripts/release --tag: v1.0.0 v1.0.1"},
 		"of a tag elsewhere": {func(_ *testing.T, _ string, git func(...string)) { git("tag", "v1.0.0") },
 			[]string{"--tag", "v9"}, "HEAD has no tag v9, it has: v1.0.0"},
 		"of a tag that no image can have": {func(_ *testing.T, _ string, git func(...string)) { git("tag", "release/1") },
