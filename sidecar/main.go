@@ -28,7 +28,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -45,12 +44,6 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
-)
-
-// Set by the linker: see the Makefile.
-var (
-	version = "dev"
-	commit  = "unknown"
 )
 
 // The exit codes.
@@ -90,9 +83,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		}
 		return run(c, stderr)
 	case "version":
-		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
-			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return exitStopped
+		return tellVersion(stdout, ownFile)
 	default:
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), status and version\n", shown(name))
 		return exitUsage
