@@ -52,6 +52,23 @@ type Kube struct {
 // New returns a Kube that has not connected yet. It fails when there are no
 // credentials, or they cannot be read.
 func New(c Config) (*Kube, error) {
+	api, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kube{config: c}
+	if c.Pod != "" && c.Namespace != "" {
+		k.pod = newPod(c, api)
+		k.events = newRecorder(c, api, k.pod)
+	}
+	if c.Recovery != RecoveryOff {
+		k.nurse = newNurse(c, api, k)
+	}
+	return k, nil
+}
+
+// open returns a client that has not connected yet.
+func open(c Config) (dynamic.Interface, error) {
 	// What client-go prints by itself is of no use to the person who runs this.
 	klog.LogToStderr(false)
 	klog.SetOutput(c.Log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
@@ -63,15 +80,7 @@ func New(c Config) (*Kube, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
 	}
-	k := &Kube{config: c}
-	if c.Pod != "" && c.Namespace != "" {
-		k.pod = newPod(c, api)
-		k.events = newRecorder(c, api, k.pod)
-	}
-	if c.Recovery != RecoveryOff {
-		k.nurse = newNurse(c, api, k)
-	}
-	return k, nil
+	return api, nil
 }
 
 func connect(c Config) (*rest.Config, error) {
