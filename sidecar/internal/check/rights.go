@@ -17,9 +17,6 @@ func (r Right) String() string {
 	if r.Subresource != "" {
 		what += "/" + r.Subresource
 	}
-	if r.Verb == wildcard && r.Resource == wildcard {
-		what = "do everything"
-	}
 	if r.Name != "" {
 		what += " " + r.Name
 	}
