@@ -47,13 +47,14 @@ func TestTheArrowsPointInward(t *testing.T) {
 	require.Contains(t, all, core)
 	const leaf = "internal/check" // in whose words every adapter may report
 	require.Contains(t, all, leaf)
-	for _, adapter := range []string{"keyfile", "listener", "statefile", "vault", "web", "harden"} {
+	for _, adapter := range []string{"keyfile", "listener", "statefile", "vault", "web", "harden", "metrics"} {
 		require.Contains(t, all, "internal/"+adapter)
 	}
 	only := map[string]string{ // what lives in one place
 		"github.com/hashicorp/vault/": "internal/vault",
 		"github.com/fsnotify/":        "internal/keyfile",
 		"k8s.io/":                     "internal/kube",
+		"github.com/prometheus/":      "internal/metrics",
 	}
 	for from, tos := range all {
 		if from == module {

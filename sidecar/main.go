@@ -43,6 +43,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/listener"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
@@ -145,9 +146,14 @@ func run(c config, stderr io.Writer) int {
 		return exitUsage
 	}
 	keys := keyfile.New(c.keys)
-	around := newCluster(c, log)
-	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log})
-	loop := unseal.New(unseal.Config{
+	var loop *unseal.Loop
+	counts := metrics.New(version, commit, func() bool { return web.Stuck(loop.Turned()) })
+	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
+	around := newCluster(c, log, counts)
+	proofs := unseal.NewProofs(unseal.Proofs{
+		Prover: newProver(c, client, keys), Every: c.proveInterval, Log: log, Publish: counts.PublishProof,
+	})
+	loop = unseal.New(unseal.Config{
 		Vault:        client,
 		Keys:         keys,
 		Processes:    identity(c.vaultAddr),
@@ -156,9 +162,12 @@ func run(c config, stderr io.Writer) int {
 		HoldSeals:    c.operatorSeal == "hold",
 		StorageProbe: c.storageProbe,
 		Wake:         wake,
+		Meter:        counts,
 		Publish: func(s unseal.State) {
+			counts.Publish(s)
 			server.Publish(s)
 			around.Publish(s)
+			proofs.Take(s)
 		},
 	})
 	server.Turned = loop.Turned
@@ -176,6 +185,7 @@ func run(c config, stderr io.Writer) int {
 		return nil
 	})
 	group.Go(func() error { around.Run(ctx); return nil })
+	group.Go(func() error { proofs.Run(ctx); return nil })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -203,7 +213,7 @@ func (alone) Publish(unseal.State) {}
 func (alone) Run(context.Context)  {}
 
 // newCluster never fails: whatever is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger) cluster {
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics) cluster {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
 		return alone{}
@@ -213,13 +223,31 @@ func newCluster(c config, log hclog.Logger) cluster {
 	}
 	k, err := kube.New(kube.Config{
 		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
-		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log,
+		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log, Meter: counts,
+		Report: func(r kube.Report) { counts.PublishCluster(counted(r)) },
 	})
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
 		return alone{}
 	}
 	return k
+}
+
+func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
+	return &unseal.Prover{Vault: v, Keys: k, Store: statefile.New(c.stateDir, "proof.json")}
+}
+
+// counted is what the metrics tell of a report.
+func counted(r kube.Report) metrics.Cluster {
+	c := metrics.Cluster{Left: r.LeftCount}
+	for _, s := range r.Stores {
+		if s.Ready {
+			c.Ready++
+		} else {
+			c.NotReady++
+		}
+	}
+	return c
 }
 
 // forgetVaultEnvironment takes away what vault/api would read by itself:

@@ -28,6 +28,7 @@ type config struct {
 	keys            string
 	operatorSeal    string
 	storageProbe    time.Duration
+	proveInterval   time.Duration
 	stateDir        string
 	httpBind        string
 	kubernetes      string
@@ -41,14 +42,10 @@ type config struct {
 	logLevel        hclog.Level
 	logJSON         bool
 
-	given []string // the options that were given, by their flags
-
 	// Of the subcommand check alone.
 	outputJSON bool
+	proveKey   bool
 }
-
-// has tells whether an option was given, by its flag or by its variable.
-func (c config) has(flag string) bool { return slices.Contains(c.given, flag) }
 
 // option is one row of the table that parses, tells and tests the options.
 type option struct {
@@ -83,10 +80,17 @@ var options = []option{
 			c.storageProbe = d
 			return err == nil && (d == 0 || d >= time.Second)
 		}},
+	{"prove-interval", "PROVE_INTERVAL", "0", "how often it is proved that the mounted key still opens Vault; 0: never",
+		"0, or a duration of at least 1m such as 24h",
+		func(c *config, v string) bool {
+			d, err := time.ParseDuration(v)
+			c.proveInterval = d
+			return err == nil && (d == 0 || d >= time.Minute)
+		}},
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",
 		func(c *config, v string) bool { c.stateDir = v; return isPath(v) }},
-	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz and /status are served",
+	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz, /status and /metrics are served",
 		"[HOST]:PORT",
 		func(c *config, v string) bool {
 			c.httpBind = v
@@ -146,6 +150,9 @@ var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
 		func(c *config, v string) bool { c.outputJSON = v == "json"; return v == "table" || v == "json" }},
+	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and cancelled",
+		"true, false",
+		func(c *config, v string) bool { c.proveKey = v == "true"; return v == "true" || v == "false" }},
 }
 
 var errHelp = errors.New("help was asked for")
@@ -160,7 +167,8 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	flags := map[string]*string{}
 	all := slices.Concat(options, own)
 	for _, o := range all {
-		flags[o.flag] = set.String(o.flag, "", "")
+		flags[o.flag] = new(string)
+		set.Var(value{flags[o.flag], o.preset == "false"}, o.flag, "")
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
@@ -182,15 +190,26 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 		if given[o.flag] {
 			name, value = "--"+o.flag, *flags[o.flag]
 		}
-		if name != "default" {
-			c.given = append(c.given, o.flag)
-		}
 		if !o.set(&c, value) {
 			return config{}, fmt.Errorf("%s: %s is not accepted; accepted: %s", name, shown(value), o.accepts)
 		}
 	}
 	return c, nil
 }
+
+// value takes what is given for an option, as it is. A switch may be given
+// without.
+type value struct {
+	text     *string
+	isSwitch bool
+}
+
+func (v value) Set(text string) error { *v.text = text; return nil }
+
+func (v value) String() string { return "" }
+
+// IsBoolFlag implements the flag package's interface of that name.
+func (v value) IsBoolFlag() bool { return v.isSwitch }
 
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
 

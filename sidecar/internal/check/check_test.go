@@ -177,3 +177,15 @@ func TestThePastIsJudged(t *testing.T) {
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
 }
+
+func TestAProofIsJudged(t *testing.T) {
+	for level, proof := range map[Level]Proof{
+		OK:      {Valid: true},
+		Failure: {Invalid: true, Reason: "it was rekeyed"},
+		Unknown: {Reason: "a rekey is under way"},
+	} {
+		f := proof.Judge()
+		assert.Equal(t, level, f.Level)
+		assert.Contains(t, f.Text, proof.Reason)
+	}
+}

@@ -40,3 +40,21 @@ func (r Recovery) Judge(now time.Time) Finding {
 	}
 	return f
 }
+
+// Proof is what came of having Vault try the mounted key.
+type Proof struct {
+	Valid, Invalid bool   // neither: it came to no answer
+	Reason         string // when it is not valid
+}
+
+// Judge tells what that means for the next recovery.
+func (p Proof) Judge() Finding {
+	switch {
+	case p.Valid:
+		return Finding{AboutKey, OK, "proved: vault takes the mounted key", ""}
+	case p.Invalid:
+		return Finding{AboutKey, Failure, "proved: vault would not open with the mounted key: " + p.Reason,
+			"put the right key into the Secret before vault restarts: scripts/seed-key"}
+	}
+	return Finding{AboutKey, Unknown, "whether vault takes the mounted key could not be proved: " + p.Reason, ""}
+}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +41,7 @@ type recorder struct {
 	api     dynamic.ResourceInterface
 	config  Config
 	pod     *pod
-	log     hclog.Logger
+	log     witness
 	queue   chan event
 	writing told
 }
@@ -57,7 +56,7 @@ type pending struct {
 }
 
 func newRecorder(c Config, api dynamic.Interface, p *pod) *recorder {
-	return &recorder{api: api.Resource(events).Namespace(c.Namespace), config: c, pod: p, log: c.Log, queue: make(chan event, 16)}
+	return &recorder{api: api.Resource(events).Namespace(c.Namespace), config: c, pod: p, log: newWitness(c), queue: make(chan event, 16)}
 }
 
 // phase tells of a phase that begins, if it is worth it.

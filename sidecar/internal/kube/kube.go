@@ -37,6 +37,8 @@ type Config struct {
 	Stores       []StoreName // empty: all that use Vault
 	ESONamespace string      // where ESO's pods are
 	Log          hclog.Logger
+	Meter        Meter        // may be nil
+	Report       func(Report) // is called with every news, from any goroutine; must not block; may be nil
 }
 
 // Kube does what Config says, from the newest published state.
@@ -47,6 +49,9 @@ type Kube struct {
 	nurse  *nurse    // nil with RecoveryOff
 	phase  atomic.Uint32
 	epochs atomic.Int64 // how often Vault became active
+
+	reporting sync.Mutex
+	report    Report
 }
 
 // New returns a Kube that has not connected yet. It fails when there are no
@@ -59,6 +64,7 @@ func New(c Config) (*Kube, error) {
 	k := &Kube{config: c}
 	if c.Pod != "" && c.Namespace != "" {
 		k.pod = newPod(c, api)
+		k.pod.sawImage = func(id string) { k.tell(func(r *Report) { r.Image = id }) }
 		k.events = newRecorder(c, api, k.pod)
 	}
 	if c.Recovery != RecoveryOff {

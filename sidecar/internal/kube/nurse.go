@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
@@ -17,7 +16,7 @@ type nurse struct {
 	config Config
 	api    dynamic.Interface
 	kube   *Kube
-	log    hclog.Logger
+	log    witness
 
 	vault    chan struct{} // Vault entered another phase
 	news     chan func()
@@ -59,7 +58,7 @@ type patient struct {
 
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
 	return &nurse{
-		config: c, api: api, kube: k, log: c.Log,
+		config: c, api: api, kube: k, log: newWitness(c),
 		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{},
 		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
 		sweeper:  newSweeper(c, api),
@@ -93,9 +92,11 @@ func (n *nurse) run(ctx context.Context) {
 		}
 		n.catchUp(time.Now())
 		timer.Reset(max(0, time.Until(n.turn(ctx, time.Now()))))
+		c := n.condition()
 		if n.kube.pod != nil {
-			n.kube.pod.want(n.condition())
+			n.kube.pod.want(c)
 		}
+		n.kube.tell(func(r *Report) { n.fill(r, c) })
 	}
 }
 

@@ -70,7 +70,7 @@ func refOf(ref map[string]any, namespace string) StoreName {
 // woken in their place.
 func parentOf(o *unstructured.Unstructured) string {
 	for _, owner := range o.GetOwnerReferences() {
-		if owner.Kind == "ClusterExternalSecret" && strings.HasPrefix(owner.APIVersion, esoGroup+"/") {
+		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, esoGroup+"/") {
 			return owner.Name
 		}
 	}

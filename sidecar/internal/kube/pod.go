@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -31,7 +30,7 @@ const (
 type pod struct {
 	api     dynamic.ResourceInterface
 	name    string
-	log     hclog.Logger
+	log     witness
 	limiter *rate.Limiter
 	wake    chan struct{}
 
@@ -43,6 +42,8 @@ type pod struct {
 	refused chan struct{} // has one when we may not look
 
 	watching, writing told
+
+	sawImage func(id string) // may be nil
 }
 
 // sighting is what was last seen of the pod.
@@ -60,7 +61,7 @@ type written struct {
 
 func newPod(c Config, api dynamic.Interface) *pod {
 	return &pod{
-		api: api.Resource(pods).Namespace(c.Namespace), name: c.Pod, log: c.Log,
+		api: api.Resource(pods).Namespace(c.Namespace), name: c.Pod, log: newWitness(c),
 		// A Vault that flaps may write ten times at once, then once in two seconds.
 		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
 		wake:    make(chan struct{}, 1),
@@ -124,6 +125,9 @@ func (p *pod) saw(o *unstructured.Unstructured) {
 		}
 		if !p.seen.CompareAndSwap(last, next) {
 			continue
+		}
+		if id := imageOf(o); id != "" && p.sawImage != nil {
+			p.sawImage(id)
 		}
 		if last == nil {
 			p.first = *next
@@ -286,4 +290,22 @@ func conditionsOf(o *unstructured.Unstructured) []written {
 		out = append(out, written{condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
 	}
 	return out
+}
+
+// ourContainer is the name that the patches give our container.
+const ourContainer = "vault-unseal-sidecar"
+
+// imageOf returns what the pod runs in our container: the image's name and
+// digest, or what the runtime calls it; "" when the pod does not tell.
+func imageOf(o *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		list, _, _ := unstructured.NestedSlice(o.Object, "status", field)
+		for _, entry := range list {
+			if m, ok := entry.(map[string]any); ok && m["name"] == ourContainer {
+				id, _ := m["imageID"].(string)
+				return id
+			}
+		}
+	}
+	return ""
 }

@@ -12,6 +12,55 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
+// Report is what is known of Kubernetes, for a person to read.
+type Report struct {
+	// What the condition of External Secrets says: True, False or Unknown, the
+	// reason and the message. Empty while too little is known.
+	Status, Reason, Message string
+
+	Stores    []StoreReport // those that use Vault, in the order of their names
+	LeftCount int           // objects that were not synced at the newest look
+	Left      []string      // the first of them, with ESO's own errors
+	Image     string        // of our own container, by its digest, as the pod tells; "" unknown
+}
+
+// StoreReport is what is known of a store.
+type StoreReport struct {
+	Name            string // with its kind
+	Ready           bool
+	Reason, Message string // of its Ready condition
+}
+
+// tell changes the report and hands it on.
+func (k *Kube) tell(change func(*Report)) {
+	if k.config.Report == nil {
+		return
+	}
+	k.reporting.Lock()
+	defer k.reporting.Unlock()
+	change(&k.report)
+	k.config.Report(k.report)
+}
+
+// fill takes over what the nurse knows. It makes new lists: the old ones may
+// be read at the same time.
+func (n *nurse) fill(r *Report, c condition) {
+	r.Status, r.Reason, r.Message = c.Status, c.Reason, c.Message
+	r.Stores, r.Left, r.LeftCount = nil, nil, 0
+	for _, name := range n.names() {
+		p := n.patients[name]
+		r.Stores = append(r.Stores, StoreReport{Name: name.String(), Ready: p.ready(), Reason: p.reason, Message: p.message})
+	}
+	if n.found != nil {
+		r.Left, r.LeftCount = n.found.left, n.found.leftCount
+	}
+}
+
+// names lists the stores in order.
+func (n *nurse) names() []StoreName {
+	return slices.SortedFunc(maps.Keys(n.patients), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) })
+}
+
 // evictedBefore tells what an earlier run of ours did in the same outage. The
 // condition in the pod is its memory.
 func (n *nurse) evictedBefore() bool {
@@ -82,7 +131,7 @@ func (n *nurse) condition() condition {
 func (n *nurse) worst() condition {
 	var worst condition
 	rank := 0
-	for _, name := range slices.SortedFunc(maps.Keys(n.patients), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, name := range n.names() {
 		p := n.patients[name]
 		switch {
 		case p.ready():

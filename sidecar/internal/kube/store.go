@@ -8,10 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// The kinds of stores.
+// The kinds that are spoken of by name.
 const (
 	kindClusterStore = "ClusterSecretStore"
 	kindStore        = "SecretStore"
+
+	kindClusterSecret = "ClusterExternalSecret"
 )
 
 // objectName is what Kubernetes accepts as one (RFC 1123).

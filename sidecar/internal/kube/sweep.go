@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,7 +52,7 @@ type findings struct {
 // a request replaces the one before.
 type sweeper struct {
 	api     dynamic.Interface
-	log     hclog.Logger
+	log     witness
 	limiter *rate.Limiter
 	wake    chan struct{}
 	report  func(findings) // set before run
@@ -76,7 +75,7 @@ type sweep struct {
 
 func newSweeper(c Config, api dynamic.Interface) *sweeper {
 	return &sweeper{
-		api: api, log: c.Log, wake: make(chan struct{}, 1),
+		api: api, log: newWitness(c), wake: make(chan struct{}, 1),
 		// ESO syncs about 26 a second; what waits there does not wait here.
 		limiter: rate.NewLimiter(40, 50),
 		seeing:  map[schema.GroupVersionResource]*told{secrets: {}, clusterSecrets: {}, pushSecrets: {}},
@@ -254,8 +253,10 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 // That one of many is gone meanwhile is no error.
 func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
 	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
+	kind := o.GetKind()
 	if parent := parentOf(o); parent != "" {
 		api, name, key, with = s.api.Resource(clusterSecrets), parent, parent, parentAnnotation
+		kind = kindClusterSecret
 	}
 	if w.touches[key] >= 2 || time.Since(s.last[key]) < lookEvery {
 		return nil
@@ -276,6 +277,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	if err != nil {
 		return err
 	}
+	s.log.Touched(kind)
 	w.touches[key]++
 	s.last[key] = time.Now()
 	return nil

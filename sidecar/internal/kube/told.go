@@ -1,16 +1,45 @@
 package kube
 
 import (
+	"strings"
+
 	"github.com/hashicorp/go-hclog"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
+
+// Meter counts. Its methods do not block.
+type Meter interface {
+	Failed(manifest string) // a call, by the manifest that grants it
+	Touched(kind string)    // an object was annotated
+	Evicted()               // a pod was
+}
+
+// unmetered stands where nobody counts.
+type unmetered struct{}
+
+func (unmetered) Failed(string)  {}
+func (unmetered) Touched(string) {}
+func (unmetered) Evicted()       {}
+
+// witness is told what happens.
+type witness struct {
+	hclog.Logger
+	Meter
+}
+
+func newWitness(c Config) witness {
+	if c.Meter == nil {
+		c.Meter = unmetered{}
+	}
+	return witness{c.Log, c.Meter}
+}
 
 // told logs a trouble when it begins, when it becomes another, and when it is
 // over, however often it is met in between. The zero value is well.
 type told struct{ last string }
 
 // trouble says that something failed with err, or works when err is nil.
-func (t *told) trouble(log hclog.Logger, what, grants string, err error) {
+func (t *told) trouble(log witness, what, grants string, err error) {
 	if err == nil {
 		if t.last != "" {
 			log.Info(msgWorksAgain, keyWhat, what)
@@ -18,6 +47,7 @@ func (t *told) trouble(log hclog.Logger, what, grants string, err error) {
 		t.last = ""
 		return
 	}
+	log.Failed(strings.TrimPrefix(grants, "manifests/"))
 	kind := apierrors.ReasonForError(err)
 	text := string(kind)
 	if text == "" {

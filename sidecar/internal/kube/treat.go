@@ -69,6 +69,7 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 		p.failures++
 		if err == nil {
 			p.failures = 0
+			n.log.Touched(p.kind())
 		} else { // ESO's webhook, for one, comes up after its stores do
 			next = min(next, retryAfter(p.failures, pace, err))
 		}
@@ -109,6 +110,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	}
 	n.evicted, p.evicted = true, strings.Join(evicted, ", ")
 	for _, name := range evicted {
+		n.log.Evicted()
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
 	}
 }

@@ -44,6 +44,14 @@ var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled"
 
 func (v verdict) String() string { return verdictNames[v] }
 
+// results are the verdicts that end an attempt, in words for a Meter.
+var results = [...]string{
+	opened: "opened", rejected: "rejected", mixed: "disturbed", troubled: "failed", lost: "lost", allSent: "undecided", joining: "accepted",
+}
+
+// Results lists what can become of an attempt to unseal.
+func Results() []string { return results[more+1:] }
+
 // took digests the answer to the share last given out. disturbed is true when
 // somebody was seen to send shares during the attempt itself; shares that lay
 // there before it do not count.

@@ -90,6 +90,9 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	}
 	l.endAttempt()
 	l.sendAt = now
+	if v != more {
+		l.Meter.Attempted(results[v])
+	}
 	switch v {
 	case opened:
 		l.opened(a.scope.Keys)

@@ -28,6 +28,9 @@ func (l *Loop) loadKeys(keep bool) {
 	}
 	if version != l.ring.version {
 		l.doubt, l.sendAt = doubt{}, time.Time{}
+		if version != "" {
+			l.Meter.KeysChanged()
+		}
 	}
 	if !changed {
 		return

@@ -27,6 +27,8 @@ type Config struct {
 	// Wake hints that a key or a connection changed. May be nil: whatever it
 	// hints at is found within a second without it.
 	Wake <-chan struct{}
+	// Meter counts what happens. May be nil.
+	Meter Meter
 	// Publish is called with every new state, by the loop's own goroutine: it
 	// must not block. May be nil.
 	Publish func(State)
@@ -100,6 +102,9 @@ func (c *call) overdue(now time.Time) bool {
 // New returns a Loop that has not looked at anything yet.
 func New(c Config) *Loop {
 	now := time.Now()
+	if c.Meter == nil {
+		c.Meter = unmetered{}
+	}
 	return &Loop{
 		Config:  c,
 		reports: make(chan func()),
@@ -268,6 +273,7 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		l.arrive(p)
 		if len(l.timeline.history) > 0 && !slices.Equal(l.memory.History, l.timeline.history) {
 			l.memory.History = slices.Clone(l.timeline.history)
+			l.Meter.Recovered(*l.timeline.history[0].copied())
 			l.save()
 		}
 		l.tell(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())

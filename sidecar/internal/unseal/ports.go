@@ -71,3 +71,17 @@ type Store interface {
 	Load(into any) error
 	Save(v any) error
 }
+
+// Meter counts. Its methods do not block.
+type Meter interface {
+	Attempted(result string) // one of Results
+	KeysChanged()            // others than before, and usable
+	Recovered(r Recovery)    // Vault was away, and serves
+}
+
+// unmetered stands where nobody counts.
+type unmetered struct{}
+
+func (unmetered) Attempted(string)   {}
+func (unmetered) KeysChanged()       {}
+func (unmetered) Recovered(Recovery) {}

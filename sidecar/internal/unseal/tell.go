@@ -83,6 +83,7 @@ func (l *Loop) publish() {
 		Advice:   tellings[l.phase].advice,
 		KeyError: l.ring.problem,
 		Shares:   shares,
+		Keys:     l.ring.version,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),
 	}

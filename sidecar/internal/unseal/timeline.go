@@ -38,6 +38,7 @@ type State struct {
 	Advice   string // what a person should do about it; may be empty
 	KeyError string // why the mounted key would not do, whatever the phase
 	Shares   int    // mounted and well-formed; 0 with a KeyError
+	Keys     string // names the mounted keys, salted; others have another name
 	Current  *Recovery
 	Last     *Recovery
 	// History are the recoveries that are done, the newest first, over restarts

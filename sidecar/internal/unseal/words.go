@@ -33,6 +33,10 @@ const (
 	msgRecovered     = "recovered"
 	msgHushed        = "phases follow one another too fast, they are told at debug until one lasts a minute"
 	msgAttempt       = "unseal answered"
+	msgProved        = "proved that the mounted key opens vault"
+	msgStale         = "the mounted key does not open vault any more"
+	msgNotProved     = "the mounted key could not be proved"
+	msgNotTidy       = "a rekey that an earlier proof began is not cancelled yet"
 	msgProbe         = "probe answered"
 )
 

@@ -24,11 +24,12 @@ const (
 	bindEvery = 2 * time.Second
 )
 
-// Config says where to listen. All fields are required.
+// Config says where to listen. All fields but Metrics are required.
 type Config struct {
 	Bind    string // host:port
 	Version string
 	Log     hclog.Logger
+	Metrics http.Handler // serves /metrics, to everybody; may be nil
 }
 
 // Server serves the newest state that was published to it.
@@ -78,12 +79,17 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns() && s.state.Load().Phase.Serving()) })
 	mux.HandleFunc("GET /status", local(s.status))
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
+	}
 	return mux
 }
 
-// turns tells whether the loop is well. When it is stuck, nobody knows how
-// Vault is: the newest state is an old one.
-func (s *Server) turns() bool { return s.Turned() < stuckAfter }
+func (s *Server) turns() bool { return !Stuck(s.Turned()) }
+
+// Stuck tells whether a loop that turned so long ago is not well. Then nobody
+// knows how Vault is: the newest state is an old one.
+func Stuck(ago time.Duration) bool { return ago >= stuckAfter }
 
 // word answers 200 "ok" or 503 "no": a stranger learns no more.
 func word(w http.ResponseWriter, ok bool) {

@@ -1,0 +1,136 @@
+// Package metrics counts what happens and serves it to Prometheus. It exists
+// for the people who are told by an alert, so every series is there from the
+// start, and none says more than is known: while Vault hangs its state is
+// "unknown". It is the only user of client_golang. It names no object and no
+// file: whoever reaches the port may read it.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const prefix = "vault_unseal_sidecar_"
+
+// Cluster is what is known of External Secrets Operator (ESO).
+type Cluster struct {
+	Ready    int // stores that are
+	NotReady int // stores that are not
+	Left     int // objects that were not synced at the newest look
+}
+
+// Metrics is all that is counted. Its methods may be called from any goroutine.
+type Metrics struct {
+	registry *prometheus.Registry
+	snapshot *snapshot
+
+	attempts   *prometheus.CounterVec
+	keyChanges prometheus.Counter
+	steps      *prometheus.HistogramVec
+	recoveries prometheus.Histogram
+	errors     *prometheus.CounterVec
+	touched    *prometheus.CounterVec
+	evictions  prometheus.Counter
+}
+
+// durations are the buckets of what takes from milliseconds to an hour, in
+// seconds.
+var durations = []float64{0.01, 0.1, 1, 10, 60, 300, 1200, 3600}
+
+// New returns Metrics in which nothing has happened yet. stuck tells whether
+// the state that was last published is not to be believed any more.
+func New(version, commit string, stuck func() bool) *Metrics {
+	counters := func(name, help, label string, values []string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+		return v
+	}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		snapshot: &snapshot{stuck: stuck},
+		attempts: counters("unseal_attempts_total", "Combinations of shares sent to Vault, by what became of them.",
+			"result", unseal.Results()),
+		keyChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "key_changes_total",
+			Help: "How often other key shares were found mounted than before."}),
+		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "recovery_step_duration_seconds",
+			Help: "Time spent in a phase of a recovery, by phase.", Buckets: durations}, []string{"phase"}),
+		recoveries: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "recovery_duration_seconds",
+			Help: "Time from Vault being away to Vault serving.", Buckets: durations}),
+		errors: counters("kubernetes_errors_total", "Calls to the Kubernetes API that failed, by the manifest that grants them.",
+			"manifest", []string{"gate", "stores", "externalsecrets", "more", "eviction"}),
+		touched: counters("eso_objects_touched_total", "Objects of External Secrets that were annotated to have them synced, by kind.",
+			"kind", []string{"ClusterSecretStore", "SecretStore", "ExternalSecret", "ClusterExternalSecret", "PushSecret"}),
+		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "eso_evictions_total",
+			Help: "Evictions of pods of the controller of External Secrets."}),
+	}
+	for _, p := range unseal.Phases() {
+		if !p.Serving() {
+			m.steps.WithLabelValues(p.String())
+		}
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info",
+		Help:        "Always 1; the labels tell what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}})
+	build.Set(1)
+	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
+	m.snapshot.proof.Store(&unseal.Proof{})
+	m.snapshot.cluster.Store(&Cluster{})
+	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions,
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Publish takes the core's newest state.
+func (m *Metrics) Publish(s unseal.State) { m.snapshot.state.Store(&s) }
+
+// PublishProof takes the newest proof of the key.
+func (m *Metrics) PublishProof(p unseal.Proof) { m.snapshot.proof.Store(&p) }
+
+// PublishCluster takes what is newest of External Secrets.
+func (m *Metrics) PublishCluster(c Cluster) { m.snapshot.cluster.Store(&c) }
+
+// Attempted counts an attempt to unseal.
+func (m *Metrics) Attempted(result string) { m.attempts.WithLabelValues(result).Inc() }
+
+// KeysChanged counts a change of the mounted key.
+func (m *Metrics) KeysChanged() { m.keyChanges.Inc() }
+
+// Recovered takes the times of a recovery that has ended.
+func (m *Metrics) Recovered(r unseal.Recovery) {
+	m.recoveries.Observe(r.Took.Seconds())
+	for _, s := range r.Steps {
+		m.steps.WithLabelValues(s.Phase.String()).Observe(s.Took.Seconds())
+	}
+}
+
+// Failed counts a call to the Kubernetes API that failed.
+func (m *Metrics) Failed(manifest string) { m.errors.WithLabelValues(manifest).Inc() }
+
+// Touched counts an object that was annotated.
+func (m *Metrics) Touched(kind string) { m.touched.WithLabelValues(kind).Inc() }
+
+// Evicted counts a pod that was evicted.
+func (m *Metrics) Evicted() { m.evictions.Inc() }
+
+// snapshot tells what is, as opposed to what has happened.
+type snapshot struct {
+	state   atomic.Pointer[unseal.State]
+	proof   atomic.Pointer[unseal.Proof]
+	cluster atomic.Pointer[Cluster]
+	stuck   func() bool
+}

@@ -1,0 +1,108 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prefix+name, help, labels, nil)
+}
+
+var (
+	descVault = desc("vault_state", "1 for the state that Vault is in, as far as is known.", "state")
+	descPhase = desc("phase", "1 for the phase that the sidecar is in.", "phase")
+	descSince = desc("phase_entered_timestamp_seconds", "When the phase began.")
+	descLast  = desc("last_unseal_timestamp_seconds", "When the mounted key last opened Vault; 0: not since the pod is there.")
+
+	descUsable  = desc("key_usable", "1 while the mounted key is there and well-formed.")
+	descShares  = desc("key_shares", "Well-formed key shares that are mounted.")
+	descChanged = desc("key_changed_since_unseal", "1 while another key is mounted than the one that last opened Vault.")
+	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key.", "result")
+	descProved  = desc("key_proof_timestamp_seconds", "When it was last tried to prove the key; 0: never.")
+
+	descStores = desc("eso_stores", "Stores of External Secrets that use this Vault, by whether they are Ready.", "ready")
+	descLeft   = desc("eso_objects_left", "Objects of External Secrets that were not synced at the newest look.")
+)
+
+// Describe implements prometheus.Collector.
+func (s *snapshot) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descChanged, descProof, descProved, descStores, descLeft} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *snapshot) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	state, proof, cluster := s.state.Load(), s.proof.Load(), s.cluster.Load()
+	vault := vaultState(state.Phase)
+	if s.stuck() {
+		vault = "unknown"
+	}
+	for _, each := range vaultStates {
+		gauge(descVault, one(each == vault), each)
+	}
+	for _, p := range unseal.Phases() {
+		gauge(descPhase, one(p == state.Phase), p.String())
+	}
+	gauge(descSince, seconds(state.Since))
+	gauge(descLast, seconds(state.UnsealedAt))
+	gauge(descUsable, one(state.Shares > 0))
+	gauge(descShares, float64(state.Shares))
+	gauge(descChanged, one(state.KeyChanged))
+	for _, each := range []unseal.ProofResult{unseal.ProofValid, unseal.ProofInvalid, unseal.ProofRefused, unseal.ProofBusy, unseal.ProofFailed, ""} {
+		gauge(descProof, one(each == proof.Result), nameOf(each))
+	}
+	gauge(descProved, seconds(proof.At))
+	gauge(descStores, float64(cluster.Ready), "true")
+	gauge(descStores, float64(cluster.NotReady), "false")
+	gauge(descLeft, float64(cluster.Left))
+}
+
+func nameOf(r unseal.ProofResult) string {
+	if r == "" {
+		return "none"
+	}
+	return string(r)
+}
+
+var vaultStates = []string{"active", "standby", "unsealed", "sealed", "uninitialized", "unknown"}
+
+// vaultState tells what is known of Vault in a phase.
+func vaultState(p unseal.Phase) string {
+	switch p {
+	case unseal.Active:
+		return "active"
+	case unseal.Standby:
+		return "standby"
+	case unseal.Activating, unseal.StorageHanging:
+		return "unsealed"
+	case unseal.NoKey, unseal.Unsealing, unseal.UnsealHanging, unseal.KeyRejected, unseal.Held, unseal.LeftAlone:
+		return "sealed"
+	case unseal.Uninitialized:
+		return "uninitialized"
+	default: // Starting, Unreachable, Unresponsive, Failing
+		return "unknown"
+	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// seconds returns a moment as Prometheus has them; 0 for the zero one.
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

@@ -1,0 +1,110 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// Rekey asks GET sys/rekey/init for the rekey that is under way.
+func (c *Client) Rekey(ctx context.Context) (unseal.Rekey, error) {
+	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/rekey/init")
+	return rekey(ctx, resp, err)
+}
+
+// BeginRekey begins a rekey by PUT sys/rekey/init.
+func (c *Client) BeginRekey(ctx context.Context, shares, threshold int) (unseal.Rekey, error) {
+	body, err := json.Marshal(api.RekeyInitRequest{SecretShares: shares, SecretThreshold: threshold, RequireVerification: true})
+	if err != nil {
+		return unseal.Rekey{}, err
+	}
+	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/init", body)
+	var answered *api.ResponseError
+	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest {
+		return unseal.Rekey{}, fmt.Errorf("%w: %w", unseal.ErrNotBegun, refusal(answered))
+	}
+	return rekey(ctx, resp, err)
+}
+
+// CancelRekey cancels the rekey of that nonce, by DELETE sys/rekey/init. What
+// was waiting for its verification is gone with it.
+func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
+	return denied(ctx, c.api.Sys().RekeyCancelWithContextWithNonce(ctx, nonce))
+}
+
+// AuthorizeRekey sends a share by PUT sys/rekey/update. The answer to the last
+// one holds a new key, of which nothing is kept.
+func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce string) (enough bool, err error) {
+	quoted, err := json.Marshal(nonce)
+	if err != nil {
+		return false, err
+	}
+	const head, tail = `{"key":"`, `","nonce":`
+	body := make([]byte, 0, len(head)+2*s.Len()+len(tail)+len(quoted)+1)
+	body = append(s.AppendHex(append(body, head...)), tail...)
+	body = append(append(body, quoted...), '}')
+	defer clear(body)
+	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/update", body)
+	var answer struct {
+		Complete bool `json:"complete"`
+	}
+	var answered *api.ResponseError
+	if errors.As(err, &answered) && strings.Contains(strings.Join(answered.Errors, " "), "invalid key") {
+		return false, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
+	}
+	err = decode(ctx, resp, err, &answer)
+	return answer.Complete, err
+}
+
+func rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, error) {
+	var s api.RekeyStatusResponse
+	if err := decode(ctx, resp, err, &s); err != nil {
+		return unseal.Rekey{}, err
+	}
+	return unseal.Rekey{
+		Started: s.Started, Nonce: s.Nonce, Shares: s.N, Threshold: s.T, Progress: s.Progress,
+		Verified: s.VerificationRequired, PGP: len(s.PGPFingerprints) > 0,
+	}, nil
+}
+
+// decode reads an answer into what into points to, and wipes what it read.
+func decode(ctx context.Context, resp *api.Response, err error, into any) error {
+	if err != nil {
+		return denied(ctx, err)
+	}
+	defer drain(resp.Body)
+	buf := make([]byte, maxBody) // of its final size: one that grows leaves copies
+	defer clear(buf)
+	n, err := io.ReadFull(resp.Body, buf)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return classify(ctx, err)
+	}
+	if err := json.Unmarshal(buf[:n], into); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("answered %d without what was asked for, this is not vault", resp.StatusCode)
+	}
+	return nil
+}
+
+// denied marks the answers of a Vault that has the endpoint no more, or wants a
+// token for it.
+func denied(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var answered *api.ResponseError
+	if errors.As(err, &answered) {
+		switch answered.StatusCode {
+		case http.StatusForbidden, http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed:
+			return fmt.Errorf("%w: %w", unseal.ErrRefused, refusal(answered))
+		}
+	}
+	return classify(ctx, err)
+}
