@@ -41,13 +41,13 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	if err != nil {
 		return out, nil
 	}
+	past := lookBack(c, shares)
 	if c.proveKey {
 		proof := newProver(c, client, keys).Prove(ctx)
-		out = append(out, check.Proof{
-			Valid: proof.Result == unseal.ProofValid, Invalid: proof.Result == unseal.ProofInvalid, Reason: proof.Reason,
-		}.Judge())
+		past.Proved = proof.Result == unseal.ProofValid
+		out = append(out, check.Proof{Valid: past.Proved, Invalid: proof.Result == unseal.ProofInvalid, Reason: proof.Reason}.Judge())
 	}
-	return append(out, lookBack(c, shares).Judge(time.Now())), nil
+	return append(out, past.Judge(time.Now())), nil
 }
 
 func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {

@@ -166,11 +166,13 @@ func TestThePastIsJudged(t *testing.T) {
 		level Level
 		says  string
 	}{
-		"the same key":         {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
-		"another key":          {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
-		"nothing yet":          {Recovery{}, Unknown, "has not opened vault"},
-		"what cannot be read":  {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
-		"never opened by this": {Recovery{Took: time.Second}, Unknown, "took 1s"},
+		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
+		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
+		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
+		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
+		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: true}, OK, "changed since"},
+		"none but it is proved":  {Recovery{Proved: true}, OK, "is proved"},
+		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
 	} {
 		f := row.past.Judge(now)
 		assert.Equal(t, row.level, f.Level, sentence)
