@@ -67,7 +67,7 @@ func TestTheTableFitsATerminal(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(b.String(), "warning  external-secrets"), "said once, however many lines it has")
 	assert.Equal(t, 3, strings.Count(b.String(), "-> "), "each advice begins once")
 	assert.True(t, strings.HasSuffix(b.String(),
-		"\n\n2 failure, 1 warning, 1 unknown, 2 ok. See the failures: do not count on the next recovery.\n"), b.String())
+		"\n\n2 failures, 1 warning, 1 unknown, 2 ok. See the failures: do not count on the next recovery.\n"), b.String())
 }
 
 func TestTheTableTakesNoOrdersForATerminal(t *testing.T) {

@@ -58,6 +58,8 @@ var verdicts = [...]string{
 	Failure: "See the failures: do not count on the next recovery.",
 }
 
+var plurals = [...]string{OK: "ok", Unknown: "unknown", Warning: "warnings", Failure: "failures"}
+
 // summary is the last line: how many there are of each level, and what that
 // means.
 func summary(all []Finding) string {
@@ -68,7 +70,7 @@ func summary(all []Finding) string {
 	var parts []string
 	for level := Failure; ; level-- {
 		if counts[level] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[level], level))
+			parts = append(parts, count(counts[level], level.String(), plurals[level]))
 		}
 		if level == OK {
 			break
