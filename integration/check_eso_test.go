@@ -19,7 +19,7 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 	})
 	w.furnishSecrets()
 	goThrough(t, w, []fault{
-		{what: "nothing", seen: both, code: 0, level: "ok", about: "external-secrets", says: "of 1 stores that use Vault 1 are Ready"},
+		{what: "nothing", seen: both, code: 0, level: "ok", about: "external-secrets", says: "are Ready: 1 of 1"},
 		{what: "the store is not Ready", make: storeIs("False", "InvalidProviderConfig", "unable to log in"), mend: storeIs("True", "Valid", "store validated"),
 			seen: both, code: 4, level: "failure", about: "external-secrets", says: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: unable to log in"},
 		{what: "a secret is not synced", make: secretIs("False", "SecretSyncedError", "no such path"), mend: secretIs("True", "SecretSynced", "secret synced"),

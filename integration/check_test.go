@@ -179,6 +179,11 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{what: "the pod may read Secrets", make: applied(secretsToo), mend: remove(bindingsResource, "security", "secrets-too"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "security/vault may get secrets in security: it could read Secrets"},
 
+		{what: "no policy narrows what the gate's rights allow", make: remove(policyBindings, "", "vault-unseal-sidecar-gate"), mend: grant("gate"),
+			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/gate grants"},
+		{what: "nor what those for the stores do", make: remove(policyBindings, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
+			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/stores grants"},
+
 		{what: "the pod has no gate", make: podOf(ungatedSpec), mend: podOf(patchedSpec),
 			seen: both, code: 3, level: "warning", about: "pod", says: "does not declare the readiness gate"},
 		{what: "the gate is not written", env: []string{"READINESS_GATE=none"}, args: nil,

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -105,28 +106,53 @@ func esoRights(resources ...string) (out []Right) {
 	return out
 }
 
-// Judge tells whether who has what this component grants.
-func (n Need) Judge(who string, answers map[Right]Answer) Finding {
-	f := Finding{About: AboutRights}
+// JudgeNeeds tells what who lacks of what is needed.
+func JudgeNeeds(needs []Need, who string, answers map[Right]Answer) []Finding {
+	var out []Finding
+	for _, n := range needs {
+		if f, fine := n.judge(who, answers); !fine {
+			out = append(out, f)
+		}
+	}
+	if held := Held(needs, answers); len(held) > 0 {
+		out = append(out, Finding{AboutRights, OK, fmt.Sprintf("%s has what is needed of %s", who, strings.Join(held, ", ")), ""})
+	}
+	return out
+}
+
+// Held returns the components of which all that is needed is there.
+func Held(needs []Need, answers map[Right]Answer) (out []string) {
+	lacks := map[string]bool{}
+	for _, n := range needs {
+		for _, r := range n.Rights {
+			lacks[n.Component] = lacks[n.Component] || !answers[r].Allowed
+		}
+	}
+	for _, n := range needs {
+		if !lacks[n.Component] && !slices.Contains(out, n.Component) {
+			out = append(out, n.Component)
+		}
+	}
+	return out
+}
+
+// judge tells whether who has what this component grants.
+func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool) {
+	f = Finding{About: AboutRights, Level: n.Level}
 	var lacks []string
 	for _, r := range n.Rights {
 		switch a := answers[r]; {
 		case a.Err != nil:
 			f.Level = Unknown
 			f.Text = fmt.Sprintf("whether %s has what manifests/%s grants cannot be asked: %v", who, n.Component, a.Err)
-			return f
+			return f, false
 		case !a.Allowed:
 			lacks = append(lacks, r.String())
 		}
 	}
-	if len(lacks) == 0 {
-		f.Text = fmt.Sprintf("%s has what is needed of manifests/%s: %s", who, n.Component, count(len(n.Rights), "right", "rights"))
-		return f
-	}
-	f.Level = n.Level
 	f.Text = fmt.Sprintf("%s may not %s: %s", who, list(lacks), n.For)
 	f.Advice = "apply manifests/" + n.Component
-	return f
+	return f, len(lacks) == 0
 }
 
 // risk is what nobody who unseals needs, and what it would let him do.

@@ -34,21 +34,38 @@ func TestWhatIsNeededFollowsWhatIsToBeDone(t *testing.T) {
 
 func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
 	for _, need := range house.Needs() {
-		f := need.Judge("it", granted(need.Rights...))
-		assert.Equal(t, OK, f.Level)
+		one := []Need{need}
+		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, JudgeNeeds(one, "it", granted(need.Rights...)))
 		for i, missing := range need.Rights {
 			others := append(append([]Right(nil), need.Rights[:i]...), need.Rights[i+1:]...)
-			f := need.Judge("it", granted(others...))
-			assert.Equal(t, need.Level, f.Level)
-			assert.Contains(t, f.Text, missing.String())
-			assert.Equal(t, "apply manifests/"+need.Component, f.Advice)
+			out := JudgeNeeds(one, "it", granted(others...))
+			require.Len(t, out, 1)
+			assert.Equal(t, need.Level, out[0].Level)
+			assert.Contains(t, out[0].Text, missing.String())
+			assert.Equal(t, "apply manifests/"+need.Component, out[0].Advice)
 		}
 		answers := granted(need.Rights...)
 		answers[need.Rights[0]] = Answer{Err: errors.New("refused")}
-		f = need.Judge("it", answers)
-		assert.Equal(t, Unknown, f.Level)
-		assert.Contains(t, f.Text, "refused")
+		out := JudgeNeeds(one, "it", answers)
+		require.Len(t, out, 1)
+		assert.Equal(t, Unknown, out[0].Level)
+		assert.Contains(t, out[0].Text, "refused")
 	}
+}
+
+func TestWhatIsWholeIsToldInOneLine(t *testing.T) {
+	needs := house.Needs()
+	var rights []Right
+	for _, n := range needs {
+		rights = append(rights, n.Rights...)
+	}
+	out := JudgeNeeds(needs, "it", granted(rights...))
+	require.Len(t, out, 1)
+	assert.Equal(t, "it has what is needed of gate, stores, externalsecrets, more, eviction", out[0].Text)
+
+	out = JudgeNeeds(needs, "it", granted(rights[:4]...)) // the gate without its Events
+	assert.Equal(t, "apply manifests/gate", out[0].Advice)
+	assert.Empty(t, Held(needs, granted(rights[:4]...)))
 }
 
 func TestTheGateIsAFailureOnlyWhereThePodWaitsForIt(t *testing.T) {

@@ -43,11 +43,16 @@ func (c *Checker) checkRights(ctx context.Context, home check.Home, pod *unstruc
 		rights = append(rights, n.Rights...)
 	}
 	answers := c.ask(ctx, account, rights)
-	var out []check.Finding
-	for _, n := range needs {
-		out = append(out, n.Judge(who, answers))
+	out := check.JudgeNeeds(needs, who, answers)
+	out = append(out, home.JudgeRisks(who, answers)...)
+	if !c.outside {
+		return append(out, c.tryPolicies(ctx, pod)...)
 	}
-	return append(out, home.JudgeRisks(who, answers)...)
+	return append(out, c.readPolicies(ctx, check.Held(needs, answers), userOf(home.Namespace, account))...)
+}
+
+func userOf(namespace, account string) string {
+	return "system:serviceaccount:" + namespace + ":" + account
 }
 
 // ask asks for all the rights, several at a time.
@@ -80,7 +85,7 @@ func (c *Checker) may(ctx context.Context, account string, r check.Right) check.
 	if c.outside {
 		reviews, kind = subjectReviews, "SubjectAccessReview"
 		const accounts = "system:serviceaccounts"
-		spec["user"] = "system:serviceaccount:" + c.config.Namespace + ":" + account
+		spec["user"] = userOf(c.config.Namespace, account)
 		spec["groups"] = []any{accounts, accounts + ":" + c.config.Namespace, "system:authenticated"}
 	}
 	review := &unstructured.Unstructured{Object: map[string]any{"apiVersion": authorization + "/v1", "kind": kind, "spec": spec}}

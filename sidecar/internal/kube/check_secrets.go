@@ -84,11 +84,11 @@ func (c *Checker) noStores(ctx context.Context) check.Finding {
 
 func (c *Checker) judgeStores(stores []store) []check.Finding {
 	var out []check.Finding
-	var ready []string
+	ready := 0
 	for _, s := range stores {
 		switch {
 		case s.ready():
-			ready = append(ready, s.String())
+			ready++
 		case s.status == "":
 			out = append(out, secretsFinding(check.Unknown, s.String()+" has not been looked at by External Secrets yet", ""))
 		default:
@@ -104,8 +104,8 @@ func (c *Checker) judgeStores(stores []store) []check.Finding {
 	switch {
 	case len(stores) == 0 && len(out) == 0:
 		out = append(out, secretsFinding(check.OK, "no store uses Vault, so that nothing is to be woken", ""))
-	case len(ready) > 0:
-		out = append(out, secretsFinding(check.OK, fmt.Sprintf("of %d stores that use Vault %d are Ready", len(stores), len(ready)), ""))
+	case ready > 0:
+		out = append(out, secretsFinding(check.OK, fmt.Sprintf("stores that use Vault and are Ready: %d of %d", ready, len(stores)), ""))
 	}
 	return out
 }
@@ -122,7 +122,7 @@ func (c *Checker) checkController(ctx context.Context) check.Finding {
 		return secretsFinding(check.Warning, fmt.Sprintf("no pod in %s has the label %s: the controller is not there", c.config.ESONamespace, controllerLabel),
 			"start it, or name its namespace with --eso-namespace")
 	}
-	return secretsFinding(check.OK, fmt.Sprintf("%d of its controller's pods in %s", there, c.config.ESONamespace), "")
+	return secretsFinding(check.OK, fmt.Sprintf("pods of its controller in %s: %d", c.config.ESONamespace, there), "")
 }
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use
@@ -149,7 +149,7 @@ func (c *Checker) checkSynced(ctx context.Context, stores []store) check.Finding
 		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", len(failed), total, failed[0]),
 			"kubectl get externalsecrets -A lists them; mend what their conditions say")
 	}
-	return secretsFinding(check.OK, fmt.Sprintf("none of %d ExternalSecrets failed to sync", total), "")
+	return secretsFinding(check.OK, fmt.Sprintf("ExternalSecrets that failed to sync: none of %d", total), "")
 }
 
 // words keeps what another program says short and on one line.

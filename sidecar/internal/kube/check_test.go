@@ -139,12 +139,12 @@ func TestStoresAreJudged(t *testing.T) {
 		says   string
 	}{
 		"none":                         {nil, nil, []check.Level{check.OK}, "no store uses Vault"},
-		"all are Ready":                {[]store{of(home, yes), of(own, yes)}, nil, []check.Level{check.OK}, "of 2 stores that use Vault 2"},
+		"all are Ready":                {[]store{of(home, yes), of(own, yes)}, nil, []check.Level{check.OK}, "2 of 2"},
 		"one is not":                   {[]store{of(home, yes), of(own, no)}, nil, []check.Level{check.Failure, check.OK}, "SecretStore/app/own is not Ready: InvalidProviderConfig: it is sealed"},
 		"none is":                      {[]store{of(home, no)}, nil, []check.Level{check.Failure}, "not Ready"},
 		"one was not looked at":        {[]store{of(home, "")}, nil, []check.Level{check.Unknown}, "not been looked at"},
 		"one that was named is away":   {nil, []StoreName{own}, []check.Level{check.Failure}, "SecretStore/app/own does not exist"},
-		"one that was named is there":  {[]store{of(home, yes)}, []StoreName{home}, []check.Level{check.OK}, "1 are Ready"},
+		"one that was named is there":  {[]store{of(home, yes)}, []StoreName{home}, []check.Level{check.OK}, "1 of 1"},
 		"one of two that were is away": {[]store{of(home, yes)}, []StoreName{home, own}, []check.Level{check.Failure, check.OK}, "does not exist"},
 	} {
 		c := &Checker{config: Config{Stores: row.named}}
@@ -156,4 +156,14 @@ func TestStoresAreJudged(t *testing.T) {
 		assert.Equal(t, row.levels, levels, sentence)
 		assert.Contains(t, all, row.says, sentence)
 	}
+}
+
+func TestAPolicyThatIsNotThere(t *testing.T) {
+	out := judgePolicies(map[string]bool{"gate": false, "more": true, "stores": false}, "why")
+	require.Len(t, out, 2)
+	assert.Equal(t, check.Failure, out[0].Level)
+	assert.Contains(t, out[0].Text, "manifests/more grants: why")
+	assert.Equal(t, check.OK, out[1].Level)
+	assert.Contains(t, out[1].Text, "gate, stores")
+	assert.Empty(t, judgePolicies(nil, "why"), "what could not be tried is not told")
 }
