@@ -29,7 +29,7 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 		{what: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
 			seen: both, code: 4, level: "failure", about: "external-secrets", says: "SecretStore/app/own does not exist"},
 		{what: "the stores may not be seen", make: remove(wideBindingsResource, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
-			seen: []string{inside}, code: 3, level: "unknown", about: "external-secrets", says: "the stores may not be seen from here"},
+			seen: []string{inside}, code: 3, level: "unknown", about: "external-secrets", says: "the stores may not be seen from here", more: 1},
 	})
 }
 

@@ -44,8 +44,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	past := lookBack(c, shares)
 	if c.proveKey {
 		proof := newProver(c, client, keys).Prove(ctx)
-		past.Proved = proof.Result == unseal.ProofValid
-		out = append(out, check.Proof{Valid: past.Proved, Invalid: proof.Result == unseal.ProofInvalid, Reason: proof.Reason}.Judge())
+		valid, invalid := proof.Result == unseal.ProofValid, proof.Result == unseal.ProofInvalid
+		past.Tried = valid || invalid
+		out = append(out, check.Proof{Valid: valid, Invalid: invalid, Reason: proof.Reason}.Judge())
 	}
 	return append(out, past.Judge(time.Now())), nil
 }

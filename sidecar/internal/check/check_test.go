@@ -170,8 +170,8 @@ func TestThePastIsJudged(t *testing.T) {
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
 		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
 		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
-		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: true}, OK, "changed since"},
-		"none but it is proved":  {Recovery{Proved: true}, OK, "is proved"},
+		"another that was tried": {Recovery{Opened: now.Add(-time.Hour), Tried: true}, OK, "changed since"},
+		"nothing but a try":      {Recovery{Tried: true}, OK, "has not opened vault"},
 		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
 	} {
 		f := row.past.Judge(now)

@@ -11,7 +11,7 @@ type Recovery struct {
 	Opened time.Time     // when the mounted key last opened Vault; zero: it has not
 	Took   time.Duration // the last recovery; zero: not known
 	Same   bool          // the key that is mounted is still that one
-	Proved bool          // Vault took it just now
+	Tried  bool          // Vault took or refused it just now, which says more
 }
 
 // Judge tells what the past says of the next recovery, as of now.
@@ -28,14 +28,14 @@ func (r Recovery) Judge(now time.Time) Finding {
 	case r.Err != nil:
 		f.Level = Unknown
 		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
-	case r.Opened.IsZero() && r.Proved:
-		f.Text = "the mounted key has not opened vault since this pod was made, and is proved" + took
+	case r.Opened.IsZero() && r.Tried:
+		f.Text = "the mounted key has not opened vault since this pod was made" + took
 	case r.Opened.IsZero():
 		f.Level = Unknown
 		f.Text = "the mounted key has not opened vault since this pod was made, so that nothing shows that it does" + took
 		f.Advice = "check --prove-key has Vault try it"
-	case !r.Same && r.Proved:
-		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s, and is proved%s", when(), took)
+	case !r.Same && r.Tried:
+		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s%s", when(), took)
 	case !r.Same:
 		f.Level = Warning
 		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s; nothing shows that this one does%s", when(), took)

@@ -18,10 +18,10 @@ type Facts struct {
 	Writable bool     // this process may write where the files are
 }
 
-const (
-	writableByOthers fs.FileMode = 0o022
-	mayWrite                     = 2 // W_OK of access(2)
-)
+const writableByOthers fs.FileMode = 0o022
+
+// mayWrite is W_OK of access(2).
+const mayWrite = 2
 
 // Inspect looks at the files whose shares Read returns. It fails where Read
 // does.
