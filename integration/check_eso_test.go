@@ -1,6 +1,12 @@
 package integration
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
 
 func TestCheckOfExternalSecrets(t *testing.T) {
 	t.Parallel()
@@ -17,13 +23,19 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 		w.remove(kindsResource, "", "clustersecretstores.external-secrets.io")
 		await(w, finds(inside, fault{code: 3, level: "warning", about: "external-secrets", says: "not installed"}))
 	})
-	w.furnishSecrets()
+	w.installOneSecret()
+	reads := func(path string) func(w *world) {
+		return applied(lab.ExternalSecret("security", "one", "home", path, "1h"))
+	}
+	theirs := w.vault.ClusterStore("home")
+	stale := *w.vault
+	stale.Token = "of no use"
 	goThrough(t, w, []fault{
 		{what: "nothing", seen: both, code: 0, level: "ok", about: "external-secrets", says: "are Ready: 1 of 1"},
-		{what: "the store is not Ready", make: storeIs("False", "InvalidProviderConfig", "unable to log in"), mend: storeIs("True", "Valid", "store validated"),
-			seen: both, code: 4, level: "failure", about: "external-secrets", says: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: unable to log in"},
-		{what: "a secret is not synced", make: secretIs("False", "SecretSyncedError", "no such path"), mend: secretIs("True", "SecretSynced", "secret synced"),
-			seen: both, code: 3, level: "warning", about: "external-secrets", says: "1 of 1 ExternalSecrets are not synced, one is security/one (no such path)"},
+		{what: "the store is not Ready", make: applied(stale.ClusterStore("home")), mend: applied(theirs),
+			seen: both, code: 4, level: "failure", about: "external-secrets", says: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: "},
+		{what: "a secret is not synced", make: reads("nowhere"), mend: reads("app"),
+			seen: both, code: 3, level: "warning", about: "external-secrets", says: "1 of 1 ExternalSecrets are not synced, one is security/one ("},
 		{what: "the controller is not there", make: remove(podsResource, "external-secrets", "external-secrets-1"), mend: applied(esoPod),
 			seen: both, code: 3, level: "warning", about: "external-secrets", says: "the controller is not there"},
 		{what: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
@@ -31,6 +43,18 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 		{what: "the stores may not be seen", make: remove(wideBindingsResource, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
 			seen: []string{inside}, code: 3, level: "unknown", about: "external-secrets", says: "the stores may not be seen from here", more: 1},
 	})
+}
+
+// installOneSecret installs the real operator, a store and one ExternalSecret
+// that it syncs.
+func (w *world) installOneSecret() {
+	require.NoError(w, w.vault.MountKV(w.ctx))
+	require.NoError(w, w.vault.WriteSecret(w.ctx, "app", "one"))
+	var err error
+	w.eso, err = w.lab.ESO(w.ctx, w.cluster, "--store-requeue-interval=1s")
+	require.NoError(w, err)
+	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), lab.ExternalSecret("security", "one", "home", "app", "1h")))
+	require.NoError(w, w.cluster.AwaitReady(w.ctx, patience, "external-secrets.io/v1", "ExternalSecret", "security", "one"))
 }
 
 // oldStores are as External Secrets before 0.16 brought them.

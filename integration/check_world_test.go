@@ -179,16 +179,8 @@ func (w *world) furnishHome() {
 func (w *world) furnishSecrets() {
 	require.NoError(w, w.cluster.InstallCRDs(w.ctx))
 	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), lab.ExternalSecret("security", "one", "home", "app", "1h")))
-	storeIs("True", "Valid", "store validated")(w)
-	secretIs("True", "SecretSynced", "secret synced")(w)
-}
-
-func storeIs(status, reason, message string) func(w *world) {
-	return readyIs(storesResource, "", "home", status, reason, message)
-}
-
-func secretIs(status, reason, message string) func(w *world) {
-	return readyIs(secretsResource, "security", "one", status, reason, message)
+	readyIs(storesResource, "", "home", "True", "Valid", "store validated")(w)
+	readyIs(secretsResource, "security", "one", "True", "SecretSynced", "secret synced")(w)
 }
 
 // podOf makes Vault's pod anew.
