@@ -48,7 +48,8 @@ type Need struct {
 	Component string // of manifests/
 	For       string // what does not work without
 	Rights    []Right
-	Level     Level // of one that is missing
+	Level     Level  // of one that is missing
+	Also      string // to be applied, in an advice's words
 }
 
 // wildcard is RBAC's word for all there are.
@@ -80,19 +81,23 @@ func (h Home) Needs() []Need {
 		events.Rights = append(events.Rights, Right{Verb: "patch", Resource: "events", Namespace: h.Namespace,
 			Name: h.Pod + ".vault-unseal-sidecar." + reason})
 	}
+	if !strings.HasSuffix(h.Pod, "-0") {
+		gate.Also = " and, for a second and a third replica, manifests/replicas"
+		events.Also = gate.Also
+	}
 	needs := []Need{gate, events}
 	if h.Wakes {
 		needs = append(needs,
-			Need{"stores", "a store that is down is not seen and not woken", esoRights("clustersecretstores", "secretstores"), Warning},
-			Need{"externalsecrets", "what failed to sync is not woken", esoRights("externalsecrets"), Warning},
-			Need{"more", "ClusterExternalSecrets and PushSecrets are not woken", esoRights("clusterexternalsecrets", "pushsecrets"), Warning})
+			Need{"stores", "a store that is down is not seen and not woken", esoRights("clustersecretstores", "secretstores"), Warning, ""},
+			Need{"externalsecrets", "what failed to sync is not woken", esoRights("externalsecrets"), Warning, ""},
+			Need{"more", "ClusterExternalSecrets and PushSecrets are not woken", esoRights("clusterexternalsecrets", "pushsecrets"), Warning, ""})
 	}
 	if h.Evicts {
 		needs = append(needs, Need{"eviction", "External Secrets' controller is not restarted when waking does not help", []Right{
 			{Verb: "list", Resource: "pods", Namespace: h.ESONamespace},
 			{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: h.ESONamespace},
 			{Verb: "list", Resource: "services", Namespace: h.Namespace},
-		}, Warning})
+		}, Warning, ""})
 	}
 	return needs
 }
@@ -151,7 +156,7 @@ func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool)
 		}
 	}
 	f.Text = fmt.Sprintf("%s may not %s: %s", who, list(lacks), n.For)
-	f.Advice = "apply manifests/" + n.Component
+	f.Advice = "apply manifests/" + n.Component + n.Also
 	return f, len(lacks) == 0
 }
 

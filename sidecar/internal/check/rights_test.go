@@ -73,6 +73,14 @@ func TestTheGateIsAFailureOnlyWhereThePodWaitsForIt(t *testing.T) {
 	assert.Equal(t, Warning, Home{}.Needs()[0].Level)
 }
 
+func TestAReplicaIsToldOfItsOwnManifest(t *testing.T) {
+	second := house
+	second.Pod = "vault-1"
+	out := JudgeNeeds(second.Needs(), "it", nil)
+	assert.Contains(t, out[0].Advice, "manifests/replicas")
+	assert.NotContains(t, JudgeNeeds(house.Needs(), "it", nil)[0].Advice, "replicas")
+}
+
 func TestNoneTooMany(t *testing.T) {
 	var needed []Right
 	for _, n := range house.Needs() {

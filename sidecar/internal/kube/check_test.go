@@ -158,6 +158,16 @@ func TestStoresAreJudged(t *testing.T) {
 	}
 }
 
+func TestWhichStoresAreLookedAt(t *testing.T) {
+	named := StoreName{"app", "own"}
+	vaults, others := store{StoreName: StoreName{"", "home"}, vault: true}, store{StoreName: named}
+	all, some := &Checker{}, &Checker{config: Config{Stores: []StoreName{named}}}
+	assert.True(t, all.caresFor(vaults))
+	assert.False(t, all.caresFor(others))
+	assert.False(t, some.caresFor(vaults))
+	assert.True(t, some.caresFor(others))
+}
+
 func TestAPolicyThatIsNotThere(t *testing.T) {
 	out := judgePolicies(map[string]bool{"gate": false, "more": true, "stores": false}, "why")
 	require.Len(t, out, 2)
