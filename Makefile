@@ -43,23 +43,34 @@ IMAGE ?= alybadawy/vault-unseal-sidecar
 TAG ?= $(VERSION)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE_FLAGS ?=
+# A file: the image is then written into it as an OCI archive.
+ARCHIVE ?=
 image-args = --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) \
 	--tag $(IMAGE):$(TAG) $(IMAGE_FLAGS)
+# BuildKit's own attestations have the time in them.
+docker-output = $(if $(ARCHIVE),--provenance=false --sbom=false --output type=oci$(comma)dest=$(ARCHIVE),--output type=docker),rewrite-timestamp=true
+comma := ,
 
 .PHONY: image
 image: ## build the image, with docker or buildah (ARCH=arm64 for the other kind)
 ifeq ($(BUILDER),docker)
-	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build $(image-args) --output type=docker,rewrite-timestamp=true .
+	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build $(image-args) $(docker-output) .
 else
 	$(BUILDER) build $(image-args) --build-arg BUILDPLATFORM=linux/$(shell go env GOHOSTARCH) --timestamp $(EPOCH) .
+	$(if $(ARCHIVE),$(BUILDER) push --quiet $(IMAGE):$(TAG) oci-archive:$(ARCHIVE))
 endif
+
+# SIGN_KEY is a file with an SSH key, or with the public half of one in the agent.
+.PHONY: release
+release: ## make all that a release holds into bin/release, from HEAD's tag (SIGN_KEY=FILE signs it)
+	@BUILDER="$(BUILDER)" IMAGE="$(IMAGE)" IMAGE_FLAGS="$(IMAGE_FLAGS)" scripts/release $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)")
 
 .PHONY: servers
 servers: ## build the real servers for the tests into bin/servers (the first time takes half an hour)
 	@integration/servers/build.sh
 
 .PHONY: test
-test: fuse build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
+test: fuse promtool build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
@@ -94,7 +105,7 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat
+.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
@@ -127,7 +138,7 @@ need = command -v $(1) >/dev/null || { \
 # network, the builder of its images, and what the scripts want.
 NODE_PACKAGES = containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables \
 	conntrack:conntrack buildah:buildah /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
-	jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3
+	jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3 git:git ssh-keygen:openssh-client
 
 .PHONY: node-packages
 node-packages:
@@ -141,6 +152,9 @@ node-packages:
 
 netcat:
 	@$(call need,nc,netcat-openbsd)
+
+promtool:
+	@$(call need,promtool,prometheus)
 
 shell:
 	@$(call need,shellcheck,shellcheck)

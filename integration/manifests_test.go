@@ -26,6 +26,7 @@ var renderings = map[string]rendering{
 	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services"}},
 	"plain":          {"vault-plain.yaml", []string{"patches"}},
 	"plain-any":      {"vault-plain.yaml", []string{"patches/any"}},
+	"monitoring":     {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/monitoring"}},
 }
 
 // render renders a rendering in a copy of the repository's kustomizations.

@@ -163,5 +163,5 @@ func TestVersion(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	out, err := exec.Command(l.Binary("vault-unseal-sidecar"), "version").CombinedOutput()
 	require.NoError(t, err)
-	assert.Regexp(t, `^vault-unseal-sidecar \S+ \(commit \S+, go1\.\S+, linux/\S+\)\n$`, string(out))
+	assert.Regexp(t, `^vault-unseal-sidecar \S+ \(commit \S+, go1\.\S+, linux/\S+\)\nsha256 \S+\n$`, string(out))
 }

@@ -30,8 +30,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -50,12 +48,6 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
-// Set by the linker: see the Makefile.
-var (
-	version = "dev"
-	commit  = "unknown"
-)
-
 // The exit codes.
 const (
 	exitStopped = 0
@@ -69,14 +61,8 @@ const stateName = "state.json"
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
 
-// gcPercent keeps the heap near what is in use, about a megabyte: by default
-// Go lets it grow to four before it looks what is garbage.
-const gcPercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	limitHeap()
 	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
@@ -109,9 +95,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		}
 		return run(c, stderr)
 	case "version":
-		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
-			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return exitStopped
+		return tellVersion(stdout, ownFile)
 	default:
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", shown(name))
 		return exitUsage
@@ -186,6 +170,12 @@ func run(c config, stderr io.Writer) int {
 	})
 	group.Go(func() error { around.Run(ctx); return nil })
 	group.Go(func() error { proofs.Run(ctx); return nil })
+	settled := time.AfterFunc(settledAfter, func() {
+		if err := giveBack(); err != nil {
+			log.Debug("memory is not given back", "error", err)
+		}
+	})
+	defer settled.Stop()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

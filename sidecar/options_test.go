@@ -296,13 +296,6 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
-	code, stdout, stderr := called(nil, "version")
-	assert.Equal(t, exitStopped, code)
-	assert.Empty(t, stderr)
-	assertOneLine(t, stdout, "vault-unseal-sidecar "+version, commit)
-}
-
 func TestTheTableIsSound(t *testing.T) {
 	flags, envs := map[string]bool{}, map[string]bool{}
 	for _, o := range options {

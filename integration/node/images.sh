@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images of the node's pods into DIR/images, as archives: images.sh DIR
+# Only some parts of it: images.sh DIR PART...
 #
 # The sidecar's comes from the project's Dockerfile, on stand-ins for the images
 # that it begins with, made of this machine's own Go and certificates: nothing
@@ -107,24 +108,25 @@ golang() {
 	image "$name" "$scratch/golang" --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local --env GOPROXY=off
 }
 
-# sidecar builds for each architecture, and asks qemu whether the one that is not
-# this machine's runs.
+# flags prints what make image takes to build on that.
+flags() {
+	echo "--pull=never --quiet --volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod" \
+		"--volume $(go env GOCACHE):/root/.cache/go-build"
+}
+
+# sidecar builds for each architecture.
 sidecar() {
 	golang
 	go -C "$root" mod download
-	local arch mounts
-	mounts="--volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod"
-	mounts+=" --volume $(go env GOCACHE):/root/.cache/go-build"
+	local arch
 	for arch in amd64 arm64; do
 		make -C "$root" --no-print-directory image ARCH=$arch IMAGE=docker.io/alybadawy/vault-unseal-sidecar TAG=$arch \
-			BUILDER="buildah --root $dir/buildah --runroot $dir/buildah-run" IMAGE_FLAGS="--pull=never --quiet $mounts" >/dev/null
+			BUILDER="buildah --root $dir/buildah --runroot $dir/buildah-run" IMAGE_FLAGS="$(flags)" >/dev/null
 	done
 	buildah tag docker.io/alybadawy/vault-unseal-sidecar:amd64 docker.io/alybadawy/vault-unseal-sidecar:latest
 	archive sidecar docker.io/alybadawy/vault-unseal-sidecar:latest
 }
 
-pause
-shell
-vault
-external_secrets
-sidecar
+parts=("${@:2}")
+((${#parts[@]})) || parts=(pause shell vault external_secrets sidecar)
+for part in "${parts[@]}"; do "$part"; done

@@ -106,4 +106,27 @@ func TestAHomeMigrates(t *testing.T) {
 		assert.NotEmpty(t, n.field("{.metadata.name}", append([]string{"-n", "security"}, back...)...), "%s is back", back)
 	}
 	n.scriptFails("apply patches/ to it", "", "verify")
+
+	// Again, as somebody whose StatefulSet comes from Git.
+	own := n.kustomization("vault-chart.yaml")
+	n.scriptFails("renders no container", "", "migrate", "--backup", backup, "--home", filepath.Join(machine.root, "manifests"))
+	n.script("", "migrate", "--backup", backup, "--home", own)
+	n.ready("vault-0")
+	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	n.script("", "verify")
+}
+
+// kustomization makes one of a StatefulSet of the test data, with the patch in
+// it, and returns its folder.
+func (n *node) kustomization(of string) string {
+	n.Helper()
+	folder := n.TempDir()
+	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata", of))
+	require.NoError(n, err)
+	require.NoError(n, os.WriteFile(filepath.Join(folder, of), text, 0o600))
+	patches, err := filepath.Rel(folder, filepath.Join(machine.root, "patches"))
+	require.NoError(n, err)
+	require.NoError(n, os.WriteFile(filepath.Join(folder, "kustomization.yaml"),
+		[]byte("resources: ["+of+"]\ncomponents: ["+patches+"]\n"), 0o600))
+	return folder
 }

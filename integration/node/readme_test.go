@@ -1,0 +1,48 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// readme returns the README's blocks of shell commands that are no examples.
+func readme(t *testing.T) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(machine.root, "README.md"))
+	require.NoError(t, err)
+	for i, part := range strings.Split(string(text), "```") {
+		inside := i%2 == 1
+		if !inside {
+			for line := range strings.Lines(part) {
+				assert.False(t, strings.HasPrefix(line, "    "), "no fence around %s", line)
+			}
+			continue
+		}
+		kind, body, _ := strings.Cut(part, "\n")
+		assert.Contains(t, []string{"sh", "yaml", "text"}, kind, part)
+		if kind == "sh" && !strings.HasPrefix(body, "# Example") {
+			blocks = append(blocks, body)
+		}
+	}
+	return blocks
+}
+
+// Every command in the README that is not marked as an example is run, in its
+// order, as it stands there.
+func TestTheReadmesCommands(t *testing.T) {
+	n := theNode(t)
+	n.volumes("vault-data-lh")
+	blocks := readme(t)
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		n.Logf("%s", block)
+		out, err := n.run("", "bash", "-euo", "pipefail", "-c", block)
+		require.NoError(n, err, "%s\n%s", block, out)
+	}
+	n.ready("vault-0")
+}

@@ -1,0 +1,255 @@
+package node
+
+import (
+	"bytes"
+	"compress/gzip"
+	"debug/buildinfo"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const releaseName = "vault-unseal-sidecar-" + releaseTag
+
+var architectures = []string{"amd64", "arm64"}
+
+// made is a release and what is in it.
+type made struct {
+	w     workshop
+	dir   string
+	files map[string][]byte
+}
+
+// signed tells whether SHA256SUMS is signed by whom the signers name.
+func (r made) signed(t *testing.T, key string) error {
+	t.Helper()
+	public, err := os.ReadFile(key + ".pub")
+	require.NoError(t, err)
+	signers := filepath.Join(t.TempDir(), "allowed_signers")
+	require.NoError(t, os.WriteFile(signers, append([]byte("release "), public...), 0o644))
+	_, err = r.w.try(r.dir, "sh", "-c", "ssh-keygen -Y verify -f "+signers+" -I release -n vault-unseal-sidecar -s SHA256SUMS.sig <SHA256SUMS")
+	return err
+}
+
+// The README's commands.
+func (r made) checksOffline(t *testing.T) {
+	r.w.do(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
+	var named []string
+	for line := range strings.Lines(string(r.files["SHA256SUMS"])) {
+		named = append(named, strings.TrimSpace(line[64:]))
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(r.files)), append(named, "SHA256SUMS", "SHA256SUMS.sig"))
+
+	assert.NoError(t, r.signed(t, r.w.key))
+	stranger := filepath.Join(t.TempDir(), "stranger")
+	r.w.do(r.dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger)
+	assert.Error(t, r.signed(t, stranger), "signed by somebody else")
+
+	binary := releaseName + "-linux-amd64"
+	out := r.w.do(r.dir, "./"+binary, "version")
+	assert.Contains(t, out, "vault-unseal-sidecar "+releaseTag+" (commit "+r.commit()+", ")
+	assert.Contains(t, out, "\nsha256 "+sum(r.files[binary])+"\n", "what the binary says of itself")
+}
+
+func (r made) commit() string {
+	return strings.TrimSpace(r.w.do(filepath.Join(r.w.dir, "repo"), "git", "rev-parse", "HEAD"))
+}
+
+func (r made) changeIsFound(t *testing.T) {
+	for name, text := range r.files {
+		path := filepath.Join(r.dir, name)
+		changed := bytes.Clone(text)
+		changed[len(changed)/2] ^= 1
+		require.NoError(t, os.WriteFile(path, changed, 0o644))
+		out, err := r.w.try(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
+		switch name {
+		case "SHA256SUMS", "SHA256SUMS.sig":
+			assert.Error(t, r.signed(t, r.w.key), "%s was changed", name)
+		default:
+			assert.Error(t, err)
+			assert.Contains(t, out, name+": FAILED\n")
+		}
+		require.NoError(t, os.WriteFile(path, text, 0o644))
+	}
+	assert.NoError(t, r.signed(t, r.w.key), "with all put back")
+}
+
+// index is an OCI index, or a manifest with its layers.
+type index struct {
+	Manifests, Layers []struct {
+		MediaType, Digest string
+		Size              int
+		Platform          struct{ Architecture, OS string }
+	}
+}
+
+// image reads the archive of an image: its blobs, and the digest of the whole.
+func (r made) image(t *testing.T, archive string) (blobs map[string][]byte, digest string) {
+	t.Helper()
+	require.Contains(t, r.files, archive)
+	blobs = map[string][]byte{}
+	var top index
+	for name, text := range unpacked(t, r.files[archive]) {
+		if of, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
+			assert.Equal(t, of, sum(text), "a blob is called by its sum")
+			blobs["sha256:"+of] = text
+		} else if name == "index.json" {
+			decode(t, text, &top)
+		}
+	}
+	require.Len(t, top.Manifests, 1)
+	digest = top.Manifests[0].Digest
+	require.Contains(t, blobs, digest)
+	assert.Equal(t, len(blobs[digest]), top.Manifests[0].Size)
+	return blobs, digest
+}
+
+// One image of both architectures, each with the binary that is beside it.
+func (r made) images(t *testing.T) {
+	blobs, digest := r.image(t, releaseName+".oci.tar")
+	var all index
+	decode(t, blobs[digest], &all)
+	require.Len(t, all.Manifests, len(architectures))
+	for i, arch := range architectures {
+		one := all.Manifests[i]
+		assert.Equal(t, "linux/"+arch, one.Platform.OS+"/"+one.Platform.Architecture)
+		_, alone := r.image(t, releaseName+"-linux-"+arch+".oci.tar")
+		assert.Equal(t, one.Digest, alone, "the image of %s alone is the same", arch)
+		var image index
+		decode(t, blobs[one.Digest], &image)
+		inside := map[string][]byte{}
+		for _, layer := range image.Layers {
+			unzipped, err := gzip.NewReader(bytes.NewReader(blobs[layer.Digest]))
+			require.NoError(t, err)
+			text, err := io.ReadAll(unzipped)
+			require.NoError(t, err)
+			maps.Copy(inside, unpacked(t, text))
+		}
+		assert.Equal(t, sum(r.files[releaseName+"-linux-"+arch]), sum(inside["vault-unseal-sidecar"]), "the binary in the image of %s", arch)
+	}
+}
+
+func (r made) provenance(t *testing.T) {
+	type resource struct {
+		Name   string
+		Digest map[string]string
+	}
+	var statement struct {
+		Type          string `json:"_type"`
+		PredicateType string
+		Subject       []resource
+		Predicate     struct {
+			BuildDefinition struct {
+				ExternalParameters   map[string]string
+				ResolvedDependencies []resource
+			}
+			RunDetails struct {
+				Builder struct{ Version map[string]string }
+			}
+		}
+	}
+	decode(t, r.files["provenance.json"], &statement)
+	assert.Equal(t, "https://in-toto.io/Statement/v1", statement.Type)
+	assert.Equal(t, "https://slsa.dev/provenance/v1", statement.PredicateType)
+	_, digest := r.image(t, releaseName+".oci.tar")
+	want := []resource{{"alybadawy/vault-unseal-sidecar", map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
+	for name, text := range r.files {
+		if name != "provenance.json" && name != "SHA256SUMS" && name != "SHA256SUMS.sig" {
+			want = append(want, resource{name, map[string]string{"sha256": sum(text)}})
+		}
+	}
+	assert.ElementsMatch(t, want, statement.Subject)
+	definition := statement.Predicate.BuildDefinition
+	assert.Equal(t, "refs/tags/"+releaseTag, definition.ExternalParameters["ref"])
+	assert.Equal(t, r.w.flags, definition.ExternalParameters["imageFlags"])
+	require.NotEmpty(t, definition.ResolvedDependencies)
+	assert.Equal(t, r.commit(), definition.ResolvedDependencies[0].Digest["gitCommit"])
+	assert.Contains(t, statement.Predicate.RunDetails.Builder.Version["image"], "buildah version ")
+	assert.NotContains(t, string(r.files["provenance.json"]), r.w.dir, "where it was made")
+}
+
+// Each lists the modules that are in the binary, and no other.
+func (r made) sboms(t *testing.T) {
+	for _, arch := range architectures {
+		binary := releaseName + "-linux-" + arch
+		info, err := buildinfo.Read(bytes.NewReader(r.files[binary]))
+		require.NoError(t, err)
+		want := []string{"pkg:golang/" + info.Main.Path + "@" + releaseTag, "pkg:golang/stdlib@" + strings.TrimPrefix(info.GoVersion, "go")}
+		for _, module := range info.Deps {
+			want = append(want, "pkg:golang/"+module.Path+"@"+url.QueryEscape(module.Version))
+		}
+		require.Greater(t, len(want), 10)
+		var sbom struct {
+			SpdxVersion string
+			Packages    []struct {
+				SPDXID       string
+				ExternalRefs []struct{ ReferenceLocator string }
+			}
+			Files []struct {
+				FileName  string
+				Checksums []struct{ Algorithm, ChecksumValue string }
+			}
+			Relationships []struct{ SpdxElementId, RelationshipType, RelatedSpdxElement string }
+		}
+		decode(t, r.files[binary+".spdx.json"], &sbom)
+		assert.Equal(t, "SPDX-2.3", sbom.SpdxVersion)
+		var got []string
+		ids := map[string]bool{}
+		for _, p := range sbom.Packages {
+			require.Len(t, p.ExternalRefs, 1)
+			if locator := p.ExternalRefs[0].ReferenceLocator; strings.HasPrefix(locator, "pkg:golang/") {
+				got = append(got, locator)
+			}
+			assert.False(t, ids[p.SPDXID], "%s is there twice", p.SPDXID)
+			ids[p.SPDXID] = true
+		}
+		assert.ElementsMatch(t, want, got)
+		for _, each := range sbom.Relationships {
+			delete(ids, each.RelatedSpdxElement)
+		}
+		assert.Empty(t, ids, "packages that nothing leads to")
+		require.Len(t, sbom.Files, 2)
+		assert.Equal(t, "./vault-unseal-sidecar", sbom.Files[1].FileName)
+		require.Len(t, sbom.Files[1].Checksums, 2)
+		assert.Equal(t, sum(r.files[binary]), sbom.Files[1].Checksums[1].ChecksumValue)
+	}
+}
+
+// All of them name the image by the digest of the whole, and by no tag; and
+// what is rendered is what one can render.
+func (r made) manifests(t *testing.T) {
+	_, digest := r.image(t, releaseName+".oci.tar")
+	ours := regexp.MustCompile(`image: *\S*vault-unseal-sidecar\S*`)
+	sources := unpacked(t, r.files[releaseName+"-kustomize.tar"])
+	pinned := map[string][]byte{"homelab.yaml": r.files["homelab.yaml"], "helm-values.yaml": r.files["helm-values.yaml"]}
+	for name, text := range sources {
+		if ours.Match(text) {
+			pinned[name] = text
+		}
+	}
+	require.Contains(t, pinned, "patches/pod/pod.yaml")
+	for name, text := range pinned {
+		found := ours.FindAllString(string(text), -1)
+		assert.Equal(t, []string{"image: alybadawy/vault-unseal-sidecar@" + digest}, found, name)
+	}
+	assert.NotRegexp(t, ours, string(r.files["manifests.yaml"]), "the rights have no image")
+
+	dir := t.TempDir()
+	for name, text := range sources {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o644))
+	}
+	kubernetes := filepath.Join(r.w.root, "bin/servers/kubernetes")
+	for folder, rendered := range map[string]string{"manifests": "manifests.yaml", "manifests/homelab": "homelab.yaml"} {
+		assert.Equal(t, string(r.files[rendered]), r.w.do(dir, kubernetes, "kubectl", "kustomize", folder))
+	}
+}

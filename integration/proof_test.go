@@ -1,0 +1,93 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// measures expects a sample of /metrics.
+func measures(sample string) expectation {
+	return expectation{"the metric " + sample, func(w *world) string {
+		resp, err := http.Get(w.sidecar.HTTP + "/metrics")
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err.Error()
+		}
+		name, _, _ := strings.Cut(sample, " ")
+		for line := range strings.Lines(string(body)) {
+			if strings.TrimSpace(line) == sample {
+				return ""
+			}
+			if strings.HasPrefix(line, name+" ") {
+				return strings.TrimSpace(line)
+			}
+		}
+		return "no such metric"
+	}}
+}
+
+// rekeyed expects whether a rekey is under way in Vault.
+func rekeyed(started bool) expectation {
+	return expectation{fmt.Sprintf("a rekey under way: %v", started), func(w *world) string {
+		var status struct {
+			Started bool `json:"started"`
+		}
+		if _, err := w.vault.Call(w.ctx, "GET", "sys/rekey/init", nil, &status); err != nil {
+			return err.Error()
+		}
+		if status.Started != started {
+			return fmt.Sprint(status.Started)
+		}
+		return ""
+	}}
+}
+
+// leaveARekeyBehind does what a proof does that is killed in its middle.
+func leaveARekeyBehind(w *world) {
+	var rekey struct {
+		Nonce string `json:"nonce"`
+	}
+	_, err := w.vault.Call(w.ctx, "PUT", "sys/rekey/init", map[string]any{"secret_shares": 3, "secret_threshold": 2, "require_verification": true}, &rekey)
+	require.NoError(w, err)
+	require.NoError(w, os.MkdirAll(w.state, 0o700))
+	kept := fmt.Sprintf(`{"version":1,"memory":{"shares":3,"threshold":2,"nonce":%q}}`, rekey.Nonce)
+	require.NoError(w, os.WriteFile(filepath.Join(w.state, "proof.json"), []byte(kept), 0o600))
+}
+
+func TestTheKeyIsProvedWhileVaultIsOpen(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 3, threshold: 2, args: []string{"--prove-interval", "1m"}},
+		phase{"an earlier proof was killed in its middle", func(w *world) {
+			require.NoError(w, w.vault.UnsealAll(w.ctx))
+			leaveARekeyBehind(w)
+		}, []expectation{rekeyed(true)}},
+		phase{"the sidecar starts", startSidecar, []expectation{
+			serving(), logs("proved that the mounted key opens vault"), rekeyed(false),
+			measures(`vault_unseal_sidecar_key_proof{result="valid"} 1`),
+		}},
+		phase{"another key is mounted", func(w *world) {
+			shares := []string{garbage(33), garbage(33), garbage(33)}
+			w.secrets = append(w.secrets, shares...)
+			require.NoError(w, w.secret.WriteShares(shares...))
+		}, []expectation{
+			measures(`vault_unseal_sidecar_key_proof{result="none"} 1`),
+			logs("the mounted key does not open vault any more"), rekeyed(false), serving(),
+			measures(`vault_unseal_sidecar_key_proof{result="invalid"} 1`),
+		}},
+		phase{"vault restarts with the old key mounted again", all(mountVaultsShares, restartVaultAtOnce), []expectation{
+			serving(), measures(`vault_unseal_sidecar_unseal_attempts_total{result="opened"} 1`),
+			measures(`vault_unseal_sidecar_vault_state{state="active"} 1`),
+		}},
+	)
+}

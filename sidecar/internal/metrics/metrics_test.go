@@ -1,0 +1,100 @@
+package metrics
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// scrape returns the samples by their names with labels, as they are written.
+func scrape(t *testing.T, m *Metrics) map[string]string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	require.Equal(t, 200, w.Code)
+	samples := map[string]string{}
+	for line := range strings.Lines(w.Body.String()) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), " "); found && name != "#" {
+			samples[name] = value
+		}
+	}
+	return samples
+}
+
+func fresh() *Metrics { return New("v1", "abc", func() bool { return false }) }
+
+// vaultIs returns the labels of the states that are said to be Vault's.
+func vaultIs(samples map[string]string) (states []string) {
+	for _, state := range vaultStates {
+		if samples[prefix+`vault_state{state="`+state+`"}`] == "1" {
+			states = append(states, state)
+		}
+	}
+	return states
+}
+
+func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
+	m := fresh()
+	before := scrape(t, m)
+	for _, r := range unseal.Results() {
+		m.Attempted(r)
+	}
+	var steps []unseal.Step
+	for _, p := range unseal.Phases() {
+		m.Publish(unseal.State{Phase: p, Since: time.Now(), UnsealedAt: time.Now(), Shares: 1, KeyChanged: true})
+		if !p.Serving() {
+			steps = append(steps, unseal.Step{Phase: p, Took: time.Second})
+		}
+	}
+	m.Recovered(unseal.Recovery{Took: time.Minute, Steps: steps})
+	m.PublishProof(unseal.Proof{Result: unseal.ProofInvalid, At: time.Now()})
+	m.PublishCluster(Cluster{1, 2, 3})
+	m.KeysChanged()
+	m.Failed("stores")
+	m.Touched("PushSecret")
+	m.Evicted()
+	after := scrape(t, m)
+	for name, value := range after {
+		was, there := before[name]
+		assert.True(t, there, "%s comes late: an alert on it would miss its first change", name)
+		if strings.HasSuffix(name, `_total{result="opened"}`) {
+			assert.Equal(t, []string{"0", "1"}, []string{was, value})
+		}
+	}
+	assert.Len(t, after, len(before))
+	assert.Equal(t, "1", after[prefix+`recovery_step_duration_seconds_count{phase="no-key"}`])
+	assert.Equal(t, "60", after[prefix+"recovery_duration_seconds_sum"])
+	assert.Equal(t, "2", after[prefix+`eso_stores{ready="false"}`])
+	assert.Equal(t, "1", after[prefix+`key_proof{result="invalid"}`])
+	assert.Equal(t, "0", after[prefix+`key_proof{result="none"}`])
+}
+
+func TestVaultIsInOneState(t *testing.T) {
+	want := map[unseal.Phase]string{
+		unseal.Starting: "unknown", unseal.Unreachable: "unknown", unseal.Unresponsive: "unknown", unseal.Failing: "unknown",
+		unseal.Uninitialized: "uninitialized",
+		unseal.LeftAlone:     "sealed", unseal.NoKey: "sealed", unseal.Unsealing: "sealed", unseal.UnsealHanging: "sealed",
+		unseal.KeyRejected: "sealed", unseal.Held: "sealed",
+		unseal.Activating: "unsealed", unseal.StorageHanging: "unsealed", unseal.Standby: "standby", unseal.Active: "active",
+	}
+	for _, p := range unseal.Phases() {
+		m := fresh()
+		m.Publish(unseal.State{Phase: p})
+		assert.Equal(t, []string{want[p]}, vaultIs(scrape(t, m)), p.String())
+	}
+}
+
+func TestNothingIsKnownWhileTheLoopIsStuck(t *testing.T) {
+	stuck := false
+	m := New("v1", "abc", func() bool { return stuck })
+	m.Publish(unseal.State{Phase: unseal.Active})
+	assert.Equal(t, []string{"active"}, vaultIs(scrape(t, m)))
+	stuck = true
+	assert.Equal(t, []string{"unknown"}, vaultIs(scrape(t, m)))
+}
