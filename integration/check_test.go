@@ -142,11 +142,11 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 			seen: here, code: 0, level: "unknown", about: "recovery", says: "has not opened vault since this pod was made"},
 
 		{what: "vault is sealed", make: sealVault, mend: all(unsealByHand, waitFor(serving())),
-			seen: here, code: 3, level: "warning", about: "vault", says: "sealed now; it takes 2 of 3 shares"},
+			seen: here, code: 3, level: "warning", about: "vault", says: "sealed now; it takes 2 of 3 shares", more: 1},
 		{what: "vault hangs", make: pauseVault, mend: all(continueVault, waitFor(serving())),
-			seen: here, code: 4, level: "failure", about: "vault", says: "no answer within 5s"},
+			seen: here, code: 4, level: "failure", about: "vault", says: "no answer within 5s", more: 1},
 		{what: "vault is away", make: killVault, mend: all(startVaultAndWait, waitFor(serving())),
-			seen: here, code: 4, level: "failure", about: "vault", says: "connection refused"},
+			seen: here, code: 4, level: "failure", about: "vault", says: "connection refused", more: 1},
 		{what: "vault is a new one", make: func(w *world) {
 			other, err := w.lab.Vault(lab.VaultConfig{})
 			require.NoError(w, err)
@@ -192,6 +192,8 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 
 		{what: "the pod has no gate", make: podOf(ungatedSpec), mend: podOf(patchedSpec),
 			seen: both, code: 3, level: "warning", about: "pod", says: "does not declare the readiness gate"},
+		{what: "the gate is closed", make: all(podOf(patchedSpec), gateSays("False", "HeldByOperator")), mend: podOf(patchedSpec),
+			seen: both, code: 3, level: "warning", about: "pod", says: "it is False, HeldByOperator"},
 		{what: "the gate is not written", env: []string{"READINESS_GATE=none"}, args: nil,
 			seen: []string{inside}, code: 4, level: "failure", about: "pod", says: "never Ready"},
 		{what: "vault has a liveness probe", make: podOf(probedSpec), mend: podOf(patchedSpec),

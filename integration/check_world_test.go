@@ -199,8 +199,14 @@ metadata:
   ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: vault, uid: %s, controller: true}]
 spec: {serviceAccountName: vault, %s}
 `, set.GetUID(), spec)))
+		gateSays("True", "Unsealed")(w)
 		w.renewToken()
 	}
+}
+
+// gateSays says of the pod what its own sidecar would.
+func gateSays(status, reason string) func(w *world) {
+	return patchPod(fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":%q,"reason":%q}]}}`, gateType, status, reason))
 }
 
 // setRevision says of the StatefulSet what its controller would.

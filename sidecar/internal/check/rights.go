@@ -13,8 +13,11 @@ type Right struct {
 }
 
 // String returns the right as people say it.
-func (r Right) String() string {
-	what := r.Verb + " " + r.Resource
+func (r Right) String() string { return r.Verb + " " + r.object() }
+
+// object is what the right speaks of.
+func (r Right) object() string {
+	what := r.Resource
 	if r.Subresource != "" {
 		what += "/" + r.Subresource
 	}
@@ -25,6 +28,23 @@ func (r Right) String() string {
 		return what + " in " + r.Namespace
 	}
 	return what + " everywhere"
+}
+
+// said names rights, those of one object together.
+func said(rights []Right) string {
+	verbs := map[string][]string{}
+	var objects []string
+	for _, r := range rights {
+		what := r.object()
+		if verbs[what] == nil {
+			objects = append(objects, what)
+		}
+		verbs[what] = append(verbs[what], r.Verb)
+	}
+	for i, what := range objects {
+		objects[i] = strings.Join(verbs[what], "/") + " " + what
+	}
+	return list(objects)
 }
 
 // Answer is what Kubernetes says of a right.
@@ -144,7 +164,7 @@ func Held(needs []Need, answers map[Right]Answer) (out []string) {
 // judge tells whether who has what this component grants.
 func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool) {
 	f = Finding{About: AboutRights, Level: n.Level}
-	var lacks []string
+	var lacks []Right
 	for _, r := range n.Rights {
 		switch a := answers[r]; {
 		case a.Err != nil:
@@ -152,10 +172,10 @@ func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool)
 			f.Text = fmt.Sprintf("whether %s has what manifests/%s grants cannot be asked: %v", who, n.Component, a.Err)
 			return f, false
 		case !a.Allowed:
-			lacks = append(lacks, r.String())
+			lacks = append(lacks, r)
 		}
 	}
-	f.Text = fmt.Sprintf("%s may not %s: %s", who, list(lacks), n.For)
+	f.Text = fmt.Sprintf("%s may not %s: %s", who, said(lacks), n.For)
 	f.Advice = "apply manifests/" + n.Component + n.Also
 	return f, len(lacks) == 0
 }
@@ -237,7 +257,7 @@ func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
 	judge := func(r risk, namespaces []string) {
 		held := map[Right]bool{} // everywhere, so that it is not told again
 		for _, namespace := range namespaces {
-			var may []string
+			var may []Right
 			for _, right := range r.rights(namespace) {
 				a := answers[right]
 				if a.Err != nil {
@@ -249,10 +269,10 @@ func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
 					continue
 				}
 				held[right] = true
-				may = append(may, right.String())
+				may = append(may, right)
 			}
 			if len(may) > 0 {
-				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, list(may), r.means), advice})
+				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, said(may), r.means), advice})
 			}
 		}
 	}

@@ -81,6 +81,15 @@ func TestAReplicaIsToldOfItsOwnManifest(t *testing.T) {
 	assert.NotContains(t, JudgeNeeds(house.Needs(), "it", nil)[0].Advice, "replicas")
 }
 
+func TestRightsOfOneObjectAreSaidTogether(t *testing.T) {
+	assert.Equal(t, "get/list pods vault-0 in security, patch pods/status vault-0 in security, list secrets everywhere", said([]Right{
+		{Verb: "get", Resource: "pods", Namespace: "security", Name: "vault-0"},
+		{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: "security", Name: "vault-0"},
+		{Verb: "list", Resource: "pods", Namespace: "security", Name: "vault-0"},
+		{Verb: "list", Resource: "secrets"},
+	}))
+}
+
 func TestNoneTooMany(t *testing.T) {
 	var needed []Right
 	for _, n := range house.Needs() {

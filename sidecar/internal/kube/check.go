@@ -77,18 +77,24 @@ func (c *Checker) unseenPod(err error) check.Finding {
 		return check.Finding{About: check.AboutPod, Level: check.Failure, Text: "there is no pod " + name,
 			Advice: "name Vault's pod with --pod-name and --pod-namespace"}
 	}
-	return c.unseen(check.AboutPod, "the pod "+name, err)
+	return c.unseen(check.AboutPod, "the pod "+name, grantsGate, err)
 }
 
-// unseen is the finding that something could not be looked at. In the
-// container that is so by design: what only the check wants is not granted.
-func (c *Checker) unseen(about, what string, err error) check.Finding {
+// unseen is the finding that something could not be looked at. Grants names
+// the manifests that would let us; in the container there are none for what
+// only the check wants, by design.
+func (c *Checker) unseen(about, what, grants string, err error) check.Finding {
 	f := check.Finding{About: about, Level: check.Unknown, Text: fmt.Sprintf("%s cannot be seen: %v", what, plainly(err))}
-	if apierrors.IsForbidden(err) {
-		f.Text = what + " may not be seen from here"
-		if !c.outside {
-			f.Advice = "run check --kubeconfig as somebody who may; do not grant it to the sidecar"
-		}
+	if !apierrors.IsForbidden(err) {
+		return f
+	}
+	f.Text = what + " may not be seen from here"
+	switch {
+	case c.outside:
+	case grants != "":
+		f.Advice = "apply " + grants
+	default:
+		f.Advice = "run check --kubeconfig as somebody who may; do not grant it to the sidecar"
 	}
 	return f
 }

@@ -63,14 +63,19 @@ func judgeGate(pod *unstructured.Unstructured, gate string) check.Finding {
 		f.Text = fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", gate)
 		f.Advice = "apply " + grantsPatch + "; with Helm alone it cannot be had, then set --readiness-gate none"
 	default:
-		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which is %s now", gate, conditionNow(pod, gate))
+		now := conditionNow(pod, gate)
+		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", gate, now)
+		if !strings.HasPrefix(now, yes) {
+			f.Level = check.Warning
+			f.Advice = "the pod is not Ready; the condition's message and the sidecar's log say why"
+		}
 	}
 	return f
 }
 
 func conditionNow(pod *unstructured.Unstructured, kind string) string {
 	for _, c := range conditionsOf(pod) {
-		if c.Type == kind && c.Reason != "" {
+		if c.Type == kind {
 			return c.Status + ", " + c.Reason
 		}
 	}
@@ -128,7 +133,7 @@ func (c *Checker) checkOwner(ctx context.Context, pod *unstructured.Unstructured
 		}
 		set, err := c.get(ctx, statefulSets, pod.GetNamespace(), owner.Name)
 		if err != nil {
-			return c.unseen(check.AboutPod, "the StatefulSet "+owner.Name, err)
+			return c.unseen(check.AboutPod, "the StatefulSet "+owner.Name, "", err)
 		}
 		return judgeOwner(pod, set)
 	}
@@ -177,7 +182,7 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	})
 	switch {
 	case err != nil:
-		return append(out, c.unseen(check.AboutServices, "the Services beside the pod", err))
+		return append(out, c.unseen(check.AboutServices, "the Services beside the pod", grantsEviction, err))
 	case len(out) == 0 && gated:
 		return []check.Finding{{About: check.AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
 	case len(out) == 0:

@@ -80,7 +80,7 @@ func (c *Checker) readPolicies(ctx context.Context, components []string, user st
 	for _, component := range components {
 		there, err := c.policy(ctx, ownName+"-"+component, user)
 		if err != nil {
-			return []check.Finding{c.unseen(check.AboutRights, "the policies that narrow them", err)}
+			return []check.Finding{c.unseen(check.AboutRights, "the policies that narrow them", "", err)}
 		}
 		missing[component] = !there
 	}

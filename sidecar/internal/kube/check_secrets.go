@@ -33,7 +33,7 @@ func (c *Checker) checkSecrets(ctx context.Context) []check.Finding {
 	case apierrors.IsNotFound(err):
 		return []check.Finding{c.noStores(ctx)}
 	case err != nil:
-		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", err), c.checkController(ctx)}
+		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", grantsStores, err), c.checkController(ctx)}
 	}
 	out := append(c.judgeStores(stores), c.checkController(ctx))
 	return append(out, c.checkSynced(ctx, stores))
@@ -117,7 +117,7 @@ func (c *Checker) checkController(ctx context.Context) check.Finding {
 		func(*unstructured.Unstructured) { there++ })
 	switch {
 	case err != nil:
-		return c.unseen(check.AboutSecrets, "the pods in "+c.config.ESONamespace, err)
+		return c.unseen(check.AboutSecrets, "the pods in "+c.config.ESONamespace, grantsEviction, err)
 	case there == 0:
 		return secretsFinding(check.Warning, fmt.Sprintf("no pod in %s has the label %s: the controller is not there", c.config.ESONamespace, controllerLabel),
 			"start it, or name its namespace with --eso-namespace")
@@ -144,7 +144,7 @@ func (c *Checker) checkSynced(ctx context.Context, stores []store) check.Finding
 	})
 	switch {
 	case err != nil:
-		return c.unseen(check.AboutSecrets, "the ExternalSecrets", err)
+		return c.unseen(check.AboutSecrets, "the ExternalSecrets", grantsSecrets, err)
 	case len(failed) > 0:
 		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", len(failed), total, failed[0]),
 			"kubectl get externalsecrets -A lists them; mend what their conditions say")

@@ -29,13 +29,14 @@ func TestTheGateIsJudged(t *testing.T) {
 		says      string
 	}{
 		"declared and written":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}` + condition, ourGate, check.OK, "True, Unsealed"},
-		"declared beside another's":     {`{spec: {readinessGates: [{conditionType: a/b}, {conditionType: vault-unseal-sidecar/unsealed}]}}`, ourGate, check.OK, "not written"},
+		"declared beside another's":     {`{spec: {readinessGates: [{conditionType: a/b}, {conditionType: vault-unseal-sidecar/unsealed}]}}`, ourGate, check.Warning, "not written"},
+		"declared, and closed":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "False", reason: HeldByOperator}]}}`, ourGate, check.Warning, "False, HeldByOperator"},
 		"only another's is declared":    {`{spec: {readinessGates: [{conditionType: a/b}]}}`, ourGate, check.Warning, "does not declare"},
 		"none is declared":              {`{spec: {}}`, ourGate, check.Warning, "does not declare"},
 		"none is declared, nor written": {`{spec: {}}`, "", check.OK, "declares none of ours"},
 		"declared and never written":    {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`, "", check.Failure, "never Ready"},
 		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, check.Failure, "never Ready"},
-		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}}`, "example.com/open", check.OK, "example.com/open"},
+		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", check.OK, "example.com/open"},
 		"a list that is malformed":      {`{spec: {readinessGates: [x, {conditionType: 1}]}}`, ourGate, check.Warning, "does not declare"},
 	} {
 		f := judgeGate(read(t, row.pod), row.gate)
