@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
@@ -48,8 +49,10 @@ func preflight(c config, stdout, stderr io.Writer) int {
 }
 
 func look(ctx context.Context, c config) ([]check.Finding, error) {
+	var out []check.Finding
 	if err := harden.Process(); err != nil {
-		return nil, err
+		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
+			Text: "memory is less protected than it should be: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
 	forgetVaultEnvironment()
 	here := lookHere
@@ -61,7 +64,7 @@ func look(ctx context.Context, c config) ([]check.Finding, error) {
 		return nil, err
 	}
 	around, err := lookAround(ctx, c)
-	return append(findings, around...), err
+	return slices.Concat(out, findings, around), err
 }
 
 // lookAround looks at Kubernetes.
