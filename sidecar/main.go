@@ -11,12 +11,14 @@
 // Usage:
 //
 //	vault-unseal-sidecar [run] [options]
+//	vault-unseal-sidecar check [options]
 //	vault-unseal-sidecar status [options]
 //	vault-unseal-sidecar version
 //
 // Each option is a flag and an environment variable; the flag wins. Run it
 // with --help for the list. It ends with 0 when it was asked to stop, with 1
-// when it failed, and with 2 when it was called wrongly.
+// when it failed, and with 2 when it was called wrongly; check ends with 3 when
+// it has a warning to tell, and with 4 when it found a failure.
 package main
 
 import (
@@ -53,6 +55,9 @@ const (
 	exitUsage   = 2
 )
 
+// stateName is the file in --state-dir.
+const stateName = "state.json"
+
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
 
@@ -68,8 +73,12 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		name, args = args[0], args[1:]
 	}
 	switch name {
-	case "run", "status":
-		c, err := parse(args, env)
+	case "run", "status", "check":
+		var own []option
+		if name == "check" {
+			own = checkOptions
+		}
+		c, err := parse(args, env, own...)
 		if errors.Is(err, errHelp) {
 			usage(stdout)
 			return exitStopped
@@ -78,14 +87,17 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 			fmt.Fprintf(stderr, "vault-unseal-sidecar: %v\n", err)
 			return exitUsage
 		}
-		if name == "status" {
+		switch name {
+		case "status":
 			return status(c, stdout, stderr)
+		case "check":
+			return preflight(c, stdout, stderr)
 		}
 		return run(c, stderr)
 	case "version":
 		return tellVersion(stdout, ownFile)
 	default:
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), status and version\n", shown(name))
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", shown(name))
 		return exitUsage
 	}
 }
@@ -129,7 +141,7 @@ func run(c config, stderr io.Writer) int {
 		Vault:        client,
 		Keys:         keys,
 		Processes:    identity(c.vaultAddr),
-		Store:        statefile.New(c.stateDir, "state.json"),
+		Store:        statefile.New(c.stateDir, stateName),
 		Log:          log,
 		HoldSeals:    c.operatorSeal == "hold",
 		StorageProbe: c.storageProbe,

@@ -41,6 +41,10 @@ type config struct {
 	esoNamespace    string
 	logLevel        hclog.Level
 	logJSON         bool
+
+	// Of the subcommand check alone.
+	outputJSON bool
+	proveKey   bool
 }
 
 // option is one row of the table that parses, tells and tests the options.
@@ -140,17 +144,31 @@ var options = []option{
 		func(c *config, v string) bool { c.logJSON = v == "json"; return v == "text" || v == "json" }},
 }
 
+// checkOptions are those of the subcommand check alone. They have no variable:
+// they are for the person who calls it.
+var checkOptions = []option{
+	{"output", "", "table", "how check tells what it found",
+		"table, json",
+		func(c *config, v string) bool { c.outputJSON = v == "json"; return v == "table" || v == "json" }},
+	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and cancelled",
+		"true, false",
+		func(c *config, v string) bool { c.proveKey = v == "true"; return v == "true" || v == "false" }},
+}
+
 var errHelp = errors.New("help was asked for")
 
-// parse reads the options: a flag wins over its environment variable, which
-// wins over the default. An empty variable counts as not set.
-func parse(args []string, env func(string) (string, bool)) (config, error) {
+// parse reads the options, and a subcommand's own: a flag wins over its
+// environment variable, which wins over the default. An empty variable counts
+// as not set.
+func parse(args []string, env func(string) (string, bool), own ...option) (config, error) {
 	set := flag.NewFlagSet("", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
 	flags := map[string]*string{}
-	for _, o := range options {
-		flags[o.flag] = set.String(o.flag, "", "")
+	all := slices.Concat(options, own)
+	for _, o := range all {
+		flags[o.flag] = new(string)
+		set.Var(value{flags[o.flag], o.preset == "false"}, o.flag, "")
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
@@ -164,9 +182,9 @@ func parse(args []string, env func(string) (string, bool)) (config, error) {
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var c config
-	for _, o := range options {
+	for _, o := range all {
 		name, value := "default", o.preset
-		if v, ok := env(o.env); ok && v != "" {
+		if v, ok := env(o.env); ok && v != "" && o.env != "" {
 			name, value = o.env, v
 		}
 		if given[o.flag] {
@@ -178,6 +196,20 @@ func parse(args []string, env func(string) (string, bool)) (config, error) {
 	}
 	return c, nil
 }
+
+// value takes what is given for an option, as it is. A switch may be given
+// without.
+type value struct {
+	text     *string
+	isSwitch bool
+}
+
+func (v value) Set(text string) error { *v.text = text; return nil }
+
+func (v value) String() string { return "" }
+
+// IsBoolFlag implements the flag package's interface of that name.
+func (v value) IsBoolFlag() bool { return v.isSwitch }
 
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
 
@@ -245,16 +277,29 @@ func last(args []string, n int) string {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
 		"  vault-unseal-sidecar [run] [options]\n"+
+		"  vault-unseal-sidecar check [options]     whether the next reboot would recover; changes nothing\n"+
 		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself, as JSON\n"+
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {
-		preset := o.preset
-		if preset == "" {
-			preset = "(empty)"
-		}
-		fmt.Fprintf(w, "  --%s, %s (default %s)\n      %s\n      accepts: %s\n", o.flag, o.env, preset, o.help, o.accepts)
+		o.tell(w)
 	}
+	fmt.Fprint(w, "\nOf check alone:\n\n")
+	for _, o := range checkOptions {
+		o.tell(w)
+	}
+}
+
+func (o option) tell(w io.Writer) {
+	names := "--" + o.flag
+	if o.env != "" {
+		names += ", " + o.env
+	}
+	preset := o.preset
+	if preset == "" {
+		preset = "(empty)"
+	}
+	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, preset, o.help, o.accepts)
 }
 
 func utc() time.Time { return time.Now().UTC() }

@@ -199,6 +199,13 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"run", "stray"}, "1 arguments"},
 		{[]string{"run", "--log-level", "info", "stray", "more"}, "2 arguments"},
 		{[]string{"run", "--", "stray"}, "1 arguments"},
+		{[]string{"--output", "json"}, "output"},
+		{[]string{"status", "--prove-key"}, "prove-key"},
+		{[]string{"check", "--output", "xml"}, "table, json"},
+		{[]string{"check", "--prove-key=maybe"}, "true, false"},
+		{[]string{"check", "--prove-key", "true"}, "1 arguments"},
+		{[]string{"check", "--kubeconfig", "/nowhere"}, "--pod-name"},
+		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--prove-key"}, "--prove-key"},
 		{[]string{"unseal"}, "no such command"},
 		{[]string{""}, "no such command"},
 	} {
@@ -250,6 +257,10 @@ func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
 			shows([]string{"--" + o.flag, `"` + key + `"`}, nil)
 			shows([]string{"--" + o.flag, " " + key + "\n"}, nil)
 		}
+		for _, o := range checkOptions {
+			shows([]string{"check", "--" + o.flag, key}, nil)
+			shows([]string{"check", "--" + o.flag + "=" + key}, nil)
+		}
 		shows([]string{key}, nil)
 		shows([]string{"run", key}, nil)
 		shows([]string{"run", key, "more"}, nil)
@@ -267,12 +278,17 @@ func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"-h"}, {"run", "--help"}, {"run", "--log-level=info", "-help"}} {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"run", "--help"}, {"run", "--log-level=info", "-help"}, {"check", "--help"}} {
 		code, stdout, stderr := called(nil, args...)
 		assert.Equal(t, exitStopped, code)
 		assert.Empty(t, stderr)
 		for _, o := range options {
 			for _, part := range []string{"--" + o.flag, o.env, o.preset, o.help, o.accepts} {
+				assert.Contains(t, stdout, part)
+			}
+		}
+		for _, o := range checkOptions {
+			for _, part := range []string{"--" + o.flag + " (default " + o.preset, o.help, o.accepts} {
 				assert.Contains(t, stdout, part)
 			}
 		}
@@ -291,6 +307,11 @@ func TestTheTableIsSound(t *testing.T) {
 		assert.NotContains(t, o.help+o.preset, "|", "it stands in a table")
 		assert.True(t, o.set(&config{}, o.preset), "the default of --%s is not accepted", o.flag)
 	}
+	for _, o := range checkOptions {
+		assert.False(t, flags[o.flag], "--%s is an option already", o.flag)
+		assert.Empty(t, o.env, "it is for the person who calls")
+		assert.True(t, o.set(&config{}, o.preset), "the default of --%s is not accepted", o.flag)
+	}
 	assert.Len(t, flags, len(options), "two options have one flag: %v", maps.Keys(flags))
 	assert.Len(t, envs, len(options), "two options have one variable")
 }
@@ -307,4 +328,22 @@ func TestTheVaultAddressNamesAProcessOnlyHere(t *testing.T) {
 
 func TestUTC(t *testing.T) {
 	assert.Equal(t, time.UTC, utc().Location())
+}
+
+func TestTheOptionsOfCheck(t *testing.T) {
+	for _, row := range []struct {
+		args        []string
+		json, prove bool
+	}{
+		{nil, false, false},
+		{[]string{"--output", "json"}, true, false},
+		{[]string{"--output=table", "--prove-key"}, false, true},
+		{[]string{"--prove-key=false", "--output=json"}, true, false},
+		{[]string{"--prove-key", "--pod-name", "vault-0"}, false, true},
+	} {
+		c, err := parse(row.args, environment(map[string]string{"": "a variable without a name"}), checkOptions...)
+		require.NoError(t, err)
+		assert.Equal(t, row.json, c.outputJSON, "%q", row.args)
+		assert.Equal(t, row.prove, c.proveKey, "%q", row.args)
+	}
 }

@@ -1,7 +1,12 @@
-// Package check holds what a preflight finds: findings, their order, and how
-// they are shown. It knows nothing of what is looked at, so that every adapter
-// may report in its words.
+// Package check holds what a preflight finds: findings, their order, how they
+// are shown, and those judgements that need no client. It knows nothing of how
+// anything is looked at, so that every adapter may report in its words.
 package check
+
+import (
+	"cmp"
+	"slices"
+)
 
 // Level is how bad a finding is, in rising order.
 type Level uint8
@@ -14,10 +19,64 @@ const (
 	Failure       // the next recovery fails, or somebody can do what nobody should
 )
 
+var levelNames = [...]string{OK: "ok", Unknown: "unknown", Warning: "warning", Failure: "failure"}
+
+// String returns the level's name as it is shown.
+func (l Level) String() string { return levelNames[l] }
+
+// MarshalText implements encoding.TextMarshaler.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // Finding is one thing that was looked at.
 type Finding struct {
-	About  string // the part: key, vault, rights, pod, services, external-secrets, recovery
-	Level  Level
-	Text   string // what was found, in a sentence's words; holds nothing of a key
-	Advice string // what to do; required above Unknown
+	About  string `json:"about"` // the part: one of the constants below
+	Level  Level  `json:"level"`
+	Text   string `json:"text"`             // what was found, in a sentence's words; holds nothing of a key
+	Advice string `json:"advice,omitempty"` // what to do; required above Unknown
+}
+
+// The parts that are looked at.
+const (
+	AboutKey      = "key"
+	AboutVault    = "vault"
+	AboutRecovery = "recovery"
+	AboutAPI      = "kubernetes"
+	AboutPod      = "pod"
+	AboutRights   = "rights"
+	AboutServices = "services"
+	AboutSecrets  = "external-secrets"
+)
+
+// Worst returns the level of the worst finding; OK when there is none.
+func Worst(all []Finding) Level {
+	worst := OK
+	for _, f := range all {
+		worst = max(worst, f.Level)
+	}
+	return worst
+}
+
+// The exit codes beside 1, the check could not run, and 2, bad usage.
+const (
+	exitFine    = 0
+	exitWarning = 3
+	exitFailure = 4
+)
+
+// ExitCode is what the worst finding comes to. That something could not be
+// seen is no reason to fail: in the container it is so by design.
+func ExitCode(worst Level) int {
+	switch worst {
+	case Failure:
+		return exitFailure
+	case Warning:
+		return exitWarning
+	default:
+		return exitFine
+	}
+}
+
+// Sort puts the worst first, and leaves those of one level as they were found.
+func Sort(all []Finding) {
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(b.Level, a.Level) })
 }

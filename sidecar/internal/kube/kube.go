@@ -57,16 +57,9 @@ type Kube struct {
 // New returns a Kube that has not connected yet. It fails when there are no
 // credentials, or they cannot be read.
 func New(c Config) (*Kube, error) {
-	// What client-go prints by itself is of no use to the person who runs this.
-	klog.LogToStderr(false)
-	klog.SetOutput(c.Log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
-	connection, err := connect(c)
+	api, err := open(c)
 	if err != nil {
-		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
-	}
-	api, err := dynamic.NewForConfig(connection)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+		return nil, err
 	}
 	k := &Kube{config: c}
 	if c.Pod != "" && c.Namespace != "" {
@@ -78,6 +71,22 @@ func New(c Config) (*Kube, error) {
 		k.nurse = newNurse(c, api, k)
 	}
 	return k, nil
+}
+
+// open returns a client that has not connected yet.
+func open(c Config) (dynamic.Interface, error) {
+	// What client-go prints by itself is of no use to the person who runs this.
+	klog.LogToStderr(false)
+	klog.SetOutput(c.Log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
+	connection, err := connect(c)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	api, err := dynamic.NewForConfig(connection)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	return api, nil
 }
 
 func connect(c Config) (*rest.Config, error) {

@@ -87,6 +87,12 @@ func (m Memory) lasting() Memory {
 	return m
 }
 
+// Fits reports whether the shares are those that last opened Vault. It is false
+// when none has.
+func (m Memory) Fits(shares []Share) bool {
+	return m.Opened != nil && m.Opened.Keys == m.fingerprint(shares)
+}
+
 // fingerprint names a list of shares. The salt keeps the same key from having
 // the same name in two places.
 func (m *Memory) fingerprint(shares []Share) string {

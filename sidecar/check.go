@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// preflight looks at all that the next recovery depends on, tells it, and
+// changes nothing. It takes the options of the sidecar that it runs beside, or,
+// with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
+func preflight(c config, stdout, stderr io.Writer) int {
+	if c.kubeconfig != "" && (c.podName == "" || c.podNamespace == "") {
+		fmt.Fprintln(stderr, "vault-unseal-sidecar: --kubeconfig: which pod to look at is not said; set --pod-name and --pod-namespace")
+		return exitUsage
+	}
+	if c.kubeconfig != "" && c.proveKey {
+		fmt.Fprintln(stderr, "vault-unseal-sidecar: --prove-key: the key is in the pod; run it there, without --kubeconfig")
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	findings, err := look(ctx, c)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: the check could not run: %v\n", err)
+		return exitFailed
+	}
+	check.Sort(findings)
+	show := check.Table
+	if c.outputJSON {
+		show = check.JSON
+	}
+	if err := show(stdout, findings); err != nil {
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: telling what was found: %v\n", err)
+		return exitFailed
+	}
+	return check.ExitCode(check.Worst(findings))
+}
+
+func look(ctx context.Context, c config) ([]check.Finding, error) {
+	var out []check.Finding
+	if err := harden.Process(); err != nil {
+		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
+			Text: "memory is less protected than it should be: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
+	}
+	forgetVaultEnvironment()
+	here := lookHere
+	if c.kubeconfig != "" {
+		here = lookFromElsewhere
+	}
+	findings, err := here(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	around, err := lookAround(ctx, c)
+	return slices.Concat(out, findings, around), err
+}
+
+// lookAround looks at Kubernetes.
+func lookAround(ctx context.Context, c config) ([]check.Finding, error) {
+	unknown := func(text string) ([]check.Finding, error) {
+		return []check.Finding{{About: check.AboutAPI, Level: check.Unknown, Text: text}}, nil
+	}
+	switch {
+	case c.kubernetes == "off":
+		return unknown("not looked at: --kubernetes is off")
+	case c.kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "":
+		return unknown("not looked at: this is no pod, and --kubeconfig is not given")
+	case c.podName == "" || c.podNamespace == "":
+		return []check.Finding{{About: check.AboutPod, Level: check.Warning,
+			Text:   "the sidecar does not know its own pod: it writes no readiness gate and no Events",
+			Advice: "set POD_NAME and POD_NAMESPACE from the downward API"}}, nil
+	}
+	checker, err := kube.NewChecker(kube.Config{
+		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
+		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace,
+	})
+	if err != nil && c.kubeconfig == "" {
+		return []check.Finding{{About: check.AboutAPI, Level: check.Warning, Text: "the Kubernetes API is not used: " + err.Error(),
+			Advice: "mount a token of a ServiceAccount, or set --kubernetes off"}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return checker.Check(ctx)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
+)
+
+// vaultWithin is how long Vault may take to answer a check. One that hangs is
+// something to tell, and nothing to wait for.
+const vaultWithin = 5 * time.Second
+
+// lookFromElsewhere tells what only the pod can see.
+func lookFromElsewhere(context.Context, config) ([]check.Finding, error) {
+	const text, advice = "not looked at from here: it is in the pod", "run check in the container too"
+	return []check.Finding{
+		{About: check.AboutKey, Level: check.Unknown, Text: text, Advice: advice},
+		{About: check.AboutVault, Level: check.Unknown, Text: text, Advice: advice},
+	}, nil
+}
+
+// lookHere looks at the mounted key, at the Vault beside us, and at what the
+// sidecar that runs here has written down.
+func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
+	client, err := vault.New(vault.Config{Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName})
+	if err != nil {
+		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
+	}
+	seen := lookAtVault(ctx, client)
+	keys := keyfile.New(c.keys)
+	shares, err := keys.Read()
+	defer unseal.WipeAll(shares)
+	out := append(lookAtKey(c, keys, shares, err).Judge(seen), seen.Judge())
+	if err != nil {
+		return out, nil
+	}
+	past := lookBack(c, shares)
+	if c.proveKey {
+		proof := newProver(c, client, keys).Prove(ctx)
+		valid, invalid := proof.Result == unseal.ProofValid, proof.Result == unseal.ProofInvalid
+		past.Tried = valid || invalid
+		out = append(out, check.Proof{Valid: valid, Invalid: invalid, Reason: proof.Reason}.Judge())
+	}
+	return append(out, past.Judge(time.Now())), nil
+}
+
+func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {
+	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
+	defer cancel()
+	s, err := client.SealStatus(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("it takes connections and gives no answer within %v", vaultWithin)
+	}
+	return check.Vault{
+		Err: err, Initialized: s.Initialized, Sealed: s.Sealed, Type: s.Type, Threshold: s.Threshold, Shares: s.Shares,
+		Migration: s.Migration, Raft: s.Raft, Removed: s.Removed,
+	}
+}
+
+func lookAtKey(c config, keys *keyfile.Source, shares []unseal.Share, err error) check.Key {
+	k := check.Key{Path: c.keys, Err: err}
+	for _, s := range shares {
+		k.Lengths = append(k.Lengths, s.Len())
+	}
+	if facts, err := keys.Inspect(); err == nil {
+		k.Repeated, k.Padded, k.Loose, k.Writable = facts.Repeated, facts.Padded, facts.Loose, facts.Writable
+	}
+	return k
+}
+
+// lookBack reads what the sidecar that runs here has written down.
+func lookBack(c config, shares []unseal.Share) check.Recovery {
+	var m unseal.Memory
+	if err := statefile.New(c.stateDir, stateName).Load(&m); err != nil {
+		return check.Recovery{Err: errors.Unwrap(err)} // without what a start would make of it
+	}
+	r := check.Recovery{Same: m.Fits(shares)}
+	if m.Opened != nil {
+		r.Opened = m.Opened.At
+	}
+	if len(m.History) > 0 {
+		r.Took = m.History[0].Took
+	}
+	return r
+}

@@ -1,0 +1,193 @@
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheWorstFindingMakesTheExitCode(t *testing.T) {
+	for _, row := range []struct {
+		levels []Level
+		worst  Level
+		code   int
+	}{
+		{nil, OK, 0},
+		{[]Level{OK, OK}, OK, 0},
+		{[]Level{OK, Unknown}, Unknown, 0},
+		{[]Level{Warning, OK, Unknown}, Warning, 3},
+		{[]Level{OK, Failure, Warning}, Failure, 4},
+	} {
+		var all []Finding
+		for _, l := range row.levels {
+			all = append(all, Finding{Level: l})
+		}
+		assert.Equal(t, row.worst, Worst(all), "%v", row.levels)
+		assert.Equal(t, row.code, ExitCode(Worst(all)), "%v", row.levels)
+	}
+}
+
+var some = []Finding{
+	{AboutKey, OK, "1 share is mounted", ""},
+	{AboutPod, Unknown, "not seen", ""},
+	{AboutVault, Failure, "vault does not answer", "look at its log"},
+	{AboutRights, OK, "none too many", ""},
+	{AboutSecrets, Warning, strings.Repeat("long words ", 20), strings.Repeat("much advice ", 20)},
+	{AboutRights, Failure, "may do everything", "take it away"},
+}
+
+func TestTheWorstComeFirstAndTheRestInTheirOrder(t *testing.T) {
+	all := append([]Finding(nil), some...)
+	Sort(all)
+	var abouts []string
+	for _, f := range all {
+		abouts = append(abouts, f.About)
+	}
+	assert.Equal(t, []string{AboutVault, AboutRights, AboutSecrets, AboutPod, AboutKey, AboutRights}, abouts)
+}
+
+func TestTheTableFitsATerminal(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, Table(&b, some))
+	column := strings.Index(b.String(), "FINDING")
+	for line := range strings.Lines(b.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		assert.LessOrEqual(t, utf8.RuneCountInString(line), width)
+		if strings.HasPrefix(line, " ") {
+			assert.Empty(t, strings.TrimSpace(line[:column]), "%q", line)
+		}
+	}
+	assert.Equal(t, 1, strings.Count(b.String(), "warning  external-secrets"), "said once, however many lines it has")
+	assert.Equal(t, 3, strings.Count(b.String(), "-> "), "each advice begins once")
+	assert.True(t, strings.HasSuffix(b.String(),
+		"\n\n2 failures, 1 warning, 1 unknown, 2 ok. See the failures: do not count on the next recovery.\n"), b.String())
+}
+
+func TestTheTableTakesNoOrdersForATerminal(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, Table(&b, []Finding{{AboutSecrets, OK, "a\x1b[2Jb\u009bc\rd\ne", "\x1b]0;x\a"}}))
+	assert.NotRegexp(t, `[\x00-\x09\x0b-\x1f\x7f\x{80}-\x{9f}]`, b.String())
+}
+
+func TestJSONTellsLevelsInWords(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, JSON(&b, some))
+	var out struct {
+		Worst    string
+		Findings []map[string]string
+	}
+	require.NoError(t, json.Unmarshal(b.Bytes(), &out))
+	assert.Equal(t, "failure", out.Worst)
+	require.Len(t, out.Findings, len(some))
+	assert.Equal(t, map[string]string{"about": "key", "level": "ok", "text": "1 share is mounted"}, out.Findings[0])
+	assert.Equal(t, map[string]string{"about": "vault", "level": "failure", "text": "vault does not answer", "advice": "look at its log"}, out.Findings[2])
+}
+
+// open is a Vault that takes t of n shares.
+func open(t, n int) Vault {
+	return Vault{Initialized: true, Type: "shamir", Threshold: t, Shares: n}
+}
+
+func TestVaultIsJudged(t *testing.T) {
+	with := func(change func(v *Vault)) Vault {
+		v := open(3, 5)
+		change(&v)
+		return v
+	}
+	for sentence, row := range map[string]struct {
+		vault Vault
+		level Level
+		says  string
+	}{
+		"one that serves":                   {open(3, 5), OK, "3 of 5 shares"},
+		"with raft":                         {with(func(v *Vault) { v.Raft = true }), OK, "raft"},
+		"one that does not answer":          {Vault{Err: errors.New("no answer")}, Failure, "no answer"},
+		"one that is new":                   {Vault{Type: "shamir"}, Failure, "not initialized"},
+		"one that is sealed":                {with(func(v *Vault) { v.Sealed = true }), Warning, "sealed now"},
+		"one that unseals by itself":        {with(func(v *Vault) { v.Type = "awskms" }), Warning, "awskms"},
+		"one whose seal migrates":           {with(func(v *Vault) { v.Sealed, v.Migration = true, true }), Failure, "migration"},
+		"one that was removed from cluster": {with(func(v *Vault) { v.Removed = true }), Failure, "removed"},
+	} {
+		f := row.vault.Judge()
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+		assert.Equal(t, f.Level > Unknown, f.Advice != "", sentence)
+	}
+}
+
+func TestTheKeyIsJudgedByItsForm(t *testing.T) {
+	whole := []int{32}
+	for sentence, row := range map[string]struct {
+		key   Key
+		vault Vault
+		level Level
+		says  string
+	}{
+		"a whole key":                  {Key{Lengths: whole}, open(1, 1), OK, "vault needs 1"},
+		"two keys, in a rotation":      {Key{Lengths: []int{32, 32}}, open(1, 1), OK, "2 shares are mounted"},
+		"as many shares as are needed": {Key{Lengths: []int{33, 33, 33}}, open(3, 5), OK, "vault needs 3"},
+		"with others among them":       {Key{Lengths: []int{33, 17, 33, 33}}, open(3, 5), OK, "4 shares are mounted"},
+		"none":                         {Key{Err: errors.New("/keys: no unseal key there")}, open(1, 1), Failure, "no unseal key there"},
+		"too few":                      {Key{Lengths: []int{33, 33}}, open(3, 5), Failure, "2 of the 3 shares"},
+		"shares of a split key at 1":   {Key{Lengths: []int{33, 33}}, open(1, 1), Failure, "shares of a split key"},
+		"of several keys":              {Key{Lengths: []int{33, 17, 33, 17}}, open(3, 5), Failure, "not of one key"},
+		"a vault that was not seen":    {Key{Lengths: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
+		"a vault that is new":          {Key{Lengths: whole}, Vault{}, Unknown, "not known"},
+		"one that is there twice":      {Key{Lengths: whole, Repeated: 1}, open(1, 1), OK, "1 share is there again"},
+		"with blanks":                  {Key{Lengths: whole, Padded: 2}, open(1, 1), OK, "white space in 2 files is forgiven"},
+	} {
+		out := row.key.Judge(row.vault)
+		require.Len(t, out, 1, sentence)
+		assert.Equal(t, row.level, out[0].Level, sentence)
+		assert.Contains(t, out[0].Text, row.says, sentence)
+	}
+}
+
+func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
+	out := Key{Path: "/keys", Lengths: []int{32}, Loose: []string{"a", "b"}, Writable: true}.Judge(open(1, 1))
+	require.Len(t, out, 3)
+	assert.Equal(t, Warning, out[1].Level)
+	assert.Contains(t, out[1].Text, "a, b")
+	assert.Equal(t, Warning, out[2].Level)
+	assert.Contains(t, out[2].Text, "/keys")
+}
+
+func TestThePastIsJudged(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for sentence, row := range map[string]struct {
+		past  Recovery
+		level Level
+		says  string
+	}{
+		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
+		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
+		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
+		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
+		"another that was tried": {Recovery{Opened: now.Add(-time.Hour), Tried: true}, OK, "changed since"},
+		"nothing but a try":      {Recovery{Tried: true}, OK, "has not opened vault"},
+		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
+	} {
+		f := row.past.Judge(now)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestAProofIsJudged(t *testing.T) {
+	for level, proof := range map[Level]Proof{
+		OK:      {Valid: true},
+		Failure: {Invalid: true, Reason: "it was rekeyed"},
+		Unknown: {Reason: "a rekey is under way"},
+	} {
+		f := proof.Judge()
+		assert.Equal(t, level, f.Level)
+		assert.Contains(t, f.Text, proof.Reason)
+	}
+}

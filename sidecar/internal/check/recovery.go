@@ -1,0 +1,65 @@
+package check
+
+import (
+	"fmt"
+	"time"
+)
+
+// Recovery is what the sidecar beside us has written down.
+type Recovery struct {
+	Err    error         // why it cannot be read
+	Opened time.Time     // when the mounted key last opened Vault; zero: it has not
+	Took   time.Duration // the last recovery; zero: not known
+	Same   bool          // the key that is mounted is still that one
+	Tried  bool          // Vault took or refused it just now, which says more
+}
+
+// Judge tells what the past says of the next recovery, as of now.
+func (r Recovery) Judge(now time.Time) Finding {
+	f := Finding{About: AboutRecovery}
+	took := ""
+	if r.Took > 0 {
+		took = fmt.Sprintf("; the last recovery took %s", r.Took.Round(time.Millisecond))
+	}
+	when := func() string {
+		return fmt.Sprintf("%s (%s ago)", r.Opened.UTC().Format(time.RFC3339), now.Sub(r.Opened).Round(time.Second))
+	}
+	switch {
+	case r.Err != nil:
+		f.Level = Unknown
+		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
+	case r.Opened.IsZero() && r.Tried:
+		f.Text = "the mounted key has not opened vault since this pod was made" + took
+	case r.Opened.IsZero():
+		f.Level = Unknown
+		f.Text = "the mounted key has not opened vault since this pod was made, so that nothing shows that it does" + took
+		f.Advice = "check --prove-key has Vault try it"
+	case !r.Same && r.Tried:
+		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s%s", when(), took)
+	case !r.Same:
+		f.Level = Warning
+		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s; nothing shows that this one does%s", when(), took)
+		f.Advice = "check --prove-key has Vault try it"
+	default:
+		f.Text = fmt.Sprintf("the mounted key opened vault at %s%s", when(), took)
+	}
+	return f
+}
+
+// Proof is what came of having Vault try the mounted key.
+type Proof struct {
+	Valid, Invalid bool   // neither: it came to no answer
+	Reason         string // when it is not valid
+}
+
+// Judge tells what that means for the next recovery.
+func (p Proof) Judge() Finding {
+	switch {
+	case p.Valid:
+		return Finding{AboutKey, OK, "proved: vault takes the mounted key", ""}
+	case p.Invalid:
+		return Finding{AboutKey, Failure, "proved: vault would not open with the mounted key: " + p.Reason,
+			"put the right key into the Secret before vault restarts: scripts/seed-key"}
+	}
+	return Finding{AboutKey, Unknown, "whether vault takes the mounted key could not be proved: " + p.Reason, ""}
+}

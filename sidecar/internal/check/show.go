@@ -1,0 +1,111 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// width is how wide a line of the table gets, in characters. A word that is
+// longer, such as a URL, is not broken.
+const width = 96
+
+// row is one line of the table: the third column takes what is left.
+const row = "%-7s  %-16s  %s\n"
+
+// textAt is where the third column begins.
+const textAt = 7 + 2 + 16 + 2
+
+// JSON writes the findings for machines.
+func JSON(w io.Writer, all []Finding) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(struct {
+		Worst    Level     `json:"worst"`
+		Findings []Finding `json:"findings"`
+	}{Worst(all), all})
+}
+
+// Table writes the findings for people: no colours, so that it reads the same
+// in a terminal and in a ticket.
+func Table(w io.Writer, all []Finding) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, row, "LEVEL", "ABOUT", "FINDING")
+	for _, f := range all {
+		for i, line := range wrap(plain(f.Text), width-textAt) {
+			level, about := f.Level.String(), f.About
+			if i > 0 {
+				level, about = "", ""
+			}
+			fmt.Fprintf(&b, row, level, about, line)
+		}
+		for i, line := range wrap(plain(f.Advice), width-textAt-len("-> ")) {
+			fmt.Fprintf(&b, row, "", "", []string{"-> ", "   "}[min(i, 1)]+line)
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", summary(all))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+var verdicts = [...]string{
+	OK:      "The next reboot would recover.",
+	Unknown: "As far as can be seen from here, the next reboot would recover.",
+	Warning: "The next reboot would recover, but see the warnings.",
+	Failure: "See the failures: do not count on the next recovery.",
+}
+
+var plurals = [...]string{OK: "ok", Unknown: "unknown", Warning: "warnings", Failure: "failures"}
+
+// summary is the last line: how many there are of each level, and what that
+// means.
+func summary(all []Finding) string {
+	var counts [len(levelNames)]int
+	for _, f := range all {
+		counts[f.Level]++
+	}
+	var parts []string
+	for level := Failure; ; level-- {
+		if counts[level] > 0 {
+			parts = append(parts, count(counts[level], level.String(), plurals[level]))
+		}
+		if level == OK {
+			break
+		}
+	}
+	return strings.TrimPrefix(strings.Join(parts, ", ")+". "+verdicts[Worst(all)], ". ")
+}
+
+// plain takes out what could move a terminal's cursor: some texts are other
+// programs' words.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// wrap breaks a text at blanks into lines of at most limit characters; none
+// for an empty text.
+func wrap(text string, limit int) []string {
+	var lines []string
+	var line string
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > limit {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -1,0 +1,138 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Vault is what was seen of Vault.
+type Vault struct {
+	Err         error // why nothing was seen; the rest is then empty
+	Initialized bool
+	Sealed      bool
+	Type        string // "shamir", or the name of an auto-unseal
+	Threshold   int    // shares that it takes; 0 while it is not known
+	Shares      int    // that there are
+	Migration   bool
+	Raft        bool
+	Removed     bool // taken out of its raft cluster
+}
+
+// Judge tells what that means for the next recovery.
+func (v Vault) Judge() Finding {
+	f := Finding{About: AboutVault, Level: Failure}
+	switch {
+	case v.Err != nil:
+		f.Text = "vault does not answer as it should: " + v.Err.Error()
+		f.Advice = "look at Vault's log and at its volume; the sidecar waits for it and tries without end"
+	case !v.Initialized:
+		f.Text = "vault is not initialized"
+		f.Advice = "run scripts/bootstrap, or vault operator init, and put the shares into the Secret"
+	case v.Removed:
+		f.Text = "this node was removed from its raft cluster; no key opens it"
+		f.Advice = "delete its data and let it join again"
+	case v.Type != "shamir":
+		f.Level = Warning
+		f.Text = fmt.Sprintf("vault's seal is %s and not Shamir's: it unseals by itself, and the sidecar leaves it alone", v.Type)
+		f.Advice = "see that what it unseals with is there after a power cut, before Vault is"
+	case v.Migration:
+		f.Text = "a migration of vault's seal is under way, which the sidecar leaves alone"
+		f.Advice = "finish it: vault operator unseal -migrate"
+	case v.Sealed:
+		f.Level = Warning
+		f.Text = "vault is sealed now" + v.shape()
+		f.Advice = "the subcommand status and the sidecar's log say why; one that a person sealed stays so until it restarts"
+	default:
+		f.Level = OK
+		f.Text = "vault is unsealed" + v.shape()
+	}
+	return f
+}
+
+func (v Vault) shape() string {
+	storage := ""
+	if v.Raft {
+		storage = ", with raft storage"
+	}
+	return fmt.Sprintf("; it takes %d of %d shares%s", v.Threshold, v.Shares, storage)
+}
+
+// threshold returns how many shares it takes, when that is known.
+func (v Vault) threshold() (int, bool) {
+	return v.Threshold, v.Err == nil && v.Initialized && v.Type == "shamir" && v.Threshold > 0
+}
+
+// Key is what was seen of the mounted key.
+type Key struct {
+	Path     string
+	Err      error // why it cannot be read
+	Lengths  []int // of the shares, each once, in bytes
+	Repeated int   // shares that are there again
+	Padded   int   // files with white space beside the newline at the end
+	Loose    []string
+	Writable bool // we may write where the key is
+}
+
+// Judge tells whether the key could open such a Vault, by its form alone, and
+// whether others could change it.
+func (k Key) Judge(v Vault) []Finding {
+	out := []Finding{k.form(v)}
+	if len(k.Loose) > 0 {
+		out = append(out, Finding{AboutKey, Warning,
+			fmt.Sprintf("files of the key can be written by their group or by everybody: %s", list(k.Loose)),
+			"mount the Secret with defaultMode 0440 or 0444"})
+	}
+	if k.Writable {
+		out = append(out, Finding{AboutKey, Warning,
+			fmt.Sprintf("the sidecar may write in %s, which it never needs", k.Path),
+			"mount the Secret with readOnly: true"})
+	}
+	return out
+}
+
+func (k Key) form(v Vault) Finding {
+	f := Finding{About: AboutKey, Level: Failure, Advice: "put the shares of this Vault into the Secret: scripts/seed-key"}
+	if k.Err != nil {
+		f.Text = "the key cannot be used: " + k.Err.Error()
+		return f
+	}
+	t, known := v.threshold()
+	switch {
+	case known && len(k.Lengths) < t:
+		f.Text = fmt.Sprintf("%d of the %d shares that vault's threshold needs are mounted", len(k.Lengths), t)
+		return f
+	case known && t == 1 && !slices.ContainsFunc(k.Lengths, isWhole):
+		f.Text = "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
+		return f
+	case known && mostAlike(k.Lengths) < t:
+		f.Text = fmt.Sprintf("no %d of the %d mounted shares are of equal length: they are not of one key", t, len(k.Lengths))
+		return f
+	}
+	f.Level, f.Advice = OK, ""
+	f.Text = fmt.Sprintf("%s, well-formed", count(len(k.Lengths), "share is mounted", "shares are mounted"))
+	if known {
+		f.Text += fmt.Sprintf("; vault needs %d", t)
+	} else {
+		f.Level = Unknown
+		f.Text += "; how many vault needs is not known"
+	}
+	if k.Repeated > 0 {
+		f.Text += fmt.Sprintf("; %s again", count(k.Repeated, "share is there", "shares are there"))
+	}
+	if k.Padded > 0 {
+		f.Text += fmt.Sprintf("; white space in %s is forgiven", count(k.Padded, "file", "files"))
+	}
+	return f
+}
+
+func isWhole(length int) bool { return length == 16 || length == 24 || length == 32 }
+
+// mostAlike returns how many of the lengths are the same, at most.
+func mostAlike(lengths []int) int {
+	most, seen := 0, map[int]int{}
+	for _, l := range lengths {
+		seen[l]++
+		most = max(most, seen[l])
+	}
+	return most
+}

@@ -1,0 +1,216 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+)
+
+// ownName is how our container is called, and what its image's name holds.
+const ownName = "vault-unseal-sidecar"
+
+const (
+	grantsPatch    = "patches"
+	grantsServices = "patches/services"
+)
+
+var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+
+// checkPod judges our pod and what stands around it.
+func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured) []check.Finding {
+	out := []check.Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
+	out = append(out, judgeLiveness(pod)...)
+	out = append(out, c.checkOwner(ctx, pod))
+	return append(out, c.checkServices(ctx, pod)...)
+}
+
+// gates returns the conditions that a pod has to have True to be Ready.
+func gates(pod *unstructured.Unstructured) (out []string) {
+	for _, gate := range entries(pod.Object, "spec", "readinessGates") {
+		kind, _ := gate["conditionType"].(string)
+		out = append(out, kind)
+	}
+	return out
+}
+
+func declares(pod *unstructured.Unstructured, gate string) bool {
+	return pod != nil && slices.Contains(gates(pod), gate)
+}
+
+// judgeGate compares what the pod waits for with what the sidecar writes.
+func judgeGate(pod *unstructured.Unstructured, gate string) check.Finding {
+	f := check.Finding{About: check.AboutPod}
+	for _, declared := range gates(pod) {
+		if declared != gate && strings.HasPrefix(declared, ownName+"/") {
+			f.Level = check.Failure
+			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", declared)
+			f.Advice = "set --readiness-gate to it, or take the gate out of the pod's template"
+			return f
+		}
+	}
+	switch {
+	case gate == "":
+		f.Text = "no readiness gate is written, and the pod declares none of ours"
+	case !declares(pod, gate):
+		f.Level = check.Warning
+		f.Text = fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", gate)
+		f.Advice = "apply " + grantsPatch + "; with Helm alone it cannot be had, then set --readiness-gate none"
+	default:
+		now := conditionNow(pod, gate)
+		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", gate, now)
+		if !strings.HasPrefix(now, yes) {
+			f.Level = check.Warning
+			f.Advice = "the pod is not Ready; the condition's message and the sidecar's log say why"
+		}
+	}
+	return f
+}
+
+func conditionNow(pod *unstructured.Unstructured, kind string) string {
+	for _, c := range conditionsOf(pod) {
+		if c.Type == kind {
+			return c.Status + ", " + c.Reason
+		}
+	}
+	return "not written"
+}
+
+// judgeContainer looks at where our container is among the others.
+func judgeContainer(pod *unstructured.Unstructured, outside bool) check.Finding {
+	f := check.Finding{About: check.AboutPod}
+	for _, container := range entries(pod.Object, "spec", "initContainers") {
+		if !isOurs(container) {
+			continue
+		}
+		f.Text = "the sidecar is a native one: it starts before Vault and ends after it"
+		if container["restartPolicy"] != "Always" {
+			f.Level = check.Failure
+			f.Text = "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts"
+			f.Advice = "apply patches/native, or make it an ordinary container"
+		}
+		return f
+	}
+	containers := entries(pod.Object, "spec", "containers")
+	switch at := slices.IndexFunc(containers, isOurs); {
+	case at > 0:
+		f.Text = "the sidecar is a container beside Vault"
+	case at == 0 && len(containers) > 1:
+		f.Level = check.Warning
+		f.Text = "the sidecar is the pod's first container, which kubectl exec and kubectl logs take when none is named"
+		f.Advice = "put it after Vault, as " + grantsPatch + " does"
+	case at == 0:
+		f.Level = check.Failure
+		f.Text = "the sidecar is alone in its pod: the key only goes to a Vault beside it"
+		f.Advice = "apply " + grantsPatch + " to Vault's StatefulSet"
+	case outside:
+		f.Level = check.Failure
+		f.Text = "the pod has no sidecar: nothing in it has the name or the image " + ownName
+		f.Advice = "apply " + grantsPatch + ", and delete the pod when its StatefulSet says OnDelete"
+	default:
+		f.Level = check.Unknown
+		f.Text = "which container of the pod is the sidecar cannot be told: none has its name"
+	}
+	return f
+}
+
+func isOurs(container map[string]any) bool {
+	image, _ := container["image"].(string)
+	return container["name"] == ownName || strings.Contains(image, ownName)
+}
+
+// checkOwner looks whether a change of the pod's template still waits.
+func (c *Checker) checkOwner(ctx context.Context, pod *unstructured.Unstructured) check.Finding {
+	for _, owner := range pod.GetOwnerReferences() {
+		if owner.Kind != "StatefulSet" {
+			continue
+		}
+		set, err := c.get(ctx, statefulSets, pod.GetNamespace(), owner.Name)
+		if err != nil {
+			return c.unseen(check.AboutPod, "the StatefulSet "+owner.Name, "", err)
+		}
+		return judgeOwner(pod, set)
+	}
+	return check.Finding{About: check.AboutPod, Level: check.Warning,
+		Text:   "no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
+		Advice: "run Vault as a StatefulSet"}
+}
+
+func judgeOwner(pod, set *unstructured.Unstructured) check.Finding {
+	f := check.Finding{About: check.AboutPod}
+	revision := pod.GetLabels()["controller-revision-hash"]
+	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
+	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
+	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
+	name := "the StatefulSet " + set.GetName()
+	switch {
+	case newest == "" || revision == "":
+		f.Level = check.Unknown
+		f.Text = name + " does not tell which of its templates the pod was made from"
+	case newest == revision:
+		f.Text = fmt.Sprintf("the pod was made from the newest template of %s", name)
+	default:
+		f.Level = check.Warning
+		f.Text = fmt.Sprintf("a changed template of %s waits: the pod is an older one, and a reboot does not replace it", name)
+		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.GetNamespace(), pod.GetName())
+		if kind != "OnDelete" && partition == 0 {
+			f.Advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
+		}
+	}
+	return f
+}
+
+// checkServices looks whether traffic is led to a Vault that is sealed.
+func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured) []check.Finding {
+	var out []check.Finding
+	gated := declares(pod, c.config.Gate)
+	seen := 0
+	err := c.each(ctx, c.api.Resource(services).Namespace(pod.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+		if namesOf(service, pod) == nil {
+			return
+		}
+		seen++
+		if f, unsafe := judgeService(service); gated && unsafe {
+			out = append(out, f)
+		}
+	})
+	switch {
+	case err != nil:
+		return append(out, c.unseen(check.AboutServices, "the Services beside the pod", grantsEviction, err))
+	case len(out) == 0 && gated:
+		return []check.Finding{{About: check.AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
+	case len(out) == 0:
+		return []check.Finding{{About: check.AboutServices, Text: fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen)}}
+	}
+	return out
+}
+
+// judgeService tells a Service that publishes pods which are not Ready. The
+// headless one has to: raft finds its peers through it.
+func judgeService(service *unstructured.Unstructured) (check.Finding, bool) {
+	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
+	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+	if !publishes || address == "None" {
+		return check.Finding{}, false
+	}
+	return check.Finding{About: check.AboutServices, Level: check.Warning,
+		Text:   fmt.Sprintf("the Service %s publishes pods that are not Ready: it leads traffic to a sealed Vault, whatever the gate says", service.GetName()),
+		Advice: "apply " + grantsServices}, true
+}
+
+// entries returns the maps in a list; what is malformed is left out.
+func entries(object map[string]any, path ...string) (out []map[string]any) {
+	list, _, _ := unstructured.NestedSlice(object, path...)
+	for _, entry := range list {
+		if m, ok := entry.(map[string]any); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}

@@ -1,0 +1,98 @@
+package kube
+
+import (
+	"context"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+)
+
+const authorization = "authorization.k8s.io"
+
+var (
+	ownReviews     = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "selfsubjectaccessreviews"}
+	subjectReviews = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "subjectaccessreviews"}
+)
+
+// askers bounds how many rights are asked for at once.
+const askers = 8
+
+// checkRights asks for each right that the sidecar needs, and for each that it
+// should not have. Everybody may ask for his own; from outside it is asked for
+// the pod's ServiceAccount, and not for whoever runs this. The pod is nil when
+// it could not be read.
+func (c *Checker) checkRights(ctx context.Context, home check.Home, pod *unstructured.Unstructured) []check.Finding {
+	who, account := "the sidecar's ServiceAccount", ""
+	if pod != nil {
+		if account, _, _ = unstructured.NestedString(pod.Object, "spec", "serviceAccountName"); account == "" {
+			account = "default"
+		}
+		who = "the ServiceAccount " + home.Namespace + "/" + account
+	}
+	if c.outside && account == "" {
+		return []check.Finding{{About: check.AboutRights, Level: check.Unknown,
+			Text: "the pod's ServiceAccount is not known, and so neither are its rights"}}
+	}
+	needs := home.Needs()
+	rights := home.Risks()
+	for _, n := range needs {
+		rights = append(rights, n.Rights...)
+	}
+	answers := c.ask(ctx, account, rights)
+	out := check.JudgeNeeds(needs, who, answers)
+	out = append(out, home.JudgeRisks(who, answers)...)
+	if !c.outside {
+		return append(out, c.tryPolicies(ctx, pod)...)
+	}
+	return append(out, c.readPolicies(ctx, check.Held(needs, answers), userOf(home.Namespace, account))...)
+}
+
+func userOf(namespace, account string) string {
+	return "system:serviceaccount:" + namespace + ":" + account
+}
+
+// ask asks for all the rights, several at a time.
+func (c *Checker) ask(ctx context.Context, account string, rights []check.Right) map[check.Right]check.Answer {
+	answers := map[check.Right]check.Answer{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	slots := make(chan struct{}, askers)
+	for _, r := range rights {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			a := c.may(ctx, account, r)
+			mu.Lock()
+			defer mu.Unlock()
+			answers[r] = a
+		})
+	}
+	group.Wait()
+	return answers
+}
+
+func (c *Checker) may(ctx context.Context, account string, r check.Right) check.Answer {
+	ctx, cancel := context.WithTimeout(ctx, glance)
+	defer cancel()
+	spec := map[string]any{"resourceAttributes": map[string]any{
+		"verb": r.Verb, "group": r.Group, "resource": r.Resource, "subresource": r.Subresource, "namespace": r.Namespace, "name": r.Name,
+	}}
+	reviews, kind := ownReviews, "SelfSubjectAccessReview"
+	if c.outside {
+		reviews, kind = subjectReviews, "SubjectAccessReview"
+		const accounts = "system:serviceaccounts"
+		spec["user"] = userOf(c.config.Namespace, account)
+		spec["groups"] = []any{accounts, accounts + ":" + c.config.Namespace, "system:authenticated"}
+	}
+	review := &unstructured.Unstructured{Object: map[string]any{"apiVersion": authorization + "/v1", "kind": kind, "spec": spec}}
+	answer, err := c.api.Resource(reviews).Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return check.Answer{Err: plainly(err)}
+	}
+	allowed, _, _ := unstructured.NestedBool(answer.Object, "status", "allowed")
+	return check.Answer{Allowed: allowed}
+}

@@ -1,0 +1,162 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+)
+
+// maxWords bounds what is repeated of ESO's own words, in bytes.
+const maxWords = 200
+
+// secretsFinding is one about External Secrets.
+func secretsFinding(level check.Level, text, advice string) check.Finding {
+	return check.Finding{About: check.AboutSecrets, Level: level, Text: text, Advice: advice}
+}
+
+// checkSecrets looks whether External Secrets is there, well, and one that can
+// be woken.
+func (c *Checker) checkSecrets(ctx context.Context) []check.Finding {
+	if c.config.Recovery == RecoveryOff {
+		return []check.Finding{secretsFinding(check.OK, "is left alone: --eso-recovery is off", "")}
+	}
+	stores, err := c.stores(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return []check.Finding{c.noStores(ctx)}
+	case err != nil:
+		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", grantsStores, err), c.checkController(ctx)}
+	}
+	out := append(c.judgeStores(stores), c.checkController(ctx))
+	return append(out, c.checkSynced(ctx, stores))
+}
+
+// stores returns those that are looked after. It fails as not found when
+// neither kind is served.
+func (c *Checker) stores(ctx context.Context) ([]store, error) {
+	var found []store
+	var absent []error
+	for _, kind := range []schema.GroupVersionResource{clusterStores, namespaceStores} {
+		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
+			if s := storeOf(o); c.caresFor(s) {
+				found = append(found, s)
+			}
+		})
+		if apierrors.IsNotFound(err) {
+			absent = append(absent, err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if len(absent) == 2 {
+		return nil, absent[0]
+	}
+	return found, nil
+}
+
+func (c *Checker) caresFor(s store) bool {
+	if len(c.config.Stores) == 0 {
+		return s.vault
+	}
+	return slices.Contains(c.config.Stores, s.StoreName)
+}
+
+// noStores tells why no store is served.
+func (c *Checker) noStores(ctx context.Context) check.Finding {
+	older := clusterStores
+	older.Version = "v1beta1"
+	err := c.each(ctx, c.api.Resource(older), metav1.ListOptions{}, func(*unstructured.Unstructured) {})
+	if err == nil {
+		return secretsFinding(check.Warning, "the Kubernetes API serves its kinds only as v1beta1: it is older than 0.16, and nothing is woken",
+			"install External Secrets 0.16 or later")
+	}
+	return secretsFinding(check.Warning, "it is not installed: the Kubernetes API serves no stores of "+esoGroup+"/v1",
+		"install External Secrets 0.16 or later; with none to come, set --eso-recovery off")
+}
+
+func (c *Checker) judgeStores(stores []store) []check.Finding {
+	var out []check.Finding
+	ready := 0
+	for _, s := range stores {
+		switch {
+		case s.ready():
+			ready++
+		case s.status == "":
+			out = append(out, secretsFinding(check.Unknown, s.String()+" has not been looked at by External Secrets yet", ""))
+		default:
+			out = append(out, secretsFinding(check.Failure, fmt.Sprintf("%s is not Ready: %s: %s", s, s.reason, words(s.message)),
+				"mend what it says; what uses it is not synced until it is Ready"))
+		}
+	}
+	for _, name := range c.config.Stores {
+		if !slices.ContainsFunc(stores, func(s store) bool { return s.StoreName == name }) {
+			out = append(out, secretsFinding(check.Failure, name.String()+" does not exist", "correct --eso-stores"))
+		}
+	}
+	switch {
+	case len(stores) == 0 && len(out) == 0:
+		out = append(out, secretsFinding(check.OK, "no store uses Vault, so that nothing is to be woken", ""))
+	case ready > 0:
+		out = append(out, secretsFinding(check.OK, fmt.Sprintf("stores that use Vault and are Ready: %d of %d", ready, len(stores)), ""))
+	}
+	return out
+}
+
+// checkController looks for the pods that would be evicted.
+func (c *Checker) checkController(ctx context.Context) check.Finding {
+	there := 0
+	err := c.each(ctx, c.api.Resource(pods).Namespace(c.config.ESONamespace), metav1.ListOptions{LabelSelector: controllerLabel},
+		func(*unstructured.Unstructured) { there++ })
+	switch {
+	case err != nil:
+		return c.unseen(check.AboutSecrets, "the pods in "+c.config.ESONamespace, grantsEviction, err)
+	case there == 0:
+		return secretsFinding(check.Warning, fmt.Sprintf("no pod in %s has the label %s: the controller is not there", c.config.ESONamespace, controllerLabel),
+			"start it, or name its namespace with --eso-namespace")
+	}
+	return secretsFinding(check.OK, fmt.Sprintf("pods of its controller in %s: %d", c.config.ESONamespace, there), "")
+}
+
+// checkSynced counts the ExternalSecrets that are not synced, of those that use
+// the stores.
+func (c *Checker) checkSynced(ctx context.Context, stores []store) check.Finding {
+	is := func(name StoreName) bool {
+		return slices.ContainsFunc(stores, func(s store) bool { return s.StoreName == name })
+	}
+	total := 0
+	var failed []string
+	err := c.each(ctx, c.api.Resource(secrets), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
+		if !uses(o, is) {
+			return
+		}
+		total++
+		if failedSync(o) {
+			failed = append(failed, fmt.Sprintf("%s/%s (%s)", o.GetNamespace(), o.GetName(), words(readyOf(o).Message)))
+		}
+	})
+	switch {
+	case err != nil:
+		return c.unseen(check.AboutSecrets, "the ExternalSecrets", grantsSecrets, err)
+	case len(failed) > 0:
+		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", len(failed), total, failed[0]),
+			"kubectl get externalsecrets -A lists them; mend what their conditions say")
+	}
+	return secretsFinding(check.OK, fmt.Sprintf("ExternalSecrets that failed to sync: none of %d", total), "")
+}
+
+// words keeps what another program says short and on one line.
+func words(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxWords {
+		s = strings.ToValidUTF8(s[:maxWords], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,180 @@
+package kube
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+)
+
+// read makes an object of YAML.
+func read(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
+	return o
+}
+
+const ourGate = "vault-unseal-sidecar/unsealed"
+
+func TestTheGateIsJudged(t *testing.T) {
+	const condition = `, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "True", reason: Unsealed}]}}`
+	for sentence, row := range map[string]struct {
+		pod, gate string
+		level     check.Level
+		says      string
+	}{
+		"declared and written":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}` + condition, ourGate, check.OK, "True, Unsealed"},
+		"declared beside another's":     {`{spec: {readinessGates: [{conditionType: a/b}, {conditionType: vault-unseal-sidecar/unsealed}]}}`, ourGate, check.Warning, "not written"},
+		"declared, and closed":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "False", reason: HeldByOperator}]}}`, ourGate, check.Warning, "False, HeldByOperator"},
+		"only another's is declared":    {`{spec: {readinessGates: [{conditionType: a/b}]}}`, ourGate, check.Warning, "does not declare"},
+		"none is declared":              {`{spec: {}}`, ourGate, check.Warning, "does not declare"},
+		"none is declared, nor written": {`{spec: {}}`, "", check.OK, "declares none of ours"},
+		"declared and never written":    {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`, "", check.Failure, "never Ready"},
+		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, check.Failure, "never Ready"},
+		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", check.OK, "example.com/open"},
+		"a list that is malformed":      {`{spec: {readinessGates: [x, {conditionType: 1}]}}`, ourGate, check.Warning, "does not declare"},
+	} {
+		f := judgeGate(read(t, row.pod), row.gate)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestOurContainerIsJudged(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		spec    string
+		outside bool
+		level   check.Level
+		says    string
+	}{
+		"after vault":                {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, false, check.OK, "beside Vault"},
+		"by its image":               {`{containers: [{name: vault}, {name: helper, image: "home/vault-unseal-sidecar:1"}]}`, true, check.OK, "beside Vault"},
+		"the first":                  {`{containers: [{name: vault-unseal-sidecar}, {name: vault}]}`, false, check.Warning, "first container"},
+		"alone":                      {`{containers: [{name: vault-unseal-sidecar}]}`, false, check.Failure, "alone"},
+		"a native one":               {`{initContainers: [{name: vault-unseal-sidecar, restartPolicy: Always}], containers: [{name: vault}]}`, false, check.OK, "native"},
+		"an init container":          {`{initContainers: [{name: x}, {name: vault-unseal-sidecar}], containers: [{name: vault}]}`, false, check.Failure, "never starts"},
+		"not there":                  {`{containers: [{name: vault}]}`, true, check.Failure, "no sidecar"},
+		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, check.Unknown, "cannot be told"},
+	} {
+		f := judgeContainer(read(t, `{spec: `+row.spec+`}`), row.outside)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
+	for probe, why := range map[string]string{
+		`{httpGet: {path: "/v1/sys/health", port: 8200}}`:                                              "sealedcode is 503",
+		`{httpGet: {path: "/v1/sys/health?standbyok=true", port: 8200}}`:                               "sealedcode is 503",
+		`{httpGet: {path: "/v1/sys/health/?sealedcode=204", port: 8200}}`:                              "uninitcode is 501",
+		`{httpGet: {path: "/v1/sys/health?sealedcode=x&uninitcode=204", port: 8200}}`:                  "sealedcode is 0",
+		`{httpGet: {path: "/v1/sys/health?standbyok=true&sealedcode=204&uninitcode=204", port: 8200}}`: "",
+		`{httpGet: {path: "/v1/sys/seal-status", port: 8200}}`:                                         "",
+		`{exec: {command: [/bin/sh, -ec, "vault status -tls-skip-verify"]}}`:                           "vault status",
+		`{exec: {command: [vault, status]}}`:                                                           "vault status",
+		`{exec: {command: [pgrep, vault]}}`:                                                            "",
+		`{tcpSocket: {port: 8200}}`:                                                                    "",
+	} {
+		out := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+		require.Len(t, out, 1)
+		if why == "" {
+			assert.Equal(t, check.OK, out[0].Level, probe)
+			continue
+		}
+		assert.Equal(t, check.Failure, out[0].Level, probe)
+		assert.Contains(t, out[0].Text, why, probe)
+	}
+	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
+	assert.Equal(t, check.OK, judgeLiveness(read(t, ours))[0].Level, "our own is another matter")
+}
+
+func TestATemplateThatWaits(t *testing.T) {
+	pod := read(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+	set := func(spec, newest string) *unstructured.Unstructured {
+		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
+	}
+	const onDelete, rolling, parted = `{type: OnDelete}`, `{type: RollingUpdate, rollingUpdate: {partition: 0}}`, `{type: RollingUpdate, rollingUpdate: {partition: 1}}`
+	for sentence, row := range map[string]struct {
+		set    *unstructured.Unstructured
+		level  check.Level
+		advice string
+	}{
+		"the pod is of the newest":     {set(onDelete, "vault-1"), check.OK, ""},
+		"one waits for a deletion":     {set(onDelete, "vault-2"), check.Warning, "kubectl -n security delete pod vault-0"},
+		"one waits behind a partition": {set(parted, "vault-2"), check.Warning, "kubectl -n security delete pod vault-0"},
+		"one is being rolled out":      {set(rolling, "vault-2"), check.Warning, "wait for the rollout"},
+		"nothing is told":              {set(onDelete, ""), check.Unknown, ""},
+	} {
+		f := judgeOwner(pod, row.set)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Advice, row.advice, sentence)
+	}
+}
+
+func TestAServiceThatLeadsToASealedVault(t *testing.T) {
+	for spec, unsafe := range map[string]bool{
+		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: true}`:  true,
+		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: false}`: false,
+		`{clusterIP: 10.96.0.7}`:                                  false,
+		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
+	} {
+		_, got := judgeService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
+		assert.Equal(t, unsafe, got, spec)
+	}
+}
+
+func TestStoresAreJudged(t *testing.T) {
+	home, own := StoreName{"", "home"}, StoreName{"app", "own"}
+	of := func(name StoreName, status string) store {
+		return store{StoreName: name, vault: true, status: status, reason: "InvalidProviderConfig", message: "it\nis sealed"}
+	}
+	for sentence, row := range map[string]struct {
+		stores []store
+		named  []StoreName
+		levels []check.Level
+		says   string
+	}{
+		"none":                         {nil, nil, []check.Level{check.OK}, "no store uses Vault"},
+		"all are Ready":                {[]store{of(home, yes), of(own, yes)}, nil, []check.Level{check.OK}, "2 of 2"},
+		"one is not":                   {[]store{of(home, yes), of(own, no)}, nil, []check.Level{check.Failure, check.OK}, "SecretStore/app/own is not Ready: InvalidProviderConfig: it is sealed"},
+		"none is":                      {[]store{of(home, no)}, nil, []check.Level{check.Failure}, "not Ready"},
+		"one was not looked at":        {[]store{of(home, "")}, nil, []check.Level{check.Unknown}, "not been looked at"},
+		"one that was named is away":   {nil, []StoreName{own}, []check.Level{check.Failure}, "SecretStore/app/own does not exist"},
+		"one that was named is there":  {[]store{of(home, yes)}, []StoreName{home}, []check.Level{check.OK}, "1 of 1"},
+		"one of two that were is away": {[]store{of(home, yes)}, []StoreName{home, own}, []check.Level{check.Failure, check.OK}, "does not exist"},
+	} {
+		c := &Checker{config: Config{Stores: row.named}}
+		var levels []check.Level
+		all := ""
+		for _, f := range c.judgeStores(row.stores) {
+			levels, all = append(levels, f.Level), all+f.Text
+		}
+		assert.Equal(t, row.levels, levels, sentence)
+		assert.Contains(t, all, row.says, sentence)
+	}
+}
+
+func TestWhichStoresAreLookedAt(t *testing.T) {
+	named := StoreName{"app", "own"}
+	vaults, others := store{StoreName: StoreName{"", "home"}, vault: true}, store{StoreName: named}
+	all, some := &Checker{}, &Checker{config: Config{Stores: []StoreName{named}}}
+	assert.True(t, all.caresFor(vaults))
+	assert.False(t, all.caresFor(others))
+	assert.False(t, some.caresFor(vaults))
+	assert.True(t, some.caresFor(others))
+}
+
+func TestAPolicyThatIsNotThere(t *testing.T) {
+	out := judgePolicies(map[string]bool{"gate": false, "more": true, "stores": false}, "why")
+	require.Len(t, out, 2)
+	assert.Equal(t, check.Failure, out[0].Level)
+	assert.Contains(t, out[0].Text, "manifests/more grants: why")
+	assert.Equal(t, check.OK, out[1].Level)
+	assert.Contains(t, out[1].Text, "gate, stores")
+	assert.Empty(t, judgePolicies(nil, "why"), "what could not be tried is not told")
+}

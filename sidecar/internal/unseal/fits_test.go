@@ -1,0 +1,32 @@
+package unseal
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAMemoryKnowsTheKeyThatOpenedVault(t *testing.T) {
+	shares := func(first byte) []Share {
+		return []Share{NewShare(append([]byte{first}, make([]byte, 31)...))}
+	}
+	var m Memory
+	assert.False(t, m.Fits(shares(1)), "nothing has opened it")
+
+	m.Opened = &Opened{At: time.Now(), Keys: m.fingerprint(shares(1))}
+	kept, err := json.Marshal(m)
+	require.NoError(t, err)
+	var later Memory
+	require.NoError(t, json.Unmarshal(kept, &later))
+	assert.True(t, later.Fits(shares(1)), "the same key")
+	assert.False(t, later.Fits(shares(2)), "another")
+	assert.False(t, later.Fits(append(shares(1), shares(2)...)), "another beside it")
+	assert.False(t, later.Fits(nil), "none")
+
+	later.Salt = nil
+	assert.False(t, later.Fits(shares(1)), "what was written down is not whole")
+	assert.Empty(t, later.Salt, "and is left as it is")
+}
