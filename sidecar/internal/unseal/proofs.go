@@ -11,6 +11,9 @@ import (
 // have more need of Vault then.
 const firstProof = 30 * time.Second
 
+// tidyEvery is how often it is looked whether a proof was cut off.
+const tidyEvery = time.Minute
+
 // Proofs has the mounted key proved now and then, and after each change of it.
 // All fields are required.
 type Proofs struct {
@@ -19,6 +22,7 @@ type Proofs struct {
 	Log     hclog.Logger
 	Publish func(Proof) // must not block
 	states  chan State  // the newest; has room for one
+	untidy  bool        // said so
 }
 
 // NewProofs returns p, ready for States and Run.
@@ -42,58 +46,52 @@ func (p *Proofs) Run(ctx context.Context) {
 	var state State
 	var proved Proof
 	var keys string // that were proved
-	tidy := false   // nothing of an earlier run is left begun
-	timer := time.NewTimer(time.Hour)
+	var next time.Time
+	timer := time.NewTimer(tidyEvery)
 	defer timer.Stop()
-	due := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case next := <-p.states:
-			became := next.Phase == Active && state.Phase != Active
-			changed := next.Keys != state.Keys && next.Phase == Active
-			state = next
+		case s := <-p.states:
+			if s.Phase == Active && (state.Phase != Active || state.Keys != s.Keys) {
+				next = time.Now().Add(firstProof)
+				timer.Reset(firstProof)
+			}
+			state = s
 			if proved.Result != "" && keys != state.Keys { // it speaks of other keys
 				proved = Proof{}
 				p.Publish(proved)
 			}
-			if became || changed {
-				due = false
-				timer.Reset(firstProof)
-			}
+			continue
 		case <-timer.C:
-			due = true
 		}
-		if !due || state.Phase != Active {
+		timer.Reset(tidyEvery)
+		if state.Phase != Active {
 			continue
 		}
-		due = false
-		timer.Reset(max(p.Every, time.Minute))
-		if !tidy {
-			tidy = p.tidy(ctx)
-		}
-		if p.Every == 0 {
+		p.tidy(ctx)
+		if p.Every == 0 || time.Now().Before(next) {
 			continue
 		}
-		keys = state.Keys
 		before := proved
-		proved = p.Prover.Prove(ctx)
+		keys, proved = state.Keys, p.Prover.Prove(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		next = time.Now().Add(jitter(p.Every-p.Every/10, p.Every/5, random()))
 		p.say(before, proved)
 		p.Publish(proved)
-		timer.Reset(jitter(p.Every-p.Every/10, p.Every/5, random()))
 	}
 }
 
-func (p *Proofs) tidy(ctx context.Context) bool {
+// tidy cancels what was left begun, by us or by a check in the container.
+func (p *Proofs) tidy(ctx context.Context) {
 	err := p.Prover.Tidy(ctx)
-	if err != nil {
+	if err != nil && !p.untidy {
 		p.Log.Warn(msgNotTidy, keyError, err)
 	}
-	return err == nil
+	p.untidy = err != nil
 }
 
 // say tells of a proof what is new about it.
