@@ -5,13 +5,13 @@
 // restart, for as long as the pod lives. It needs no rights.
 //
 // A Vault that is sealed on purpose stays sealed. A key that Vault refuses is
-// not sent again. What it does and why is in its log, on /status, and in the
-// README.
+// not sent again. What it does and why is in its log, in status, on the page
+// that it serves to kubectl port-forward, and in the README.
 //
 // Usage:
 //
 //	vault-unseal-sidecar [run] [options]
-//	vault-unseal-sidecar status [options]
+//	vault-unseal-sidecar status [--watch] [--output text|json] [options]
 //	vault-unseal-sidecar version
 //
 // Each option is a flag and an environment variable; the flag wins. Run it
@@ -81,7 +81,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		name, args = args[0], args[1:]
 	}
 	switch name {
-	case "run", "status":
+	case "run":
 		c, err := parse(args, env)
 		if errors.Is(err, errHelp) {
 			usage(stdout)
@@ -91,10 +91,9 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 			fmt.Fprintf(stderr, "vault-unseal-sidecar: %v\n", err)
 			return exitUsage
 		}
-		if name == "status" {
-			return status(c, stdout, stderr)
-		}
 		return run(c, stderr)
+	case "status":
+		return status(args, env, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
 			version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -135,14 +135,18 @@ var options = []option{
 var errHelp = errors.New("help was asked for")
 
 // parse reads the options: a flag wins over its environment variable, which
-// wins over the default. An empty variable counts as not set.
-func parse(args []string, env func(string) (string, bool)) (config, error) {
+// wins over the default. An empty variable counts as not set. A subcommand adds
+// flags of its own.
+func parse(args []string, env func(string) (string, bool), own ...func(*flag.FlagSet)) (config, error) {
 	set := flag.NewFlagSet("", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
 	flags := map[string]*string{}
 	for _, o := range options {
 		flags[o.flag] = set.String(o.flag, "", "")
+	}
+	for _, add := range own {
+		add(set)
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
@@ -237,7 +241,9 @@ func last(args []string, n int) string {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
 		"  vault-unseal-sidecar [run] [options]\n"+
-		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself, as JSON\n"+
+		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself\n"+
+		"      --output text|json    for a person (the default), or for a program\n"+
+		"      --watch               again each second; in a pipe, when something changed\n"+
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {

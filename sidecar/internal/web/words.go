@@ -1,0 +1,307 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// tone is how urgent a state is: a colour and a shape on the page.
+type tone string
+
+// The tones.
+const (
+	good tone = "good" // all is well
+	busy tone = "busy" // it goes on by itself
+	hold tone = "hold" // somebody wanted it so
+	warn tone = "warn" // Vault serves, and something else is wrong
+	act  tone = "act"  // it takes a person
+)
+
+// wording is how a phase is told to a person, beside the message and the
+// advice that it comes with.
+type wording struct {
+	tone  tone
+	word  string // the state at one glance
+	waits string // who waits for what
+	step  string // what happens in a step of a recovery
+}
+
+var wordings = [...]wording{
+	unseal.Starting:       {busy, "Starting", "the sidecar waits for Vault's first answer", "the sidecar takes its first look"},
+	unseal.Unreachable:    {busy, "Waiting", "the sidecar waits for Vault to listen, and Vault for its storage or its container", "Vault does not listen"},
+	unseal.Unresponsive:   {busy, "Waiting", "the sidecar waits for Vault's answer, and Vault for its storage, or it was stopped", "Vault listens and does not answer"},
+	unseal.Failing:        {act, "Failing", "the sidecar tries again without end; Vault waits for what the reason names", "Vault answers with errors"},
+	unseal.Uninitialized:  {act, "Not initialized", "Vault waits to be initialized, and the sidecar for that", "Vault is not initialized"},
+	unseal.LeftAlone:      {act, "Left alone", "Vault waits for what the reason names", "shares cannot open Vault"},
+	unseal.NoKey:          {act, "Sealed", "Vault waits for its key, and the sidecar for the Secret to be mended", "no usable key is mounted"},
+	unseal.Unsealing:      {busy, "Unsealing", "the sidecar waits for Vault to take the key", "the sidecar sends the key"},
+	unseal.UnsealHanging:  {busy, "Waiting", "Vault has the key and waits for its storage", "Vault has the key and waits for its storage"},
+	unseal.KeyRejected:    {act, "Sealed", "Vault waits for its key, and the sidecar for another one in the Secret", "the mounted key is wrong"},
+	unseal.Held:           {hold, "Held sealed", "Vault waits for a person, and so does the sidecar", "sealed on purpose"},
+	unseal.Activating:     {busy, "Opening", "the sidecar waits for Vault to be active or standby and to have read its storage", "Vault sets itself up"},
+	unseal.StorageHanging: {act, "Storage hangs", "Vault waits for its storage", "Vault's storage does not answer"},
+	unseal.Standby:        {good, "Unsealed", "", ""},
+	unseal.Active:         {good, "Unsealed", "", ""},
+}
+
+// words are how the status is told at one glance.
+func (s Status) words() wording {
+	w := wordings[s.Phase]
+	switch {
+	case s.Stuck > 0:
+		return wording{act, "Stuck", "the sidecar waits to be restarted by its liveness probe; until then nobody knows how Vault is", ""}
+	case w.tone == good && (s.keyTrouble() || s.secretsTrouble()):
+		w.tone = warn
+	}
+	return w
+}
+
+// keyTrouble reports whether the mounted key would not open Vault, as far as
+// is known.
+func (s Status) keyTrouble() bool {
+	return s.KeyError != "" || s.KeyProof != nil && s.KeyProof.Result == unseal.ProofInvalid
+}
+
+// secretsTrouble reports whether External Secrets is down and does not come
+// back by itself.
+func (s Status) secretsTrouble() bool {
+	return s.ExternalSecrets != nil && s.ExternalSecrets.Status == "False" && s.ExternalSecrets.Reason != "Recovering"
+}
+
+// row is a text with a label.
+type row struct{ label, text string }
+
+// why is what there is to say of the phase.
+func (s Status) why() (rows []row) {
+	for _, r := range []row{{"Why", s.Reason}, {"What to do", s.Advice}, {"Waiting", s.words().waits}} {
+		if r.text != "" {
+			rows = append(rows, row{r.label, capital(r.text)})
+		}
+	}
+	return rows
+}
+
+// sentence is what is the matter, without times: it changes when something
+// happened.
+func (s Status) sentence() string {
+	text := s.Message
+	if text == "" {
+		text = s.Phase.String()
+	}
+	text = capital(strings.ReplaceAll(text, "vault", "Vault"))
+	if s.Stuck > 0 {
+		text = "The sidecar itself is stuck; it last said: " + text
+	}
+	return text
+}
+
+// headline is the sentence with its times, and what else is wrong.
+func (s Status) headline(now time.Time) string {
+	if s.Stuck > 0 {
+		return s.sentence() + ", " + span(s.Stuck) + " ago."
+	}
+	text := s.sentence() + ", for " + span(s.Seconds)
+	if s.Serving && len(s.Recoveries) > 0 {
+		r := s.Recoveries[0]
+		text += fmt.Sprintf("; recovered in %s at %s", short(r.Seconds), clock(r.ended(), now))
+	}
+	if s.Serving && s.keyTrouble() {
+		text += "; but the mounted key would not open it again"
+	}
+	if s.Serving && s.secretsTrouble() {
+		text += "; but External Secrets has not recovered"
+	}
+	return text + "."
+}
+
+// shown is the recovery that is worth a picture: the one that goes on, or the
+// last that ended an outage.
+func (s Status) shown() *Recovery {
+	switch {
+	case s.Recovery != nil && !s.Recovery.Done:
+		return s.Recovery
+	case len(s.Recoveries) > 0:
+		return &s.Recoveries[0]
+	}
+	return nil
+}
+
+func (r Recovery) ended() time.Time { return r.Began.Add(seconds(r.Seconds)) }
+
+// noRecovery stands in the place of the first.
+const noRecovery = "No recovery yet: Vault has not been away since the pod is there."
+
+func (r Recovery) title() string {
+	if r.Done {
+		return fmt.Sprintf("Last recovery: %s to %s, %s", dated(r.Began), clock(r.ended(), r.Began), short(r.Seconds))
+	}
+	return fmt.Sprintf("Not serving since %s, %s so far", dated(r.Began), short(r.Seconds))
+}
+
+// before are the recoveries that were done before the one that is shown.
+func (s Status) before() []Recovery {
+	if shown := s.shown(); shown != nil && shown.Done {
+		return s.Recoveries[1:]
+	}
+	return s.Recoveries
+}
+
+// mostly names the step that took most of it.
+func (r Recovery) mostly() string {
+	l := r.longest()
+	return fmt.Sprintf("mostly %s, %s", l.Name, short(l.Seconds))
+}
+
+// longest is the step that took most of it.
+func (r Recovery) longest() Step {
+	var longest Step
+	for i, s := range r.Steps {
+		if i == 0 || s.Seconds > longest.Seconds {
+			longest = s
+		}
+	}
+	return longest
+}
+
+// maxShown bounds the steps that are shown: a Vault that flaps has many.
+const maxShown = 12
+
+// newest returns the last steps, and how many came before them.
+func (r Recovery) newest() (earlier int, steps []Step) {
+	earlier = max(0, len(r.Steps)-maxShown)
+	return earlier, r.Steps[earlier:]
+}
+
+// place is where a step lies in the steps that are shown: its beginning and
+// its end as parts of the whole.
+func place(s Step, steps []Step) (from, to float64) {
+	first, last := steps[0], steps[len(steps)-1]
+	whole := last.Began.Sub(first.Began).Seconds() + last.Seconds
+	if whole <= 0 {
+		return 0, 1
+	}
+	from = s.Began.Sub(first.Began).Seconds() / whole
+	return min(1, max(0, from)), min(1, max(0, from+s.Seconds/whole))
+}
+
+// key tells of the mounted key, in one or more sentences.
+func (s Status) key(now time.Time) []string {
+	var out []string
+	switch {
+	case s.KeyError != "" && s.KeyError == s.Reason:
+		out = append(out, "cannot be used")
+	case s.KeyError != "":
+		out = append(out, "cannot be used: "+s.KeyError)
+	case s.Shares == 1:
+		out = append(out, "1 share is mounted")
+	default:
+		out = append(out, fmt.Sprintf("%d shares are mounted", s.Shares))
+	}
+	switch {
+	case s.UnsealedAt.IsZero():
+		out = append(out, "the sidecar has not opened Vault since the pod is there")
+	case s.KeyChanged:
+		out = append(out, "another key is mounted since Vault was last opened, at "+clock(s.UnsealedAt, now))
+	default:
+		out = append(out, "it last opened Vault at "+clock(s.UnsealedAt, now)+", and is unchanged since")
+	}
+	if p := s.KeyProof; p != nil {
+		text := "proof at " + clock(p.At, now) + ": " + string(p.Result)
+		if p.Reason != "" {
+			text += ", " + p.Reason
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// verdict is how External Secrets is, in a word or two; empty when that is not
+// known, for which there is a message.
+func (e ExternalSecrets) verdict() string {
+	switch {
+	case e.Status == "True":
+		return "ready"
+	case e.Status == "False" && e.Reason == "Recovering":
+		return "recovering"
+	case e.Status == "False":
+		return "not recovered"
+	}
+	return ""
+}
+
+// down are the stores that are not ready, each with what ESO says of it.
+func (e ExternalSecrets) down() (out []string) {
+	for _, s := range e.Stores {
+		if s.Ready {
+			continue
+		}
+		text := s.Name + " is not ready"
+		for _, more := range []string{s.Reason, s.Message} {
+			if more != "" {
+				text += ": " + more
+			}
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// left are the objects that are not synced.
+func (e ExternalSecrets) left() []string {
+	if more := e.LeftCount - len(e.Left); more > 0 {
+		return append(e.Left[:len(e.Left):len(e.Left)], fmt.Sprintf("and %d more", more))
+	}
+	return e.Left
+}
+
+func capital(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// clock is a time in UTC, with its date when that is not today's.
+func clock(t, now time.Time) string {
+	if t.UTC().Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.UTC().Format("15:04:05Z")
+	}
+	return dated(t)
+}
+
+func dated(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// short is a duration with the digits that a person reads.
+func short(s float64) string {
+	d := seconds(s)
+	switch {
+	case d < time.Millisecond/2:
+		return "<1ms"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return span(s)
+}
+
+// span is a duration by the second, or coarser when it is long.
+func span(s float64) string {
+	d := seconds(max(0, s))
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours())/24)
+}
