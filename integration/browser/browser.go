@@ -46,6 +46,7 @@ func Start(ctx context.Context) (*Browser, error) {
 // Tab is one page.
 type Tab struct {
 	ctx    context.Context
+	close  context.CancelFunc
 	origin string
 
 	mu       sync.Mutex
@@ -53,14 +54,14 @@ type Tab struct {
 	loads    int
 }
 
-// Open loads a page in a tab of its own.
-func (b *Browser) Open(address string) (*Tab, error) {
+// Open loads a page in a tab of its own, which is prepared before.
+func (b *Browser) Open(address string, prepare ...func(*Tab) error) (*Tab, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	ctx, _ := chromedp.NewContext(b.ctx)
-	t := &Tab{ctx: ctx, origin: u.Scheme + "://" + u.Host + "/"}
+	ctx, closeTab := chromedp.NewContext(b.ctx)
+	t := &Tab{ctx: ctx, close: closeTab, origin: u.Scheme + "://" + u.Host + "/"}
 	if err := chromedp.Listen(ctx, t.hear); err != nil {
 		return nil, fmt.Errorf("opening a tab: %w", err)
 	}
@@ -72,7 +73,21 @@ func (b *Browser) Open(address string) (*Tab, error) {
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		return nil, err
 	}
+	for _, f := range prepare {
+		if err := f(t); err != nil {
+			return nil, err
+		}
+	}
 	return t, chromedp.Do(ctx, chromedp.Navigate(address))
+}
+
+// Close closes the tab.
+func (t *Tab) Close() { t.close() }
+
+// WithoutScript forbids scripts.
+func (t *Tab) WithoutScript() error {
+	_, err := chromedp.Call(t.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	return err
 }
 
 // hear notes whatever a page should not do.

@@ -17,7 +17,7 @@ type literal string
 
 func (m *markup) raw(l literal) { m.WriteString(string(l)) }
 
-func (m *markup) text(s string) { m.WriteString(html.EscapeString(s)) }
+func (m *markup) text(s string) { m.WriteString(html.EscapeString(plain(s))) }
 
 // open writes a tag with attributes: a name, a value, and so on.
 func (m *markup) open(tag literal, attributes ...string) {

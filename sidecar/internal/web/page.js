@@ -24,7 +24,7 @@
   function lose() {
     if (at("lost").hidden) {
       at("lost").textContent = "No answer from the sidecar since " + answered.toISOString().slice(11, 19) +
-        "Z; what stands below is as old. Does kubectl port-forward still run? It is asked on.";
+        "Z: what stands below is as old. Is kubectl port-forward still running? Asking again every 2 seconds.";
       at("lost").hidden = false;
     }
     main.classList.add("old");

@@ -47,7 +47,8 @@ func (p *paper) wrapped(first string, indent int, text string) {
 	next()
 }
 
-// plain takes out what a terminal would obey.
+// plain takes out what a terminal would obey, and what turns the direction of
+// writing.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

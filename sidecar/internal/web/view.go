@@ -22,31 +22,51 @@ func (s Status) writeMain(m *markup, now time.Time) {
 	m.element("h1", words.word)
 	m.element("p", s.headline(now))
 	m.raw(`</div></section>`)
-	m.writeRows("why", s.why())
+	s.writeWhy(m)
+	if s.keyTrouble() { // trouble comes first
+		s.writeKey(m, now)
+	}
+	if s.secretsTrouble() {
+		s.writeExternalSecrets(m)
+	}
 	s.writeBars(m)
 	s.writeOlder(m)
-	s.writeExternalSecrets(m)
+	if !s.secretsTrouble() {
+		s.writeExternalSecrets(m)
+	}
+	if !s.keyTrouble() {
+		s.writeKey(m, now)
+	}
+	m.raw("<footer>")
+	m.element("p", "As of "+dated(now)+". Sidecar "+s.Version+".")
+	for part := range strings.SplitSeq(s.Image, "@") {
+		m.element("p", part)
+	}
+	m.raw("</footer></main>")
+}
+
+func (s Status) writeKey(m *markup, now time.Time) {
 	m.raw(`<section><h2>Key</h2><ul>`)
 	for _, text := range s.key(now) {
 		m.element("li", capital(text)+".")
 	}
-	m.raw(`</ul></section><footer>`)
-	m.element("p", "As of "+dated(now)+". Sidecar "+s.Version+".")
-	if s.Image != "" {
-		m.element("p", s.Image, "class", "long")
-	}
-	m.raw(`</footer></main>`)
+	m.raw(`</ul></section>`)
 }
 
-func (m *markup) writeRows(class string, rows []row) {
+func (s Status) writeWhy(m *markup) {
+	rows := s.why()
 	if len(rows) == 0 {
 		return
 	}
-	m.open("dl", "class", class)
+	m.raw(`<dl class="why">`)
 	for _, r := range rows {
 		m.raw("<div>")
 		m.element("dt", r.label)
-		m.element("dd", r.text)
+		if r.label == toDo {
+			m.element("dd", r.text, "class", "do")
+		} else {
+			m.element("dd", r.text)
+		}
 		m.raw("</div>")
 	}
 	m.close("dl")
@@ -70,7 +90,7 @@ func (s Status) writeBars(m *markup) {
 	m.raw(`<ol class="bars">`)
 	for _, step := range steps {
 		from, to := place(step, steps)
-		m.raw("<li>")
+		m.open("li", "class", string(wordings[step.Name].tone))
 		m.element("b", step.Name.String())
 		m.element("span", wordings[step.Name].step, "class", "means")
 		m.element("time", step.Began.UTC().Format("15:04:05Z"), "datetime", step.Began.UTC().Format(time.RFC3339Nano))

@@ -227,8 +227,8 @@ func TestStatusTellsAllThatWasPublished(t *testing.T) {
 		{"began": "2030-01-01T11:00:00Z", "seconds": 60, "done": true, "steps": null},
 		{"began": "2030-01-01T10:00:00Z", "seconds": 1, "done": true, "steps": null}]}`, part("recoveries"))
 	assert.JSONEq(t, `{"external_secrets": {"status": "False", "reason": "NotSynced", "message": "a message",
-		"stores": [{"name": "ClusterSecretStore home", "ready": true, "reason": "Valid", "message": "ok"},
-			{"name": "SecretStore a/b", "ready": false, "reason": "Invalid", "message": "no"}],
+		"stores": [{"name": "SecretStore a/b", "ready": false, "reason": "Invalid", "message": "no"},
+			{"name": "ClusterSecretStore home", "ready": true, "reason": "Valid", "message": "ok"}],
 		"left_count": 7, "left": ["ExternalSecret a/b: an error"]}}`, part("external_secrets"))
 
 	var back Status

@@ -74,9 +74,12 @@ func (s Status) secretsTrouble() bool {
 // row is a text with a label.
 type row struct{ label, text string }
 
+// toDo is the label of the advice.
+const toDo = "What to do"
+
 // why is what there is to say of the phase.
 func (s Status) why() (rows []row) {
-	for _, r := range []row{{"Why", s.Reason}, {"What to do", s.Advice}, {"Waiting", s.words().waits}} {
+	for _, r := range []row{{"Why", s.Reason}, {toDo, s.Advice}, {"Waiting", s.words().waits}} {
 		if r.text != "" {
 			rows = append(rows, row{r.label, capital(r.text)})
 		}
@@ -210,7 +213,9 @@ func (s Status) key(now time.Time) []string {
 	}
 	if p := s.KeyProof; p != nil {
 		text := "proof at " + clock(p.At, now) + ": " + string(p.Result)
-		if p.Reason != "" {
+		if p.Result == unseal.ProofValid {
+			text += ", it would open Vault"
+		} else if p.Reason != "" {
 			text += ", " + p.Reason
 		}
 		out = append(out, text)
