@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/browser"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
 
 // A browser knows best what is harmless. Its start takes longer than all that
@@ -50,12 +51,12 @@ func viewed(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browse
 // reads waits until a JavaScript expression comes to want.
 func reads[T comparable](t *testing.T, tab *browser.Tab, want T, expression string) {
 	t.Helper()
-	var got T
-	var err error
-	require.Eventually(t, func() bool {
-		got, err = browser.Eval[T](tab, expression)
-		return err == nil && got == want
-	}, 3*patience, 20*tick, "%s is not %v", expression, want)
+	require.NoError(t, lab.Await(t.Context(), 3*patience, fmt.Sprintf("%s to be %v", expression, want), func() string {
+		if got, err := browser.Eval[T](tab, expression); err != nil || got != want {
+			return fmt.Sprintf("%v %v", got, err)
+		}
+		return ""
+	}))
 }
 
 func hostileTexts(t *testing.T, b *browser.Browser) {
