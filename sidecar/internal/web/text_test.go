@@ -173,7 +173,7 @@ func TestDurations(t *testing.T) {
 }
 
 func TestTimesHaveADateWhenItIsNotTodays(t *testing.T) {
-	elsewhere := time.FixedZone("elsewhere", 7*3600)
+	elsewhere := time.FixedZone("elsewhere", -7*3600)
 	assert.Equal(t, "01:14:00Z", clock(night.In(elsewhere), night))
 	assert.Equal(t, "2030-02-02 23:59:59Z", clock(time.Date(2030, 2, 2, 23, 59, 59, 0, time.UTC), night))
 	assert.Equal(t, "2030-02-03 01:14:00Z", fmt.Sprint(dated(night.In(elsewhere))))
