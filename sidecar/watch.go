@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,8 +99,10 @@ func settled(s web.Status) string {
 	if s.Recovery != nil && !s.Recovery.Done {
 		r := *s.Recovery
 		r.Seconds = 0
-		r.Steps = append([]web.Step(nil), r.Steps...)
-		r.Steps[len(r.Steps)-1].Seconds = 0
+		r.Steps = slices.Clone(r.Steps)
+		if last := len(r.Steps) - 1; last >= 0 {
+			r.Steps[last].Seconds = 0
+		}
 		s.Recovery = &r
 	}
 	b, _ := json.Marshal(s) // a struct of plain values

@@ -79,7 +79,11 @@ const toDo = "What to do"
 
 // why is what there is to say of the phase.
 func (s Status) why() (rows []row) {
-	for _, r := range []row{{"Why", s.Reason}, {toDo, s.Advice}, {"Waiting", s.words().waits}} {
+	advice := s.Advice
+	if advice == "" && s.words().tone == busy {
+		advice = "nothing; if it lasts for minutes, look at Vault's pod and its volume"
+	}
+	for _, r := range []row{{"Why", s.Reason}, {toDo, advice}, {"Waiting", s.words().waits}} {
 		if r.text != "" {
 			rows = append(rows, row{r.label, capital(r.text)})
 		}
@@ -118,76 +122,6 @@ func (s Status) headline(now time.Time) string {
 		text += "; but External Secrets has not recovered"
 	}
 	return text + "."
-}
-
-// shown is the recovery that is worth a picture: the one that goes on, or the
-// last that ended an outage.
-func (s Status) shown() *Recovery {
-	switch {
-	case s.Recovery != nil && !s.Recovery.Done:
-		return s.Recovery
-	case len(s.Recoveries) > 0:
-		return &s.Recoveries[0]
-	}
-	return nil
-}
-
-func (r Recovery) ended() time.Time { return r.Began.Add(seconds(r.Seconds)) }
-
-// noRecovery stands in the place of the first.
-const noRecovery = "No recovery yet: Vault has not been away since the pod is there."
-
-func (r Recovery) title() string {
-	if r.Done {
-		return fmt.Sprintf("Last recovery: %s to %s, %s", dated(r.Began), clock(r.ended(), r.Began), short(r.Seconds))
-	}
-	return fmt.Sprintf("Not serving since %s, %s so far", dated(r.Began), short(r.Seconds))
-}
-
-// before are the recoveries that were done before the one that is shown.
-func (s Status) before() []Recovery {
-	if shown := s.shown(); shown != nil && shown.Done {
-		return s.Recoveries[1:]
-	}
-	return s.Recoveries
-}
-
-// mostly names the step that took most of it.
-func (r Recovery) mostly() string {
-	l := r.longest()
-	return fmt.Sprintf("mostly %s, %s", l.Name, short(l.Seconds))
-}
-
-// longest is the step that took most of it.
-func (r Recovery) longest() Step {
-	var longest Step
-	for i, s := range r.Steps {
-		if i == 0 || s.Seconds > longest.Seconds {
-			longest = s
-		}
-	}
-	return longest
-}
-
-// maxShown bounds the steps that are shown: a Vault that flaps has many.
-const maxShown = 12
-
-// newest returns the last steps, and how many came before them.
-func (r Recovery) newest() (earlier int, steps []Step) {
-	earlier = max(0, len(r.Steps)-maxShown)
-	return earlier, r.Steps[earlier:]
-}
-
-// place is where a step lies in the steps that are shown: its beginning and
-// its end as parts of the whole.
-func place(s Step, steps []Step) (from, to float64) {
-	first, last := steps[0], steps[len(steps)-1]
-	whole := last.Began.Sub(first.Began).Seconds() + last.Seconds
-	if whole <= 0 {
-		return 0, 1
-	}
-	from = s.Began.Sub(first.Began).Seconds() / whole
-	return min(1, max(0, from)), min(1, max(0, from+s.Seconds/whole))
 }
 
 // key tells of the mounted key, in one or more sentences.
@@ -267,46 +201,4 @@ func capital(s string) string {
 		return ""
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// clock is a time in UTC, with its date when that is not today's.
-func clock(t, now time.Time) string {
-	if t.UTC().Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
-		return t.UTC().Format("15:04:05Z")
-	}
-	return dated(t)
-}
-
-func dated(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
-
-// short is a duration with the digits that a person reads.
-func short(s float64) string {
-	d := seconds(s)
-	switch {
-	case d < time.Millisecond/2:
-		return "<1ms"
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < 10*time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	}
-	return span(s)
-}
-
-// span is a duration by the second, or coarser when it is long.
-func span(s float64) string {
-	d := seconds(max(0, s))
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days", int(d.Hours())/24)
 }
