@@ -70,11 +70,11 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 	@integration/servers/build.sh
 
 .PHONY: test
-test: fuse promtool build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
+test: fuse promtool chromium build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
-	go test -count=1 -timeout 60m ./integration ./integration/lab/... ./integration/cmd/...
+	go test -count=1 -timeout 60m ./integration ./integration/lab/... ./integration/browser ./integration/cmd/...
 ifeq ($(shell id -u),0)
 	@$(MAKE) --no-print-directory e2e
 else
@@ -105,7 +105,7 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool
+.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool chromium
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
@@ -155,6 +155,9 @@ netcat:
 
 promtool:
 	@$(call need,promtool,prometheus)
+
+chromium:
+	@$(call need,chromium,chromium)
 
 shell:
 	@$(call need,shellcheck,shellcheck)

@@ -174,7 +174,7 @@ write_secret() {
 }
 
 # sidecar_status POD prints what the sidecar tells of itself, as JSON.
-sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status 2>/dev/null; }
+sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status --output json 2>/dev/null; }
 
 # gate POD prints the status of the readiness gate's condition.
 gate() {

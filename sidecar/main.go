@@ -5,14 +5,14 @@
 // restart, for as long as the pod lives. It needs no rights.
 //
 // A Vault that is sealed on purpose stays sealed. A key that Vault refuses is
-// not sent again. What it does and why is in its log, on /status, and in the
-// README.
+// not sent again. What it does and why is in its log, in status, on the page
+// that it serves to kubectl port-forward, and in the README.
 //
 // Usage:
 //
 //	vault-unseal-sidecar [run] [options]
-//	vault-unseal-sidecar check [options]
-//	vault-unseal-sidecar status [options]
+//	vault-unseal-sidecar check [--output table|json] [--prove-key] [options]
+//	vault-unseal-sidecar status [--watch] [--output text|json] [options]
 //	vault-unseal-sidecar version
 //
 // Each option is a flag and an environment variable; the flag wins. Run it
@@ -74,11 +74,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	}
 	switch name {
 	case "run", "status", "check":
-		var own []option
-		if name == "check" {
-			own = checkOptions
-		}
-		c, err := parse(args, env, own...)
+		c, err := parse(args, env, ownOptions[name]...)
 		if errors.Is(err, errHelp) {
 			usage(stdout)
 			return exitStopped
@@ -133,9 +129,16 @@ func run(c config, stderr io.Writer) int {
 	var loop *unseal.Loop
 	counts := metrics.New(version, commit, func() bool { return web.Stuck(loop.Turned()) })
 	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
-	around := newCluster(c, log, counts)
+	around := newCluster(c, log, counts, func(r kube.Report) {
+		counts.PublishCluster(counted(r))
+		server.PublishCluster(shownOf(r))
+	})
 	proofs := unseal.NewProofs(unseal.Proofs{
-		Prover: newProver(c, client, keys), Every: c.proveInterval, Log: log, Publish: counts.PublishProof,
+		Prover: newProver(c, client, keys), Every: c.proveInterval, Log: log,
+		Publish: func(p unseal.Proof) {
+			counts.PublishProof(p)
+			server.PublishProof(p)
+		},
 	})
 	loop = unseal.New(unseal.Config{
 		Vault:        client,
@@ -203,7 +206,7 @@ func (alone) Publish(unseal.State) {}
 func (alone) Run(context.Context)  {}
 
 // newCluster never fails: whatever is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger, counts *metrics.Metrics) cluster {
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func(kube.Report)) cluster {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
 		return alone{}
@@ -214,13 +217,22 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics) cluster {
 	k, err := kube.New(kube.Config{
 		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
 		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log, Meter: counts,
-		Report: func(r kube.Report) { counts.PublishCluster(counted(r)) },
+		Report: report,
 	})
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
 		return alone{}
 	}
 	return k
+}
+
+// shownOf is what a person is shown of a report.
+func shownOf(r kube.Report) web.Cluster {
+	c := web.Cluster{Status: r.Status, Reason: r.Reason, Message: r.Message, LeftCount: r.LeftCount, Left: r.Left, Image: r.Image}
+	for _, s := range r.Stores {
+		c.Stores = append(c.Stores, web.Store(s))
+	}
+	return c
 }
 
 func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {

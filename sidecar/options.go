@@ -45,6 +45,7 @@ type config struct {
 	// Of the subcommand check alone.
 	outputJSON bool
 	proveKey   bool
+	watch      bool
 }
 
 // option is one row of the table that parses, tells and tests the options.
@@ -144,8 +145,10 @@ var options = []option{
 		func(c *config, v string) bool { c.logJSON = v == "json"; return v == "text" || v == "json" }},
 }
 
-// checkOptions are those of the subcommand check alone. They have no variable:
-// they are for the person who calls it.
+// ownOptions are those of a subcommand alone. They have no variable: they are for
+// the person who calls it.
+var ownOptions = map[string][]option{"check": checkOptions, "status": statusOptions}
+
 var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
@@ -153,6 +156,15 @@ var checkOptions = []option{
 	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and cancelled",
 		"true, false",
 		func(c *config, v string) bool { c.proveKey = v == "true"; return v == "true" || v == "false" }},
+}
+
+var statusOptions = []option{
+	{"output", "", "text", "how status tells it: for a person, or for a program",
+		"text, json",
+		func(c *config, v string) bool { c.outputJSON = v == "json"; return v == "text" || v == "json" }},
+	{"watch", "", "false", "tell it again each second; in a pipe, when something changed",
+		"true, false",
+		func(c *config, v string) bool { c.watch = v == "true"; return v == "true" || v == "false" }},
 }
 
 var errHelp = errors.New("help was asked for")
@@ -278,15 +290,17 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
 		"  vault-unseal-sidecar [run] [options]\n"+
 		"  vault-unseal-sidecar check [options]     whether the next reboot would recover; changes nothing\n"+
-		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself, as JSON\n"+
+		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself\n"+
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {
 		o.tell(w)
 	}
-	fmt.Fprint(w, "\nOf check alone:\n\n")
-	for _, o := range checkOptions {
-		o.tell(w)
+	for _, name := range []string{"check", "status"} {
+		fmt.Fprintf(w, "\nOf %s alone:\n\n", name)
+		for _, o := range ownOptions[name] {
+			o.tell(w)
+		}
 	}
 }
 

@@ -2,35 +2,79 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
-// statusWithin is how long the sidecar may take to answer. It answers from
-// memory, however Vault is.
-const statusWithin = 3 * time.Second
+const (
+	// statusWithin is how long the sidecar may take to answer. It answers from
+	// memory, however Vault is.
+	statusWithin = 3 * time.Second
+	// watchEvery is the time between two looks of status --watch.
+	watchEvery = time.Second
+	// plainWidth is the width of the text where there is no terminal.
+	plainWidth = 80
+)
 
-// status prints what the sidecar that runs beside it tells of itself, as JSON:
-// with kubectl exec there is no curl. It takes the options of the other.
+// status prints what the sidecar that runs beside it tells of itself: with
+// kubectl exec there is no curl.
 func status(c config, stdout, stderr io.Writer) int {
-	body, err := ask(c.httpBind)
+	if c.watch {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		w := watcher{look: func() (seen, error) { return askSidecar(ctx, c.httpBind) }, json: c.outputJSON, terminal: terminalOf(stdout)}
+		return w.run(ctx, stdout)
+	}
+	s, err := askSidecar(context.Background(), c.httpBind)
 	if err != nil {
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: asking the sidecar for its status: %v\n", err)
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "%s", body)
+	if c.outputJSON {
+		_, _ = stdout.Write(s.raw)
+		return exitStopped
+	}
+	width, _, _ := size(terminalOf(stdout))
+	fmt.Fprint(stdout, s.status.Text(time.Now(), width))
 	return exitStopped
 }
 
-func ask(bind string) ([]byte, error) {
+// seen is an answer, and what it means.
+type seen struct {
+	raw    []byte
+	status web.Status
+}
+
+// askSidecar asks the sidecar that serves at this address.
+func askSidecar(ctx context.Context, bind string) (seen, error) {
+	raw, err := ask(ctx, bind)
+	if err != nil {
+		return seen{}, err
+	}
+	s := seen{raw: raw}
+	if err := json.Unmarshal(raw, &s.status); err != nil {
+		return seen{}, fmt.Errorf("what answers is not the sidecar, or another version of it: %w", err)
+	}
+	return s, nil
+}
+
+func ask(ctx context.Context, bind string) ([]byte, error) {
 	_, port, err := net.SplitHostPort(bind)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statusWithin)
+	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1:"+port+"/status", nil)
 	if err != nil {
@@ -45,4 +89,27 @@ func ask(bind string) ([]byte, error) {
 		return nil, fmt.Errorf("port %s answered %s", port, resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+}
+
+// terminalOf returns the terminal that w writes to, or nil.
+func terminalOf(w io.Writer) *os.File {
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil
+	}
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+		return nil
+	}
+	return f
+}
+
+// size returns how many characters and lines a terminal shows; one of 80
+// characters and no bound to its lines where there is none that tells.
+func size(terminal *os.File) (width, lines int, known bool) {
+	if terminal != nil {
+		if s, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ); err == nil && s.Col > 0 && s.Row > 0 {
+			return int(s.Col), int(s.Row), true
+		}
+	}
+	return plainWidth, 0, false
 }

@@ -19,10 +19,42 @@ func TestStatusPrintsWhatTheSidecarTells(t *testing.T) {
 	defer server.Close()
 	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	require.NoError(t, err)
-	code, stdout, stderr := called(map[string]string{"HTTP_BIND": ":" + port}, "status")
+	bind := map[string]string{"HTTP_BIND": ":" + port}
+	for _, args := range [][]string{{"--output", "json"}, {"--output=json"}, {"-output", "json", "--log-level", "debug"}} {
+		code, stdout, stderr := called(bind, append([]string{"status"}, args...)...)
+		assert.Equal(t, exitStopped, code)
+		assert.Equal(t, "{\"phase\": \"active\"}\n", stdout)
+		assert.Empty(t, stderr)
+	}
+	for _, args := range [][]string{nil, {"--output", "text"}, {"--watch=false"}} {
+		code, stdout, stderr := called(bind, append([]string{"status"}, args...)...)
+		assert.Equal(t, exitStopped, code)
+		assert.Contains(t, stdout, "Active, for 0s.\n")
+		assert.NotContains(t, stdout, "\x1b", "it is no terminal")
+		assert.Empty(t, stderr)
+	}
+}
+
+func TestStatusOptionsThatAreNotAccepted(t *testing.T) {
+	for _, args := range [][]string{{"--output", "yaml"}, {"--output="}, {"--watch=often"}} {
+		code, stdout, stderr := called(nil, append([]string{"status"}, args...)...)
+		assert.Equal(t, exitUsage, code, "%q", args)
+		assert.Empty(t, stdout)
+		assertOneLine(t, stderr, "is not accepted; accepted: ")
+	}
+	for _, key := range keyTexts() {
+		for _, args := range [][]string{{"--output", key}, {"--watch=" + key}, {"--watch", key}} {
+			code, stdout, stderr := called(nil, append([]string{"status"}, args...)...)
+			assert.Equal(t, exitUsage, code)
+			assert.NotContains(t, stdout+stderr, key[:8])
+		}
+	}
+	code, _, stderr := called(nil, "run", "--watch")
+	assert.Equal(t, exitUsage, code, "it is an option of status alone")
+	assertOneLine(t, stderr, "-watch")
+	code, stdout, _ := called(nil, "status", "--watch", "--help")
 	assert.Equal(t, exitStopped, code)
-	assert.Equal(t, "{\"phase\": \"active\"}\n", stdout)
-	assert.Empty(t, stderr)
+	assert.Contains(t, stdout, "--watch (default false)")
 }
 
 func TestStatusFailsWhenNobodyAnswersAsItShould(t *testing.T) {
@@ -32,7 +64,9 @@ func TestStatusFailsWhenNobodyAnswersAsItShould(t *testing.T) {
 	require.NoError(t, silent.Close())
 	stranger := httptest.NewServer(http.NotFoundHandler())
 	defer stranger.Close()
-	for _, bind := range []string{refused, stranger.Listener.Addr().String()} {
+	babbler := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
+	defer babbler.Close()
+	for _, bind := range []string{refused, stranger.Listener.Addr().String(), babbler.Listener.Addr().String()} {
 		code, stdout, stderr := called(nil, "status", "--http-bind", bind)
 		assert.Equal(t, exitFailed, code)
 		assert.Empty(t, stdout)

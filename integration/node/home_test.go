@@ -182,7 +182,7 @@ type status struct {
 }
 
 func (n *node) status(pod string) (s status, err error) {
-	out, err := n.try("-n", "security", "exec", pod, "-c", sidecar, "--", "/vault-unseal-sidecar", "status")
+	out, err := n.try("-n", "security", "exec", pod, "-c", sidecar, "--", "/vault-unseal-sidecar", "status", "--output", "json")
 	if err != nil {
 		return s, err
 	}

@@ -6,38 +6,104 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// status is the JSON of /status. Times are RFC 3339, durations seconds.
-type status struct {
-	Version  string       `json:"version"`
-	Phase    unseal.Phase `json:"phase"`
-	Since    time.Time    `json:"since"`
-	Seconds  float64      `json:"seconds"` // in this phase
-	Serving  bool         `json:"serving"`
-	Reason   string       `json:"reason,omitempty"`
-	Advice   string       `json:"advice,omitempty"`
-	KeyError string       `json:"key_error,omitempty"`
-	Shares   int          `json:"key_shares"` // mounted and well-formed
+// Status is the JSON of /status. Times are RFC 3339, durations seconds.
+type Status struct {
+	Version string `json:"version"`
+	Image   string `json:"image,omitempty"` // with its digest, as the pod tells it
+	// Stuck is how long the sidecar itself has been stuck; all else is as old.
+	Stuck float64 `json:"stuck_seconds,omitempty"`
+
+	Phase   unseal.Phase `json:"phase"`
+	Since   time.Time    `json:"since"`
+	Seconds float64      `json:"seconds"` // in this phase
+	Serving bool         `json:"serving"`
+	Message string       `json:"message,omitempty"` // the phase in words
+	Reason  string       `json:"reason,omitempty"`
+	Advice  string       `json:"advice,omitempty"`
+
+	KeyError string `json:"key_error,omitempty"`
+	Shares   int    `json:"key_shares"` // mounted and well-formed
+	// UnsealedAt is when the mounted key last opened Vault, and KeyChanged
+	// whether another one is mounted since.
+	UnsealedAt time.Time `json:"unsealed_at,omitzero"`
+	KeyChanged bool      `json:"key_changed"`
+	KeyProof   *KeyProof `json:"key_proof,omitempty"`
+
 	// Recovery is the one that goes on, or else the last one.
-	Recovery *recovery `json:"recovery,omitempty"`
+	Recovery *Recovery `json:"recovery,omitempty"`
+	// Recoveries are those that are done, the newest first.
+	Recoveries []Recovery `json:"recoveries,omitempty"`
+
+	ExternalSecrets *ExternalSecrets `json:"external_secrets,omitempty"`
 }
 
-type recovery struct {
+// Recovery is the way from Vault not serving to serving.
+type Recovery struct {
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"`
 	Done    bool      `json:"done"`
-	Steps   []step    `json:"steps"`
+	Steps   []Step    `json:"steps"`
 }
 
-type step struct {
+// Step is one phase of a recovery.
+type Step struct {
 	Name    unseal.Phase `json:"name"`
 	Began   time.Time    `json:"began"`
 	Seconds float64      `json:"seconds"`
 }
 
-func statusOf(s unseal.State, version string, now time.Time) status {
-	out := status{
+// KeyProof is the last answer to whether the mounted key still opens Vault.
+type KeyProof struct {
+	At     time.Time          `json:"at"`
+	Result unseal.ProofResult `json:"result"`
+	Reason string             `json:"reason,omitempty"`
+}
+
+// ExternalSecrets is how External Secrets is. Status, Reason and Message are
+// those of the pod's condition.
+type ExternalSecrets struct {
+	Status    string   `json:"status"`
+	Reason    string   `json:"reason,omitempty"`
+	Message   string   `json:"message,omitempty"`
+	Stores    []Store  `json:"stores,omitempty"`
+	LeftCount int      `json:"left_count"`     // objects that are not synced
+	Left      []string `json:"left,omitempty"` // the first of them, each with ESO's own error
+}
+
+// Store is a store of External Secrets and what ESO says of it.
+type Store struct {
+	Name    string `json:"name"`
+	Ready   bool   `json:"ready"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// tell puts together what is known now.
+func (s *Server) tell(now time.Time) Status {
+	out := statusOf(*s.state.Load(), s.Version, now)
+	if silent := s.Turned(); silent >= stuckAfter {
+		out.Stuck = silent.Seconds()
+	}
+	if p := s.proof.Load(); p != nil {
+		out.KeyProof = &KeyProof{p.At.UTC(), p.Result, p.Reason}
+	}
+	if c := s.cluster.Load(); c != nil {
+		out.Image = c.Image
+		if c.Status != "" {
+			out.ExternalSecrets = &ExternalSecrets{c.Status, c.Reason, c.Message, c.Stores, c.LeftCount, c.Left}
+		}
+	}
+	return out
+}
+
+func statusOf(s unseal.State, version string, now time.Time) Status {
+	out := Status{
 		Version: version, Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(),
-		Serving: s.Phase.Serving(), Reason: s.Reason, Advice: s.Advice, KeyError: s.KeyError, Shares: s.Shares,
+		Serving: s.Phase.Serving(), Message: s.Message, Reason: s.Reason, Advice: s.Advice,
+		KeyError: s.KeyError, Shares: s.Shares, KeyChanged: s.KeyChanged,
+	}
+	if !s.UnsealedAt.IsZero() {
+		out.UnsealedAt = s.UnsealedAt.UTC()
 	}
 	switch {
 	case s.Current != nil:
@@ -48,13 +114,16 @@ func statusOf(s unseal.State, version string, now time.Time) status {
 	case s.Last != nil:
 		out.Recovery = recoveryOf(*s.Last)
 	}
+	for _, r := range s.History {
+		out.Recoveries = append(out.Recoveries, *recoveryOf(*r))
+	}
 	return out
 }
 
-func recoveryOf(r unseal.Recovery) *recovery {
-	out := &recovery{Began: r.Began.UTC(), Seconds: r.Took.Seconds(), Done: r.Done}
+func recoveryOf(r unseal.Recovery) *Recovery {
+	out := &Recovery{Began: r.Began.UTC(), Seconds: r.Took.Seconds(), Done: r.Done}
 	for _, s := range r.Steps {
-		out.Steps = append(out.Steps, step{s.Phase, s.At.UTC(), s.Took.Seconds()})
+		out.Steps = append(out.Steps, Step{s.Phase, s.At.UTC(), s.Took.Seconds()})
 	}
 	return out
 }

@@ -1,6 +1,8 @@
-// Package web serves /healthz, /readyz and /status over HTTP, from the newest
-// snapshot and never by asking anybody: it answers at once however long Vault
-// hangs. It knows neither Vault nor Kubernetes.
+// Package web tells how Vault is: /healthz and /readyz for the kubelet, /status
+// as JSON, a page for a person's browser on /, and the same as text for a
+// terminal. All of it comes from the newest snapshot and never by asking
+// anybody: it answers at once however long Vault hangs. It knows neither Vault
+// nor Kubernetes.
 package web
 
 import (
@@ -24,21 +26,24 @@ const (
 	bindEvery = 2 * time.Second
 )
 
-// Config says where to listen. All fields but Metrics are required.
+// Config says where to listen and what to serve. Bind, Version and Log are
+// required.
 type Config struct {
 	Bind    string // host:port
 	Version string
 	Log     hclog.Logger
-	Metrics http.Handler // serves /metrics, to everybody; may be nil
+	Metrics http.Handler // served to everybody on /metrics; nil: nothing is
 }
 
 // Server serves the newest state that was published to it.
 type Server struct {
 	Config
 	// Turned returns how long ago the loop last turned. Set it before Run.
-	Turned func() time.Duration
-	state  atomic.Pointer[unseal.State]
-	again  time.Duration // bindEvery
+	Turned  func() time.Duration
+	state   atomic.Pointer[unseal.State]
+	proof   atomic.Pointer[unseal.Proof] // nil until there was one
+	cluster atomic.Pointer[Cluster]      // nil without Kubernetes
+	again   time.Duration                // bindEvery
 }
 
 // New returns a server that does not listen yet.
@@ -79,6 +84,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns() && s.state.Load().Phase.Serving()) })
 	mux.HandleFunc("GET /status", local(s.status))
+	mux.HandleFunc("GET /{$}", local(s.page))
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.Metrics)
 	}
@@ -127,5 +133,5 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(statusOf(*s.state.Load(), s.Version, time.Now()))
+	_ = encoder.Encode(s.tell(time.Now()))
 }

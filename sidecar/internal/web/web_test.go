@@ -90,7 +90,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		began := time.Now()
 		time.Sleep(10 * time.Second)
 		s.Publish(unseal.State{
-			Phase: unseal.Unsealing, Since: time.Now(), Reason: "a reason", Advice: "an advice", KeyError: "a key error", Shares: 3,
+			Phase: unseal.Unsealing, Since: time.Now(), Message: "a message", Reason: "a reason", Advice: "an advice", KeyError: "a key error", Shares: 3,
 			Current: &unseal.Recovery{Began: began, Took: 10 * time.Second, Steps: []unseal.Step{
 				{Phase: unseal.Unreachable, At: began, Took: 10 * time.Second}, {Phase: unseal.Unsealing, At: time.Now()},
 			}},
@@ -106,7 +106,8 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		}
 		assert.JSONEq(t, `{
 			"version": "v1", "phase": "unsealing", "since": "`+at(10)+`", "seconds": 5, "serving": false,
-			"reason": "a reason", "advice": "an advice", "key_error": "a key error", "key_shares": 3,
+			"message": "a message", "reason": "a reason", "advice": "an advice",
+			"key_error": "a key error", "key_shares": 3, "key_changed": false,
 			"recovery": {"began": "`+at(0)+`", "seconds": 15, "done": false, "steps": [
 				{"name": "unreachable", "began": "`+at(0)+`", "seconds": 10},
 				{"name": "unsealing", "began": "`+at(10)+`", "seconds": 5}
@@ -132,7 +133,7 @@ func TestStatusOfTheLastRecovery(t *testing.T) {
 	recovery := got["recovery"].(map[string]any)
 	assert.Equal(t, true, recovery["done"])
 	assert.InDelta(t, 60, recovery["seconds"], 0)
-	for _, absent := range []string{"reason", "advice", "key_error"} {
+	for _, absent := range []string{"message", "reason", "advice", "key_error", "unsealed_at", "key_proof", "external_secrets", "image", "recoveries", "stuck_seconds"} {
 		assert.NotContains(t, got, absent)
 	}
 
@@ -164,13 +165,17 @@ func TestStatusIsForLocalPeersAlone(t *testing.T) {
 		t.Run(row.sentence, func(t *testing.T) {
 			s := server("")
 			s.Publish(unseal.State{Phase: unseal.KeyRejected, Reason: "a reason"})
-			w := ask(s, "GET", "/status", func(r *http.Request) {
-				r.RemoteAddr, r.Host = row.peer, row.host
-				r.Header.Set("X-Forwarded-For", "127.0.0.1")
-			})
-			assert.Equal(t, row.code, w.Code)
-			if row.code != 200 {
-				assert.Equal(t, ask(s, "GET", "/nowhere").Body.String(), w.Body.String(), "it looks like no page at all")
+			for _, path := range []string{"/status", "/", "/?part=main"} {
+				w := ask(s, "GET", path, func(r *http.Request) {
+					r.RemoteAddr, r.Host = row.peer, row.host
+					r.Header.Set("X-Forwarded-For", "127.0.0.1")
+				})
+				assert.Equal(t, row.code, w.Code, path)
+				if row.code != 200 {
+					nowhere := ask(s, "GET", "/nowhere")
+					assert.Equal(t, nowhere.Body.String(), w.Body.String(), "it looks like no page at all")
+					assert.Equal(t, nowhere.Header(), w.Header())
+				}
 			}
 			assert.Equal(t, 200, ask(s, "GET", "/healthz", func(r *http.Request) { r.RemoteAddr, r.Host = row.peer, row.host }).Code)
 		})
@@ -179,15 +184,70 @@ func TestStatusIsForLocalPeersAlone(t *testing.T) {
 
 func TestNothingElseIsServed(t *testing.T) {
 	s := server("")
-	for _, path := range []string{"/", "/status/", "/statusx", "/healthz/x", "/metrics", "/debug/pprof/", "/debug/vars"} {
+	for _, path := range []string{"/index.html", "/page.js", "/status/", "/statusx", "/healthz/x", "/metrics", "/debug/pprof/", "/debug/vars"} {
 		assert.Equal(t, 404, ask(s, "GET", path).Code, path)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
-		for _, path := range []string{"/healthz", "/readyz", "/status"} {
+		for _, path := range []string{"/", "/healthz", "/readyz", "/status"} {
 			assert.Equal(t, 405, ask(s, method, path).Code, "%s %s", method, path)
 		}
 	}
 	assert.Equal(t, 200, ask(s, "HEAD", "/healthz").Code)
+}
+
+func TestStatusTellsAllThatWasPublished(t *testing.T) {
+	s := server("")
+	at := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
+	s.Publish(unseal.State{
+		Phase: unseal.Active, Since: at, UnsealedAt: at, KeyChanged: true,
+		History: []*unseal.Recovery{{Began: at, Took: time.Minute, Done: true}, {Began: at.Add(-time.Hour), Took: time.Second, Done: true}},
+	})
+	s.PublishProof(unseal.Proof{At: at, Result: unseal.ProofInvalid, Reason: "a reason"})
+	s.PublishCluster(Cluster{
+		Status: "False", Reason: "NotSynced", Message: "a message", Image: "an image@sha256:0",
+		Stores:    []Store{{"ClusterSecretStore home", true, "Valid", "ok"}, {"SecretStore a/b", false, "Invalid", "no"}},
+		LeftCount: 7, Left: []string{"ExternalSecret a/b: an error"},
+	})
+	var got map[string]any
+	body := ask(s, "GET", "/status").Body.String()
+	require.NoError(t, json.Unmarshal([]byte(body), &got))
+	part := func(names ...string) string {
+		picked := map[string]any{}
+		for _, name := range names {
+			picked[name] = got[name]
+		}
+		b, err := json.Marshal(picked)
+		require.NoError(t, err)
+		return string(b)
+	}
+	assert.JSONEq(t, `{"unsealed_at": "2030-01-01T11:00:00Z", "key_changed": true, "image": "an image@sha256:0",
+		"key_proof": {"at": "2030-01-01T11:00:00Z", "result": "invalid", "reason": "a reason"}}`,
+		part("unsealed_at", "key_changed", "image", "key_proof"))
+	assert.JSONEq(t, `{"recoveries": [
+		{"began": "2030-01-01T11:00:00Z", "seconds": 60, "done": true, "steps": null},
+		{"began": "2030-01-01T10:00:00Z", "seconds": 1, "done": true, "steps": null}]}`, part("recoveries"))
+	assert.JSONEq(t, `{"external_secrets": {"status": "False", "reason": "NotSynced", "message": "a message",
+		"stores": [{"name": "SecretStore a/b", "ready": false, "reason": "Invalid", "message": "no"},
+			{"name": "ClusterSecretStore home", "ready": true, "reason": "Valid", "message": "ok"}],
+		"left_count": 7, "left": ["ExternalSecret a/b: an error"]}}`, part("external_secrets"))
+
+	var back Status
+	require.NoError(t, json.Unmarshal([]byte(body), &back), "the terminal reads it again")
+	assert.Equal(t, unseal.ProofInvalid, back.KeyProof.Result)
+
+	s.PublishCluster(Cluster{Image: "an image"})
+	assert.NotContains(t, ask(s, "GET", "/status").Body.String(), "external_secrets", "nothing is known of it")
+	s.Turned = func() time.Duration { return time.Minute }
+	assert.Contains(t, ask(s, "GET", "/status").Body.String(), `"stuck_seconds": 60`)
+}
+
+func TestMetricsAreForEverybody(t *testing.T) {
+	s := server("")
+	s.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a metric")) })
+	w := ask(s, "GET", "/metrics", func(r *http.Request) { r.RemoteAddr, r.Host = "10.0.0.1:4711", "vault.example" })
+	assert.Equal(t, 200, w.Code)
+	assert.Equal(t, "a metric", w.Body.String())
+	assert.Equal(t, 405, ask(s, "POST", "/metrics").Code)
 }
 
 // Kubernetes' probes and the loop run side by side.
@@ -199,7 +259,10 @@ func TestStatesArePublishedWhileTheyAreRead(t *testing.T) {
 			for range 200 {
 				s.Publish(unseal.State{Phase: unseal.Active, Last: &unseal.Recovery{Steps: []unseal.Step{{}}}})
 				s.Publish(unseal.State{Phase: unseal.Held, Current: &unseal.Recovery{Steps: []unseal.Step{{}}}})
+				s.PublishProof(unseal.Proof{Result: unseal.ProofValid})
+				s.PublishCluster(Cluster{Status: "True"})
 				assert.Equal(t, 200, ask(s, "GET", "/status").Code)
+				assert.Equal(t, 200, ask(s, "GET", "/").Code)
 				ask(s, "GET", "/readyz")
 			}
 		})

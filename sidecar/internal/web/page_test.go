@@ -1,0 +1,144 @@
+package web
+
+import (
+	"encoding/xml"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// hostile is what an intruder would have the page say.
+const hostile = `<script>document.title='taken'</script><img src=x onerror="document.title='taken'">"'><b id=taken>&amp;` + "\x00\x1b"
+
+// besieged is a server that was told hostile texts, and very many.
+func besieged() *Server {
+	s := server("")
+	s.Version = hostile
+	s.Publish(unseal.State{
+		Phase: unseal.Active, Since: time.Now(), Message: hostile, Reason: hostile, Advice: hostile, KeyError: hostile + "of the key",
+		History: []*unseal.Recovery{{Began: time.Now().Add(-time.Hour), Took: time.Minute, Done: true, Steps: []unseal.Step{
+			{Phase: unseal.Unreachable, At: time.Now().Add(-time.Hour), Took: time.Minute}}}},
+	})
+	s.PublishProof(unseal.Proof{At: time.Now(), Result: hostile, Reason: hostile})
+	c := Cluster{Status: "False", Reason: hostile, Message: hostile, Image: hostile, LeftCount: 5000,
+		Left: slices.Repeat([]string{hostile + strings.Repeat("long", 1000)}, 5000)}
+	for range 100 {
+		c.Stores = append(c.Stores, Store{hostile, true, hostile, hostile}, Store{hostile, false, hostile, hostile + strings.Repeat("long", 1000)})
+	}
+	s.PublishCluster(c)
+	return s
+}
+
+func TestPageOfEachScene(t *testing.T) {
+	for name, s := range scenes() {
+		t.Run(name, func(t *testing.T) {
+			var m markup
+			s.writeMain(&m, night)
+			body := m.String()
+			decoder := xml.NewDecoder(strings.NewReader(body))
+			for {
+				_, err := decoder.Token()
+				if err == io.EOF {
+					break
+				}
+				require.NoError(t, err, "a tag is not closed, or text is not escaped: %s", body)
+			}
+			flat := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, "")
+			assert.Contains(t, flat, s.words().word)
+			for _, text := range []string{s.Reason, s.Advice} {
+				if text != "" {
+					assert.Contains(t, flat, text[1:])
+				}
+			}
+			assert.Equal(t, 1, strings.Count(body, "<h1>"))
+		})
+	}
+}
+
+func TestPageIsStrict(t *testing.T) {
+	s := server("")
+	for _, path := range []string{"/", "/?part=main"} {
+		w := ask(s, "GET", path)
+		require.Equal(t, 200, w.Code)
+		h := w.Header()
+		csp := h.Get("Content-Security-Policy")
+		for _, directive := range []string{"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
+			assert.Contains(t, csp, directive)
+		}
+		assert.NotContains(t, csp, "unsafe")
+		for name, value := range map[string]string{
+			"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
+		} {
+			assert.Equal(t, value, h.Get(name), name)
+		}
+	}
+	nonces := map[string]bool{}
+	for range 3 {
+		w := ask(s, "GET", "/")
+		found := regexp.MustCompile(`nonce="([A-Z2-7]{26})"`).FindAllStringSubmatch(w.Body.String(), -1)
+		require.Len(t, found, 2, "of the style and of the script")
+		for _, one := range found {
+			assert.Equal(t, 2, strings.Count(w.Header().Get("Content-Security-Policy"), "'nonce-"+one[1]+"'"))
+			nonces[one[1]] = true
+		}
+	}
+	assert.Len(t, nonces, 3, "each answer has its own")
+}
+
+func TestPageIsSmallAndHarmlessWhateverItIsTold(t *testing.T) {
+	s := besieged()
+	body := ask(s, "GET", "/").Body.String()
+	assert.Less(t, len(body), 80_000)
+	assert.Equal(t, 1, strings.Count(body, "<script"), "the page's own")
+	assert.NotContains(t, body, "<img")
+	assert.NotContains(t, body, "<b id")
+	part := ask(s, "GET", "/?part=main").Body.String()
+	assert.NotContains(t, part, "<script")
+	assert.True(t, strings.HasPrefix(part, "<main ") && strings.HasSuffix(part, "</main>"))
+	assert.Less(t, len(ask(s, "GET", "/status").Body.String()), 200_000)
+	assert.Less(t, len(ask(server(""), "GET", "/").Body.String()), 16_000, "with nothing to tell")
+}
+
+func TestTheStoresThatAreNotReadyAreKept(t *testing.T) {
+	s := server("")
+	var stores []Store
+	for i := range 2 * maxStores {
+		stores = append(stores, Store{Name: "store", Ready: i != 2*maxStores-1})
+	}
+	s.PublishCluster(Cluster{Status: "False", Stores: stores})
+	kept := s.tell(time.Now()).ExternalSecrets.Stores
+	require.Len(t, kept, maxStores)
+	assert.False(t, kept[0].Ready)
+	assert.True(t, stores[0].Ready, "the caller's own are left alone")
+	assert.Equal(t, strings.Repeat("é", maxText)+"...", bounded(strings.Repeat("é", maxText+1)))
+	assert.Equal(t, strings.Repeat("é", maxText), bounded(strings.Repeat("é", maxText)))
+}
+
+// troubled is a server whose Vault is open while External Secrets is not well.
+func troubled() *Server {
+	s := server("")
+	scene := scenes()["secrets-not-recovered"]
+	began := time.Now().Add(-2 * time.Minute)
+	recovery := &unseal.Recovery{Began: began, Took: 41300 * time.Millisecond, Done: true, Steps: []unseal.Step{
+		{Phase: unseal.Unreachable, At: began, Took: 40 * time.Second},
+		{Phase: unseal.Unsealing, At: began.Add(40 * time.Second), Took: 800 * time.Millisecond},
+		{Phase: unseal.Activating, At: began.Add(40800 * time.Millisecond), Took: 500 * time.Millisecond},
+	}}
+	older := *recovery
+	older.Began = began.Add(-50 * time.Hour)
+	s.Publish(unseal.State{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
+		UnsealedAt: began.Add(recovery.Took), Last: recovery, History: []*unseal.Recovery{recovery, &older}})
+	s.PublishProof(unseal.Proof{At: time.Now(), Result: unseal.ProofValid})
+	e := scene.ExternalSecrets
+	s.PublishCluster(Cluster{e.Status, e.Reason, e.Message, e.Stores, e.LeftCount, e.Left, scenes()["active"].Image})
+	return s
+}

@@ -1,0 +1,62 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// labelled is how far the texts behind a label are indented.
+const labelled = 18
+
+// paper is a text in lines of at most width characters.
+type paper struct {
+	strings.Builder
+	width int
+}
+
+func (p *paper) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+func (p *paper) labelled(label, text string) {
+	p.wrapped(fmt.Sprintf("%-*s", labelled, label), labelled, text)
+}
+
+// wrapped writes a text behind what stands first on its first line; further
+// lines are indented. A word that is longer than a line is cut.
+func (p *paper) wrapped(first string, indent int, text string) {
+	margin := strings.Repeat(" ", indent)
+	line, empty := []rune(first), true
+	next := func() {
+		p.line("%s", strings.TrimRight(string(line), " "))
+		line, empty = []rune(margin), true
+	}
+	for _, field := range strings.Fields(plain(text)) {
+		word := []rune(field)
+		if !empty && len(line)+1+len(word) > p.width {
+			next()
+		}
+		if !empty {
+			line = append(line, ' ')
+		}
+		for room := p.width - len(line); len(word) > room; room = p.width - len(line) {
+			line, word = append(line, word[:room]...), word[room:]
+			next()
+		}
+		line, empty = append(line, word...), false
+	}
+	next()
+}
+
+// plain takes out what a terminal would obey, and what turns the direction of
+// writing.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,151 @@
+package web
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// writeMain writes what changes. What a screen reader is told is the sentence
+// without its times, or it would never stop.
+func (s Status) writeMain(m *markup, now time.Time) {
+	words := s.words()
+	said := words.word + ". " + s.sentence() + "."
+	if words.tone == warn {
+		said += " But something else is wrong."
+	}
+	m.open("main", "class", string(words.tone), "data-said", said, "data-title", s.title(), "data-icon", icons[words.tone])
+	m.raw(`<section class="state"><svg viewBox="0 0 24 24" aria-hidden="true">`)
+	m.raw(shapes[words.tone])
+	m.raw(`</svg><div>`)
+	m.element("h1", words.word)
+	m.element("p", s.headline(now))
+	m.raw(`</div></section>`)
+	s.writeWhy(m)
+	if s.keyTrouble() { // trouble comes first
+		s.writeKey(m, now)
+	}
+	if s.secretsTrouble() {
+		s.writeExternalSecrets(m)
+	}
+	s.writeBars(m)
+	s.writeOlder(m)
+	if !s.secretsTrouble() {
+		s.writeExternalSecrets(m)
+	}
+	if !s.keyTrouble() {
+		s.writeKey(m, now)
+	}
+	m.raw("<footer>")
+	m.element("p", "As of "+dated(now)+". Sidecar "+s.Version+".")
+	for part := range strings.SplitSeq(s.Image, "@") {
+		m.element("p", part)
+	}
+	m.raw("</footer></main>")
+}
+
+func (s Status) writeKey(m *markup, now time.Time) {
+	m.raw(`<section><h2>Key</h2><ul>`)
+	for _, text := range s.key(now) {
+		m.element("li", capital(text)+".")
+	}
+	m.raw(`</ul></section>`)
+}
+
+func (s Status) writeWhy(m *markup) {
+	rows := s.why()
+	if len(rows) == 0 {
+		return
+	}
+	m.raw(`<dl class="why">`)
+	for _, r := range rows {
+		m.raw("<div>")
+		m.element("dt", r.label)
+		if r.label == toDo {
+			m.element("dd", r.text, "class", "do")
+		} else {
+			m.element("dd", r.text)
+		}
+		m.raw("</div>")
+	}
+	m.close("dl")
+}
+
+// writeBars draws a recovery: a list, each step with its bar.
+func (s Status) writeBars(m *markup) {
+	m.raw("<section>")
+	defer m.close("section")
+	r := s.shown()
+	if r == nil {
+		m.raw("<h2>Recovery</h2>")
+		m.element("p", noRecovery)
+		return
+	}
+	m.element("h2", r.title())
+	earlier, steps := r.newest()
+	if earlier > 0 {
+		m.element("p", fmt.Sprintf("%d earlier steps", earlier))
+	}
+	m.raw(`<ol class="bars">`)
+	for _, step := range steps {
+		from, to := place(step, steps)
+		m.open("li", "class", string(wordings[step.Name].tone))
+		m.element("b", step.Name.String())
+		m.element("span", wordings[step.Name].step, "class", "means")
+		m.element("time", step.Began.UTC().Format("15:04:05Z"), "datetime", step.Began.UTC().Format(time.RFC3339Nano))
+		m.raw(`<svg viewBox="0 0 1000 8" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="1000" height="8"/>`)
+		m.open("rect", "x", permille(min(from, 0.994)), "width", permille(max(to-from, 0.006)), "height", "8")
+		m.raw("</rect></svg>")
+		m.element("span", short(step.Seconds), "class", "took")
+		m.raw("</li>")
+	}
+	m.close("ol")
+}
+
+func permille(part float64) string { return strconv.FormatFloat(1000*part, 'f', 0, 64) }
+
+func (s Status) writeOlder(m *markup) {
+	before := s.before()
+	if len(before) == 0 {
+		return
+	}
+	m.raw(`<section><h2>Recoveries before</h2><ul class="older">`)
+	for _, r := range before {
+		m.raw("<li>")
+		m.element("time", dated(r.Began), "datetime", r.Began.UTC().Format(time.RFC3339))
+		m.element("span", short(r.Seconds), "class", "took")
+		m.element("span", r.mostly(), "class", "means")
+		m.raw("</li>")
+	}
+	m.raw("</ul></section>")
+}
+
+func (s Status) writeExternalSecrets(m *markup) {
+	e := s.ExternalSecrets
+	if e == nil {
+		return
+	}
+	m.raw("<section>")
+	m.element("h2", strings.TrimSuffix("External Secrets: "+e.verdict(), ": "))
+	if e.Message != "" {
+		m.element("p", e.Message)
+	}
+	ready := []string{}
+	for _, store := range e.Stores {
+		if store.Ready {
+			ready = append(ready, store.Name)
+		}
+	}
+	if len(ready) > 0 {
+		m.element("p", "Ready: "+strings.Join(ready, ", ")+".")
+	}
+	if wrong := append(e.down(), e.left()...); len(wrong) > 0 {
+		m.raw(`<ul class="wrong">`)
+		for _, text := range wrong {
+			m.element("li", text)
+		}
+		m.close("ul")
+	}
+	m.close("section")
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+)
+
+// answers returns a look that tells one status a turn, and nothing where there
+// is nil; the last one stays.
+func answers(each ...*web.Status) func() (seen, error) {
+	i := -1
+	return func() (seen, error) {
+		i = min(i+1, len(each)-1)
+		if each[i] == nil {
+			return seen{}, errors.New("connection refused")
+		}
+		return seen{raw: []byte("{}\n"), status: *each[i]}, nil
+	}
+}
+
+// watched runs a watcher for so many turns.
+func watched(t *testing.T, w watcher, turns int) (text string, code int) {
+	var out strings.Builder
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(turns)*watchEvery-time.Millisecond)
+		defer cancel()
+		code = w.run(ctx, &out)
+	})
+	return out.String(), code
+}
+
+func TestAPipeIsToldOfChangesAlone(t *testing.T) {
+	began := time.Now()
+	status := func(p unseal.Phase, seconds float64) *web.Status {
+		return &web.Status{Phase: p, Seconds: seconds, Recovery: &web.Recovery{
+			Began: began, Seconds: seconds, Steps: []web.Step{{Name: p, Began: began, Seconds: seconds}}}}
+	}
+	script := []*web.Status{status(unseal.Unreachable, 1), status(unseal.Unreachable, 2), status(unseal.Unsealing, 0), nil, nil, status(unseal.Unsealing, 3)}
+	text, code := watched(t, watcher{look: answers(script...)}, 8)
+	assert.Equal(t, 0, code)
+	var heads []string
+	for block := range strings.SplitSeq("\n"+text, "\n\n") {
+		head, _, _ := strings.Cut(strings.TrimPrefix(block, "\n"), "\n")
+		if strings.HasSuffix(head, ".") || strings.HasPrefix(head, "No answer") {
+			heads = append(heads, head)
+		}
+	}
+	require.Len(t, heads, 4, text)
+	assert.Equal(t, "Unreachable, for 1s.", heads[0])
+	assert.Equal(t, "Unsealing, for 0s.", heads[1])
+	assert.Regexp(t, `^No answer from the sidecar since \d\d:\d\d:\d\dZ: connection refused$`, heads[2])
+	assert.Equal(t, "Unsealing, for 3s.", heads[3])
+	assert.NotContains(t, text, "\x1b")
+
+	text, _ = watched(t, watcher{look: answers(script[0], script[1], script[2]), json: true}, 5)
+	assert.Equal(t, "{}\n{}\n", text)
+}
+
+func TestAWatchFailsWhenNobodyAnswersAtItsEnd(t *testing.T) {
+	text, code := watched(t, watcher{look: answers(nil)}, 3)
+	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, "No answer from the sidecar: connection refused\n", text)
+}
+
+func TestATerminalIsDrawnOverEachSecond(t *testing.T) {
+	terminal, err := os.Open(os.DevNull) // it tells no size
+	require.NoError(t, err)
+	defer terminal.Close()
+	s := &web.Status{Phase: unseal.Active}
+	text, _ := watched(t, watcher{look: answers(s), terminal: terminal}, 3)
+	assert.Equal(t, 3, strings.Count(text, "\x1b[H"))
+	assert.Equal(t, 3, strings.Count(text, "\x1b[J"))
+	assert.Contains(t, text, "Active, for 0s.\x1b[K\n")
+}
