@@ -9,7 +9,7 @@ import (
 
 // What others wrote is bounded, for the memory's and the reader's sake.
 const (
-	maxStores = 50
+	maxStores = 25
 	maxLeft   = 20
 	maxText   = 400 // characters
 )

@@ -97,14 +97,14 @@ func TestPageIsStrict(t *testing.T) {
 func TestPageIsSmallAndHarmlessWhateverItIsTold(t *testing.T) {
 	s := besieged()
 	body := ask(s, "GET", "/").Body.String()
-	assert.Less(t, len(body), 80_000)
+	assert.Less(t, len(body), 50_000)
 	assert.Equal(t, 1, strings.Count(body, "<script"), "the page's own")
 	assert.NotContains(t, body, "<img")
 	assert.NotContains(t, body, "<b id")
 	part := ask(s, "GET", "/?part=main").Body.String()
 	assert.NotContains(t, part, "<script")
 	assert.True(t, strings.HasPrefix(part, "<main ") && strings.HasSuffix(part, "</main>"))
-	assert.Less(t, len(ask(s, "GET", "/status").Body.String()), 200_000)
+	assert.Less(t, len(ask(s, "GET", "/status").Body.String()), 50_000)
 	assert.Less(t, len(ask(server(""), "GET", "/").Body.String()), 16_000, "with nothing to tell")
 }
 
