@@ -91,7 +91,7 @@ var options = []option{
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",
 		func(c *config, v string) bool { c.stateDir = v; return isPath(v) }},
-	{"http-bind", "HTTP_BIND", ":9810", "where /healthz, /readyz, /status and /metrics are served",
+	{"http-bind", "HTTP_BIND", ":9810", "where the status page, /healthz, /readyz, /status and /metrics are served",
 		"[HOST]:PORT",
 		func(c *config, v string) bool {
 			c.httpBind = v
