@@ -27,9 +27,9 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: external-secrets, namespace: external-secrets}
 spec:
-  selector: {matchLabels: {app: external-secrets}}
+  selector: {matchLabels: {app.kubernetes.io/name: external-secrets}}
   template:
-    metadata: {labels: {app: external-secrets}}
+    metadata: {labels: {app.kubernetes.io/name: external-secrets}}
     spec:
       serviceAccountName: external-secrets
       containers:

@@ -43,6 +43,12 @@ func TestTheReadmesCommands(t *testing.T) {
 		n.Logf("%s", block)
 		out, err := n.run("", "bash", "-euo", "pipefail", "-c", block)
 		require.NoError(n, err, "%s\n%s", block, out)
+		n.Logf("%s", out)
+		if strings.Contains(block, "scripts/bootstrap") { // what a person does next, and waits for
+			n.put("first")
+			n.ready("vault-0")
+			n.appHas("first")
+			n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
+		}
 	}
-	n.ready("vault-0")
 }

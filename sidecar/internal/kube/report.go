@@ -157,14 +157,21 @@ func (f *findings) condition(since time.Time) condition {
 		}
 		return tells(unknown, string(apierrors.ReasonForError(f.err)), text)
 	case f.leftCount == 0 && f.touched > 0:
-		return tells(yes, "Recovered", fmt.Sprintf("External Secrets has recovered: %d objects were woken, all were synced within %s.",
-			f.touched, short(f.at.Sub(since))))
+		return tells(yes, "Recovered", fmt.Sprintf("External Secrets has recovered: %s woken, synced within %s.",
+			several(f.touched, "object was", "objects were"), short(f.at.Sub(since))))
 	case f.leftCount == 0:
 		return tells(yes, "Ready", "The stores that use Vault are ready, and nothing that uses them has failed.")
 	case f.final:
-		return tells(no, "NotSynced", sentence(fmt.Sprintf("%d objects are not synced, which is not the outage; the first: %s", f.leftCount, f.left[0])))
+		return tells(no, "NotSynced", sentence(fmt.Sprintf("%s not synced, which is not the outage; the first: %s", several(f.leftCount, "object is", "objects are"), f.left[0])))
 	}
 	return tells(no, "Recovering", "What External Secrets failed to sync is being woken.")
+}
+
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", more)
 }
 
 func (n *nurse) event(e event) {
