@@ -85,7 +85,7 @@ func lookBack(c config, shares []unseal.Share) check.Recovery {
 	if m.Opened != nil {
 		r.Opened = m.Opened.At
 	}
-	if len(m.History) > 0 {
+	if len(m.History) > 0 && m.History[0] != nil {
 		r.Took = m.History[0].Took
 	}
 	return r

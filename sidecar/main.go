@@ -236,7 +236,7 @@ func shownOf(r kube.Report) web.Cluster {
 }
 
 func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
-	return &unseal.Prover{Vault: v, Keys: k, Store: statefile.New(c.stateDir, "proof.json")}
+	return &unseal.Prover{Vault: v, Keys: k, Lock: statefile.New(c.stateDir, "proof")}
 }
 
 // counted is what the metrics tell of a report.

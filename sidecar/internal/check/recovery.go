@@ -49,12 +49,15 @@ func (r Recovery) Judge(now time.Time) Finding {
 // Proof is what came of having Vault try the mounted key.
 type Proof struct {
 	Valid, Invalid bool   // neither: it came to no answer
-	Reason         string // when it is not valid
+	Reason         string // when it is not valid, or not all is as before
 }
 
 // Judge tells what that means for the next recovery.
 func (p Proof) Judge() Finding {
 	switch {
+	case p.Valid && p.Reason != "":
+		return Finding{AboutKey, Warning, "proved: vault takes the mounted key; " + p.Reason,
+			"the sidecar tries it again each minute; vault operator rekey -cancel does the same"}
 	case p.Valid:
 		return Finding{AboutKey, OK, "proved: vault takes the mounted key", ""}
 	case p.Invalid:

@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -16,33 +17,54 @@ import (
 func judgeLiveness(pod *unstructured.Unstructured) []check.Finding {
 	var out []check.Finding
 	for _, container := range entries(pod.Object, "spec", "containers") {
-		probe, found, _ := unstructured.NestedMap(container, "livenessProbe")
-		if !found || isOurs(container) {
+		if isOurs(container) {
 			continue
 		}
-		name, _ := container["name"].(string)
-		if why := killsSealed(probe); why != "" {
-			out = append(out, check.Finding{About: check.AboutPod, Level: check.Failure,
-				Text:   fmt.Sprintf("the liveness probe of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", name, why),
-				Advice: "take the probe away (server.livenessProbe.enabled=false in the chart)"})
+		for _, kind := range []string{"livenessProbe", "startupProbe"} {
+			probe, found, _ := unstructured.NestedMap(container, kind)
+			if !found {
+				continue
+			}
+			name, _ := container["name"].(string)
+			switch why, known := killsSealed(probe); {
+			case why != "":
+				out = append(out, check.Finding{About: check.AboutPod, Level: check.Failure,
+					Text:   fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, name, why),
+					Advice: "take the probe away (server.livenessProbe.enabled=false in the chart)"})
+			case !known:
+				out = append(out, check.Finding{About: check.AboutPod, Level: check.Unknown,
+					Text:   fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, name),
+					Advice: "see that the command succeeds while Vault is sealed, or take the probe away"})
+			}
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, check.Finding{About: check.AboutPod, Text: "no liveness probe kills Vault for being sealed"})
+		out = append(out, check.Finding{About: check.AboutPod, Text: "no probe kills Vault for being sealed"})
 	}
 	return out
 }
 
+// healthURL is where a command asks Vault for its health.
+var healthURL = regexp.MustCompile(`/v1/sys/health[^\s"']*`)
+
 // killsSealed says why a probe fails while Vault is sealed or not initialized;
-// "" when it does not.
-func killsSealed(probe map[string]any) string {
+// "" when it does not, as far as is known. What a command of somebody's own does
+// is not.
+func killsSealed(probe map[string]any) (why string, known bool) {
 	if command, found, _ := unstructured.NestedStringSlice(probe, "exec", "command"); found {
-		if strings.Contains(strings.Join(command, " "), "vault status") {
-			return "vault status exits with 2"
+		text := strings.Join(command, " ")
+		if strings.Contains(text, "vault status") {
+			return "vault status exits with 2", true
 		}
-		return ""
+		why := healthFails(healthURL.FindString(text))
+		return why, why != ""
 	}
 	path, _, _ := unstructured.NestedString(probe, "httpGet", "path")
+	return healthFails(path), true
+}
+
+// healthFails says why a question to sys/health fails while Vault is sealed.
+func healthFails(path string) string {
 	asked, err := url.Parse(path)
 	if err != nil || strings.TrimSuffix(asked.Path, "/") != "/v1/sys/health" {
 		return ""

@@ -82,8 +82,38 @@ func conditionNow(pod *unstructured.Unstructured, kind string) string {
 	return "not written"
 }
 
-// judgeContainer looks at where our container is among the others.
+// judgeContainer looks whether our container runs, and where it is among the
+// others.
 func judgeContainer(pod *unstructured.Unstructured, outside bool) check.Finding {
+	f := placeOf(pod, outside)
+	if why := notRunning(pod); why != "" && f.Level < check.Failure {
+		return check.Finding{About: check.AboutPod, Level: check.Failure,
+			Text:   "the sidecar does not run: " + why + "; the readiness gate says what it last said",
+			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.GetNamespace(), pod.GetName())}
+	}
+	return f
+}
+
+// notRunning says what our container does in the place of running; "" when it
+// runs, or when the pod does not tell.
+func notRunning(pod *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		for _, status := range entries(pod.Object, "status", field) {
+			if !isOurs(status) {
+				continue
+			}
+			for _, state := range []string{"waiting", "terminated"} {
+				if reason, found, _ := unstructured.NestedString(status, "state", state, "reason"); found {
+					return state + ", " + reason
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// placeOf looks at where our container is among the others.
+func placeOf(pod *unstructured.Unstructured, outside bool) check.Finding {
 	f := check.Finding{About: check.AboutPod}
 	for _, container := range entries(pod.Object, "spec", "initContainers") {
 		if !isOurs(container) {

@@ -67,6 +67,20 @@ func TestOurContainerIsJudged(t *testing.T) {
 	}
 }
 
+func TestASidecarThatDoesNotRun(t *testing.T) {
+	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
+	for state, level := range map[string]check.Level{
+		`{running: {startedAt: "2026-01-01T00:00:00Z"}}`:   check.OK,
+		`{waiting: {reason: CrashLoopBackOff}}`:            check.Failure,
+		`{waiting: {reason: ImagePullBackOff}}`:            check.Failure,
+		`{terminated: {reason: OOMKilled, exitCode: 137}}`: check.Failure,
+	} {
+		f := judgeContainer(read(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
+		assert.Equal(t, level, f.Level, state)
+	}
+	assert.Equal(t, check.OK, judgeContainer(read(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
+}
+
 func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 	for probe, why := range map[string]string{
 		`{httpGet: {path: "/v1/sys/health", port: 8200}}`:                                              "sealedcode is 503",
@@ -77,7 +91,7 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		`{httpGet: {path: "/v1/sys/seal-status", port: 8200}}`:                                         "",
 		`{exec: {command: [/bin/sh, -ec, "vault status -tls-skip-verify"]}}`:                           "vault status",
 		`{exec: {command: [vault, status]}}`:                                                           "vault status",
-		`{exec: {command: [pgrep, vault]}}`:                                                            "",
+		`{exec: {command: [/bin/sh, -c, "wget -qO- 'http://127.0.0.1:8200/v1/sys/health'"]}}`:          "sealedcode is 503",
 		`{tcpSocket: {port: 8200}}`:                                                                    "",
 	} {
 		out := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
@@ -89,6 +103,10 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		assert.Equal(t, check.Failure, out[0].Level, probe)
 		assert.Contains(t, out[0].Text, why, probe)
 	}
+	own := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
+	assert.Equal(t, check.Unknown, own[0].Level, "what somebody's own command does is not known")
+	start := judgeLiveness(read(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
+	assert.Equal(t, check.Failure, start[0].Level, "the kubelet kills for this one too")
 	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
 	assert.Equal(t, check.OK, judgeLiveness(read(t, ours))[0].Level, "our own is another matter")
 }

@@ -91,6 +91,7 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	ours, err := n.evictor.ours(ctx, p.store, n.named(p.StoreName))
 	if err != nil {
+		n.log.Failed("eviction")
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
 		return
 	}
@@ -103,6 +104,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	}
 	evicted, err := n.evictor.evict(ctx)
 	if err != nil {
+		n.log.Failed("eviction")
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
 	}
 	if len(evicted) == 0 {

@@ -89,7 +89,10 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 		return
 	}
 	l.endAttempt()
-	l.sendAt = now
+	l.sendAt, l.allSent = now, ""
+	if (v == troubled || v == joining) && a.ours && a.sent == len(a.shares) {
+		l.allSent = a.scope.Keys
+	}
 	if v != more {
 		l.Meter.Attempted(results[v])
 	}

@@ -1,6 +1,9 @@
 package unseal
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // readKeys looks now and then whether the mounted keys changed.
 func (l *Loop) readKeys(now time.Time) {
@@ -73,6 +76,7 @@ func (l *Loop) recall() {
 	if l.memory.Unsealed == "" {
 		l.Log.Info(msgNoMemory)
 	}
+	l.memory.History = slices.DeleteFunc(l.memory.History, func(r *Recovery) bool { return r == nil || len(r.Steps) == 0 })
 	l.timeline.history = l.memory.History[:min(len(l.memory.History), maxHistory)]
 }
 
@@ -88,5 +92,5 @@ func (l *Loop) save() {
 // opened takes note that these keys opened Vault. It is saved with the process
 // that they opened.
 func (l *Loop) opened(keys string) {
-	l.memory.Opened = &Opened{At: time.Now().UTC(), Keys: keys}
+	l.memory.Opened, l.allSent = &Opened{At: time.Now().UTC(), Keys: keys}, ""
 }

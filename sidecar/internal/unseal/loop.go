@@ -75,8 +75,9 @@ type Loop struct {
 	troubles  int       // attempts in a row that ended in an error
 	mixtures  int       // attempts in a row that somebody else spoilt
 	doubt     doubt
-	accepted  bool // the key, by a raft replica that joins its cluster
-	disturbed bool // said so, for this seal
+	accepted  bool   // the key, by a raft replica that joins its cluster
+	allSent   string // names the keys of which all was sent, and what came of it is not known yet
+	disturbed bool   // said so, for this seal
 
 	storage    StorageState
 	lookup     *call
@@ -298,10 +299,10 @@ func (l *Loop) arrive(p Phase) {
 		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
 		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
-		if l.accepted { // a raft replica has joined, and opened
-			l.accepted = false
-			l.opened(l.ring.version)
+		if l.allSent != "" { // a raft replica has joined, or an unseal that hung has come to its end
+			l.opened(l.allSent)
 		}
+		l.accepted = false
 	}
 }
 

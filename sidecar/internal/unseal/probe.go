@@ -177,7 +177,7 @@ func (l *Loop) startOver() {
 	}
 	l.endAttempt()
 	l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
-	l.sendAt = time.Time{}
+	l.sendAt, l.allSent = time.Time{}, ""
 }
 
 func (l *Loop) dropProbes() {

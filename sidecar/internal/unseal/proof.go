@@ -37,63 +37,42 @@ var ErrNotBegun = errors.New("vault does not begin a rekey")
 type Rekeyer interface {
 	SealStatus(ctx context.Context) (SealStatus, error)
 	Rekey(ctx context.Context) (Rekey, error)
-	// BeginRekey begins one that is not carried out before its new shares are
-	// sent back.
-	BeginRekey(ctx context.Context, shares, threshold int) (Rekey, error)
-	// AuthorizeRekey sends one of the old shares, and reports whether they were
-	// enough. The new shares are thrown away.
-	AuthorizeRekey(ctx context.Context, s Share, nonce string) (enough bool, err error)
+	// BeginRekey begins one that nobody can finish: its new share is encrypted
+	// to a key that nobody has, and would have to be sent back.
+	BeginRekey(ctx context.Context) (Rekey, error)
+	// AuthorizeRekey sends one of the old shares.
+	AuthorizeRekey(ctx context.Context, s Share, nonce string) (Progress, error)
 	CancelRekey(ctx context.Context, nonce string) error
 }
 
 // Rekey is the part of sys/rekey/init that decides something.
 type Rekey struct {
-	Started   bool
-	Nonce     string
-	Shares    int // n of the new key
-	Threshold int // t of the new key
-	Progress  int // old shares that Vault holds for it
-	Verified  bool
-	PGP       bool
+	Started bool
+	Nonce   string
+	Ours    bool // begun by a BeginRekey
 }
 
-// Locker is a Store that one process at a time can have for itself.
-type Locker interface {
-	Store
+// Progress is Vault's answer to a share.
+type Progress struct {
+	Shares int  // that Vault holds now
+	Enough bool // they were, and they are the key's
+}
+
+// Lock is what one process at a time can have.
+type Lock interface {
 	// TryLock fails when another process has it.
 	TryLock() (unlock func(), err error)
 }
 
 // Prover proves that the mounted key opens Vault, while Vault is open. It
 // begins a rekey that demands a verification and authorises it with the mounted
-// shares: to a wrong key Vault says so, to the right one it hands out new
-// shares, which are worth nothing until they are sent back. They never are, and
-// the rekey is cancelled. The old key is the key throughout
-// (vault/rekey.go, BarrierRekeyUpdate and RekeyCancel).
+// shares: Vault tells a right key from a wrong one, and then waits for the new
+// share to be sent back. It never is, and the rekey is cancelled. The old key is
+// the key throughout (vault/rekey.go, BarrierRekeyUpdate and RekeyCancel).
 type Prover struct {
 	Vault Rekeyer
 	Keys  Keys
-	// Store keeps what has to be cancelled over a crash of ours. Without it
-	// nothing is begun.
-	Store Locker
-}
-
-// begun is what a proof has begun and not yet cancelled. Without a nonce it was
-// about to.
-type begun struct {
-	Shares    int    `json:"shares"`
-	Threshold int    `json:"threshold"`
-	Nonce     string `json:"nonce,omitempty"`
-}
-
-// is reports whether a rekey is the one that was begun. One that nobody has
-// authorised yet and that is as ours would be is taken for ours: to cancel it
-// costs a person nothing but to begin it again.
-func (b begun) is(r Rekey) bool {
-	if b.Nonce != "" {
-		return r.Started && r.Nonce == b.Nonce
-	}
-	return r.Started && r.Verified && !r.PGP && r.Progress == 0 && r.Shares == b.Shares && r.Threshold == b.Threshold
+	Lock  Lock // over the processes of the pod
 }
 
 const (
@@ -103,7 +82,8 @@ const (
 	cancelWithin = 10 * time.Second
 )
 
-// Prove tells whether the mounted key opens Vault. It waits for at most 40 s.
+// Prove tells whether the mounted key opens Vault. It waits for at most 40 s. A
+// reason beside a valid one tells that the rekey is not cancelled yet.
 func (p *Prover) Prove(ctx context.Context) Proof {
 	result, err := p.prove(ctx)
 	proof := Proof{At: time.Now().UTC(), Result: result}
@@ -113,9 +93,9 @@ func (p *Prover) Prove(ctx context.Context) Proof {
 	return proof
 }
 
-// Tidy cancels what an earlier run has left begun.
+// Tidy cancels what a proof that was cut off has left begun.
 func (p *Prover) Tidy(ctx context.Context) error {
-	unlock, err := p.Store.TryLock()
+	unlock, err := p.Lock.TryLock()
 	if err != nil {
 		return nil // whoever has it tidies up
 	}
@@ -124,36 +104,29 @@ func (p *Prover) Tidy(ctx context.Context) error {
 }
 
 func (p *Prover) tidy(ctx context.Context) error {
-	var left begun
-	if err := p.Store.Load(&left); err != nil {
-		return err
-	}
-	if left == (begun{}) {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
 	defer cancel()
 	r, err := p.Vault.Rekey(ctx)
-	if err == nil && left.is(r) {
+	if errors.Is(err, ErrRefused) {
+		return nil // then none could be begun
+	}
+	if err == nil && r.Started && r.Ours {
 		err = p.Vault.CancelRekey(ctx, r.Nonce)
 	}
 	if err != nil {
-		return fmt.Errorf("cancelling the rekey of an earlier proof: %w", err)
+		return fmt.Errorf("cancelling the rekey of a proof: %w", err)
 	}
-	return p.Store.Save(begun{})
+	return nil
 }
 
 func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
-	unlock, err := p.Store.TryLock()
+	unlock, err := p.Lock.TryLock()
 	if err != nil {
 		return ProofBusy, err
 	}
 	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, proofWithin)
 	defer cancel()
-	if err := p.tidy(ctx); err != nil {
-		return ProofFailed, err
-	}
 	status, err := p.Vault.SealStatus(ctx)
 	switch {
 	case err != nil:
@@ -162,6 +135,9 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 		return ProofRefused, fmt.Errorf("its seal is %s, not shamir", status.Type)
 	case status.Sealed:
 		return ProofFailed, errors.New("vault is sealed: to open it is the proof")
+	}
+	if err := p.tidy(ctx); err != nil {
+		return ProofFailed, err
 	}
 	running, err := p.Vault.Rekey(ctx)
 	switch {
@@ -174,7 +150,7 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 	}
 	shares, err := p.Keys.Read()
 	if err != nil {
-		return ProofInvalid, err
+		return ProofFailed, err
 	}
 	defer WipeAll(shares)
 	return p.try(ctx, status, shares)
@@ -188,59 +164,59 @@ func (p *Prover) try(ctx context.Context, s SealStatus, shares []Share) (result 
 	}
 	all := combinations(lengths, s.Threshold)
 	if len(all) == 0 {
-		return ProofInvalid, fmt.Errorf("%d shares are mounted, and no %d of them are of one key", len(shares), s.Threshold)
-	}
-	mark := begun{Shares: s.Shares, Threshold: s.Threshold}
-	if err := p.Store.Save(mark); err != nil {
-		return ProofFailed, err
+		return ProofInvalid, fmt.Errorf("%s, and no %d of them are of one key", mounted(len(shares)), s.Threshold)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
-		defer cancel()
-		if undone := p.tidy(ctx); undone != nil {
+		if undone := p.tidy(context.WithoutCancel(ctx)); undone != nil {
 			err = errors.Join(err, undone)
 		}
 	}()
-	r, err := p.Vault.BeginRekey(ctx, s.Shares, s.Threshold)
+	r, err := p.Vault.BeginRekey(ctx)
 	switch {
-	case errors.Is(err, ErrRefused), errors.Is(err, ErrNotBegun):
-		// What there is now is somebody else's.
-		if undone := p.Store.Save(begun{}); undone != nil {
-			err = errors.Join(err, undone)
-		}
-		if errors.Is(err, ErrNotBegun) {
-			return ProofBusy, err
-		}
+	case errors.Is(err, ErrNotBegun):
+		return ProofBusy, err
+	case errors.Is(err, ErrRefused):
 		return ProofRefused, err
 	case err != nil:
 		return ProofFailed, err
 	}
-	mark.Nonce = r.Nonce
-	if err := p.Store.Save(mark); err != nil {
-		return ProofFailed, err
-	}
 	for _, combination := range all {
-		switch opens, err := p.authorize(ctx, r.Nonce, shares, combination); {
+		opens, err := p.authorize(ctx, r.Nonce, shares, combination)
+		if err == nil && !opens && s.Threshold > 1 { // seen twice, or another's share may have been in it (doubt.go)
+			opens, err = p.authorize(ctx, r.Nonce, shares, combination)
+		}
+		switch {
 		case err != nil:
 			return ProofFailed, err
 		case opens:
 			return ProofValid, nil
 		}
 	}
-	return ProofInvalid, fmt.Errorf("vault refuses the %d shares that are mounted: it was rekeyed, or they are another Vault's", len(shares))
+	return ProofInvalid, fmt.Errorf("%s, and vault refuses them: it was rekeyed, or they are another Vault's", mounted(len(shares)))
+}
+
+func mounted(shares int) string {
+	if shares == 1 {
+		return "1 share is mounted"
+	}
+	return fmt.Sprintf("%d shares are mounted", shares)
 }
 
 // authorize sends one combination and reports whether Vault takes it for its
-// key.
+// key. A verdict before the last share, and a count that is not ours, speak of
+// somebody else's shares too.
 func (p *Prover) authorize(ctx context.Context, nonce string, shares []Share, combination []int) (opens bool, err error) {
-	for _, i := range combination {
-		opens, err = p.Vault.AuthorizeRekey(ctx, shares[i], nonce)
-		if errors.Is(err, ErrInvalidKey) {
-			return false, nil
-		}
-		if err != nil || opens {
-			return opens, err
+	for sent, i := range combination {
+		progress, err := p.Vault.AuthorizeRekey(ctx, shares[i], nonce)
+		last, refused := sent == len(combination)-1, errors.Is(err, ErrInvalidKey)
+		switch {
+		case err != nil && !refused:
+			return false, err
+		case last && (refused || progress.Enough):
+			return progress.Enough, nil
+		case last || refused || progress.Enough || progress.Shares != sent+1:
+			return false, errors.New("somebody else sends shares to this rekey")
 		}
 	}
-	return false, errors.New("vault wants more shares than its threshold: somebody else takes part")
+	return false, nil
 }

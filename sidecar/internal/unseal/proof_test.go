@@ -23,6 +23,10 @@ type rekeyVault struct {
 	hangs   string           // the call that does not answer
 	cancels int
 	sent    int
+	held    []string
+
+	stranger   *Share // is sent by somebody else just before our share strangerAt
+	strangerAt int
 }
 
 func (v *rekeyVault) call(ctx context.Context, name string) error {
@@ -39,30 +43,43 @@ func (v *rekeyVault) SealStatus(ctx context.Context) (SealStatus, error) {
 
 func (v *rekeyVault) Rekey(ctx context.Context) (Rekey, error) { return v.rekey, v.call(ctx, "rekey") }
 
-func (v *rekeyVault) BeginRekey(ctx context.Context, shares, threshold int) (Rekey, error) {
+func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 	err := v.call(ctx, "begin")
 	if err == nil || errors.Is(err, context.DeadlineExceeded) { // Vault has done it all the same
-		v.rekey = Rekey{Started: true, Nonce: "ours", Shares: shares, Threshold: threshold, Verified: true}
+		v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
 	}
 	return v.rekey, err
 }
 
-func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) (bool, error) {
+func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) (Progress, error) {
 	if err := v.call(ctx, "authorize"); err != nil {
-		return false, err
+		return Progress{}, err
 	}
 	v.Lock()
 	defer v.Unlock()
 	v.sent++
-	v.rekey.Progress++
-	if v.rekey.Progress < v.status.Threshold {
-		return false, nil
+	if v.stranger != nil && v.sent == v.strangerAt {
+		if p, err := v.take(*v.stranger); p.Enough || err != nil {
+			return Progress{}, errors.New("answered 400: rekey operation already finished")
+		}
 	}
-	v.rekey.Progress = 0
-	if !v.opens[string(s.AppendHex(nil))] {
-		return false, ErrInvalidKey
+	return v.take(s)
+}
+
+// take counts a share, as Vault does.
+func (v *rekeyVault) take(s Share) (Progress, error) {
+	v.held = append(v.held, string(s.AppendHex(nil)))
+	if len(v.held) < v.status.Threshold {
+		return Progress{Shares: len(v.held)}, nil
 	}
-	return true, nil
+	held := v.held
+	v.held = nil
+	for _, share := range held {
+		if !v.opens[share] {
+			return Progress{}, ErrInvalidKey
+		}
+	}
+	return Progress{Enough: true}, nil
 }
 
 func (v *rekeyVault) CancelRekey(ctx context.Context, nonce string) error {
@@ -77,25 +94,11 @@ func (v *rekeyVault) CancelRekey(ctx context.Context, nonce string) error {
 	return nil
 }
 
-// proofStore keeps what is begun, and can refuse to.
-type proofStore struct {
-	kept   begun
-	saving error
-	locked bool
-}
+// proofLock is had by another process, or not.
+type proofLock bool
 
-func (s *proofStore) Load(into any) error { *into.(*begun) = s.kept; return nil }
-
-func (s *proofStore) Save(v any) error {
-	if s.saving != nil {
-		return s.saving
-	}
-	s.kept = v.(begun)
-	return nil
-}
-
-func (s *proofStore) TryLock() (func(), error) {
-	if s.locked {
+func (l proofLock) TryLock() (func(), error) {
+	if l {
 		return nil, errors.New("in use by another process")
 	}
 	return func() {}, nil
@@ -123,96 +126,122 @@ func (m mountedKeys) Read() (all []Share, err error) {
 	return all, m.err
 }
 
+// provable is an open Vault whose key is made of the shares 1 to threshold.
 func provable(threshold int) *rekeyVault {
-	share := NewShare(keyOf(1))
-	return &rekeyVault{
+	v := &rekeyVault{
 		status: SealStatus{Initialized: true, Type: "shamir", Threshold: threshold, Shares: threshold},
-		opens:  map[string]bool{string(share.AppendHex(nil)): true},
+		opens:  map[string]bool{}, fails: map[string]error{},
 	}
+	for i := range threshold {
+		v.opens[string(NewShare(keyOf(byte(i+1))).AppendHex(nil))] = true
+	}
+	return v
 }
 
 func TestProof(t *testing.T) {
-	theirs := Rekey{Started: true, Nonce: "theirs", Shares: 1, Threshold: 1, Verified: true}
+	theirs := Rekey{Started: true, Nonce: "theirs"}
+	one, none := mountedKeys{values: []byte{1}}, mountedKeys{}
 	for name, row := range map[string]struct {
-		change func(v *rekeyVault, s *proofStore)
+		change func(v *rekeyVault)
 		keys   mountedKeys
 		want   ProofResult
 		reason string
 		left   Rekey // in Vault
 	}{
-		"the right key":                   {keys: mountedKeys{values: []byte{1}}, want: ProofValid},
-		"another key":                     {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "vault refuses the 1 shares"},
-		"the old one and the right one":   {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
-		"no key":                          {keys: mountedKeys{err: errors.New("no file")}, want: ProofInvalid, reason: "no file"},
-		"vault is sealed":                 {func(v *rekeyVault, _ *proofStore) { v.status.Sealed = true }, mountedKeys{}, ProofFailed, "sealed", Rekey{}},
-		"its seal is another":             {func(v *rekeyVault, _ *proofStore) { v.status.Type = "awskms" }, mountedKeys{}, ProofRefused, "awskms", Rekey{}},
-		"a rekey of somebody's goes on":   {func(v *rekeyVault, _ *proofStore) { v.rekey = theirs }, mountedKeys{}, ProofBusy, "under way", theirs},
-		"the endpoint is closed":          {func(v *rekeyVault, _ *proofStore) { v.fails["rekey"] = ErrRefused }, mountedKeys{}, ProofRefused, "does not allow", Rekey{}},
-		"it may not be begun":             {func(v *rekeyVault, _ *proofStore) { v.fails["begin"] = ErrRefused }, mountedKeys{values: []byte{1}}, ProofRefused, "does not allow", Rekey{}},
-		"it cannot be kept what is begun": {func(_ *rekeyVault, s *proofStore) { s.saving = errors.New("disk full") }, mountedKeys{values: []byte{1}}, ProofFailed, "disk full", Rekey{}},
-		"another process is at it":        {func(_ *rekeyVault, s *proofStore) { s.locked = true }, mountedKeys{}, ProofBusy, "in use", Rekey{}},
-		"vault hangs when it begins":      {func(v *rekeyVault, _ *proofStore) { v.hangs = "begin" }, mountedKeys{values: []byte{1}}, ProofFailed, "deadline", Rekey{}},
-		"vault hangs with the share":      {func(v *rekeyVault, _ *proofStore) { v.hangs = "authorize" }, mountedKeys{values: []byte{1}}, ProofFailed, "deadline", Rekey{}},
-		"vault fails with the share":      {func(v *rekeyVault, _ *proofStore) { v.fails["authorize"] = errors.New("answered 500") }, mountedKeys{values: []byte{1}}, ProofFailed, "answered 500", Rekey{}},
-		"an earlier proof was cut off": {func(v *rekeyVault, s *proofStore) {
-			v.rekey = Rekey{Started: true, Nonce: "old"}
-			s.kept = begun{1, 1, "old"}
-		}, mountedKeys{values: []byte{1}}, ProofValid, "", Rekey{}},
-		"it was cut off before its nonce":   {func(v *rekeyVault, s *proofStore) { v.rekey = theirs; s.kept = begun{1, 1, ""} }, mountedKeys{values: []byte{1}}, ProofValid, "", Rekey{}},
-		"it was, and the rekey is another":  {func(v *rekeyVault, s *proofStore) { v.rekey = theirs; s.kept = begun{5, 3, ""} }, mountedKeys{values: []byte{1}}, ProofBusy, "under way", theirs},
-		"it was, and somebody has gone on":  {func(v *rekeyVault, s *proofStore) { v.rekey = theirs; s.kept = begun{1, 1, "old"} }, mountedKeys{values: []byte{1}}, ProofBusy, "under way", theirs},
-		"somebody begins just before us":    {func(v *rekeyVault, _ *proofStore) { v.fails["begin"] = ErrNotBegun }, mountedKeys{values: []byte{1}}, ProofBusy, "does not begin", Rekey{}},
-		"shares are missing at a threshold": {func(v *rekeyVault, _ *proofStore) { v.status.Threshold = 2 }, mountedKeys{values: []byte{1}}, ProofInvalid, "no 2 of them", Rekey{}},
+		"the right key":                  {keys: one, want: ProofValid},
+		"another key":                    {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "1 share is mounted, and vault refuses"},
+		"the old one and the right one":  {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
+		"no key":                         {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
+		"vault is sealed":                {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
+		"its seal is another":            {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
+		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way", theirs},
+		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
+		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
+		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
+		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "deadline", Rekey{}},
+		"vault hangs with the share":     {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "deadline", Rekey{}},
+		"vault fails with the share":     {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
+		"an earlier proof was cut off":   {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
+		"shares are missing":             {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
+		"vault fails before it is begun": {func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") }, none, ProofFailed, "answered 500", Rekey{}},
+		"an earlier one cannot be undone": {func(v *rekeyVault) {
+			v.rekey = Rekey{Started: true, Ours: true}
+			v.fails["cancel"] = errors.New("answered 500")
+		}, none, ProofFailed, "cancelling", Rekey{Started: true, Ours: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v, s := provable(1), &proofStore{}
-				v.fails = map[string]error{}
+				v := provable(1)
 				if row.change != nil {
-					row.change(v, s)
+					row.change(v)
 				}
-				p := Prover{Vault: v, Keys: row.keys, Store: s}
+				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock(false)}
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
 				assert.Equal(t, row.left, v.rekey, "what Vault is left with")
-				if !s.locked && s.saving == nil {
-					assert.Zero(t, s.kept, "nothing is left to cancel")
-				}
 			})
 		})
 	}
 }
 
+func TestAProofIsOneProcesss(t *testing.T) {
+	v := provable(1)
+	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(true)}
+	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
+	require.NoError(t, p.Tidy(t.Context()))
+	assert.Zero(t, v.cancels, "the other one's is not cancelled under its feet")
+}
+
 func TestAProofOfASplitKeySendsAsManySharesAsItTakes(t *testing.T) {
 	v := provable(3)
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 4, 5}}, Store: &proofStore{}}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock(false)}
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
 }
 
-func TestWhatCouldNotBeCancelledIsKeptAndCancelledLater(t *testing.T) {
+// Somebody else's share makes neither a right key wrong nor a wrong one right.
+func TestAStrangersShareIsNoVerdict(t *testing.T) {
+	garbage, right := NewShare(keyOf(99)), NewShare(keyOf(2))
+	for name, row := range map[string]struct {
+		stranger Share
+		keys     []byte
+	}{
+		"garbage among the right ones":    {garbage, []byte{1, 2, 3}},
+		"a right one among two and a bad": {right, []byte{1, 3, 99}},
+	} {
+		for at := 1; at <= 3; at++ {
+			v := provable(3)
+			v.stranger, v.strangerAt = &row.stranger, at
+			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock(false)}
+			got := p.Prove(t.Context())
+			assert.Equal(t, ProofFailed, got.Result, "%s, before share %d: %s", name, at, got.Reason)
+			assert.False(t, v.rekey.Started)
+		}
+	}
+}
+
+func TestWhatCouldNotBeCancelledIsToldAndCancelledLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v, s := provable(1), &proofStore{}
-		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Store: s}
+		v := provable(1)
+		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(false)}
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is told")
-		assert.Contains(t, got.Reason, "cancelling the rekey of an earlier proof")
-		assert.Equal(t, begun{1, 1, "ours"}, s.kept)
+		assert.Contains(t, got.Reason, "cancelling the rekey of a proof")
 		v.hangs = ""
 		require.NoError(t, p.Tidy(t.Context()))
 		assert.False(t, v.rekey.Started)
-		assert.Zero(t, s.kept)
 	})
 }
 
 // proving runs Proofs in a bubble and returns what it publishes.
-func proving(t *testing.T, v *rekeyVault, s *proofStore, every time.Duration) (p *Proofs, published *[]ProofResult) {
+func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, published *[]ProofResult) {
 	published = &[]ProofResult{}
 	p = NewProofs(Proofs{
-		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Store: s},
+		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(false)},
 		Every:  every, Log: hclog.NewNullLogger(),
 		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); *published = append(*published, r.Result) },
 	})
@@ -223,7 +252,7 @@ func proving(t *testing.T, v *rekeyVault, s *proofStore, every time.Duration) (p
 func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
-		p, published := proving(t, v, &proofStore{}, 24*time.Hour)
+		p, published := proving(t, v, 24*time.Hour)
 		after := func(d time.Duration) []ProofResult {
 			time.Sleep(d)
 			synctest.Wait()
@@ -246,14 +275,16 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 		p.Take(State{Phase: Active, Keys: "two"})
 		assert.Equal(t, []ProofResult{""}, after(0), "the proof spoke of another key")
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(2*firstProof))
+		p.Take(State{Phase: Active, Keys: "two", KeyError: "malformed"})
+		assert.Equal(t, []ProofResult{""}, after(0), "it cannot be used now")
 	})
 }
 
 func TestWithoutAnIntervalOnlyWhatWasLeftIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v, s := provable(1), &proofStore{kept: begun{1, 1, "old"}}
-		v.rekey = Rekey{Started: true, Nonce: "old"}
-		p, published := proving(t, v, s, 0)
+		v := provable(1)
+		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}
+		p, published := proving(t, v, 0)
 		p.Take(State{Phase: Active, Keys: "one"})
 		time.Sleep(2 * firstProof)
 		synctest.Wait()

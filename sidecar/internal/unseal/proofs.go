@@ -54,12 +54,12 @@ func (p *Proofs) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case s := <-p.states:
-			if s.Phase == Active && (state.Phase != Active || state.Keys != s.Keys) {
+			if s.Phase == Active && (state.Phase != Active || mountOf(state) != mountOf(s)) {
 				next = time.Now().Add(firstProof)
 				timer.Reset(firstProof)
 			}
 			state = s
-			if proved.Result != "" && keys != state.Keys { // it speaks of other keys
+			if proved.Result != "" && keys != mountOf(state) { // it speaks of other keys
 				proved = Proof{}
 				p.Publish(proved)
 			}
@@ -75,7 +75,7 @@ func (p *Proofs) Run(ctx context.Context) {
 			continue
 		}
 		before := proved
-		keys, proved = state.Keys, p.Prover.Prove(ctx)
+		keys, proved = mountOf(state), p.Prover.Prove(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -84,6 +84,9 @@ func (p *Proofs) Run(ctx context.Context) {
 		p.Publish(proved)
 	}
 }
+
+// mountOf names what is mounted: keys, and whether they can be used.
+func mountOf(s State) string { return s.Keys + " " + s.KeyError }
 
 // tidy cancels what was left begun, by us or by a check in the container.
 func (p *Proofs) tidy(ctx context.Context) {
@@ -99,6 +102,9 @@ func (p *Proofs) say(before, now Proof) {
 	level := hclog.Debug
 	if before.Result != now.Result {
 		level = hclog.Info
+	}
+	if now.Result == ProofValid && now.Reason != "" {
+		p.Log.Warn(msgNotTidy, keyError, now.Reason)
 	}
 	switch now.Result {
 	case ProofValid:

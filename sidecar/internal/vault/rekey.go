@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -20,9 +21,9 @@ func (c *Client) Rekey(ctx context.Context) (unseal.Rekey, error) {
 	return rekey(ctx, resp, err)
 }
 
-// BeginRekey begins a rekey by PUT sys/rekey/init.
-func (c *Client) BeginRekey(ctx context.Context, shares, threshold int) (unseal.Rekey, error) {
-	body, err := json.Marshal(api.RekeyInitRequest{SecretShares: shares, SecretThreshold: threshold, RequireVerification: true})
+// BeginRekey begins a rekey by PUT sys/rekey/init, which nobody can finish.
+func (c *Client) BeginRekey(ctx context.Context) (unseal.Rekey, error) {
+	body, err := json.Marshal(api.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{nobody}, RequireVerification: true})
 	if err != nil {
 		return unseal.Rekey{}, err
 	}
@@ -40,12 +41,11 @@ func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
 	return denied(ctx, c.api.Sys().RekeyCancelWithContextWithNonce(ctx, nonce))
 }
 
-// AuthorizeRekey sends a share by PUT sys/rekey/update. The answer to the last
-// one holds a new key, of which nothing is kept.
-func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce string) (enough bool, err error) {
+// AuthorizeRekey sends a share by PUT sys/rekey/update.
+func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce string) (unseal.Progress, error) {
 	quoted, err := json.Marshal(nonce)
 	if err != nil {
-		return false, err
+		return unseal.Progress{}, err
 	}
 	const head, tail = `{"key":"`, `","nonce":`
 	body := make([]byte, 0, len(head)+2*s.Len()+len(tail)+len(quoted)+1)
@@ -53,15 +53,16 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 	body = append(append(body, quoted...), '}')
 	defer clear(body)
 	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/update", body)
-	var answer struct {
-		Complete bool `json:"complete"`
-	}
 	var answered *api.ResponseError
 	if errors.As(err, &answered) && strings.Contains(strings.Join(answered.Errors, " "), "invalid key") {
-		return false, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
+		return unseal.Progress{}, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
+	}
+	var answer struct {
+		Progress int  `json:"progress"`
+		Complete bool `json:"complete"`
 	}
 	err = decode(ctx, resp, err, &answer)
-	return answer.Complete, err
+	return unseal.Progress{Shares: answer.Progress, Enough: answer.Complete}, err
 }
 
 func rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, error) {
@@ -69,25 +70,20 @@ func rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, er
 	if err := decode(ctx, resp, err, &s); err != nil {
 		return unseal.Rekey{}, err
 	}
-	return unseal.Rekey{
-		Started: s.Started, Nonce: s.Nonce, Shares: s.N, Threshold: s.T, Progress: s.Progress,
-		Verified: s.VerificationRequired, PGP: len(s.PGPFingerprints) > 0,
-	}, nil
+	return unseal.Rekey{Started: s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.PGPFingerprints, []string{nobodysFingerprint})}, nil
 }
 
-// decode reads an answer into what into points to, and wipes what it read.
+// decode reads an answer into what into points to.
 func decode(ctx context.Context, resp *api.Response, err error, into any) error {
 	if err != nil {
 		return denied(ctx, err)
 	}
 	defer drain(resp.Body)
-	buf := make([]byte, maxBody) // of its final size: one that grows leaves copies
-	defer clear(buf)
-	n, err := io.ReadFull(resp.Body, buf)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
 		return classify(ctx, err)
 	}
-	if err := json.Unmarshal(buf[:n], into); err != nil || resp.StatusCode != http.StatusOK {
+	if err := json.Unmarshal(raw, into); err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %d without what was asked for, this is not vault", resp.StatusCode)
 	}
 	return nil

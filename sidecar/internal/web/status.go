@@ -84,7 +84,7 @@ func (s *Server) tell(now time.Time) Status {
 	if silent := s.Turned(); silent >= stuckAfter {
 		out.Stuck = silent.Seconds()
 	}
-	if p := s.proof.Load(); p != nil {
+	if p := s.proof.Load(); p != nil && p.Result != "" {
 		out.KeyProof = &KeyProof{p.At.UTC(), p.Result, p.Reason}
 	}
 	if c := s.cluster.Load(); c != nil {

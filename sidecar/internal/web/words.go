@@ -149,7 +149,8 @@ func (s Status) key(now time.Time) []string {
 		text := "proof at " + clock(p.At, now) + ": " + string(p.Result)
 		if p.Result == unseal.ProofValid {
 			text += ", it would open Vault"
-		} else if p.Reason != "" {
+		}
+		if p.Reason != "" {
 			text += ", " + p.Reason
 		}
 		out = append(out, text)
