@@ -181,6 +181,10 @@ gate() {
 	k get pod "$1" -o json --ignore-not-found |
 		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .status][0] // "missing"'
 }
+gate_says() {
+	k get pod "$1" -o json |
+		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"'
+}
 gate_open() { [[ $(gate "$1") == True ]]; }
 
 # holds_shares POD COUNT tells whether the sidecar there has loaded so many.
