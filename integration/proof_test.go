@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -53,16 +56,32 @@ func rekeyed(started bool) expectation {
 	}}
 }
 
-// leaveARekeyBehind does what a proof does that is killed in its middle.
+// leaveARekeyBehind kills a proof just before its rekey is cancelled.
 func leaveARekeyBehind(w *world) {
-	var rekey struct {
-		Nonce string `json:"nonce"`
-	}
-	_, err := w.vault.Call(w.ctx, "PUT", "sys/rekey/init", map[string]any{"secret_shares": 3, "secret_threshold": 2, "require_verification": true}, &rekey)
+	target, err := url.Parse(w.vault.Addr)
 	require.NoError(w, err)
-	require.NoError(w, os.MkdirAll(w.state, 0o700))
-	kept := fmt.Sprintf(`{"version":1,"memory":{"shares":3,"threshold":2,"nonce":%q}}`, rekey.Nonce)
-	require.NoError(w, os.WriteFile(filepath.Join(w.state, "proof.json"), []byte(kept), 0o600))
+	through, cancels, killed := httputil.NewSingleHostReverseProxy(target), make(chan struct{}), make(chan struct{})
+	between := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			close(cancels)
+			<-killed
+			return
+		}
+		through.ServeHTTP(out, r)
+	}))
+	defer between.Close()
+	proof := exec.CommandContext(w.ctx, w.lab.Binary("vault-unseal-sidecar"), "check", "--prove-key", "--kubernetes", "off",
+		"--vault-addr", between.URL, "--keys", w.secret.Dir, "--state-dir", w.state)
+	require.NoError(w, proof.Start())
+	select {
+	case <-cancels:
+	case <-time.After(patience):
+		w.Error("it never came to cancel its rekey")
+	}
+	err = proof.Process.Kill()
+	close(killed)
+	require.NoError(w, err)
+	require.Error(w, proof.Wait())
 }
 
 func TestTheKeyIsProvedWhileVaultIsOpen(t *testing.T) {
