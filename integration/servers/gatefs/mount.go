@@ -17,6 +17,10 @@ import (
 // after a lazy unmount, before the process ends and the kernel fails them.
 const lazyGrace = time.Second
 
+// copyGrace is how long an unmount may take. It waits for the kernel to let the
+// filesystem go.
+const copyGrace = 3 * time.Second
+
 type mounted struct {
 	dir    string
 	server *fuse.Server
@@ -91,9 +95,17 @@ func mountHint(err error) string {
 }
 
 // unmount takes the mount down, lazily if someone still has a file open in it.
-// The gate must be open for good.
+// The gate must be open for good. Another mount namespace can have a copy of the
+// mount, which is out of reach: it fails when the process ends.
 func (m *mounted) unmount() error {
-	if m.server.Unmount() == nil {
+	tried := make(chan error, 1)
+	go func() { tried <- m.server.Unmount() }()
+	select {
+	case err := <-tried:
+		if err == nil {
+			return nil
+		}
+	case <-time.After(copyGrace):
 		return nil
 	}
 	if err := detach(m.dir); err != nil {

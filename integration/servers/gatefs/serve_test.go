@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -60,6 +61,28 @@ func TestAMountTakenDownByOthersEndsGatefs(t *testing.T) {
 	assert.Equal(t, 1, fs.exit.ExitCode())
 	assert.Contains(t, fs.stderr.String(), "unmounted by someone else")
 	assert.NoFileExists(t, fs.socket)
+}
+
+func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
+	fs := start(t)
+	elsewhere := exec.Command("unshare", "--map-root-user", "--mount", "--propagation", "private", "sh", "-c", "echo there; exec sleep 600")
+	out, err := elsewhere.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, elsewhere.Start())
+	defer func() {
+		_ = elsewhere.Process.Kill()
+		_ = elsewhere.Wait()
+	}()
+	_, err = out.Read(make([]byte, 5))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGTERM))
+	select {
+	case <-fs.exited:
+	case <-time.After(patience):
+		require.Fail(t, "gatefs waits for the other namespace")
+	}
+	require.Zero(t, fs.exit.ExitCode(), fs.stderr.String())
+	require.False(t, isMounted(t, fs.dir))
 }
 
 func TestTheSocketIsTheOwnersAlone(t *testing.T) {
