@@ -214,8 +214,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 			assert.Less(w, took, 10*time.Second, "ESO alone would take up to 16 s and more")
 		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed"), pushIs("True")}},
 		phase{"what is broken for its own reason is told, in the end", nil, []expectation{
-			// A straggler that is synced in the last minute has all begin to wait anew.
-			within(240*time.Second, podSays(secretsType, "False", "NotSynced")),
+			within(120*time.Second, podSays(secretsType, "False", "NotSynced")),
 			tells("ExternalSecretsNotRecovering", "app-4/broken"),
 		}},
 		phase{"what was Ready, or not Vault's, was never touched", func(w *world) {

@@ -106,6 +106,10 @@ func (s *sweeper) take(ctx context.Context) (*sweep, context.Context) {
 	defer s.mu.Unlock()
 	next := s.wanted
 	s.wanted = nil
+	select { // it may have been asked for again since run was woken, and is taken now
+	case <-s.wake:
+	default:
+	}
 	if s.cancel != nil {
 		s.cancel()
 	}

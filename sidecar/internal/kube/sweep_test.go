@@ -137,3 +137,20 @@ func TestWakingKeepsItsPace(t *testing.T) {
 		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
 	})
 }
+
+// A second store gets ready just as the sweep for the first is being taken up:
+// what woke us for the second must not end the sweep that does both.
+func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSweeper(Config{Log: hclog.NewNullLogger()}, &slowESO{})
+		one, two := StoreName{Name: "one"}, StoreName{Name: "two"}
+		s.request(map[StoreName]bool{one: true}, 1)
+		<-s.wake // as run does
+		s.request(map[StoreName]bool{one: true, two: true}, 1)
+		next, ctx := s.take(t.Context())
+		assert.Len(t, next.stores, 2)
+		assert.True(t, s.pause(ctx, lookEvery), "nobody asked for another sweep")
+		s.request(map[StoreName]bool{two: true}, 1)
+		assert.False(t, s.pause(ctx, lookEvery), "now somebody did")
+	})
+}
