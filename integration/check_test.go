@@ -143,6 +143,9 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 
 		{what: "vault is sealed", make: sealVault, mend: all(unsealByHand, waitFor(serving())),
 			seen: here, code: 3, level: "warning", about: "vault", says: "sealed now; it takes 2 of 3 shares", more: 1},
+		{what: "vault is sealed and refused the key", make: all(sealVault, waitFor(phaseIs("held")), mountShares(garbage(33), garbage(33)), waitFor(phaseIs("key-rejected"))),
+			mend: all(mountVaultsShares, waitFor(serving())),
+			seen: here, code: 4, level: "failure", about: "recovery", says: "refused the mounted key", more: 2},
 		{what: "vault hangs", make: pauseVault, mend: all(continueVault, waitFor(serving())),
 			seen: here, code: 4, level: "failure", about: "vault", says: "no answer within 5s", more: 1},
 		{what: "vault is away", make: killVault, mend: all(startVaultAndWait, waitFor(serving())),

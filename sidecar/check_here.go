@@ -81,7 +81,7 @@ func lookBack(c config, shares []unseal.Share) check.Recovery {
 	if err := statefile.New(c.stateDir, stateName).Load(&m); err != nil {
 		return check.Recovery{Err: errors.Unwrap(err)} // without what a start would make of it
 	}
-	r := check.Recovery{Same: m.Fits(shares)}
+	r := check.Recovery{Same: m.Fits(shares), Refused: m.Refuses(shares)}
 	if m.Opened != nil {
 		r.Opened = m.Opened.At
 	}

@@ -83,7 +83,7 @@ func boot() error {
 	machine.root = root
 	images := filepath.Join(root, "bin", "node")
 	if _, err := os.Stat(filepath.Join(images, "images", "sidecar.tar")); err != nil {
-		return fmt.Errorf("bin/node/images is not built: run %q first", "make images")
+		return fmt.Errorf("bin/node/images is not built: run %q", "make e2e")
 	}
 	// The disk of a node outlives it only within one run of the tests.
 	if machine.dir, err = os.MkdirTemp("/var/tmp", "unseal-node-"); err != nil {

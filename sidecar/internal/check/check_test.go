@@ -170,6 +170,8 @@ func TestThePastIsJudged(t *testing.T) {
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
 		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
 		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
+		"one that was refused":   {Recovery{Opened: now.Add(-time.Hour), Refused: true}, Failure, "vault refused the mounted key"},
+		"refused and tried":      {Recovery{Opened: now.Add(-time.Hour), Refused: true, Tried: true}, OK, "changed since"},
 		"another that was tried": {Recovery{Opened: now.Add(-time.Hour), Tried: true}, OK, "changed since"},
 		"nothing but a try":      {Recovery{Tried: true}, OK, "has not opened vault"},
 		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},

@@ -12,6 +12,8 @@ type Recovery struct {
 	Took   time.Duration // the last recovery; zero: not known
 	Same   bool          // the key that is mounted is still that one
 	Tried  bool          // Vault took or refused it just now, which says more
+
+	Refused bool // Vault refused the key that is mounted when the sidecar sent it
 }
 
 // Judge tells what the past says of the next recovery, as of now.
@@ -28,6 +30,10 @@ func (r Recovery) Judge(now time.Time) Finding {
 	case r.Err != nil:
 		f.Level = Unknown
 		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
+	case r.Refused && !r.Tried:
+		f.Level = Failure
+		f.Text = "vault refused the mounted key when the sidecar last sent it" + took
+		f.Advice = "put the right key into the Secret: scripts/seed-key"
 	case r.Opened.IsZero() && r.Tried:
 		f.Text = "the mounted key has not opened vault since this pod was made" + took
 	case r.Opened.IsZero():

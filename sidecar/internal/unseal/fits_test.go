@@ -30,3 +30,19 @@ func TestAMemoryKnowsTheKeyThatOpenedVault(t *testing.T) {
 	assert.False(t, later.Fits(shares(1)), "what was written down is not whole")
 	assert.Empty(t, later.Salt, "and is left as it is")
 }
+
+func TestAMemoryKnowsTheKeyThatVaultRefused(t *testing.T) {
+	keys := []Share{shareOf(1, 32), shareOf(2, 32)}
+	var m Memory
+	assert.False(t, m.Refuses(keys), "nothing was refused")
+
+	m.Refused = &Refused{Scope: Scope{Keys: m.fingerprint(keys), Threshold: 1, Shares: 1}, Combinations: [][]int{{0}}}
+	assert.False(t, m.Refuses(keys), "one of the two was not tried")
+	m.Refused.Combinations = [][]int{{0}, {1}}
+	assert.True(t, m.Refuses(keys), "both were refused")
+	assert.False(t, m.Refuses([]Share{shareOf(1, 32), shareOf(3, 32)}), "others are mounted")
+	assert.False(t, m.Refuses(nil), "none is mounted")
+
+	m.Opened = &Opened{At: time.Now(), Keys: m.fingerprint(keys)}
+	assert.False(t, m.Refuses(keys), "they opened it after all")
+}

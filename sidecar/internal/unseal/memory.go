@@ -93,6 +93,20 @@ func (m Memory) Fits(shares []Share) bool {
 	return m.Opened != nil && m.Opened.Keys == m.fingerprint(shares)
 }
 
+// Refuses reports whether Vault has refused every combination of the shares,
+// and none of them has opened it.
+func (m Memory) Refuses(shares []Share) bool {
+	if m.Refused == nil || m.Refused.Scope.Keys != m.fingerprint(shares) || m.Fits(shares) {
+		return false
+	}
+	var r ring
+	for _, s := range shares {
+		r.lengths = append(r.lengths, s.Len())
+	}
+	_, state, _ := r.pick(m.Refused.Scope.Threshold, func(c []int) bool { return m.Refused.has(m.Refused.Scope, c) })
+	return state == KeysRejected
+}
+
 // fingerprint names a list of shares. The salt keeps the same key from having
 // the same name in two places.
 func (m *Memory) fingerprint(shares []Share) string {
