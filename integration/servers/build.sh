@@ -26,7 +26,7 @@ done
 # name | build tags | more linker flags | its module, when it has CRDs or files
 # to replace | the folder of the CRDs | how long it takes when nothing is cached
 servers=(
-	"vault|minimal||||5 to 11 minutes"
+	"vault|minimal||||4 to 10 minutes"
 	"gatefs|||||about half a minute"
 	"kubernetes||$version|||8 to 20 minutes"
 	"external-secrets|||github.com/external-secrets/external-secrets|config/crds/bases|3 to 6 minutes"
