@@ -7,13 +7,12 @@ import (
 
 // Recovery is what the sidecar beside us has written down.
 type Recovery struct {
-	Err    error         // why it cannot be read
-	Opened time.Time     // when the mounted key last opened Vault; zero: it has not
-	Took   time.Duration // the last recovery; zero: not known
-	Same   bool          // the key that is mounted is still that one
-	Tried  bool          // Vault took or refused it just now, which says more
-
-	Refused bool // Vault refused the key that is mounted when the sidecar sent it
+	Err     error         // why it cannot be read
+	Opened  time.Time     // when the mounted key last opened Vault; zero: it has not
+	Took    time.Duration // the last recovery; zero: not known
+	Same    bool          // the key that is mounted is still that one
+	Refused bool          // Vault refused the one that is mounted when it was last sent
+	Tried   bool          // Vault took or refused it just now, which says more
 }
 
 // Judge tells what the past says of the next recovery, as of now.
