@@ -28,8 +28,9 @@ func TestStoppedThenContinued(t *testing.T) {
 			[]expectation{phaseIs("unresponsive"), aliveNotReady()}},
 		phase{"it goes on", continueVault, []expectation{serving(), sent(1)}},
 		phase{"it is frozen again, unsealed", pauseVault,
-			[]expectation{phaseIs("unresponsive"), aliveNotReady()}},
-		phase{"it goes on", continueVault, []expectation{serving(), sent(0)}},
+			[]expectation{phaseIs("unresponsive"), aliveNotReady(), measures(`vault_unseal_sidecar_vault_state{state="unknown"} 1`)}},
+		phase{"it goes on", continueVault,
+			[]expectation{serving(), sent(0), measures(`vault_unseal_sidecar_vault_state{state="active"} 1`)}},
 	)
 }
 

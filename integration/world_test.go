@@ -171,7 +171,7 @@ func (w *world) nothingLeaked() {
 		return nil
 	})
 	if s := w.sidecar; s != nil && !s.Ended() {
-		for _, path := range []string{"/status", "/", "/healthz", "/readyz"} {
+		for _, path := range []string{"/status", "/", "/metrics", "/healthz", "/readyz"} {
 			_, text, _ := s.Get(context.Background(), path)
 			all.WriteString(text)
 		}
