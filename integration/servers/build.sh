@@ -23,13 +23,14 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 	version+=" -X $package.gitMajor=$major -X $package.gitMinor=$minor"
 done
 
-# name | build tags | more linker flags | its module, when it has CRDs or files
-# to replace | the folder of the CRDs | how long it takes when nothing is cached
+# name | its programs | build tags | more linker flags | its module, when it has
+# CRDs or files to replace | the folder of the CRDs | how long it takes when
+# nothing is cached
 servers=(
-	"vault|minimal||||4 to 10 minutes"
-	"gatefs|||||about half a minute"
-	"kubernetes||$version|||8 to 20 minutes"
-	"external-secrets|||github.com/external-secrets/external-secrets|config/crds/bases|3 to 6 minutes"
+	"vault|.|minimal||||3 to 10 minutes"
+	"gatefs|.|||||about half a minute"
+	"kubernetes|. ./kubectl||$version|||8 to 20 minutes"
+	"external-secrets|.|||github.com/external-secrets/external-secrets|config/crds/bases|3 to 6 minutes"
 )
 
 say() { echo "servers: $*"; }
@@ -45,11 +46,18 @@ hash_of() {
 	} | sha256sum | cut -d " " -f 1
 }
 
+# folder_of NAME MODULE is where a module of the server lies, which go list alone
+# does not know of one that nothing has downloaded yet.
+folder_of() {
+	go -C "$1" mod download "$2"
+	go -C "$1" list -m -f '{{.Dir}}' "$2"
+}
+
 # copy_crds NAME MODULE FOLDER takes the CRDs from the module that was built,
 # so that both are of one version. The kustomization.yaml among them is left.
 copy_crds() {
 	local to=$out/$1-crds dir
-	dir=$(go -C "$1" list -m -f '{{.Dir}}' "$2")
+	dir=$(folder_of "$1" "$2")
 	rm -rf "$to" "$to.new"
 	mkdir "$to.new"
 	cp "$dir/$3/"*.io_*.yaml "$to.new"
@@ -62,7 +70,7 @@ copy_crds() {
 # Go itself has no way to leave out what a module's packages import.
 lean() {
 	local copy=$PWD/$out/.$1-module dir
-	dir=$(go -C "$1" list -m -f '{{.Dir}}' "$2")
+	dir=$(folder_of "$1" "$2")
 	rm -rf "$copy"
 	cp -r --no-preserve=mode "$dir" "$copy"
 	cp -r "$1/lean/." "$copy"
@@ -72,9 +80,10 @@ lean() {
 }
 
 build() {
-	local name=$1 tags=$2 link=$3 module=$4 crds=$5 takes=$6 hash log began=$SECONDS
+	local name=$1 tags=$3 link=$4 module=$5 crds=$6 takes=$7 programs hash log began=$SECONDS
+	read -ra programs <<<"$2"
 	local flags=(-trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w$link")
-	hash=$(hash_of "$name" "${flags[@]}")
+	hash=$(hash_of "$name" "${flags[@]}" "${programs[@]}")
 	if [[ -x $out/$name && (-z $crds || -d $out/$name-crds) &&
 		-f $out/$name.sum && $(<"$out/$name.sum") == "$hash" ]]; then
 		say "$name: up to date"
@@ -85,13 +94,15 @@ build() {
 		lean "$name" "$module"
 		flags+=(-modfile "$PWD/$out/.$name-module.mod")
 	fi
-	if ! log=$(CGO_ENABLED=0 go -C "$name" build "${flags[@]}" -o "../$out/$name.new" . 2>&1); then
+	rm -rf "$out/$name.new"
+	if ! log=$(CGO_ENABLED=0 go -C "$name" build "${flags[@]}" -o "../$out/$name.new/" "${programs[@]}" 2>&1); then
 		echo "$log" >&2
 		say "$name: the build failed" >&2
 		return 1
 	fi
 	rm -f "$out/$name.sum"
-	mv "$out/$name.new" "$out/$name"
+	mv "$out/$name.new"/* "$out"
+	rmdir "$out/$name.new"
 	if [[ -n $crds ]]; then
 		copy_crds "$name" "$module" "$crds"
 	fi
@@ -116,8 +127,8 @@ for name in "$@"; do
 	fi
 done
 for server in "${servers[@]}"; do
-	IFS='|' read -r name tags link module crds takes <<<"$server"
+	IFS='|' read -r name programs tags link module crds takes <<<"$server"
 	if [[ $# -eq 0 || " $* " == *" $name "* ]]; then
-		build "$name" "$tags" "$link" "$module" "$crds" "$takes"
+		build "$name" "$programs" "$tags" "$link" "$module" "$crds" "$takes"
 	fi
 done
