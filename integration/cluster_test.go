@@ -156,8 +156,7 @@ spec:
 	kubeconfig := filepath.Join(l.Dir, "vault.kubeconfig")
 	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
 	kubectl := func(args ...string) (string, int) {
-		p, err := l.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, l.Binary("servers/kubernetes"),
-			append([]string{"kubectl"}, args...)...)
+		p, err := l.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, l.Binary("servers/kubectl"), args...)
 		require.NoError(t, err)
 		code, err := p.ExitCode(patience)
 		require.NoError(t, err)

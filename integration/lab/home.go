@@ -68,7 +68,7 @@ func SidecarArgs(kubeconfig, pod string) []string {
 
 // Kustomize renders a directory.
 func (l *Lab) Kustomize(dir string) (string, error) {
-	out, err := exec.Command(l.Binary("servers/kubernetes"), "kubectl", "kustomize", dir).Output()
+	out, err := exec.Command(l.Binary("servers/kubectl"), "kustomize", dir).Output()
 	if exit, ok := err.(*exec.ExitError); ok {
 		return "", fmt.Errorf("kustomize %s: %w: %s", dir, err, exit.Stderr)
 	}

@@ -50,18 +50,17 @@ func furnish() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+	manifests := []string{lab.ESOIdentity, cluster}
 	for _, crd := range crds {
 		text, err := os.ReadFile(crd)
 		if err != nil {
 			return err
 		}
-		if err := apply(ctx, string(text)); err != nil {
-			return err
-		}
+		manifests = append(manifests, string(text))
 	}
-	return apply(ctx, lab.ESOIdentity, cluster)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return apply(ctx, manifests...)
 }
 
 // volumes makes local volumes on the gated storage, a directory each.
@@ -204,12 +203,14 @@ func (n *node) demolish() {
 	n.gate("open")
 	n.kubectl("delete", "namespace", "example", "security", "--ignore-not-found", "--timeout=120s")
 	n.kubectl("delete", "clustersecretstores,persistentvolumes,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=60s")
-	for _, kind := range []string{"clusterrolebindings", "clusterroles"} {
-		for _, object := range strings.Fields(n.kubectl("get", kind, "-o", "name")) {
-			if _, name, _ := strings.Cut(object, "/"); strings.HasPrefix(name, "vault") || strings.HasPrefix(name, "eso-recovery") {
-				n.kubectl("delete", object)
-			}
+	var ours []string
+	for _, object := range strings.Fields(n.kubectl("get", "clusterrolebindings,clusterroles", "-o", "name")) {
+		if _, name, _ := strings.Cut(object, "/"); strings.HasPrefix(name, "vault") || strings.HasPrefix(name, "eso-recovery") {
+			ours = append(ours, object)
 		}
+	}
+	if len(ours) > 0 {
+		n.kubectl(append([]string{"delete"}, ours...)...)
 	}
 	n.kubectl("-n", "external-secrets", "delete", "role,rolebinding", "--all")
 	disk := filepath.Join(machine.dir, "disk")

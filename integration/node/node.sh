@@ -97,7 +97,7 @@ inside() {
 	while :; do wait -n || sleep 0.2; done
 }
 
-kubectl() { "$kubernetes" kubectl --kubeconfig "$dir/admin.kubeconfig" "$@"; }
+kubectl() { "$servers/kubectl" --kubeconfig "$dir/admin.kubeconfig" "$@"; }
 
 ready() { [[ $(kubectl get --raw /readyz 2>/dev/null) == ok ]]; }
 

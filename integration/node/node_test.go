@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
@@ -30,6 +31,7 @@ const patience = 3 * time.Minute
 var machine struct {
 	sync.Once
 	dir, root, bin string
+	reader         dynamic.Interface
 	err            error
 }
 
@@ -96,10 +98,13 @@ func boot() error {
 	if err := os.Mkdir(machine.bin, 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink(filepath.Join(root, "bin/servers/kubernetes"), filepath.Join(machine.bin, "kubectl")); err != nil {
+	if err := os.Symlink(filepath.Join(root, "bin/servers/kubectl"), filepath.Join(machine.bin, "kubectl")); err != nil {
 		return err
 	}
 	if err := power("up", "open"); err != nil {
+		return err
+	}
+	if machine.reader, err = newReader(machine.dir); err != nil {
 		return err
 	}
 	return furnish()
@@ -193,12 +198,14 @@ func (n *node) await(what string, see func() string) {
 
 // field reads a field of an object by a JSON path; what is not there is "".
 func (n *node) field(path string, object ...string) string {
-	out, err := n.try(append([]string{"get", "-o", "jsonpath=" + path, "--ignore-not-found"}, object...)...)
+	n.Helper()
+	content, err := read(n.ctx, machine.reader, object...)
 	if err != nil {
-		text := err.Error()
-		return "error: " + text[:min(len(text), 400)]
+		return "error: " + err.Error()
 	}
-	return out
+	found, err := pick(path, content)
+	require.NoError(n, err)
+	return found
 }
 
 // becomes waits until a field of an object is so.

@@ -248,8 +248,8 @@ func (r made) manifests(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o644))
 	}
-	kubernetes := filepath.Join(r.w.root, "bin/servers/kubernetes")
+	kubectl := filepath.Join(r.w.root, "bin/servers/kubectl")
 	for folder, rendered := range map[string]string{"manifests": "manifests.yaml", "manifests/homelab": "homelab.yaml"} {
-		assert.Equal(t, string(r.files[rendered]), r.w.do(dir, kubernetes, "kubectl", "kustomize", folder))
+		assert.Equal(t, string(r.files[rendered]), r.w.do(dir, kubectl, "kustomize", folder))
 	}
 }

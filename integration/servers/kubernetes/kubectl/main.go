@@ -1,0 +1,16 @@
+// Command kubectl is the real kubectl. It is not one of the programs of the
+// binary kubernetes: that takes several times as long to start, and a script
+// starts kubectl for each of its steps.
+package main
+
+import (
+	"k8s.io/component-base/cli"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
+)
+
+func main() {
+	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+		util.CheckErr(err) // prints it and exits as kubectl does
+	}
+}
