@@ -85,7 +85,9 @@ endif
 .PHONY: e2e
 e2e: node-packages fuse build servers ## run the whole home on a real Kubernetes node of its own (needs root)
 	@integration/node/images.sh bin/node
+	@rm -f bin/node/timeline
 	go test -count=1 -timeout 40m ./integration/node
+	@echo "e2e: what the sidecar tells after the power cut:"; cat bin/node/timeline
 
 .PHONY: demo
 demo: fuse build servers ## show a power cut and the recovery, beside the real servers

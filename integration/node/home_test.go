@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -142,6 +145,21 @@ func (n *node) ready(pods ...string) {
 	}
 }
 
+// notReady waits until pods are not Ready.
+func (n *node) notReady(pods ...string) {
+	n.Helper()
+	for _, pod := range pods {
+		n.becomes("False", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "security", "pod", pod)
+	}
+}
+
+// serves waits until a Service has, or has not, an address that takes traffic.
+func (n *node) serves(service, want string) {
+	n.Helper()
+	n.becomes(want, `{range .items[?(@.metadata.labels.kubernetes\.io/service-name=="`+service+`")]}{.endpoints[*].conditions.ready}{end}`,
+		"-n", "security", "endpointslices")
+}
+
 // condition waits until the gate's condition has a status and a reason.
 func (n *node) condition(status, reason string) {
 	n.Helper()
@@ -171,8 +189,9 @@ type status struct {
 	Phase    string `json:"phase"`
 	Shares   int    `json:"key_shares"`
 	Recovery struct {
-		Seconds float64 `json:"seconds"`
-		Done    bool    `json:"done"`
+		Began   time.Time `json:"began"`
+		Seconds float64   `json:"seconds"`
+		Done    bool      `json:"done"`
 		Steps   []struct {
 			Name    string  `json:"name"`
 			Seconds float64 `json:"seconds"`
@@ -188,14 +207,27 @@ func (n *node) status(pod string) (s status, err error) {
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
-// tellRecovery logs the last recovery as a timeline.
-func (n *node) tellRecovery() {
-	s, err := n.status("vault-0")
-	require.NoError(n, err)
-	for _, step := range s.Recovery.Steps {
-		n.Logf("%-16s %8.3f s", step.Name, step.Seconds)
-	}
-	n.Logf("%-16s %8.3f s", "recovered after", s.Recovery.Seconds)
+// recovered waits until the sidecar has unsealed Vault after that moment and
+// tells how, and keeps what it tells for make e2e to show.
+func (n *node) recovered(after time.Time) {
+	n.Helper()
+	n.await("a recovery to be over", func() string {
+		s, err := n.status("vault-0")
+		if err != nil {
+			return err.Error()
+		}
+		var steps []string
+		for _, step := range s.Recovery.Steps {
+			steps = append(steps, step.Name)
+		}
+		if s.Phase != "active" || !s.Recovery.Done || s.Recovery.Began.Before(after) || !slices.Contains(steps, "unsealing") {
+			return fmt.Sprintf("it is %s, and the newest recovery is %+v", s.Phase, s.Recovery)
+		}
+		return ""
+	})
+	told := n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecar, "--", "/vault-unseal-sidecar", "status")
+	n.Log(told)
+	require.NoError(n, os.WriteFile(filepath.Join(machine.root, "bin/node/timeline"), []byte(told), 0o644))
 }
 
 // demolish removes a home with all that belongs to it, and its disk.

@@ -33,6 +33,7 @@ func (n *node) seal() {
 		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault operator seal`)
 	require.NoError(n, err)
 	n.condition("False", "HeldByOperator")
+	n.notReady("vault-0")
 }
 
 // The Secret is missing when the pod starts, then wrong, then right: each
@@ -44,12 +45,14 @@ func TestTheKeyIsMended(t *testing.T) {
 	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
 	n.condition("False", "NoKey")
-	assert.NotEmpty(t, n.field(`{.status.containerStatuses[?(@.name=="vault")].state.running.startedAt}`, "-n", "security", "pod", "vault-0"), "Vault runs")
+	assert.Equal(t, "true", n.field(`{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0"), "Vault runs")
+	n.notReady("vault-0")
 
 	n.scriptFails("is no key share", "half a key\n", "seed-key")
 	n.scriptFails("no key share in it", "\n", "seed-key")
 	n.script(someKey(t), "seed-key")
 	n.condition("False", "KeyRejected")
+	n.notReady("vault-0")
 	n.scriptFails("holds another key", right, "seed-key")
 	n.script(right, "seed-key", "--replace", "--dry-run")
 	assert.NotEqual(t, right, n.key())

@@ -21,6 +21,7 @@ import (
 var (
 	inNamespaces = map[string]schema.GroupVersionResource{
 		"cronjob":        {Group: "batch", Version: "v1", Resource: "cronjobs"},
+		"endpointslices": {Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
 		"events":         {Version: "v1", Resource: "events"},
 		"pod":            {Version: "v1", Resource: "pods"},
 		"secret":         {Version: "v1", Resource: "secrets"},

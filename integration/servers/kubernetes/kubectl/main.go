@@ -1,5 +1,5 @@
 // Command kubectl is the real kubectl. It is not one of the programs of the
-// binary kubernetes: that takes several times as long to start, and a script
+// binary kubernetes: that takes twice as long to start, and a script
 // starts kubectl for each of its steps.
 package main
 
