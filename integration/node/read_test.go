@@ -24,6 +24,7 @@ var (
 		"endpointslices": {Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
 		"events":         {Version: "v1", Resource: "events"},
 		"pod":            {Version: "v1", Resource: "pods"},
+		"role":           {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
 		"secret":         {Version: "v1", Resource: "secrets"},
 		"serviceaccount": {Version: "v1", Resource: "serviceaccounts"},
 		"statefulset":    {Group: "apps", Version: "v1", Resource: "statefulsets"},
@@ -51,12 +52,15 @@ func newReader(dir string) (dynamic.Interface, error) {
 	return dynamic.NewForConfig(config)
 }
 
-// read reads an object, named as to kubectl get: [-n NAMESPACE] KIND [NAME].
-// Without a name it is the list. What is not there is nil.
+// read reads an object, named as to kubectl get: [-n NAMESPACE] KIND [NAME], or
+// KIND/NAME. Without a name it is the list. What is not there is nil.
 func read(ctx context.Context, from dynamic.Interface, object ...string) (map[string]any, error) {
 	namespace := ""
 	if object[0] == "-n" {
 		namespace, object = object[1], object[2:]
+	}
+	if len(object) == 1 {
+		object = strings.Split(object[0], "/")
 	}
 	var source dynamic.ResourceInterface
 	if kind, ok := inNamespaces[object[0]]; ok {
