@@ -59,6 +59,28 @@ func TestCommandsRunInTheContainerAtItsLimit(t *testing.T) {
 	assert.Equal(t, "0", n.restarts(sidecar))
 }
 
+// The limits of what it may cost a home: the program's size, and its memory
+// once the start is over.
+func TestTheSidecarIsSmall(t *testing.T) {
+	n := theNode(t)
+	n.settled()
+	info, err := os.Stat(filepath.Join(machine.root, "bin/vault-unseal-sidecar"))
+	require.NoError(t, err)
+	assert.LessOrEqual(t, info.Size(), int64(18_000_000), "bytes")
+	file := fmt.Sprintf("/proc/%d/status", n.pid(sidecar))
+	n.await("the sidecar to take 18 MiB at most", func() string {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		_, resident, _ := strings.Cut(string(text), "VmRSS:")
+		kib, err := strconv.Atoi(strings.Fields(resident)[0])
+		require.NoError(t, err)
+		if kib > 18<<10 {
+			return fmt.Sprintf("it takes %.1f MiB", float64(kib)/(1<<10))
+		}
+		return ""
+	})
+}
+
 // What the project is for: the power fails, Vault's storage comes back late,
 // and nobody is awake.
 func TestThePowerFails(t *testing.T) {
