@@ -1,0 +1,124 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// The annotations that make ESO look again at once.
+const (
+	annotation       = "force-sync"
+	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)
+)
+
+// namedLeft bounds how many are told of by name.
+const namedLeft = 5
+
+// findings are what a look has found.
+type findings struct {
+	epoch     int64
+	at        time.Time
+	touched   int // objects woken since the sweep began
+	leftCount int
+	left      []string // the first of them, with their own errors
+	final     bool
+	err       error // a right is missing, or the kind
+}
+
+// look goes once through all that ESO keeps, and wakes what failed, unless it
+// only came to see.
+func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
+	f := findings{epoch: w.epoch}
+	is := func(n StoreName) bool { return w.stores[n] }
+	for _, kind := range []struct {
+		resource schema.GroupVersionResource
+		picks    func(o *unstructured.Unstructured, is func(StoreName) bool) bool
+		grants   string
+	}{{secrets, uses, grantsSecrets}, {pushSecrets, pushes, grantsMore}} {
+		_, err := eachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+			for i := range page {
+				o := &page[i]
+				if !failedSync(o) || !kind.picks(o, is) {
+					continue
+				}
+				f.leftCount++
+				if len(f.left) < namedLeft {
+					f.left = append(f.left, fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), readyOf(o).Message))
+				}
+				if wakes {
+					if err := s.wakeUp(ctx, w, kind.resource, o); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if ctx.Err() != nil {
+			return f
+		}
+		s.seeing[kind.resource].trouble(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
+		if err != nil && !(kind.resource == pushSecrets && missing(err)) {
+			f.err = err
+			break
+		}
+	}
+	f.at, f.touched = time.Now(), len(w.touches)
+	return f
+}
+
+// wakeUp annotates an object, or the one that made it, at most twice a sweep.
+// That one of many is gone meanwhile is no error.
+func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
+	kind := o.GetKind()
+	if parent := parentOf(o); parent != "" {
+		api, name, key, with = s.api.Resource(clusterSecrets), parent, parent, parentAnnotation
+		kind = kindClusterSecret
+	}
+	if w.touches[key] >= 2 || time.Since(s.last[key]) < lookEvery {
+		return nil
+	}
+	if err := s.limiter.Wait(ctx); err != nil {
+		return err
+	}
+	err := touch(ctx, api, name, with)
+	if with == parentAnnotation {
+		s.seeing[clusterSecrets].trouble(s.log, "annotating "+clusterSecrets.Resource, grantsMore, err)
+		if err != nil && missing(err) { // the rest goes on without
+			return nil
+		}
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.log.Touched(kind)
+	w.touches[key]++
+	s.last[key] = time.Now()
+	return nil
+}
+
+// touch sets an annotation to a value that it never had.
+func touch(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]any{with: time.Now().UTC().Format(time.RFC3339Nano)},
+	}})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := calling(ctx)
+	defer cancel()
+	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+	return err
+}
