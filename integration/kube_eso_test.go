@@ -215,7 +215,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed"), pushIs("True")}},
 		phase{"what is broken for its own reason is told, in the end", nil, []expectation{
 			within(120*time.Second, podSays(secretsType, "False", "NotSynced")),
-			tells("ExternalSecretsNotRecovering", "app-4/broken"),
+			tells("ExternalSecretsNotRecovering", "app-4/broken"), exports("eso_objects_left", "1"),
 		}},
 		phase{"what was Ready, or not Vault's, was never touched", func(w *world) {
 			assert.Empty(w, w.wokenAt("app-4", "elsewhere"))
@@ -227,12 +227,30 @@ func TestExternalSecretsRecover(t *testing.T) {
 			require.NoError(w, err)
 			assert.NotEmpty(w, o.GetAnnotations()["force-sync"])
 		}, nil},
+		phase{"somebody mends it", func(w *world) {
+			require.NoError(w, w.cluster.Apply(w.ctx, strings.Replace(brokenSecret, "nowhere", "app", 1)))
+		}, []expectation{within(90*time.Second, podSays(secretsType, "True", "Recovered")),
+			tells("ExternalSecretsRecovered", "were woken"), exports("eso_objects_left", "0")}},
 		phase{"all is well from then on: nothing is asked of the API server", func(w *world) {
 			before := len(w.faults.Requests())
 			await(w, podIsNotWritten())
 			assert.Equal(w, before, len(w.faults.Requests()), "%v", w.faults.Requests()[before:])
 		}, nil},
 	)
+}
+
+// exports waits for a value on /metrics.
+func exports(name, value string) expectation {
+	line := "vault_unseal_sidecar_" + name + " "
+	return expectation{line + value, func(w *world) string {
+		_, text, err := w.sidecar.Get(w.ctx, "/metrics")
+		require.NoError(w, err)
+		_, rest, _ := strings.Cut(text, "\n"+line)
+		if now, _, _ := strings.Cut(rest, "\n"); now != value {
+			return fmt.Sprintf("it is %q", now)
+		}
+		return ""
+	}}
 }
 
 // within gives a condition another patience.

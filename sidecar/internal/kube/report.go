@@ -76,14 +76,18 @@ func (n *nurse) took(f findings) {
 	if n.phase != unseal.Active || f.epoch != n.epoch {
 		return
 	}
+	told := 0 // how many were left when that was last told of
+	if n.found != nil && n.found.final {
+		told = n.found.leftCount
+	}
 	n.found = &f
 	if !f.final {
 		return
 	}
-	if c := f.condition(n.since); f.leftCount > 0 {
+	if c := f.condition(n.since); f.leftCount > 0 && f.leftCount != told {
 		n.log.Warn(msgLeft, keyCount, f.leftCount, keyLeft, f.left)
 		n.event(event{eventNotRecovering, true, c.Message})
-	} else if f.touched > 0 {
+	} else if f.leftCount == 0 && (f.touched > 0 || told > 0) {
 		n.log.Info(msgRecovered, keyCount, f.touched, keyTook, short(f.at.Sub(n.since)))
 		n.event(event{eventRecovered, false, c.Message})
 	}

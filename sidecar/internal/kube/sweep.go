@@ -21,6 +21,9 @@ const (
 	lookEvery = 10 * time.Second
 	// lastLook is the wait for what was woken twice.
 	lastLook = 60 * time.Second
+	// mendedEvery is how often it is looked, in the end, whether somebody has
+	// mended what is left.
+	mendedEvery = 5 * time.Minute
 )
 
 // sweeper wakes the objects that ESO failed to sync. Its goroutine is run's;
@@ -131,6 +134,7 @@ func (s *sweeper) sweep(ctx context.Context, w *sweep) {
 		if f.final {
 			w.ended = true
 			debug.FreeOSMemory() // most of it will not be needed again for months
+			s.untilMended(ctx, w, f.leftCount)
 			return
 		}
 		wait := lookEvery
@@ -149,6 +153,25 @@ func (s *sweeper) sweep(ctx context.Context, w *sweep) {
 		if !s.pause(ctx, wait) {
 			return
 		}
+	}
+}
+
+// untilMended looks, at first soon, and wakes nothing, until nothing is left. A
+// look that fails tells nothing: what is known stands until the next one.
+func (s *sweeper) untilMended(ctx context.Context, w *sweep, left int) {
+	for wait := lookEvery; left > 0; wait = min(2*wait, mendedEvery) {
+		if !s.pause(ctx, wait) {
+			return
+		}
+		f := s.look(ctx, w, false)
+		if ctx.Err() != nil {
+			return
+		}
+		if f.err == nil {
+			f.final, left = true, f.leftCount
+			s.report(f)
+		}
+		debug.FreeOSMemory()
 	}
 }
 

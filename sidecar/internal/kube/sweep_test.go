@@ -1,14 +1,19 @@
 package kube
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +30,9 @@ type slowESO struct {
 	ready    map[string]time.Time
 	busy     time.Time // until then
 	each     time.Duration
+	lists    int
+	mended   bool // what is broken
+	refuses  map[schema.GroupVersionResource]error
 }
 
 func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
@@ -35,13 +43,17 @@ func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableR
 func (e *slowESO) Namespace(string) dynamic.ResourceInterface { return e }
 
 func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	e.lists++
+	if err := e.refuses[e.resource]; err != nil {
+		return nil, err
+	}
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	if e.resource != secrets {
 		return list, nil
 	}
 	for name := range e.woken {
 		status := no
-		if at, woken := e.ready[name]; woken && !time.Now().Before(at) {
+		if at, woken := e.ready[name]; woken && !time.Now().Before(at) || name == "broken" && e.mended {
 			status = yes
 		}
 		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
@@ -122,6 +134,105 @@ func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
 	assert.Equal(t, 1, last.leftCount)
 	assert.Contains(t, last.left[0], "app/broken")
 	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
+}
+
+// brokenFor lets a sweep come to the end that it has with an ExternalSecret that
+// is broken, and so much time pass. It returns what was found from then on.
+func brokenFor(t *testing.T, eso *slowESO, log hclog.Logger, d time.Duration) *[]findings {
+	eso.woken, eso.ready = map[string]int{"broken": 0}, map[string]time.Time{}
+	s := newSweeper(Config{Log: log}, eso)
+	found := &[]findings{}
+	s.report = func(f findings) { *found = append(*found, f) }
+	go s.run(t.Context())
+	s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+	for len(*found) == 0 || !(*found)[len(*found)-1].final {
+		require.True(t, sleep(t.Context(), time.Second))
+		synctest.Wait()
+	}
+	*found = nil
+	time.Sleep(d)
+	synctest.Wait()
+	return found
+}
+
+func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{}
+		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Minute)
+		require.Len(t, *found, 2, "soon at first: somebody may be at it")
+		eso.woken["broken later"] = 0
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		before := len(*found)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
+		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
+		last := (*found)[len(*found)-1]
+		assert.Equal(t, 2, last.leftCount)
+		assert.True(t, last.final)
+
+		eso.mended, eso.ready["broken later"] = true, time.Now()
+		time.Sleep(mendedEvery)
+		synctest.Wait()
+		last = (*found)[len(*found)-1]
+		assert.Zero(t, last.leftCount)
+		assert.True(t, last.final)
+		before = eso.lists
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Equal(t, before, eso.lists, "then it is not looked any more")
+	})
+}
+
+func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{}
+		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Hour)
+		for _, err := range []error{apierrors.NewInternalError(errors.New("no etcd")), apierrors.NewForbidden(secrets.GroupResource(), "", nil)} {
+			eso.refuses = map[schema.GroupVersionResource]error{secrets: err}
+			before, lists := len(*found), eso.lists
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			assert.Len(t, *found, before, "what is known stands")
+			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
+		}
+		eso.refuses, eso.mended = nil, true
+		time.Sleep(mendedEvery)
+		synctest.Wait()
+		assert.Zero(t, (*found)[len(*found)-1].leftCount)
+	})
+}
+
+func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{refuses: map[schema.GroupVersionResource]error{pushSecrets: apierrors.NewForbidden(pushSecrets.GroupResource(), "", nil)}}
+		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		assert.Greater(t, len(*found), 50)
+		assert.Equal(t, 1, strings.Count(out.String(), "[WARN]"), out.String())
+	})
+}
+
+func TestTheNextOutageEndsTheLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
+		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		s.report = func(findings) {}
+		go s.run(t.Context())
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		time.Sleep(time.Hour)
+		s.stop()
+		synctest.Wait()
+		before := eso.lists
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Equal(t, before, eso.lists)
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 2)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.Equal(t, 4, eso.woken["broken"], "and it begins anew")
+	})
 }
 
 func TestWakingKeepsItsPace(t *testing.T) {
