@@ -120,7 +120,7 @@ var options = []option{
 			c.esoRecovery = kube.Recovery(v)
 			return slices.Contains(kube.Recoveries(), c.esoRecovery)
 		}},
-	{"eso-stores", "ESO_STORES", "", "the stores to look after, with commas: NAME (ClusterSecretStore), NAMESPACE/NAME (SecretStore); empty: all that use Vault",
+	{"eso-stores", "ESO_STORES", "", "the stores to look after, with commas: NAME (ClusterSecretStore), NAMESPACE/NAME (SecretStore); empty: all that may use this Vault",
 		"NAME or NAMESPACE/NAME, with commas",
 		func(c *config, v string) bool {
 			var err error

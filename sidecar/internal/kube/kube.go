@@ -34,7 +34,7 @@ type Config struct {
 	Version    string // for the User-Agent
 
 	Recovery     Recovery
-	Stores       []StoreName // empty: all that use Vault
+	Stores       []StoreName // empty: all that may use the Vault beside us
 	ESONamespace string      // where ESO's pods are
 	Log          hclog.Logger
 	Meter        Meter        // may be nil

@@ -63,23 +63,6 @@ func (n *nurse) olderAPI(ctx context.Context) bool {
 	return err == nil
 }
 
-// cares tells whether a store is one that we look after.
-func (n *nurse) cares(s store) bool {
-	if len(n.config.Stores) == 0 {
-		return s.vault
-	}
-	return n.named(s.StoreName)
-}
-
-func (n *nurse) named(name StoreName) bool {
-	for _, s := range n.config.Stores {
-		if s == name {
-			return true
-		}
-	}
-	return false
-}
-
 // sawAll takes a whole kind of stores; those that are not among them are gone.
 func (n *nurse) sawAll(kind string, all []store) {
 	n.watching[kind].answered = true
@@ -102,7 +85,7 @@ func (n *nurse) sawAll(kind string, all []store) {
 
 func (n *nurse) saw(s store, gone bool) {
 	p := n.patients[s.StoreName]
-	if gone || !n.cares(s) {
+	if gone || !n.config.looksAfter(s) {
 		delete(n.patients, s.StoreName)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -94,6 +95,46 @@ func TestStoreOf(t *testing.T) {
 	other := storeOf(object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"aws":{}}}}`))
 	assert.False(t, other.vault)
 	assert.Equal(t, "ClusterSecretStore/home", other.String())
+}
+
+func TestWhichStoresAreLookedAfter(t *testing.T) {
+	for _, row := range []struct {
+		sentence, store, server, namespace string
+		named                              []StoreName
+		want                               bool
+	}{
+		{"our Service", "home", "http://vault.security.svc:8200", "security", nil, true},
+		{"our Service by its whole name", "home", "https://Vault.Security.svc.cluster.local.:8200", "security", nil, true},
+		{"one of its pods", "home", "http://vault-0.vault-internal.security.svc.cluster.local:8200", "security", nil, true},
+		{"another namespace's Service", "home", "http://vault.test.svc:8200", "security", nil, false},
+		{"another's by its whole name", "home", "http://vault.test.svc.cluster.local", "security", nil, false},
+		{"one of the pods there", "home", "http://vault-0.security.test.svc", "security", nil, false},
+		{"an ingress, which may lead to ours", "home", "https://vault.example.com", "security", nil, true},
+		{"a short name, which may be a domain of the home", "home", "http://vault.test:8200", "security", nil, true},
+		{"an address", "home", "http://10.96.0.7:8200", "security", nil, true},
+		{"what makes no sense", "home", "://", "security", nil, true},
+		{"a Service of a namespace called svc", "home", "http://vault.svc", "security", nil, true},
+		{"our namespace is not known", "home", "http://vault.test.svc", "", nil, true},
+		{"it was named, and others lead there", "home", "http://vault.test.svc", "security", []StoreName{{"", "home"}}, true},
+		{"another was named", "home", "http://vault.security.svc", "security", []StoreName{{"", "own"}}, false},
+		{"one that does not use Vault", "home", "", "security", nil, false},
+	} {
+		c := Config{Stores: row.named, Namespace: row.namespace}
+		s := store{StoreName: StoreName{"", row.store}, vault: row.server != "", server: row.server}
+		assert.Equal(t, row.want, c.looksAfter(s), row.sentence)
+	}
+}
+
+func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
+	n := newNurse(Config{Namespace: "security", Log: hclog.NewNullLogger()}, &ward{t: t}, &Kube{})
+	n.sawAll(kindClusterStore, []store{
+		{StoreName: StoreName{"", "home"}, vault: true, server: "http://vault.security.svc:8200", status: yes},
+		{StoreName: StoreName{"", "test"}, vault: true, server: "http://vault.test.svc:8200", status: no},
+		{StoreName: StoreName{"", "cloud"}, status: no},
+	})
+	var r Report
+	n.fill(&r, condition{})
+	assert.Equal(t, []StoreReport{{Name: "ClusterSecretStore/home", Ready: true}}, r.Stores)
 }
 
 func TestParseStores(t *testing.T) {

@@ -18,7 +18,7 @@ type Report struct {
 	// reason and the message. Empty while too little is known.
 	Status, Reason, Message string
 
-	Stores    []StoreReport // those that use Vault, in the order of their names
+	Stores    []StoreReport // those that are looked after, in the order of their names
 	LeftCount int           // objects that were not synced at the newest look
 	Left      []string      // the first of them, with ESO's own errors
 	Image     string        // of our own container, by its digest, as the pod tells; "" unknown

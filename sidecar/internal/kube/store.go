@@ -2,7 +2,9 @@ package kube
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -72,6 +74,29 @@ type store struct {
 	status  string // of its Ready condition; "" when it has none yet
 	reason  string
 	message string
+}
+
+// looksAfter tells whether a store is one that we look after: one that was
+// named, or when none was, one that may use the Vault beside us.
+func (c Config) looksAfter(s store) bool {
+	if len(c.Stores) > 0 {
+		return slices.Contains(c.Stores, s.StoreName)
+	}
+	return s.vault && !elsewhere(s.server, c.Namespace)
+}
+
+// elsewhere tells whether a server is a Service of another namespace than ours,
+// and with it another Vault, with a sidecar of its own. Whatever else it is
+// called may lead to ours: an ingress does.
+func elsewhere(server, namespace string) bool {
+	u, err := url.Parse(server)
+	if err != nil || namespace == "" {
+		return false
+	}
+	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), ".cluster.local")
+	name, is := strings.CutSuffix(host, ".svc")
+	dot := strings.LastIndex(name, ".")
+	return is && dot > 0 && name[dot+1:] != namespace
 }
 
 func (s store) ready() bool { return s.status == yes }

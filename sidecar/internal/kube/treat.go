@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 }
 
 func (n *nurse) evictFor(ctx context.Context, p *patient) {
-	ours, err := n.evictor.ours(ctx, p.store, n.named(p.StoreName))
+	ours, err := n.evictor.ours(ctx, p.store, slices.Contains(n.config.Stores, p.StoreName))
 	if err != nil {
 		n.log.Failed("eviction")
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)

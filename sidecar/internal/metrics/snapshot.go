@@ -24,7 +24,7 @@ var (
 	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key.", "result")
 	descProved  = desc("key_proof_timestamp_seconds", "When it was last tried to prove the key; 0: never.")
 
-	descStores = desc("eso_stores", "Stores of External Secrets that use this Vault, by whether they are Ready.", "ready")
+	descStores = desc("eso_stores", "Stores of External Secrets that are looked after, by whether they are Ready.", "ready")
 	descLeft   = desc("eso_objects_left", "Objects of External Secrets that were not synced at the newest look.")
 )
 
