@@ -62,12 +62,7 @@ func (c *Checker) stores(ctx context.Context) ([]store, error) {
 	return found, nil
 }
 
-func (c *Checker) caresFor(s store) bool {
-	if len(c.config.Stores) == 0 {
-		return s.vault
-	}
-	return slices.Contains(c.config.Stores, s.StoreName)
-}
+func (c *Checker) caresFor(s store) bool { return c.config.looksAfter(s) }
 
 // noStores tells why no store is served.
 func (c *Checker) noStores(ctx context.Context) check.Finding {

@@ -183,6 +183,8 @@ func TestWhichStoresAreLookedAt(t *testing.T) {
 	all, some := &Checker{}, &Checker{config: Config{Stores: []StoreName{named}}}
 	assert.True(t, all.caresFor(vaults))
 	assert.False(t, all.caresFor(others))
+	ours := &Checker{config: Config{Namespace: "security"}}
+	assert.False(t, ours.caresFor(store{vault: true, server: "http://vault.test.svc:8200"}), "another Vault's")
 	assert.False(t, some.caresFor(vaults))
 	assert.True(t, some.caresFor(others))
 }
