@@ -283,7 +283,8 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage, which a person ends", all(outage, startVaultAndWait, unsealByHand), nil},
 		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("woke what"),
-			podSays(secretsType, "True", "Recovered"), tells("ExternalSecretsRecovered", "were woken")}},
+			podSays(secretsType, "True", "Recovered"), tells("ExternalSecretsRecovered", "were woken"),
+			exports(`eso_recovery_duration_seconds_count{until="objects"}`, "1")}},
 	)
 }
 

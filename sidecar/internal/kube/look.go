@@ -27,7 +27,9 @@ const namedLeft = 5
 type findings struct {
 	epoch     int64
 	at        time.Time
-	touched   int // objects woken since the sweep began
+	took      time.Duration // since the trouble began; the nurse's
+	slowest   time.Duration // that a store took to get Ready; the nurse's
+	touched   int           // objects woken since the sweep began
 	leftCount int
 	left      []string // the first of them, with their own errors
 	final     bool

@@ -23,8 +23,10 @@ type nurse struct {
 	patients map[StoreName]*patient
 	phase    unseal.Phase
 	epoch    int64
-	since    time.Time // when Vault became active
-	evicted  bool      // in this outage
+	since    time.Time     // when Vault became active, or a store got down after all was settled
+	evicted  bool          // in this outage
+	slowest  time.Duration // that a store took to get Ready since then
+	settled  bool          // the sweep after that has come to its end
 	sweepDue bool
 	found    *findings // by the newest look since Vault became active
 	sweeper  *sweeper
@@ -115,6 +117,7 @@ func (n *nurse) catchUp(now time.Time) {
 	}
 	n.sweeper.stop()
 	n.phase, n.epoch, n.since = phase, epoch, now
+	n.slowest, n.settled = 0, false
 	n.found, n.sweepDue = nil, phase == unseal.Active
 }
 
@@ -154,6 +157,9 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 		}
 		if p.downSince.IsZero() {
 			p.downSince, p.nextTouch = now, now
+			if n.settled {
+				n.since, n.slowest, n.settled = now, 0, false
+			}
 			n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.reason)
 		}
 		if !now.Before(p.nextTouch) {

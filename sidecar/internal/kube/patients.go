@@ -99,7 +99,10 @@ func (n *nurse) saw(s store, gone bool) {
 		return
 	}
 	if !p.downSince.IsZero() {
-		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(time.Since(p.downSince)))
+		took := time.Since(p.downSince)
+		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(took))
+		n.log.Reached(stepStore, took)
+		n.slowest = max(n.slowest, took)
 	}
 	*p = patient{store: s}
 	n.sweepDue = true

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -80,15 +79,20 @@ func (n *nurse) took(f findings) {
 	if n.found != nil && n.found.final {
 		told = n.found.leftCount
 	}
+	f.took, f.slowest = f.at.Sub(n.since), n.slowest
 	n.found = &f
 	if !f.final {
 		return
 	}
-	if c := f.condition(n.since); f.leftCount > 0 && f.leftCount != told {
+	n.settled = true
+	if c := f.condition(); f.leftCount > 0 && f.leftCount != told {
 		n.log.Warn(msgLeft, keyCount, f.leftCount, keyLeft, f.left)
 		n.event(event{eventNotRecovering, true, c.Message})
 	} else if f.leftCount == 0 && (f.touched > 0 || told > 0) {
-		n.log.Info(msgRecovered, keyCount, f.touched, keyTook, short(f.at.Sub(n.since)))
+		n.log.Info(msgRecovered, keyCount, f.touched, keyTook, short(f.took))
+		if told == 0 && n.worst().Type == "" { // else it took a person, or is not all yet
+			n.log.Reached(stepObjects, f.took)
+		}
 		n.event(event{eventRecovered, false, c.Message})
 	}
 }
@@ -127,7 +131,7 @@ func (n *nurse) condition() condition {
 	case n.found == nil:
 		return condition{}
 	}
-	return n.found.condition(n.since)
+	return n.found.condition()
 }
 
 // worst tells of the store that is worst off; it is the zero one when all are
@@ -150,9 +154,8 @@ func (n *nurse) worst() condition {
 	return worst
 }
 
-// condition tells of what uses the stores, which are Ready. since is when
-// Vault became active.
-func (f *findings) condition(since time.Time) condition {
+// condition tells of what uses the stores, which are Ready.
+func (f *findings) condition() condition {
 	switch {
 	case f.err != nil:
 		text := sentence(fmt.Sprintf("what External Secrets failed to sync cannot be seen or woken: %v", f.err))
@@ -161,8 +164,12 @@ func (f *findings) condition(since time.Time) condition {
 		}
 		return tells(unknown, string(apierrors.ReasonForError(f.err)), text)
 	case f.leftCount == 0 && f.touched > 0:
-		return tells(yes, "Recovered", fmt.Sprintf("External Secrets has recovered: %s woken, synced within %s.",
-			several(f.touched, "object was", "objects were"), short(f.at.Sub(since))))
+		stores := ""
+		if f.slowest > 0 {
+			stores = "the last store was ready after " + short(f.slowest) + ", and "
+		}
+		return tells(yes, "Recovered", fmt.Sprintf("External Secrets has recovered: %s%s woken, synced within %s.",
+			stores, several(f.touched, "object was", "objects were"), short(f.took)))
 	case f.leftCount == 0:
 		return tells(yes, "Ready", "The stores that use Vault are ready, and nothing that uses them has failed.")
 	case f.final:

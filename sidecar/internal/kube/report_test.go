@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -45,4 +46,70 @@ func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 		n.fill(&r, n.condition())
 		assert.Equal(t, row.found.leftCount, r.LeftCount, row.sentence)
 	}
+}
+
+// reached writes down what is measured.
+type reached struct {
+	unmetered
+	took map[string][]time.Duration
+}
+
+func (r *reached) Reached(step string, took time.Duration) { r.took[step] = append(r.took[step], took) }
+
+// atDuty is a nurse beside an active Vault that keeps what it is told of two
+// stores, both down.
+func atDuty(t *testing.T) (*nurse, *reached, func(status string, names ...string)) {
+	meter := &reached{took: map[string][]time.Duration{}}
+	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
+	k := &Kube{config: c}
+	n := newNurse(c, &ward{t: t}, k)
+	says := func(status string, names ...string) {
+		for _, name := range names {
+			n.saw(store{StoreName: StoreName{"", name}, uid: name, vault: true, status: status}, false)
+		}
+		n.turn(t.Context(), time.Now())
+	}
+	k.Publish(unseal.State{Phase: unseal.Active})
+	n.catchUp(time.Now())
+	says(no, "a", "b")
+	return n, meter, says
+}
+
+func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		synced := func(left int) {
+			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: left, left: []string{"c"}, final: true})
+		}
+		time.Sleep(time.Second)
+		says(yes, "a")
+		time.Sleep(time.Second)
+		synced(0)
+		assert.Empty(t, meter.took[stepObjects], "a store is still down")
+		time.Sleep(time.Second)
+		says(yes, "b")
+		time.Sleep(2 * time.Second)
+		synced(0)
+		assert.Equal(t, []time.Duration{time.Second, 3 * time.Second}, meter.took[stepStore])
+		assert.Equal(t, []time.Duration{5 * time.Second}, meter.took[stepObjects])
+		assert.Contains(t, n.condition().Message, "the last store was ready after 3s, and 3 objects were woken, synced within 5s")
+
+		time.Sleep(5 * time.Hour)
+		says(no, "a")
+		time.Sleep(time.Second)
+		says(no, "b")
+		time.Sleep(time.Second)
+		says(yes, "a", "b")
+		time.Sleep(4 * time.Second)
+		synced(0)
+		assert.Equal(t, []time.Duration{2 * time.Second, time.Second}, meter.took[stepStore][2:])
+		assert.Equal(t, []time.Duration{6 * time.Second}, meter.took[stepObjects][1:], "not since Vault is active, hours ago")
+
+		says(no, "a")
+		says(yes, "a")
+		synced(1)
+		time.Sleep(time.Hour)
+		synced(0)
+		assert.Len(t, meter.took[stepObjects], 2, "what a person mended is none of it")
+	})
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,7 +13,16 @@ type Meter interface {
 	Failed(manifest string) // a call, by the manifest that grants it
 	Touched(kind string)    // an object was annotated
 	Evicted()               // a pod was
+	// Reached tells that a store is Ready, or all objects are synced, and how
+	// long after the trouble began.
+	Reached(step string, took time.Duration)
 }
+
+// The steps of ESO's recovery.
+const (
+	stepStore   = "store"
+	stepObjects = "objects"
+)
 
 // unmetered stands where nobody counts.
 type unmetered struct{}
@@ -20,6 +30,8 @@ type unmetered struct{}
 func (unmetered) Failed(string)  {}
 func (unmetered) Touched(string) {}
 func (unmetered) Evicted()       {}
+
+func (unmetered) Reached(string, time.Duration) {}
 
 // witness is told what happens.
 type witness struct {

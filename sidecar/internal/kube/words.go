@@ -9,7 +9,7 @@ const (
 	keyPod       = "pod"       //
 	keyReason    = "reason"    //
 	keyStore     = "store"     // kind and name
-	keyTook      = "took"      // since Vault served
+	keyTook      = "took"      // since Vault served, or a store was down
 	keyCondition = "condition" // its type
 	keyStatus    = "status"    // of a condition
 	keyWhat      = "what"      // was asked of the Kubernetes API

@@ -39,6 +39,7 @@ type Metrics struct {
 	errors     *prometheus.CounterVec
 	touched    *prometheus.CounterVec
 	evictions  prometheus.Counter
+	reached    *prometheus.HistogramVec
 }
 
 // durations are the buckets of what takes from milliseconds to an hour, in
@@ -72,6 +73,12 @@ func New(version, commit string, stuck func() bool) *Metrics {
 			"kind", []string{"ClusterSecretStore", "SecretStore", "ExternalSecret", "ClusterExternalSecret", "PushSecret"}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "eso_evictions_total",
 			Help: "Evictions of pods of the controller of External Secrets."}),
+		reached: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "eso_recovery_duration_seconds",
+			Help:    "Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
+			Buckets: durations}, []string{"until"}),
+	}
+	for _, step := range []string{"store", "objects"} {
+		m.reached.WithLabelValues(step)
 	}
 	for _, p := range unseal.Phases() {
 		if !p.Serving() {
@@ -85,7 +92,7 @@ func New(version, commit string, stuck func() bool) *Metrics {
 	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
 	m.snapshot.proof.Store(&unseal.Proof{})
 	m.snapshot.cluster.Store(&Cluster{})
-	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions,
+	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached,
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -126,6 +133,12 @@ func (m *Metrics) Touched(kind string) { m.touched.WithLabelValues(kind).Inc() }
 
 // Evicted counts a pod that was evicted.
 func (m *Metrics) Evicted() { m.evictions.Inc() }
+
+// Reached takes how long External Secrets took to come to a step of its
+// recovery.
+func (m *Metrics) Reached(step string, took time.Duration) {
+	m.reached.WithLabelValues(step).Observe(took.Seconds())
+}
 
 // snapshot tells what is, as opposed to what has happened.
 type snapshot struct {

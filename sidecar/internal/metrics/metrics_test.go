@@ -59,6 +59,8 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	m.Failed("stores")
 	m.Touched("PushSecret")
 	m.Evicted()
+	m.Reached("store", 2*time.Second)
+	m.Reached("objects", 3*time.Second)
 	after := scrape(t, m)
 	for name, value := range after {
 		was, there := before[name]
@@ -71,6 +73,8 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	assert.Equal(t, "1", after[prefix+`recovery_step_duration_seconds_count{phase="no-key"}`])
 	assert.Equal(t, "60", after[prefix+"recovery_duration_seconds_sum"])
 	assert.Equal(t, "2", after[prefix+`eso_stores{ready="false"}`])
+	assert.Equal(t, "2", after[prefix+`eso_recovery_duration_seconds_sum{until="store"}`])
+	assert.Equal(t, "3", after[prefix+`eso_recovery_duration_seconds_sum{until="objects"}`])
 	assert.Equal(t, "1", after[prefix+`key_proof{result="invalid"}`])
 	assert.Equal(t, "0", after[prefix+`key_proof{result="none"}`])
 }
