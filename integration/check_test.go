@@ -139,7 +139,7 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 			require.NoError(w, os.RemoveAll(w.state))
 			require.NoError(w, os.Rename(w.state+".away", w.state))
 		},
-			seen: here, code: 0, level: "unknown", about: "recovery", says: "has not opened vault since this pod was made"},
+			seen: here, code: 0, level: "unknown", about: "recovery", says: "has not opened vault since the pod or its node started"},
 
 		{what: "vault is sealed", make: sealVault, mend: all(unsealByHand, waitFor(serving())),
 			seen: here, code: 3, level: "warning", about: "vault", says: "sealed now; it takes 2 of 3 shares", more: 1},

@@ -34,10 +34,10 @@ func (r Recovery) Judge(now time.Time) Finding {
 		f.Text = "vault refused the mounted key when the sidecar last sent it" + took
 		f.Advice = "put the right key into the Secret: scripts/seed-key"
 	case r.Opened.IsZero() && r.Tried:
-		f.Text = "the mounted key has not opened vault since this pod was made" + took
+		f.Text = "the mounted key has not opened vault since the pod or its node started" + took
 	case r.Opened.IsZero():
 		f.Level = Unknown
-		f.Text = "the mounted key has not opened vault since this pod was made, so that nothing shows that it does" + took
+		f.Text = "the mounted key has not opened vault since the pod or its node started, so that nothing shows that it does" + took
 		f.Advice = "check --prove-key has Vault try it"
 	case !r.Same && r.Tried:
 		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s%s", when(), took)

@@ -16,7 +16,7 @@ var (
 	descVault = desc("vault_state", "1 for the state that Vault is in, as far as is known.", "state")
 	descPhase = desc("phase", "1 for the phase that the sidecar is in.", "phase")
 	descSince = desc("phase_entered_timestamp_seconds", "When the phase began.")
-	descLast  = desc("last_unseal_timestamp_seconds", "When the mounted key last opened Vault; 0: not since the pod is there.")
+	descLast  = desc("last_unseal_timestamp_seconds", "When the mounted key last opened Vault; 0: not since the pod or its node started.")
 
 	descUsable  = desc("key_usable", "1 while the mounted key is there and well-formed.")
 	descShares  = desc("key_shares", "Well-formed key shares that are mounted.")

@@ -46,7 +46,7 @@ type State struct {
 	History []*Recovery
 
 	// UnsealedAt is when the mounted key last opened Vault; zero: not since the
-	// pod is there. KeyChanged tells whether another key is mounted since.
+	// pod or its node started. KeyChanged tells whether another key is mounted since.
 	UnsealedAt time.Time
 	KeyChanged bool
 }

@@ -20,7 +20,7 @@ func (s Status) shown() *Recovery {
 func (r Recovery) ended() time.Time { return r.Began.Add(seconds(r.Seconds)) }
 
 // noRecovery stands in the place of the first.
-const noRecovery = "No recovery yet: Vault has not been away since the pod is there."
+const noRecovery = "No recovery yet: Vault has not been away since the pod or its node started."
 
 func (r Recovery) title() string {
 	if r.Done {
