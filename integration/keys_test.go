@@ -74,6 +74,37 @@ func TestTooFewSharesAreNotSent(t *testing.T) {
 	)
 }
 
+func TestTooFewSharesAreToldWhileVaultIsOpen(t *testing.T) {
+	t.Parallel()
+	play(t, home{shares: 3, threshold: 2, mount: func(keys []string) []string { return keys[:1] }},
+		phase{"one of two is mounted, and a person opens vault", all(startSidecar, unsealByHand), []expectation{
+			serving(), keyError("1 of the 2 shares that the threshold needs are mounted"),
+			measures("vault_unseal_sidecar_key_usable 0"), measures("vault_unseal_sidecar_key_shares 1"),
+			logs("unseal key cannot be used"),
+		}},
+		phase{"all are", mountVaultsShares, []expectation{keyError(""), measures("vault_unseal_sidecar_key_usable 1")}},
+		phase{"vault takes others now, and more of them", rekey(5, 4), []expectation{
+			within(90*time.Second, keyError("3 of the 4 shares that the threshold needs are mounted")),
+		}},
+		phase{"they are mounted", mountVaultsShares, []expectation{keyError(""), serving(), measures("vault_unseal_sidecar_key_shares 5")}},
+		phase{"vault restarts", restartVaultAtOnce, []expectation{sent(4), serving(), keyError("")}},
+	)
+}
+
+// keyError expects what /status says is wrong with the mounted key.
+func keyError(want string) expectation {
+	return expectation{fmt.Sprintf("the error of the key to be %q", want), func(w *world) string {
+		s, err := w.sidecar.Status(w.ctx)
+		switch {
+		case err != nil:
+			return err.Error()
+		case s.KeyError != want:
+			return fmt.Sprintf("it is %q", s.KeyError)
+		}
+		return ""
+	}}
+}
+
 func TestSharesOfUnequalLengthAreNotSent(t *testing.T) {
 	t.Parallel()
 	play(t, home{shares: 3, threshold: 3, mount: func(keys []string) []string {

@@ -79,6 +79,25 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	assert.Equal(t, "0", after[prefix+`key_proof{result="none"}`])
 }
 
+func TestAKeyIsUsableThatIsMountedAndWouldDo(t *testing.T) {
+	for _, row := range []struct {
+		sentence       string
+		state          unseal.State
+		usable, shares string
+	}{
+		{"nothing was read yet", unseal.State{}, "0", "0"},
+		{"shares are mounted", unseal.State{Shares: 3}, "1", "3"},
+		{"they cannot be read", unseal.State{KeyError: "no key file is there"}, "0", "0"},
+		{"they are too few", unseal.State{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
+	} {
+		m := fresh()
+		m.Publish(row.state)
+		samples := scrape(t, m)
+		assert.Equal(t, row.usable, samples[prefix+"key_usable"], row.sentence)
+		assert.Equal(t, row.shares, samples[prefix+"key_shares"], row.sentence)
+	}
+}
+
 func TestVaultIsInOneState(t *testing.T) {
 	want := map[unseal.Phase]string{
 		unseal.Starting: "unknown", unseal.Unreachable: "unknown", unseal.Unresponsive: "unknown", unseal.Failing: "unknown",

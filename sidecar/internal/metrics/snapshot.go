@@ -18,7 +18,7 @@ var (
 	descSince = desc("phase_entered_timestamp_seconds", "When the phase began.")
 	descLast  = desc("last_unseal_timestamp_seconds", "When the mounted key last opened Vault; 0: not since the pod or its node started.")
 
-	descUsable  = desc("key_usable", "1 while the mounted key is there and well-formed.")
+	descUsable  = desc("key_usable", "1 while the mounted key is there, well-formed and, as far as is known, enough for the threshold.")
 	descShares  = desc("key_shares", "Well-formed key shares that are mounted.")
 	descChanged = desc("key_changed_since_unseal", "1 while another key is mounted than the one that last opened Vault.")
 	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key.", "result")
@@ -53,7 +53,7 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(descSince, seconds(state.Since))
 	gauge(descLast, seconds(state.UnsealedAt))
-	gauge(descUsable, one(state.Shares > 0))
+	gauge(descUsable, one(state.Shares > 0 && state.KeyError == ""))
 	gauge(descShares, float64(state.Shares))
 	gauge(descChanged, one(state.KeyChanged))
 	for _, each := range []unseal.ProofResult{unseal.ProofValid, unseal.ProofInvalid, unseal.ProofRefused, unseal.ProofBusy, unseal.ProofFailed, ""} {

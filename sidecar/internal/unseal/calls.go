@@ -68,7 +68,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	v, disturbed := a.took(s, err)
 	l.Log.Debug(msgAttempt, keyVerdict, v.String(), keyProgress, s.Progress, keyNeeded, a.scope.Threshold)
 	if err == nil {
-		l.status = s
+		l.status, l.statusAt = s, c.began
 	}
 	if v != lost {
 		// Vault answers again, and what it is going to say to the probes that

@@ -38,6 +38,7 @@ func (l *Loop) loadKeys(keep bool) {
 	if !changed {
 		return
 	}
+	l.keysAt, l.lack = time.Now(), ""
 	if err != nil {
 		l.Log.Warn(msgKeysProblem, keyError, err)
 	} else {

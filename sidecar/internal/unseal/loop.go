@@ -56,6 +56,7 @@ type Loop struct {
 	askHealth bool       // the newest answer was one of sys/health
 	askSeal   bool       // health said sealed: the seal status must tell more
 	status    SealStatus // the newest seal status
+	statusAt  time.Time  // when it was asked for
 	process   string     // Vault's process as of the newest answer; "" unknown yet
 	recorded  bool       // the process was recorded as unsealed since it last broke off
 	epoch     int        // counts the times Vault was away, where processes have no names
@@ -67,6 +68,10 @@ type Loop struct {
 
 	ring     ring
 	nextKeys time.Time // when the mounted keys are looked at again
+	keysAt   time.Time // when something about them was last new
+	lack     string    // why they could not open Vault, by their number and lengths
+	asking   *call     // an open Vault for its threshold
+	askAt    time.Time // not before
 	memory   Memory
 
 	attempt   *attempt
@@ -183,7 +188,9 @@ func (l *Loop) turn(now time.Time) time.Time {
 	if l.saveFailed && !now.Before(l.saveAgain) {
 		l.save()
 	}
+	l.judgeKeys(now)
 	l.startProbe(now)
+	l.askThreshold(now)
 	return l.wakeUp(now)
 }
 

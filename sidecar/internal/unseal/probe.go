@@ -124,7 +124,7 @@ func (l *Loop) tookProbe(c *call, s sight) {
 	if s.err != nil {
 		l.seenError = s.err.Error()
 	} else if !s.health {
-		l.status = s.status
+		l.status, l.statusAt = s.status, c.began
 	}
 	l.place(s)
 	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))

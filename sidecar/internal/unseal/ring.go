@@ -49,23 +49,31 @@ func (r *ring) pick(t int, refused func([]int) bool) (combination []int, state K
 	if r.problem != "" {
 		return nil, KeysUnusable, r.problem
 	}
-	if len(r.lengths) < t {
-		return nil, KeysUnusable, fmt.Sprintf("%d of the %d shares that the threshold needs are mounted", len(r.lengths), t)
-	}
 	if t == 0 {
-		t = len(r.lengths)
+		t = max(1, len(r.lengths))
+	}
+	if lack := r.lack(t); lack != "" {
+		return nil, KeysUnusable, lack
 	}
 	all := combinations(r.lengths, t)
-	if len(all) == 0 && t == 1 {
-		return nil, KeysUnusable, "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
-	}
-	if len(all) == 0 {
-		return nil, KeysUnusable, fmt.Sprintf("no %d of the mounted shares are of equal length: they are not of one key", t)
-	}
 	for _, c := range all {
 		if !refused(c) {
 			return c, KeysUsable, ""
 		}
 	}
 	return nil, KeysRejected, fmt.Sprintf("%d combinations of %d mounted shares were tried", len(all), len(r.lengths))
+}
+
+// lack says why no combination of the shares can open a Vault of threshold t.
+func (r *ring) lack(t int) string {
+	switch {
+	case len(r.lengths) < t:
+		return fmt.Sprintf("%d of the %d shares that the threshold needs are mounted", len(r.lengths), t)
+	case t == 0 || len(combinations(r.lengths, t)) > 0:
+		return ""
+	case t == 1:
+		return "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
+	default:
+		return fmt.Sprintf("no %d of the mounted shares are of equal length: they are not of one key", t)
+	}
 }

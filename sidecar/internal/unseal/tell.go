@@ -1,6 +1,7 @@
 package unseal
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -81,7 +82,7 @@ func (l *Loop) publish() {
 		Message:  tellings[l.phase].message,
 		Reason:   l.reason,
 		Advice:   tellings[l.phase].advice,
-		KeyError: l.ring.problem,
+		KeyError: cmp.Or(l.ring.problem, l.lack),
 		Shares:   shares,
 		Keys:     l.ring.version,
 		Current:  l.timeline.current.copied(),

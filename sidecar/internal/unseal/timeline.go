@@ -37,7 +37,7 @@ type State struct {
 	Reason   string // what is special about the phase; may be empty
 	Advice   string // what a person should do about it; may be empty
 	KeyError string // why the mounted key would not do, whatever the phase
-	Shares   int    // mounted and well-formed; 0 with a KeyError
+	Shares   int    // mounted and well-formed; with a KeyError they are too few, or 0
 	Keys     string // names the mounted keys, salted; others have another name
 	Current  *Recovery
 	Last     *Recovery

@@ -80,6 +80,11 @@ func scenes() map[string]Status {
 			KeyProof: &KeyProof{At: ago(3 * time.Hour), Result: unseal.ProofInvalid, Reason: "Vault refuses the mounted shares"},
 			Recovery: outage(ago(time.Hour+2*time.Second), false, took(unseal.Unsealing, 2), took(unseal.KeyRejected, 3600)),
 		},
+		"too-few-shares": {
+			Version: "v1", Phase: unseal.Active, Since: ago(112700 * time.Millisecond), Seconds: 112.7, Serving: true,
+			Message: "vault is unsealed, active", KeyError: "1 of the 2 shares that the threshold needs are mounted", Shares: 1,
+			UnsealedAt: ago(49 * time.Hour), KeyChanged: true, Recovery: last, Recoveries: recovered[:1],
+		},
 		"secrets-not-recovered": {
 			Version: "v1", Phase: unseal.Active, Since: ago(112700 * time.Millisecond), Seconds: 112.7, Serving: true,
 			Message: "vault is unsealed, active", Shares: 1, UnsealedAt: last.ended(), Recovery: last, Recoveries: recovered[:1],
