@@ -21,8 +21,8 @@ var (
 	descUsable  = desc("key_usable", "1 while the mounted key is there, well-formed and, as far as is known, enough for the threshold.")
 	descShares  = desc("key_shares", "Well-formed key shares that are mounted.")
 	descChanged = desc("key_changed_since_unseal", "1 while another key is mounted than the one that last opened Vault.")
-	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key.", "result")
-	descProved  = desc("key_proof_timestamp_seconds", "When it was last tried to prove the key; 0: never.")
+	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key; invalid stays until one that comes to a verdict.", "result")
+	descProved  = desc("key_proof_timestamp_seconds", "When that result came; 0: there is none.")
 
 	descStores = desc("eso_stores", "Stores of External Secrets that are looked after, by whether they are Ready.", "ready")
 	descLeft   = desc("eso_objects_left", "Objects of External Secrets that were not synced at the newest look.")

@@ -9,8 +9,8 @@ import (
 )
 
 // TryLock keeps other processes from locking the same file until unlock is
-// called or the process ends. It fails at once when another has it. It makes
-// the directory where it is missing.
+// called or the process ends. At once when another has it, it returns nil. It
+// makes the directory where it is missing.
 func (f *File) TryLock() (unlock func(), err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", f.path(), err)
@@ -22,7 +22,7 @@ func (f *File) TryLock() (unlock func(), err error) {
 	switch err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		_ = file.Close()
-		return nil, fmt.Errorf("%s is in use by another process", f.path())
+		return nil, nil
 	case err != nil:
 		_ = file.Close()
 		return nil, fmt.Errorf("locking %s: %w", f.path(), err)

@@ -60,7 +60,7 @@ type Progress struct {
 
 // Lock is what one process at a time can have.
 type Lock interface {
-	// TryLock fails when another process has it.
+	// TryLock returns nil when another process has it.
 	TryLock() (unlock func(), err error)
 }
 
@@ -96,8 +96,8 @@ func (p *Prover) Prove(ctx context.Context) Proof {
 // Tidy cancels what a proof that was cut off has left begun.
 func (p *Prover) Tidy(ctx context.Context) error {
 	unlock, err := p.Lock.TryLock()
-	if err != nil {
-		return nil // whoever has it tidies up
+	if err != nil || unlock == nil {
+		return nil // whoever has it tidies up; where nobody can have it, none was begun
 	}
 	defer unlock()
 	return p.tidy(ctx)
@@ -106,28 +106,47 @@ func (p *Prover) Tidy(ctx context.Context) error {
 func (p *Prover) tidy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
 	defer cancel()
-	r, err := p.Vault.Rekey(ctx)
+	r, err := named(ctx, askingForRekey, p.Vault.Rekey)
 	if errors.Is(err, ErrRefused) {
 		return nil // then none could be begun
 	}
-	if err == nil && r.Started && r.Ours {
-		err = p.Vault.CancelRekey(ctx, r.Nonce)
+	if err != nil || !r.Started || !r.Ours {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("cancelling the rekey of a proof: %w", err)
+	_, err = named(ctx, "cancelling the rekey of a proof", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.Vault.CancelRekey(ctx, r.Nonce)
+	})
+	return err
+}
+
+const askingForRekey = "asking for the rekey under way"
+
+// named makes a call of a proof, and says which it was when it failed. A bare
+// "deadline exceeded" would tell nobody who waited for what.
+func named[T any](ctx context.Context, what string, call func(context.Context) (T, error)) (T, error) {
+	began := time.Now()
+	answer, err := call(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%s: no answer within %v", what, round(time.Since(began)))
+	case err != nil:
+		err = fmt.Errorf("%s: %w", what, err)
 	}
-	return nil
+	return answer, err
 }
 
 func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 	unlock, err := p.Lock.TryLock()
-	if err != nil {
-		return ProofBusy, err
+	switch {
+	case err != nil:
+		return ProofFailed, err
+	case unlock == nil:
+		return ProofBusy, errors.New("another process of this pod proves the key")
 	}
 	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, proofWithin)
 	defer cancel()
-	status, err := p.Vault.SealStatus(ctx)
+	status, err := named(ctx, "asking for the seal status", p.Vault.SealStatus)
 	switch {
 	case err != nil:
 		return ProofFailed, err
@@ -139,7 +158,7 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 	if err := p.tidy(ctx); err != nil {
 		return ProofFailed, err
 	}
-	running, err := p.Vault.Rekey(ctx)
+	running, err := named(ctx, askingForRekey, p.Vault.Rekey)
 	switch {
 	case errors.Is(err, ErrRefused):
 		return ProofRefused, err
@@ -171,7 +190,7 @@ func (p *Prover) try(ctx context.Context, s SealStatus, shares []Share) (result 
 			err = errors.Join(err, undone)
 		}
 	}()
-	r, err := p.Vault.BeginRekey(ctx)
+	r, err := named(ctx, "beginning a rekey", p.Vault.BeginRekey)
 	switch {
 	case errors.Is(err, ErrNotBegun):
 		return ProofBusy, err
@@ -207,7 +226,9 @@ func mounted(shares int) string {
 // somebody else's shares too.
 func (p *Prover) authorize(ctx context.Context, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
-		progress, err := p.Vault.AuthorizeRekey(ctx, shares[i], nonce)
+		progress, err := named(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
+			return p.Vault.AuthorizeRekey(ctx, shares[i], nonce)
+		})
 		last, refused := sent == len(combination)-1, errors.Is(err, ErrInvalidKey)
 		switch {
 		case err != nil && !refused:

@@ -3,6 +3,7 @@ package unseal
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -94,12 +95,15 @@ func (v *rekeyVault) CancelRekey(ctx context.Context, nonce string) error {
 	return nil
 }
 
-// proofLock is had by another process, or not.
-type proofLock bool
+// proofLock is had by another process, or cannot be had at all.
+type proofLock struct {
+	taken bool
+	err   error
+}
 
 func (l proofLock) TryLock() (func(), error) {
-	if l {
-		return nil, errors.New("in use by another process")
+	if l.taken || l.err != nil {
+		return nil, l.err
 	}
 	return func() {}, nil
 }
@@ -158,8 +162,10 @@ func TestProof(t *testing.T) {
 		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
 		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
 		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
-		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "deadline", Rekey{}},
-		"vault hangs with the share":     {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "deadline", Rekey{}},
+		"vault hangs at first":           {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
+		"vault hangs before it begins":   {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
+		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
+		"vault hangs with the share":     {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "sending a share to the rekey: no answer within 30s", Rekey{}},
 		"vault fails with the share":     {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
 		"an earlier proof was cut off":   {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
 		"shares are missing":             {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
@@ -175,10 +181,11 @@ func TestProof(t *testing.T) {
 				if row.change != nil {
 					row.change(v)
 				}
-				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock(false)}
+				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock{}}
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
+				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which tells nobody what waited")
 				assert.Equal(t, row.left, v.rekey, "what Vault is left with")
 			})
 		})
@@ -188,15 +195,22 @@ func TestProof(t *testing.T) {
 func TestAProofIsOneProcesss(t *testing.T) {
 	v := provable(1)
 	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(true)}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}}
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
 	require.NoError(t, p.Tidy(t.Context()))
 	assert.Zero(t, v.cancels, "the other one's is not cancelled under its feet")
+
+	p.Lock = proofLock{err: errors.New("read-only file system")}
+	got := p.Prove(t.Context())
+	assert.Equal(t, ProofFailed, got.Result, "nobody else is at it")
+	assert.Contains(t, got.Reason, "read-only file system")
+	require.NoError(t, p.Tidy(t.Context()))
+	assert.Zero(t, v.cancels)
 }
 
 func TestAProofOfASplitKeySendsAsManySharesAsItTakes(t *testing.T) {
 	v := provable(3)
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock(false)}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}}
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
@@ -215,7 +229,7 @@ func TestAStrangersShareIsNoVerdict(t *testing.T) {
 		for at := 1; at <= 3; at++ {
 			v := provable(3)
 			v.stranger, v.strangerAt = &row.stranger, at
-			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock(false)}
+			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}}
 			got := p.Prove(t.Context())
 			assert.Equal(t, ProofFailed, got.Result, "%s, before share %d: %s", name, at, got.Reason)
 			assert.False(t, v.rekey.Started)
@@ -226,42 +240,42 @@ func TestAStrangersShareIsNoVerdict(t *testing.T) {
 func TestWhatCouldNotBeCancelledIsToldAndCancelledLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
-		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(false)}
+		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}}
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is told")
-		assert.Contains(t, got.Reason, "cancelling the rekey of a proof")
+		assert.Equal(t, "cancelling the rekey of a proof: no answer within 10s", got.Reason)
 		v.hangs = ""
 		require.NoError(t, p.Tidy(t.Context()))
 		assert.False(t, v.rekey.Started)
 	})
 }
 
-// proving runs Proofs in a bubble and returns what it publishes.
-func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, published *[]ProofResult) {
-	published = &[]ProofResult{}
+// proving runs Proofs in a bubble; after lets time pass and returns what was
+// published meanwhile.
+func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
+	var published []ProofResult
 	p = NewProofs(Proofs{
-		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock(false)},
+		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}},
 		Every:  every, Log: hclog.NewNullLogger(),
-		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); *published = append(*published, r.Result) },
+		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); published = append(published, r.Result) },
 	})
 	go p.Run(t.Context())
-	return p, published
+	return p, func(d time.Duration) []ProofResult {
+		time.Sleep(d)
+		synctest.Wait()
+		v.Lock()
+		defer v.Unlock()
+		out := published
+		published = nil
+		return out
+	}
 }
 
 func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
-		p, published := proving(t, v, 24*time.Hour)
-		after := func(d time.Duration) []ProofResult {
-			time.Sleep(d)
-			synctest.Wait()
-			v.Lock()
-			defer v.Unlock()
-			out := *published
-			*published = nil
-			return out
-		}
+		p, after := proving(t, v, 24*time.Hour)
 		p.Take(State{Phase: Unreachable})
 		assert.Empty(t, after(48*time.Hour), "a Vault that does not serve has other worries")
 		p.Take(State{Phase: Active, Keys: "one"})
@@ -280,19 +294,50 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 	})
 }
 
+// What is known of a key for the worse is known until Vault says otherwise.
+func TestAFailureHidesNoWrongKey(t *testing.T) {
+	for name, fail := range map[string]func(v *rekeyVault){
+		"vault fails":              func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") },
+		"vault hangs":              func(v *rekeyVault) { v.hangs = "begin" },
+		"a rekey is under way":     func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "theirs"} },
+		"the endpoints are closed": func(v *rekeyVault) { v.fails["rekey"] = ErrRefused },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := provable(1)
+				right := v.opens
+				v.opens = nil
+				p, after := proving(t, v, 24*time.Hour)
+				change := func(f func(v *rekeyVault)) { v.Lock(); defer v.Unlock(); f(v) }
+				p.Take(State{Phase: Active, Keys: "one"})
+				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
+				change(fail)
+				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
+				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, right })
+				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))
+				change(fail)
+				told := slices.Compact(after(27 * time.Hour))
+				require.Len(t, told, 1, "that a key was right is no comfort for ever")
+				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, told[0])
+				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, nil })
+				assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(27*time.Hour)))
+				p.Take(State{Phase: Active, Keys: "two"})
+				assert.Equal(t, []ProofResult{""}, after(0), "that was another key")
+			})
+		})
+	}
+}
+
 func TestWithoutAnIntervalOnlyWhatWasLeftIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
 		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}
-		p, published := proving(t, v, 0)
+		p, after := proving(t, v, 0)
 		p.Take(State{Phase: Active, Keys: "one"})
-		time.Sleep(2 * firstProof)
-		synctest.Wait()
+		assert.Empty(t, after(2*firstProof))
 		assert.False(t, v.rekey.Started)
 		assert.Equal(t, 1, v.cancels)
-		time.Sleep(100 * time.Hour)
-		synctest.Wait()
+		assert.Empty(t, after(100*time.Hour))
 		assert.Zero(t, v.sent)
-		assert.Empty(t, *published)
 	})
 }

@@ -44,8 +44,8 @@ func (p *Proofs) Take(s State) {
 // Run works until ctx is done.
 func (p *Proofs) Run(ctx context.Context) {
 	var state State
-	var proved Proof
-	var keys string // that were proved
+	var tried, proved Proof // the newest, and the one that is told
+	var keys string         // that were proved
 	var next time.Time
 	timer := time.NewTimer(tidyEvery)
 	defer timer.Stop()
@@ -60,7 +60,7 @@ func (p *Proofs) Run(ctx context.Context) {
 			}
 			state = s
 			if proved.Result != "" && keys != mountOf(state) { // it speaks of other keys
-				proved = Proof{}
+				tried, proved = Proof{}, Proof{}
 				p.Publish(proved)
 			}
 			continue
@@ -74,13 +74,19 @@ func (p *Proofs) Run(ctx context.Context) {
 		if p.Every == 0 || time.Now().Before(next) {
 			continue
 		}
-		before := proved
-		keys, proved = mountOf(state), p.Prover.Prove(ctx)
+		before := tried
+		keys, tried = mountOf(state), p.Prover.Prove(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		next = time.Now().Add(jitter(p.Every-p.Every/10, p.Every/5, random()))
-		p.say(before, proved)
+		p.say(before, tried)
+		// A proof that came to no verdict makes no wrong key right. That a key
+		// was right is not kept so: it would hide that nobody sees it any more.
+		if proved.Result == ProofInvalid && tried.Result != ProofValid && tried.Result != ProofInvalid {
+			continue
+		}
+		proved = tried
 		p.Publish(proved)
 	}
 }

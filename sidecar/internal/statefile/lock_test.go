@@ -1,0 +1,34 @@
+package statefile
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestALockIsHadByOneAtATime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	unlock, err := New(dir, "proof").TryLock()
+	require.NoError(t, err)
+	require.NotNil(t, unlock)
+	other, err := New(dir, "proof").TryLock()
+	assert.NoError(t, err, "that somebody else has it is no failure")
+	assert.Nil(t, other)
+	unlock()
+	again, err := New(dir, "proof").TryLock()
+	require.NoError(t, err)
+	require.NotNil(t, again)
+	again()
+}
+
+func TestALockThatCannotBeHadSaysWhy(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, New(dir, "file").Save(1))
+	for _, f := range []*File{New(filepath.Join(dir, "file"), "proof"), New("/proc/self", "proof")} {
+		unlock, err := f.TryLock()
+		assert.ErrorContains(t, err, "locking "+f.path())
+		assert.Nil(t, unlock)
+	}
+}
