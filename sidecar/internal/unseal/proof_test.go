@@ -285,7 +285,7 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 		v.Lock()
 		v.opens = nil
 		v.Unlock()
-		assert.Equal(t, []ProofResult{ProofInvalid}, after(24*time.Hour))
+		assert.Equal(t, []ProofResult{ProofInvalid}, after(27*time.Hour), "24 h and a tenth of it, at most")
 		p.Take(State{Phase: Active, Keys: "two"})
 		assert.Equal(t, []ProofResult{""}, after(0), "the proof spoke of another key")
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(2*firstProof))
