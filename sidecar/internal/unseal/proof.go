@@ -198,6 +198,8 @@ func (p *Prover) try(ctx context.Context, s SealStatus, shares []Share) (result 
 		return ProofRefused, err
 	case err != nil:
 		return ProofFailed, err
+	case !r.Started || !r.Ours: // no share of ours helps to finish it
+		return ProofBusy, errors.New("somebody else's rekey took the place of ours")
 	}
 	for _, combination := range all {
 		opens, err := p.authorize(ctx, r.Nonce, shares, combination)

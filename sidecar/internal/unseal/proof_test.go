@@ -22,8 +22,10 @@ type rekeyVault struct {
 	rekey   Rekey
 	fails   map[string]error // by call
 	hangs   string           // the call that does not answer
+	begun   *Rekey           // that a BeginRekey leaves, if it is not ours
 	cancels int
 	sent    int
+	helped  bool // somebody else's rekey
 	held    []string
 
 	stranger   *Share // is sent by somebody else just before our share strangerAt
@@ -49,6 +51,9 @@ func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 	if err == nil || errors.Is(err, context.DeadlineExceeded) { // Vault has done it all the same
 		v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
 	}
+	if v.begun != nil {
+		v.rekey = *v.begun
+	}
 	return v.rekey, err
 }
 
@@ -59,6 +64,7 @@ func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) 
 	v.Lock()
 	defer v.Unlock()
 	v.sent++
+	v.helped = v.helped || !v.rekey.Ours
 	if v.stranger != nil && v.sent == v.strangerAt {
 		if p, err := v.take(*v.stranger); p.Enough || err != nil {
 			return Progress{}, errors.New("answered 400: rekey operation already finished")
@@ -162,6 +168,7 @@ func TestProof(t *testing.T) {
 		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
 		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
 		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
+		"somebody's takes its place":     {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "somebody else's rekey", theirs},
 		"vault hangs at first":           {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
 		"vault hangs before it begins":   {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
 		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
@@ -187,6 +194,7 @@ func TestProof(t *testing.T) {
 				assert.Contains(t, got.Reason, row.reason)
 				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which tells nobody what waited")
 				assert.Equal(t, row.left, v.rekey, "what Vault is left with")
+				assert.False(t, v.helped, "a share of ours was sent to somebody else's rekey")
 			})
 		})
 	}

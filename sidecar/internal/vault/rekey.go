@@ -29,7 +29,7 @@ func (c *Client) BeginRekey(ctx context.Context) (unseal.Rekey, error) {
 	}
 	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/init", body)
 	var answered *api.ResponseError
-	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest {
+	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest && strings.Contains(strings.Join(answered.Errors, " "), "already in progress") {
 		return unseal.Rekey{}, fmt.Errorf("%w: %w", unseal.ErrNotBegun, refusal(answered))
 	}
 	return rekey(ctx, resp, err)
@@ -38,7 +38,17 @@ func (c *Client) BeginRekey(ctx context.Context) (unseal.Rekey, error) {
 // CancelRekey cancels the rekey of that nonce, by DELETE sys/rekey/init. What
 // was waiting for its verification is gone with it.
 func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
-	return denied(ctx, c.api.Sys().RekeyCancelWithContextWithNonce(ctx, nonce))
+	code := 0
+	look := func(r *api.Response) { // a redirect is no error to the api client
+		if code = r.StatusCode; code < http.StatusBadRequest {
+			drain(r.Body)
+		}
+	}
+	err := c.copied.WithResponseCallbacks(look).Sys().RekeyCancelWithContextWithNonce(ctx, nonce)
+	if err == nil && code != http.StatusOK && code != http.StatusNoContent {
+		return fmt.Errorf("answered %d", code)
+	}
+	return denied(ctx, err)
 }
 
 // AuthorizeRekey sends a share by PUT sys/rekey/update.
@@ -58,19 +68,32 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 		return unseal.Progress{}, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
 	}
 	var answer struct {
-		Progress int  `json:"progress"`
-		Complete bool `json:"complete"`
+		Nonce    string `json:"nonce"`
+		Progress int    `json:"progress"`
+		Complete bool   `json:"complete"`
 	}
-	err = decode(ctx, resp, err, &answer)
-	return unseal.Progress{Shares: answer.Progress, Enough: answer.Complete}, err
+	if err := decode(ctx, resp, err, &answer); err != nil {
+		return unseal.Progress{}, err
+	}
+	if answer.Nonce != nonce || answer.Progress == 0 && !answer.Complete {
+		return unseal.Progress{}, errors.New("answered of another rekey, or this is not vault")
+	}
+	return unseal.Progress{Shares: answer.Progress, Enough: answer.Complete}, nil
 }
 
 func rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, error) {
-	var s api.RekeyStatusResponse
+	var s struct {
+		Started      *bool    `json:"started"`
+		Nonce        string   `json:"nonce"`
+		Fingerprints []string `json:"pgp_fingerprints"`
+	}
 	if err := decode(ctx, resp, err, &s); err != nil {
 		return unseal.Rekey{}, err
 	}
-	return unseal.Rekey{Started: s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.PGPFingerprints, []string{nobodysFingerprint})}, nil
+	if s.Started == nil {
+		return unseal.Rekey{}, errors.New("answered 200 without a rekey's status, this is not vault")
+	}
+	return unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.Fingerprints, []string{nobodysFingerprint})}, nil
 }
 
 // decode reads an answer into what into points to.

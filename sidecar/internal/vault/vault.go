@@ -38,7 +38,7 @@ type Config struct {
 // Client is one Vault's address. Its calls may run side by side.
 type Client struct {
 	api    *api.Client
-	reader *api.Client // is copied for each ReadStorage, and not used itself
+	copied *api.Client // for each call that needs callbacks, and not used itself
 }
 
 // New returns a client that has not connected yet. It fails on an address
@@ -60,11 +60,11 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader, err := newAPI(c.Addr, web)
+	copied, err := newAPI(c.Addr, web)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{api: caller, reader: reader}, nil
+	return &Client{api: caller, copied: copied}, nil
 }
 
 func newAPI(addr string, web *http.Client) (*api.Client, error) {
@@ -168,7 +168,7 @@ func (c *Client) ReadStorage(ctx context.Context) error {
 	token := make([]byte, 12)
 	_, _ = rand.Read(token) // never fails, crypto/rand
 	show := func(r *api.Request) { r.ClientToken = "s." + hex.EncodeToString(token) }
-	resp, err := c.reader.WithRequestCallbacks(show).Logical().ReadRawWithContext(ctx, "auth/token/lookup-self")
+	resp, err := c.copied.WithRequestCallbacks(show).Logical().ReadRawWithContext(ctx, "auth/token/lookup-self")
 	var answered *api.ResponseError
 	switch {
 	case errors.As(err, &answered) && answered.StatusCode == http.StatusForbidden:

@@ -76,6 +76,15 @@ var calls = map[string]func(*Client, context.Context) error{
 		return err
 	},
 	"ReadStorage": func(c *Client, ctx context.Context) error { return c.ReadStorage(ctx) },
+	"Rekey":       func(c *Client, ctx context.Context) error { _, err := c.Rekey(ctx); return err },
+	"BeginRekey":  func(c *Client, ctx context.Context) error { _, err := c.BeginRekey(ctx); return err },
+	"AuthorizeRekey": func(c *Client, ctx context.Context) error {
+		s := key()
+		defer s.Wipe()
+		_, err := c.AuthorizeRekey(ctx, s, "a-rekeys-nonce")
+		return err
+	},
+	"CancelRekey": func(c *Client, ctx context.Context) error { return c.CancelRekey(ctx, "a-rekeys-nonce") },
 }
 
 // server answers everything in one way, and keeps what it was asked.
@@ -115,6 +124,16 @@ func says(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, body)
+	}
+}
+
+// hangs answers nothing before release is closed.
+func hangs(release <-chan struct{}) http.HandlerFunc {
+	return func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
 	}
 }
 
@@ -278,12 +297,7 @@ func TestARefusedConnectionIsUnreachable(t *testing.T) {
 
 func TestACallEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
-	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-release:
-		case <-r.Context().Done():
-		}
-	})
+	s := serve(t, hangs(release))
 	defer close(release)
 	for name, call := range calls {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -371,9 +385,11 @@ func TestAnAnswerThatRepeatsTheKeyIsNotRepeated(t *testing.T) {
 					b, _ := io.ReadAll(r.Body)
 					says(code, body(echo(string(b))))(w, r)
 				})
-				err := calls["Unseal"](client(t, s.URL), t.Context())
-				require.Error(t, err)
-				hidden(t, raw, err.Error(), fmt.Sprintf("%s, %s, %d", how, form, code))
+				for _, name := range []string{"Unseal", "AuthorizeRekey"} {
+					err := calls[name](client(t, s.URL), t.Context())
+					require.Error(t, err)
+					hidden(t, raw, err.Error(), fmt.Sprintf("%s, %s, %s, %d", name, how, form, code))
+				}
 			}
 		}
 	}
