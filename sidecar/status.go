@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -70,26 +72,63 @@ func askSidecar(ctx context.Context, bind string) (seen, error) {
 }
 
 func ask(ctx context.Context, bind string) ([]byte, error) {
-	_, port, err := net.SplitHostPort(bind)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1:"+port+"/status", nil)
+	to, from, err := statusAt(ctx, bind)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := (&http.Transport{}).RoundTrip(req) // no proxy
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+to.String()+"/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Host = "localhost"
+	dialer := net.Dialer{LocalAddr: from}
+	resp, err := (&http.Transport{DialContext: dialer.DialContext}).RoundTrip(req) // no proxy
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("port %s answered %s", port, resp.Status)
+		return nil, fmt.Errorf("%s answered %s", to, resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 }
+
+// statusAt returns where a sidecar with this --http-bind listens, and the
+// address to ask it from: it tells local peers alone, and the kernel would take
+// a pod's own address for a way to that address.
+func statusAt(ctx context.Context, bind string) (to, from *net.TCPAddr, err error) {
+	host, port, err := net.SplitHostPort(bind)
+	if err != nil {
+		return nil, nil, err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, nil, err
+	}
+	ip := net.ParseIP(host)
+	switch {
+	case host == "":
+		ip = net.IPv4zero
+	case ip == nil:
+		all, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
+		if err != nil {
+			return nil, nil, err
+		}
+		ip = all[max(0, slices.IndexFunc(all, isIPv4))] // the one that net.Listen takes
+	}
+	loopback := net.IPv6loopback
+	if isIPv4(ip) {
+		loopback = net.IPv4(127, 0, 0, 1)
+	}
+	if ip.IsUnspecified() {
+		ip = loopback
+	}
+	return &net.TCPAddr{IP: ip, Port: number}, &net.TCPAddr{IP: loopback}, nil
+}
+
+func isIPv4(ip net.IP) bool { return ip.To4() != nil }
 
 // terminalOf returns the terminal that w writes to, or nil.
 func terminalOf(w io.Writer) *os.File {

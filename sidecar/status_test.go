@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
 func TestStatusPrintsWhatTheSidecarTells(t *testing.T) {
@@ -33,6 +39,62 @@ func TestStatusPrintsWhatTheSidecarTells(t *testing.T) {
 		assert.NotContains(t, stdout, "\x1b", "it is no terminal")
 		assert.Empty(t, stderr)
 	}
+}
+
+// serving serves the real page at an address, and returns it with its port.
+func serving(t *testing.T, host string) string {
+	t.Helper()
+	free, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(free.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
+	server := web.New(web.Config{Bind: net.JoinHostPort(host, port), Version: "v1", Log: hclog.NewNullLogger()})
+	server.Turned = func() time.Duration { return 0 }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); server.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return net.JoinHostPort(host, port)
+}
+
+// The sidecar tells local peers alone, wherever it listens.
+func TestStatusAsksWhereTheSidecarListens(t *testing.T) {
+	hosts := []string{"", "0.0.0.0", "::", "127.0.0.1", "127.0.0.2", "::1", "localhost"}
+	own, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, a := range own {
+		if ip := a.(*net.IPNet).IP; ip.IsGlobalUnicast() {
+			hosts = append(hosts, ip.String())
+		}
+	}
+	for _, host := range hosts {
+		bind := serving(t, host)
+		require.Eventually(t, func() bool {
+			code, stdout, stderr := called(nil, "status", "--http-bind", bind)
+			if strings.Contains(stderr, "connection refused") {
+				return false // not yet
+			}
+			assert.Equal(t, exitStopped, code, "%s: %s", bind, stderr)
+			assert.Contains(t, stdout, "Starting, for ", bind)
+			return true
+		}, 10*time.Second, time.Millisecond, bind)
+	}
+}
+
+func TestWhereStatusAsks(t *testing.T) {
+	for bind, want := range map[string]string{
+		":9810": "127.0.0.1:9810", "0.0.0.0:9810": "127.0.0.1:9810", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
+		"[::]:9810": "[::1]:9810", "[::1]:9810": "[::1]:9810", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
+	} {
+		to, from, err := statusAt(t.Context(), bind)
+		require.NoError(t, err)
+		assert.Equal(t, want, to.String(), bind)
+		assert.True(t, from.IP.IsLoopback(), bind)
+		assert.Equal(t, to.IP.To4() == nil, from.IP.To4() == nil, "%s: of one family", bind)
+	}
+	_, _, err := statusAt(t.Context(), "no.such.host.invalid:9810")
+	assert.ErrorContains(t, err, "no.such.host.invalid")
 }
 
 func TestStatusOptionsThatAreNotAccepted(t *testing.T) {
