@@ -1,7 +1,13 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,4 +41,131 @@ func TestReadmeTellsTheOptions(t *testing.T) {
 		want = append(want, []string{code("--" + o.flag), code(o.env), code(o.preset), o.help})
 	}
 	assert.Equal(t, want, told)
+}
+
+// The README's table of messages has each that is logged at info or above, and
+// no other.
+func TestReadmeTellsTheMessages(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## What the log says\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	var told []string
+	for line := range strings.Lines(section) {
+		if name, found := strings.CutPrefix(line, "| `"); found {
+			message, _, _ := strings.Cut(name, "` |")
+			told = append(told, message)
+		}
+	}
+	packages, err := filepath.Glob("internal/*")
+	require.NoError(t, err)
+	var logged []string
+	for _, dir := range append(packages, ".") {
+		logged = append(logged, messages(t, dir)...)
+	}
+	require.Contains(t, logged, "recovered")
+	slices.Sort(logged)
+	assert.ElementsMatch(t, slices.Compact(logged), told)
+}
+
+// messages returns what the code of a folder logs at info or above: each is a
+// literal, a constant of the package, or a phase's.
+func messages(t *testing.T, dir string) (aloud []string) {
+	t.Helper()
+	var files []*ast.File
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	require.NoError(t, err)
+	set := token.NewFileSet()
+	for _, path := range paths {
+		if !strings.HasSuffix(path, "_test.go") {
+			file, err := parser.ParseFile(set, path, nil, 0)
+			require.NoError(t, err)
+			files = append(files, file)
+		}
+	}
+	text := func(e ast.Expr) (string, bool) {
+		if id, ok := e.(*ast.Ident); ok {
+			e = constant(files, id.Name)
+		}
+		literal, ok := e.(*ast.BasicLit)
+		if !ok {
+			return "", false
+		}
+		s, err := strconv.Unquote(literal.Value)
+		return s, err == nil
+	}
+	phases := false
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				place, ok := messageOf(n)
+				if !ok || place >= len(n.Args) {
+					break
+				}
+				if s, ok := n.Args[place].(*ast.SelectorExpr); ok && s.Sel.Name == "message" {
+					phases = true
+					break
+				}
+				message, ok := text(n.Args[place])
+				assert.True(t, ok, "%s: no constant", set.Position(n.Pos()))
+				aloud = append(aloud, message)
+			case *ast.ValueSpec: // the phases'
+				if n.Names[0].Name != "tellings" {
+					break
+				}
+				for _, e := range n.Values[0].(*ast.CompositeLit).Elts {
+					phase := e.(*ast.KeyValueExpr)
+					message, ok := text(phase.Value.(*ast.CompositeLit).Elts[1])
+					require.True(t, ok)
+					if phase.Key.(*ast.Ident).Name != "Starting" { // no phase leads to it
+						aloud = append(aloud, message)
+					}
+				}
+			}
+			return true
+		})
+	}
+	assert.Equal(t, dir == "internal/unseal", phases, "%s: only there is a phase told", dir)
+	return aloud
+}
+
+// messageOf returns which argument of a call is the message of a line of the
+// log at info or above.
+func messageOf(call *ast.CallExpr) (place int, ok bool) {
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return 0, false
+	}
+	name := ""
+	switch on := method.X.(type) {
+	case *ast.Ident:
+		name = on.Name
+	case *ast.SelectorExpr:
+		name = on.Sel.Name
+	}
+	if !strings.EqualFold(name, "log") {
+		return 0, false
+	}
+	switch method.Sel.Name {
+	case "Info", "Warn", "Error":
+		return 0, true
+	case "Log": // at a level that is found when it runs
+		return 1, true
+	}
+	return 0, false
+}
+
+// constant returns the value of a constant of a package.
+func constant(files []*ast.File, name string) (value ast.Expr) {
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) > 0 && spec.Names[0].Name == name {
+				value = spec.Values[0]
+			}
+			return true
+		})
+	}
+	return value
 }
