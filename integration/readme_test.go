@@ -1,0 +1,80 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// readmeYAML returns the README's blocks of YAML.
+func readmeYAML(t *testing.T, l *lab.Lab) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(l.Source("README.md"))
+	require.NoError(t, err)
+	for _, part := range strings.Split(string(text), "```yaml\n")[1:] {
+		block, _, found := strings.Cut(part, "```")
+		require.True(t, found)
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// What the README has one write into a kustomization builds, with the
+// repository's folders in the place of their addresses.
+func TestTheReadmesKustomizationsBuild(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	dir, err := l.Mkdir(t.Name())
+	require.NoError(t, err)
+	for _, part := range []string{"patches", "manifests"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
+	}
+	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=main`)
+	builds := func(name, beside, kustomization string) string {
+		place, err := l.Mkdir(filepath.Join(t.Name(), name))
+		require.NoError(t, err)
+		text, err := os.ReadFile(beside)
+		require.NoError(t, err)
+		file := map[string]string{"rights": "settings.yaml", "vault": "vault.yaml"}[name]
+		require.NoError(t, os.WriteFile(filepath.Join(place, file), text, 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(place, "kustomization.yaml"), []byte(address.ReplaceAllString(kustomization, "../$1")), 0o644))
+		out, err := l.Kustomize(place)
+		require.NoError(t, err)
+		return out
+	}
+	blocks := readmeYAML(t, l)
+	require.Len(t, blocks, 4, "each is built here")
+
+	all, err := l.Kustomize(l.Source("manifests"))
+	require.NoError(t, err)
+	assert.Equal(t, all, builds("rights", l.Source("manifests/settings.yaml"), blocks[0]))
+
+	set := statefulSet(t, builds("vault", "testdata/vault-chart.yaml", blocks[1]+blocks[2]))
+	containers, names := list(t, set, "containers", "name")
+	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
+	ours := containers[1].(map[string]any)
+	assert.Equal(t, "alybadawy/vault-unseal-sidecar:v1.2.3", ours["image"])
+	assert.Contains(t, ours["env"], map[string]any{"name": "PROVE_INTERVAL", "value": "24h"})
+
+	var kinds []string
+	for _, document := range strings.Split(blocks[3], "\n---\n") {
+		o := &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal([]byte(document), &o.Object))
+		kinds = append(kinds, o.GetKind()+" "+o.GetName())
+		if o.GetName() == "vault-unseal-sidecar-rights" {
+			path, _, _ := unstructured.NestedString(o.Object, "spec", "path")
+			assert.FileExists(t, filepath.Join(dir, path, "kustomization.yaml"))
+		}
+	}
+	assert.Equal(t, []string{"GitRepository vault-unseal-sidecar", "Kustomization vault-unseal-sidecar-rights", "Kustomization vault"}, kinds)
+}
