@@ -35,7 +35,7 @@ func TestWatchesOnlyWhatIsNearest(t *testing.T) {
 		}, []string{dir + "/a/b/key", dir + "/a/b"}},
 	} {
 		require.NoError(t, step.change())
-		at, err := source.settle(watcher)
+		at, err := source.settle(t.Context(), watcher)
 		require.NoError(t, err)
 		for n := range step.want {
 			step.want[n] = filepath.Clean(step.want[n])
@@ -70,4 +70,47 @@ func TestWhatMatters(t *testing.T) {
 			assert.Equal(t, row.want, New(row.path).matters(row.event))
 		})
 	}
+}
+
+// A directory that was removed and made again is another one, though its name
+// and often its number are the same: a watch of the first says nothing of it.
+func TestADirectoryThatWasMadeAgainIsAnother(t *testing.T) {
+	dir := t.TempDir()
+	s := New(dir + "/a/b/c")
+	made := func() error { return os.MkdirAll(dir+"/a/b", 0o755) }
+	for sentence, change := range map[string]func() error{
+		"it was":            func() error { return errors.Join(os.Remove(dir+"/a/b"), made()) },
+		"and the one above": func() error { return errors.Join(os.RemoveAll(dir+"/a"), made()) },
+		"the one above alone": func() error {
+			return errors.Join(os.Rename(dir+"/a/b", dir+"/b"), os.Remove(dir+"/a"), os.Mkdir(dir+"/a", 0o755), os.Rename(dir+"/b", dir+"/a/b"))
+		},
+	} {
+		for range 50 {
+			require.NoError(t, made())
+			before, err := s.nearest()
+			require.NoError(t, err)
+			unchanged, err := s.nearest()
+			require.NoError(t, err)
+			assert.True(t, unchanged.same(before))
+			unchanged.close()
+			require.NoError(t, change())
+			after, err := s.nearest()
+			require.NoError(t, err)
+			assert.Equal(t, before.dir, after.dir)
+			assert.False(t, after.same(before), sentence)
+			before.close()
+			after.close()
+		}
+	}
+}
+
+func TestWithoutADirectoryAboveAPlaceIsOne(t *testing.T) {
+	p, err := New("/no/such/path").nearest()
+	require.NoError(t, err)
+	defer p.close()
+	assert.Equal(t, "/", p.dir)
+	assert.True(t, p.same(p))
+	p.above = nil
+	assert.True(t, p.same(p))
+	assert.False(t, p.same(place{}), "nothing is watched yet")
 }

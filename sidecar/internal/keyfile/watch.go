@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +37,7 @@ func (s *Source) Watch(ctx context.Context, wake func()) error {
 	defer again.Stop()
 
 	for watched, due := "", true; ; {
-		at, err := s.settle(watcher)
+		at, err := s.settle(ctx, watcher)
 		if err != nil {
 			return fmt.Errorf("watching %s: %w", shown(s.path), err)
 		}
@@ -89,61 +88,106 @@ func (s *Source) next(ctx context.Context, watcher *fsnotify.Watcher, again <-ch
 
 // settle watches what is nearest to the path now, and nothing else. It returns
 // the directory it came to.
-func (s *Source) settle(watcher *fsnotify.Watcher) (string, error) {
-	at := ""
-	// A directory made after the look and before the watch gives no event, so
-	// look until two looks agree; the number only bounds a race against
-	// somebody who makes and removes it all the time.
-	for range 8 {
-		nearest, err := s.addNearest(watcher)
+func (s *Source) settle(ctx context.Context, watcher *fsnotify.Watcher) (string, error) {
+	var watched place
+	defer func() { watched.close() }()
+	// What is made, or put in the place of something, after the look and before
+	// the watch gives no event: so look until nothing is left to watch. Whoever
+	// would keep that from ending has to do as much all the time.
+	for ctx.Err() == nil {
+		found, err := s.nearest()
 		if err != nil {
 			return "", err
 		}
-		if nearest == at {
+		if found.same(watched) {
+			found.close()
 			break
 		}
-		at = nearest
-	}
-	wanted := []string{at, filepath.Dir(at)}
-	for _, name := range watcher.WatchList() {
-		if !slices.Contains(wanted, name) {
-			_ = watcher.Remove(name) // fails only when it is gone already
-		}
-	}
-	return at, nil
-}
-
-// addNearest watches the deepest directory, from the path upwards, that can be
-// watched. For a file that is its parent, because a file's own watch ends when
-// another is renamed over it.
-func (s *Source) addNearest(watcher *fsnotify.Watcher) (string, error) {
-	for dir := s.path; ; dir = filepath.Dir(dir) {
-		err := addDir(watcher, dir)
-		switch {
-		case err == nil:
-			// The parent as well: it tells at once when dir is removed or
-			// replaced, while dir itself says so only when nobody has it
-			// open any more, and never when it is a link that now points
-			// elsewhere.
-			_ = addDir(watcher, filepath.Dir(dir))
-			return dir, nil
-		case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.ENOMEM):
-			return "", err // an ancestor would be accepted, and tell nothing
-		case dir == filepath.Dir(dir):
+		watched.close()
+		watched = found
+		if err := watched.watch(watcher); err != nil {
 			return "", err
 		}
 	}
+	return watched.dir, nil
 }
 
-func addDir(watcher *fsnotify.Watcher, dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
+// place is the directory that is nearest to the path, and the one above it.
+// They are held open: what is removed keeps its number as long, and cannot be
+// taken for what comes in its place.
+type place struct {
+	dir       string
+	at, above *os.File // above is nil when it cannot be read
+}
+
+// nearest finds the deepest directory, from the path upwards, that can be
+// read. For a file that is its parent, because a file's own watch ends when
+// another is renamed over it.
+func (s *Source) nearest() (place, error) {
+	for dir := s.path; ; dir = filepath.Dir(dir) {
+		at, err := openDirectory(dir)
+		switch {
+		case err == nil:
+			above, _ := openDirectory(filepath.Dir(dir))
+			return place{dir, at, above}, nil
+		case isShortage(err), dir == filepath.Dir(dir):
+			return place{}, err
+		}
+	}
+}
+
+func openDirectory(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+}
+
+// isShortage tells an error after which an ancestor might be accepted, and
+// would tell nothing.
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// watch watches the place, and nothing else. The directory above tells at once
+// when dir is removed or replaced, while dir itself says so only when nobody
+// has it open any more, and never when it is a link that now points elsewhere.
+func (p *place) watch(watcher *fsnotify.Watcher) error {
+	above := filepath.Dir(p.dir)
+	_ = watcher.Add(above)
+	if err := watcher.Add(p.dir); err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR) {
 		return err
 	}
-	if !info.IsDir() {
-		return syscall.ENOTDIR
+	for _, name := range watcher.WatchList() {
+		if name != p.dir && name != above {
+			_ = watcher.Remove(name) // fails only when it is gone already
+		}
 	}
-	return watcher.Add(dir)
+	return nil
+}
+
+// same tells whether two places are the same directories, and not only of the
+// same names.
+func (p place) same(o place) bool {
+	return p.dir == o.dir && sameFile(p.at, o.at) && sameFile(p.above, o.above)
+}
+
+func sameFile(a, b *os.File) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	one, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	other, err := b.Stat()
+	return err == nil && os.SameFile(one, other)
+}
+
+func (p *place) close() {
+	for _, f := range []*os.File{p.at, p.above} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	p.at, p.above = nil, nil
 }
 
 // matters tells whether an event at name can change what Read returns: at the
