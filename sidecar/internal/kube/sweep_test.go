@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,7 @@ import (
 // slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
 // one after another. A real one has no virtual time.
 type slowESO struct {
+	sync.Mutex
 	dynamic.NamespaceableResourceInterface
 	resource schema.GroupVersionResource
 	woken    map[string]int
@@ -36,6 +38,8 @@ type slowESO struct {
 }
 
 func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	e.Lock()
+	defer e.Unlock()
 	e.resource = r
 	return e
 }
@@ -43,6 +47,8 @@ func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableR
 func (e *slowESO) Namespace(string) dynamic.ResourceInterface { return e }
 
 func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	e.Lock()
+	defer e.Unlock()
 	e.lists++
 	if err := e.refuses[e.resource]; err != nil {
 		return nil, err
@@ -67,6 +73,8 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 }
 
 func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	e.Lock()
+	defer e.Unlock()
 	e.woken[name]++
 	if now := time.Now(); name != "broken" && e.woken[name] == 1 {
 		if e.busy.Before(now) {
@@ -136,22 +144,34 @@ func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
 	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
 }
 
+// pass lets time pass, in which alone e may be used by others.
+func (e *slowESO) pass(d time.Duration) {
+	e.Unlock()
+	time.Sleep(d)
+	synctest.Wait()
+	e.Lock()
+}
+
 // brokenFor lets a sweep come to the end that it has with an ExternalSecret that
-// is broken, and so much time pass. It returns what was found from then on.
-func brokenFor(t *testing.T, eso *slowESO, log hclog.Logger, d time.Duration) *[]findings {
-	eso.woken, eso.ready = map[string]int{"broken": 0}, map[string]time.Time{}
-	s := newSweeper(Config{Log: log}, eso)
-	found := &[]findings{}
-	s.report = func(f findings) { *found = append(*found, f) }
+// is broken, and so much time pass. It returns what was found from then on, and
+// keeps e to itself.
+func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]findings) {
+	e.Lock()
+	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
+	s := newSweeper(Config{Log: log}, e)
+	found = &[]findings{}
+	s.report = func(f findings) {
+		e.Lock()
+		defer e.Unlock()
+		*found = append(*found, f)
+	}
 	go s.run(t.Context())
 	s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
 	for len(*found) == 0 || !(*found)[len(*found)-1].final {
-		require.True(t, sleep(t.Context(), time.Second))
-		synctest.Wait()
+		e.pass(time.Second)
 	}
 	*found = nil
-	time.Sleep(d)
-	synctest.Wait()
+	e.pass(d)
 	return found
 }
 
@@ -159,13 +179,12 @@ func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{}
 		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Minute)
+		defer eso.Unlock()
 		require.Len(t, *found, 2, "soon at first: somebody may be at it")
 		eso.woken["broken later"] = 0
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		eso.pass(time.Hour)
 		before := len(*found)
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		eso.pass(time.Hour)
 		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
 		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
 		last := (*found)[len(*found)-1]
@@ -173,14 +192,12 @@ func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
 		assert.True(t, last.final)
 
 		eso.mended, eso.ready["broken later"] = true, time.Now()
-		time.Sleep(mendedEvery)
-		synctest.Wait()
+		eso.pass(mendedEvery)
 		last = (*found)[len(*found)-1]
 		assert.Zero(t, last.leftCount)
 		assert.True(t, last.final)
 		before = eso.lists
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		eso.pass(time.Hour)
 		assert.Equal(t, before, eso.lists, "then it is not looked any more")
 	})
 }
@@ -189,17 +206,16 @@ func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{}
 		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Hour)
+		defer eso.Unlock()
 		for _, err := range []error{apierrors.NewInternalError(errors.New("no etcd")), apierrors.NewForbidden(secrets.GroupResource(), "", nil)} {
 			eso.refuses = map[schema.GroupVersionResource]error{secrets: err}
 			before, lists := len(*found), eso.lists
-			time.Sleep(time.Hour)
-			synctest.Wait()
+			eso.pass(time.Hour)
 			assert.Len(t, *found, before, "what is known stands")
 			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
 		}
 		eso.refuses, eso.mended = nil, true
-		time.Sleep(mendedEvery)
-		synctest.Wait()
+		eso.pass(mendedEvery)
 		assert.Zero(t, (*found)[len(*found)-1].leftCount)
 	})
 }
@@ -209,6 +225,7 @@ func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
 		var out bytes.Buffer
 		eso := &slowESO{refuses: map[schema.GroupVersionResource]error{pushSecrets: apierrors.NewForbidden(pushSecrets.GroupResource(), "", nil)}}
 		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		defer eso.Unlock()
 		assert.Greater(t, len(*found), 50)
 		assert.Equal(t, 1, strings.Count(out.String(), "[WARN]"), out.String())
 	})
@@ -217,20 +234,19 @@ func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
 func TestTheNextOutageEndsTheLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
+		eso.Lock()
+		defer eso.Unlock()
 		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
 		s.report = func(findings) {}
 		go s.run(t.Context())
 		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
-		time.Sleep(time.Hour)
+		eso.pass(time.Hour)
 		s.stop()
-		synctest.Wait()
 		before := eso.lists
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		eso.pass(time.Hour)
 		assert.Equal(t, before, eso.lists)
 		s.request(map[StoreName]bool{{"app", "home"}: true}, 2)
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
+		eso.pass(10 * time.Minute)
 		assert.Equal(t, 4, eso.woken["broken"], "and it begins anew")
 	})
 }
