@@ -39,6 +39,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	defer unseal.WipeAll(shares)
 	out := append(lookAtKey(c, keys, shares, err).Judge(seen), seen.Judge())
 	if err != nil {
+		if c.proveKey {
+			out = append(out, check.Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.Judge())
+		}
 		return out, nil
 	}
 	past := lookBack(c, shares)
