@@ -36,7 +36,7 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 			seen: both, code: 4, level: "failure", about: "external-secrets", says: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: "},
 		{what: "a secret is not synced", make: reads("nowhere"), mend: reads("app"),
 			seen: both, code: 3, level: "warning", about: "external-secrets", says: "1 of 1 ExternalSecrets are not synced, one is security/one ("},
-		{what: "the controller is not there", make: remove(podsResource, "external-secrets", "external-secrets-1"), mend: applied(esoPod),
+		{what: "the controller is not there", make: remove(podsResource, "external-secrets", controllerPod), mend: applied(esoPod),
 			seen: both, code: 3, level: "warning", about: "external-secrets", says: "the controller is not there"},
 		{what: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
 			seen: both, code: 4, level: "failure", about: "external-secrets", says: "SecretStore/app/own does not exist"},

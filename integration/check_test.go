@@ -108,6 +108,8 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 	goThrough(t, w, []fault{
 		{what: "the key is missing", make: mounted(nil), mend: mountVaultsShares,
 			seen: here, code: 4, level: "failure", about: "key", says: "no unseal key there"},
+		{what: "the key is missing, and a proof is asked for", make: mounted(nil), mend: mountVaultsShares, args: []string{"--prove-key"},
+			seen: here, code: 4, level: "unknown", about: "key", says: "could not be proved: it cannot be used", more: 1},
 		{what: "the key is malformed", make: mounted(map[string]string{"key": "this is no key"}), mend: mountVaultsShares,
 			seen: here, code: 4, level: "failure", about: "key", says: "neither base64 nor hex"},
 		{what: "the key begins with a byte order mark", make: mounted(map[string]string{"key": "\xef\xbb\xbf" + w.vault.Keys[0]}), mend: mountVaultsShares,
@@ -187,11 +189,59 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seen: both, code: 4, level: "failure", about: "rights", says: "may do everything"},
 		{what: "the pod may read Secrets", make: applied(secretsToo), mend: remove(bindingsResource, "security", "secrets-too"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "security/vault may get secrets in security: it could read Secrets"},
+		tooMuchOf("the pod may read the key's Secret by its name", `{apiGroups: [""], resources: [secrets], resourceNames: [vault-unseal-key], verbs: [get]}`,
+			"security/vault may get secrets vault-unseal-key in security: it could read Secrets", 0),
+		tooMuchOf("the pod may change it by its name", `{apiGroups: [""], resources: [secrets], resourceNames: [vault-unseal-key], verbs: [update, patch]}`,
+			"may update/patch secrets vault-unseal-key in security: it could write Secrets", 0),
+		tooMuchOf("the pod may change and delete its StatefulSet by its name", `{apiGroups: [apps], resources: [statefulsets], resourceNames: [vault], verbs: [patch, delete]}`,
+			"may patch statefulsets vault in security: it could run anything through a workload", 1),
+		tooMuchOf("the pod may run commands in itself by its name", `{apiGroups: [""], resources: [pods/exec], resourceNames: [vault-0], verbs: [create]}`,
+			"may create pods/exec vault-0 in security: it could get into pods", 0),
+		tooMuchOf("the pod may restart External Secrets by its Deployment's name", `{apiGroups: [apps], resources: [deployments], resourceNames: [external-secrets], verbs: [patch]}`,
+			"may patch deployments external-secrets in external-secrets: it could run anything", 0),
+		tooMuchOf("the pod may become External Secrets", `{apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [external-secrets], verbs: [create]}`,
+			"may create serviceaccounts/token external-secrets in external-secrets: it could become", 0),
+		tooMuchOf("the pod may take a policy away by its name", `{apiGroups: [admissionregistration.k8s.io], resources: [validatingadmissionpolicybindings], resourceNames: [vault-unseal-sidecar-gate], verbs: [delete]}`,
+			"may delete validatingadmissionpolicybindings vault-unseal-sidecar-gate everywhere", 0),
+		tooMuchOf("the pod may make itself an administrator", `{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [cluster-admin], verbs: [bind]}`,
+			"may bind clusterroles cluster-admin everywhere: it could grant itself more", 0),
+		{what: "the pod mounts a Secret of another name and may read it", make: all(podOf(specWith("", "volumes: [{name: k, secret: {secretName: the-key}}]")), applied(secretByName)),
+			mend: all(remove(bindingsResource, "security", "secret-by-name"), podOf(patchedSpec)),
+			seen: both, code: 4, level: "failure", about: "rights", says: "may get secrets the-key in security"},
 
 		{what: "no policy narrows what the gate's rights allow", make: remove(policyBindings, "", "vault-unseal-sidecar-gate"), mend: grant("gate"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/gate grants"},
 		{what: "nor what those for the stores do", make: remove(policyBindings, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/stores grants"},
+		{what: "nor what those for the eviction do", make: remove(policyBindings, "", "vault-unseal-sidecar-eviction"), mend: grant("eviction"),
+			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/eviction grants"},
+		{what: "nor those for the eviction, which nothing uses", make: remove(policyBindings, "", "vault-unseal-sidecar-eviction"), mend: grant("eviction"),
+			args: []string{"--eso-recovery", "nudge"},
+			seen: both, code: 4, level: "failure", about: "rights", says: "-> delete what manifests/eviction made"},
+		{what: "the policy for the eviction is of another name than the controller", make: all(remove(podsResource, "external-secrets", controllerPod), applied(otherController)),
+			mend: all(remove(podsResource, "external-secrets", "eso-6d5f7c8b9c-x2x4z"), applied(esoPod)),
+			seen: []string{inside}, code: 3, level: "warning", about: "external-secrets", says: "the policy refuses the eviction of eso-6d5f7c8b9c-x2x4z"},
+
+		{what: "rights that nothing uses are missing", make: unevicting, mend: evicting, env: []string{"ESO_RECOVERY=nudge"},
+			seen: both, code: 0, level: "ok", about: "rights", says: "has what is needed of gate, stores, externalsecrets, more"},
+		{what: "and are not to be granted", make: unevicting, mend: evicting, env: []string{"ESO_RECOVERY=nudge"},
+			seen: []string{inside}, code: 0, level: "unknown", about: "services", says: "may not be seen from here -> run check --kubeconfig"},
+		{what: "rights are missing that a flag has a use for", make: unevicting, mend: evicting, args: []string{"--eso-recovery", "restart"},
+			seen: both, code: 3, level: "warning", about: "rights", says: "apply manifests/eviction"},
+		{what: "rights to wake are missing that a restart does not use", make: remove(wideBindingsResource, "", "vault-unseal-sidecar-externalsecrets"), mend: grant("externalsecrets"),
+			args: []string{"--eso-recovery", "restart"},
+			seen: both, code: 0, level: "ok", about: "rights", says: "has what is needed of gate, stores, eviction"},
+		{what: "the pod looks for External Secrets elsewhere", make: podOf(specWith("env: [{name: ESO_NAMESPACE, value: elsewhere}]", "")), mend: podOf(patchedSpec),
+			seen: []string{outside}, code: 3, level: "warning", about: "rights", says: "may not list pods in elsewhere", more: 1},
+		{what: "where it looks is not in the pod", mend: podOf(patchedSpec),
+			make: podOf(specWith("env: [{name: ESO_NAMESPACE, valueFrom: {configMapKeyRef: {name: c, key: k}}}]", "")),
+			seen: []string{outside}, code: 0, level: "unknown", about: "pod", says: "judged as if it were \"external-secrets\" -> give --eso-namespace"},
+		{what: "the pod refuses an option", make: podOf(specWith("env: [{name: ESO_RECOVERY, value: sometimes}]", "")), mend: podOf(patchedSpec),
+			seen: []string{outside}, code: 3, level: "warning", about: "pod", says: "ESO_RECOVERY: \"sometimes\" is not accepted"},
+		{what: "the pod writes no gate", make: podOf(specWith("args: [run, --readiness-gate=none]", "")), mend: podOf(patchedSpec),
+			seen: []string{outside}, code: 4, level: "failure", about: "pod", says: "never Ready"},
+		{what: "the pod does not speak to Kubernetes", make: podOf(specWith("env: [{name: KUBERNETES, value: \"off\"}]", "")), mend: podOf(patchedSpec),
+			seen: []string{outside}, code: 4, level: "failure", about: "pod", says: "never Ready"},
 
 		{what: "the pod has no gate", make: podOf(ungatedSpec), mend: podOf(patchedSpec),
 			seen: both, code: 3, level: "warning", about: "pod", says: "does not declare the readiness gate"},
@@ -228,6 +278,55 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		assert.Contains(t, c.output, "the check could not run")
 	})
 }
+
+var otherController = strings.Replace(esoPod, controllerPod, "eso-6d5f7c8b9c-x2x4z", 1)
+
+// tooMuchOf gives the pod one rule, everywhere.
+func tooMuchOf(what, rule, says string, more int) fault {
+	return fault{
+		what: what, make: applied(fmt.Sprintf(oneRule, rule)), mend: remove(wideBindingsResource, "", "one-rule"),
+		seen: []string{inside, outside}, code: 4, level: "failure", about: "rights", says: says, more: more,
+	}
+}
+
+// unevicting takes away what only an eviction needs, in a pod that does not
+// evict.
+func unevicting(w *world) {
+	podOf(specWith("env: [{name: ESO_RECOVERY, value: nudge}]", ""))(w)
+	w.remove(bindingsResource, "external-secrets", "vault-unseal-sidecar-eviction")
+	w.remove(bindingsResource, "security", "vault-unseal-sidecar-services")
+}
+
+func evicting(w *world) {
+	grant("eviction")(w)
+	podOf(patchedSpec)(w)
+}
+
+const oneRule = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: one-rule}
+rules: [%s]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: one-rule}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: one-rule}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+`
+
+const secretByName = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: secret-by-name, namespace: security}
+rules: [{apiGroups: [""], resources: [secrets], resourceNames: [the-key], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: secret-by-name, namespace: security}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: secret-by-name}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+`
 
 const tooMuch = `
 apiVersion: rbac.authorization.k8s.io/v1

@@ -155,7 +155,7 @@ metadata: {name: external-secrets, namespace: external-secrets}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: external-secrets-1, namespace: external-secrets, labels: {app.kubernetes.io/name: external-secrets}}
+metadata: {name: external-secrets-6d5f7c8b9c-x2x4z, namespace: external-secrets, labels: {app.kubernetes.io/name: external-secrets}}
 spec: {serviceAccountName: external-secrets, containers: [{name: c, image: "c:1"}]}
 `
 
@@ -166,6 +166,11 @@ const (
 	firstSpec    = `readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}], containers: [{name: vault-unseal-sidecar, image: "s:1"}, {name: vault, image: "vault:1"}]`
 	unhelpedSpec = `containers: [{name: vault, image: "vault:1"}]`
 )
+
+// specWith is patchedSpec with more of the sidecar's container, and of the pod.
+func specWith(ofContainer, ofPod string) string {
+	return strings.Replace(patchedSpec, `"s:1"`, `"s:1", `+ofContainer, 1) + ", " + ofPod
+}
 
 // furnishHome makes a home that is well, other than for External Secrets.
 func (w *world) furnishHome() {

@@ -17,7 +17,8 @@ import (
 // preflight looks at all that the next recovery depends on, tells it, and
 // changes nothing. It takes the options of the sidecar that it runs beside, or,
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
-func preflight(c config, stdout, stderr io.Writer) int {
+// The arguments are those that the options came from.
+func preflight(c config, args []string, stdout, stderr io.Writer) int {
 	if c.kubeconfig != "" && (c.podName == "" || c.podNamespace == "") {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --kubeconfig: which pod to look at is not said; set --pod-name and --pod-namespace")
 		return exitUsage
@@ -28,7 +29,7 @@ func preflight(c config, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	findings, err := look(ctx, c)
+	findings, err := look(ctx, c, args)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -48,7 +49,7 @@ func preflight(c config, stdout, stderr io.Writer) int {
 	return check.ExitCode(check.Worst(findings))
 }
 
-func look(ctx context.Context, c config) ([]check.Finding, error) {
+func look(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	var out []check.Finding
 	if err := harden.Process(); err != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
@@ -63,12 +64,12 @@ func look(ctx context.Context, c config) ([]check.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	around, err := lookAround(ctx, c)
+	around, err := lookAround(ctx, c, args)
 	return slices.Concat(out, findings, around), err
 }
 
 // lookAround looks at Kubernetes.
-func lookAround(ctx context.Context, c config) ([]check.Finding, error) {
+func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	unknown := func(text string) ([]check.Finding, error) {
 		return []check.Finding{{About: check.AboutAPI, Level: check.Unknown, Text: text}}, nil
 	}
@@ -82,9 +83,9 @@ func lookAround(ctx context.Context, c config) ([]check.Finding, error) {
 			Text:   "the sidecar does not know its own pod: it writes no readiness gate and no Events",
 			Advice: "set POD_NAME and POD_NAMESPACE from the downward API"}}, nil
 	}
-	checker, err := kube.NewChecker(kube.Config{
-		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
-		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace,
+	checker, err := kube.NewChecker(lookedAt(c), func(s kube.Start) (kube.Config, bool, []check.Finding) {
+		there, said := optionsThere(c, args, s)
+		return lookedAt(there), there.kubernetes == "off", said
 	})
 	if err != nil && c.kubeconfig == "" {
 		return []check.Finding{{About: check.AboutAPI, Level: check.Warning, Text: "the Kubernetes API is not used: " + err.Error(),

@@ -87,7 +87,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		case "status":
 			return status(c, stdout, stderr)
 		case "check":
-			return preflight(c, stdout, stderr)
+			return preflight(c, args, stdout, stderr)
 		}
 		return run(c, stderr)
 	case "version":

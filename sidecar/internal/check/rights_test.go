@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var house = Home{Namespace: "security", Pod: "vault-0", ESONamespace: "eso", Gated: true, Wakes: true, Evicts: true}
+var house = Home{Namespace: "security", Pod: "vault-0", Node: "shelf", Secrets: []string{"vault-unseal-key"}, ESONamespace: "eso",
+	Gated: true, Writes: true, Sees: true, Wakes: true, Evicts: true}
 
 // granted answers as a Kubernetes that grants these and no more.
 func granted(rights ...Right) map[Right]Answer {
@@ -29,7 +30,22 @@ func components(h Home) (out []string) {
 func TestWhatIsNeededFollowsWhatIsToBeDone(t *testing.T) {
 	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more", "eviction"}, components(house))
 	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more"}, components(Home{Wakes: true}))
+	assert.Equal(t, []string{"gate", "gate", "stores", "eviction"}, components(Home{Sees: true, Evicts: true}))
 	assert.Equal(t, []string{"gate", "gate"}, components(Home{}))
+	assert.Empty(t, components(Home{Gated: true, Mute: true}))
+	assert.Equal(t, components(house), components(Home{Mute: true}.Whole()))
+
+	said := func(h Home) (out []string) {
+		for _, n := range h.Needs() {
+			for _, r := range n.Rights {
+				out = append(out, r.String())
+			}
+		}
+		return out
+	}
+	assert.Contains(t, said(Home{Pod: "vault-0", Writes: true}), "patch pods/status vault-0 everywhere")
+	assert.NotContains(t, said(Home{Pod: "vault-0"}), "patch pods/status vault-0 everywhere", "with no condition to write")
+	assert.NotContains(t, said(Home{Sees: true, Evicts: true}), "patch clustersecretstores everywhere", "where they are not woken")
 }
 
 func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
@@ -103,6 +119,31 @@ func TestNoneTooMany(t *testing.T) {
 	}
 }
 
+// A Role with resourceNames is not seen by a question that names nothing.
+func TestARightForOneObjectIsAskedForByItsName(t *testing.T) {
+	var all []string
+	for _, r := range house.Risks() {
+		all = append(all, r.String())
+	}
+	for _, r := range []string{
+		"get secrets vault-unseal-key in security", "patch secrets vault-unseal-key in security",
+		"patch statefulsets vault in security", "delete statefulsets vault in security",
+		"create pods/exec vault-0 in security", "get pods/portforward vault-0 in security", "patch pods/ephemeralcontainers vault-0 in security",
+		"patch roles vault-unseal-sidecar in security", "bind clusterroles cluster-admin in security", "bind clusterroles cluster-admin everywhere",
+		"patch deployments external-secrets in eso", "create serviceaccounts/token external-secrets in eso", "impersonate serviceaccounts external-secrets in eso",
+		"impersonate groups system:masters everywhere", "create nodes/proxy shelf everywhere",
+		"delete validatingadmissionpolicies vault-unseal-sidecar-eviction everywhere",
+		"patch validatingadmissionpolicybindings vault-unseal-sidecar-gate everywhere",
+	} {
+		assert.Contains(t, all, r)
+	}
+	assert.NotContains(t, all, "patch pods vault-0 in security", "Vault's service registration may")
+
+	unnamed := house
+	unnamed.Node = ""
+	assert.Less(t, len(unnamed.Risks()), len(house.Risks()), "a node that is not known is not asked for twice")
+}
+
 func TestEachRightTooManyIsAFailure(t *testing.T) {
 	for _, r := range house.Risks() {
 		out := house.JudgeRisks("it", granted(r))
@@ -120,10 +161,14 @@ func TestWhatIsHeldEverywhereIsToldOnce(t *testing.T) {
 		Right{Verb: "get", Resource: "secrets", Namespace: "security"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "eso"},
 		Right{Verb: "list", Resource: "secrets", Namespace: "eso"},
+		Right{Verb: "get", Resource: "secrets", Namespace: "security", Name: "vault-unseal-key"},
+		Right{Verb: "bind", Group: rbacGroup, Resource: "clusterroles", Name: "cluster-admin"},
+		Right{Verb: "bind", Group: rbacGroup, Resource: "clusterroles", Name: "cluster-admin", Namespace: "security"},
 	))
-	require.Len(t, out, 2)
+	require.Len(t, out, 3)
 	assert.Contains(t, out[0].Text, "get secrets everywhere")
 	assert.Contains(t, out[1].Text, "may list secrets in eso:")
+	assert.Contains(t, out[2].Text, "may bind clusterroles cluster-admin everywhere:")
 
 	all := granted(house.Risks()...)
 	out = house.JudgeRisks("it", all)

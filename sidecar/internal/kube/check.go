@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,17 +29,23 @@ type Checker struct {
 	config  Config
 	api     dynamic.Interface
 	outside bool // we are a person with a kubeconfig, and not the pod
+	there   There
 }
 
+// There tells what the options of a sidecar come to that is started so, whether
+// it speaks to Kubernetes at all, and what is to be said of them.
+type There func(Start) (as Config, mute bool, said []check.Finding)
+
 // NewChecker returns a Checker that has not connected yet. It speaks as the
-// pod, or as whoever the kubeconfig names.
-func NewChecker(c Config) (*Checker, error) {
+// pod, or as whoever the kubeconfig names, whose own options are not those of
+// the sidecar in the pod: it is judged by what there makes of its start.
+func NewChecker(c Config, there There) (*Checker, error) {
 	c.Log = hclog.NewNullLogger() // what is found is told by findings
 	api, err := open(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{config: c, api: api, outside: c.Kubeconfig != ""}, nil
+	return &Checker{config: c, api: api, outside: c.Kubeconfig != "", there: there}, nil
 }
 
 // Check returns what was found. From outside it fails when the API server does
@@ -55,20 +62,60 @@ func (c *Checker) Check(ctx context.Context) ([]check.Finding, error) {
 			Text:   "the Kubernetes API does not do what it is asked: " + plainly(err).Error(),
 			Advice: "Vault is unsealed all the same, but nothing else is done; see that the API server is there and that the pod's token is mounted"}}, nil
 	}
-	home := check.Home{
-		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESONamespace,
-		Gated:  c.config.Gate != "" && (err != nil || declares(pod, c.config.Gate)),
-		Wakes:  c.config.Recovery != RecoveryOff,
-		Evicts: c.config.Recovery == RecoveryBoth || c.config.Recovery == RecoveryRestart,
-	}
 	var out []check.Finding
+	var mute bool
+	if c.outside && err == nil {
+		if start, found := startOf(pod); found {
+			c.config, mute, out = c.there(start)
+		}
+	}
+	home := c.home(pod, mute)
 	if err != nil {
 		out = append(out, c.unseenPod(err))
 	} else {
-		out = append(out, c.checkPod(ctx, pod)...)
+		out = append(out, c.checkPod(ctx, pod, home)...)
 	}
 	out = append(out, c.checkRights(ctx, home, pod)...)
-	return append(out, c.checkSecrets(ctx)...), nil
+	return append(out, c.checkSecrets(ctx, home)...), nil
+}
+
+// home is where the sidecar is; the pod is nil when it could not be read.
+func (c *Checker) home(pod *unstructured.Unstructured, mute bool) check.Home {
+	recovery := c.config.Recovery
+	h := check.Home{
+		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESONamespace,
+		Secrets: []string{keySecret},
+		Gated:   c.config.Gate != "" && (pod == nil || declares(pod, c.config.Gate)),
+		Mute:    mute,
+		Writes:  c.config.Gate != "" || recovery != RecoveryOff,
+		Sees:    recovery != RecoveryOff,
+		Wakes:   recovery == RecoveryBoth || recovery == RecoveryNudge,
+		Evicts:  recovery == RecoveryBoth || recovery == RecoveryRestart,
+	}
+	if pod != nil {
+		h.Node, _, _ = unstructured.NestedString(pod.Object, "spec", "nodeName")
+		if mounted := secretsOf(pod); len(mounted) > 0 {
+			h.Secrets = mounted
+		}
+	}
+	return h
+}
+
+// keySecret is where the key is, as patches mounts it.
+const keySecret = "vault-unseal-key"
+
+// secretsOf returns the Secrets that a pod mounts.
+func secretsOf(pod *unstructured.Unstructured) (out []string) {
+	for _, volume := range entries(pod.Object, "spec", "volumes") {
+		name, _, _ := unstructured.NestedString(volume, "secret", "secretName")
+		out = append(out, name)
+		for _, source := range entries(volume, "projected", "sources") {
+			name, _, _ := unstructured.NestedString(source, "secret", "name")
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
 }
 
 func (c *Checker) unseenPod(err error) check.Finding {
@@ -97,6 +144,15 @@ func (c *Checker) unseen(about, what, grants string, err error) check.Finding {
 		f.Advice = "run check --kubeconfig as somebody who may; do not grant it to the sidecar"
 	}
 	return f
+}
+
+// useful names the manifests that would let us look, where the sidecar has a
+// use for them beside the check.
+func useful(used bool, grants string) string {
+	if used {
+		return grants
+	}
+	return ""
 }
 
 // plainly tells a deadline in words, and leaves every other error as it is.

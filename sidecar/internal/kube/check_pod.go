@@ -24,11 +24,11 @@ const (
 var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 
 // checkPod judges our pod and what stands around it.
-func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured) []check.Finding {
+func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home check.Home) []check.Finding {
 	out := []check.Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
 	out = append(out, judgeLiveness(pod)...)
 	out = append(out, c.checkOwner(ctx, pod))
-	return append(out, c.checkServices(ctx, pod)...)
+	return append(out, c.checkServices(ctx, pod, home)...)
 }
 
 // gates returns the conditions that a pod has to have True to be Ready.
@@ -51,7 +51,7 @@ func judgeGate(pod *unstructured.Unstructured, gate string) check.Finding {
 		if declared != gate && strings.HasPrefix(declared, ownName+"/") {
 			f.Level = check.Failure
 			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", declared)
-			f.Advice = "set --readiness-gate to it, or take the gate out of the pod's template"
+			f.Advice = "have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template"
 			return f
 		}
 	}
@@ -197,9 +197,9 @@ func judgeOwner(pod, set *unstructured.Unstructured) check.Finding {
 }
 
 // checkServices looks whether traffic is led to a Vault that is sealed.
-func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured) []check.Finding {
+func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home check.Home) []check.Finding {
 	var out []check.Finding
-	gated := declares(pod, c.config.Gate)
+	gated := home.Gated
 	seen := 0
 	err := c.each(ctx, c.api.Resource(services).Namespace(pod.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
 		if namesOf(service, pod) == nil {
@@ -212,7 +212,7 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	})
 	switch {
 	case err != nil:
-		return append(out, c.unseen(check.AboutServices, "the Services beside the pod", grantsEviction, err))
+		return append(out, c.unseen(check.AboutServices, "the Services beside the pod", useful(home.Evicts, grantsEviction), err))
 	case len(out) == 0 && gated:
 		return []check.Finding{{About: check.AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
 	case len(out) == 0:

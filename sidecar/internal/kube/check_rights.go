@@ -37,18 +37,21 @@ func (c *Checker) checkRights(ctx context.Context, home check.Home, pod *unstruc
 		return []check.Finding{{About: check.AboutRights, Level: check.Unknown,
 			Text: "the pod's ServiceAccount is not known, and so neither are its rights"}}
 	}
-	needs := home.Needs()
+	needs, whole := home.Needs(), home.Whole().Needs()
 	rights := home.Risks()
-	for _, n := range needs {
+	for _, n := range whole {
 		rights = append(rights, n.Rights...)
 	}
 	answers := c.ask(ctx, account, rights)
 	out := check.JudgeNeeds(needs, who, answers)
 	out = append(out, home.JudgeRisks(who, answers)...)
-	if !c.outside {
-		return append(out, c.tryPolicies(ctx, pod)...)
+	var seen narrowing // also of what is granted and not used
+	if c.outside {
+		seen = c.readPolicies(ctx, check.Held(whole, answers), userOf(home.Namespace, account))
+	} else {
+		seen = c.tryPolicies(ctx, pod)
 	}
-	return append(out, c.readPolicies(ctx, check.Held(needs, answers), userOf(home.Namespace, account))...)
+	return append(out, seen.judge(needs)...)
 }
 
 func userOf(namespace, account string) string {

@@ -24,8 +24,11 @@ func secretsFinding(level check.Level, text, advice string) check.Finding {
 
 // checkSecrets looks whether External Secrets is there, well, and one that can
 // be woken.
-func (c *Checker) checkSecrets(ctx context.Context) []check.Finding {
-	if c.config.Recovery == RecoveryOff {
+func (c *Checker) checkSecrets(ctx context.Context, home check.Home) []check.Finding {
+	switch {
+	case home.Mute:
+		return []check.Finding{secretsFinding(check.OK, "is left alone: --kubernetes is off", "")}
+	case !home.Sees:
 		return []check.Finding{secretsFinding(check.OK, "is left alone: --eso-recovery is off", "")}
 	}
 	stores, err := c.stores(ctx)
@@ -33,10 +36,10 @@ func (c *Checker) checkSecrets(ctx context.Context) []check.Finding {
 	case apierrors.IsNotFound(err):
 		return []check.Finding{c.noStores(ctx)}
 	case err != nil:
-		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", grantsStores, err), c.checkController(ctx)}
+		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", grantsStores, err), c.checkController(ctx, home)}
 	}
-	out := append(c.judgeStores(stores), c.checkController(ctx))
-	return append(out, c.checkSynced(ctx, stores))
+	out := append(c.judgeStores(stores), c.checkController(ctx, home))
+	return append(out, c.checkSynced(ctx, home, stores))
 }
 
 // stores returns those that are looked after. It fails as not found when
@@ -106,23 +109,28 @@ func (c *Checker) judgeStores(stores []store) []check.Finding {
 }
 
 // checkController looks for the pods that would be evicted.
-func (c *Checker) checkController(ctx context.Context) check.Finding {
-	there := 0
+func (c *Checker) checkController(ctx context.Context, home check.Home) check.Finding {
+	var there []string
 	err := c.each(ctx, c.api.Resource(pods).Namespace(c.config.ESONamespace), metav1.ListOptions{LabelSelector: controllerLabel},
-		func(*unstructured.Unstructured) { there++ })
+		func(o *unstructured.Unstructured) { there = append(there, o.GetName()) })
 	switch {
 	case err != nil:
-		return c.unseen(check.AboutSecrets, "the pods in "+c.config.ESONamespace, grantsEviction, err)
-	case there == 0:
+		return c.unseen(check.AboutSecrets, "the pods in "+c.config.ESONamespace, useful(home.Evicts, grantsEviction), err)
+	case len(there) == 0:
 		return secretsFinding(check.Warning, fmt.Sprintf("no pod in %s has the label %s: the controller is not there", c.config.ESONamespace, controllerLabel),
 			"start it, or name its namespace with --eso-namespace")
 	}
-	return secretsFinding(check.OK, fmt.Sprintf("pods of its controller in %s: %d", c.config.ESONamespace, there), "")
+	// Only the pod itself is bound by the policy.
+	if !c.outside && home.Evicts && byPolicy(c.tryEviction(ctx, there[0])) {
+		return secretsFinding(check.Warning, fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when waking does not help", there[0]),
+			"put the name of its Deployment into manifests/eviction/policy.yaml, or set --eso-recovery nudge")
+	}
+	return secretsFinding(check.OK, fmt.Sprintf("pods of its controller in %s: %d", c.config.ESONamespace, len(there)), "")
 }
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use
 // the stores.
-func (c *Checker) checkSynced(ctx context.Context, stores []store) check.Finding {
+func (c *Checker) checkSynced(ctx context.Context, home check.Home, stores []store) check.Finding {
 	is := func(name StoreName) bool {
 		return slices.ContainsFunc(stores, func(s store) bool { return s.StoreName == name })
 	}
@@ -139,7 +147,7 @@ func (c *Checker) checkSynced(ctx context.Context, stores []store) check.Finding
 	})
 	switch {
 	case err != nil:
-		return c.unseen(check.AboutSecrets, "the ExternalSecrets", grantsSecrets, err)
+		return c.unseen(check.AboutSecrets, "the ExternalSecrets", useful(home.Wakes, grantsSecrets), err)
 	case len(failed) > 0:
 		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", len(failed), total, failed[0]),
 			"kubectl get externalsecrets -A lists them; mend what their conditions say")

@@ -1,10 +1,14 @@
 package kube
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -190,11 +194,118 @@ func TestWhichStoresAreLookedAt(t *testing.T) {
 }
 
 func TestAPolicyThatIsNotThere(t *testing.T) {
-	out := judgePolicies(map[string]bool{"gate": false, "more": true, "stores": false}, "why")
+	needs := []check.Need{{Component: "gate"}, {Component: "more"}}
+	out := narrowing{open: map[string]bool{"gate": false, "more": true, "stores": false}, why: "why"}.judge(needs)
 	require.Len(t, out, 2)
 	assert.Equal(t, check.Failure, out[0].Level)
 	assert.Contains(t, out[0].Text, "manifests/more grants: why")
+	assert.Contains(t, out[0].Advice, "apply manifests/more")
 	assert.Equal(t, check.OK, out[1].Level)
 	assert.Contains(t, out[1].Text, "gate, stores")
-	assert.Empty(t, judgePolicies(nil, "why"), "what could not be tried is not told")
+
+	out = narrowing{open: map[string]bool{"eviction": true}}.judge(needs)
+	require.Len(t, out, 1)
+	assert.Equal(t, check.Failure, out[0].Level)
+	assert.Contains(t, out[0].Advice, "delete what manifests/eviction made", "nothing uses it")
+
+	out = narrowing{unseen: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}.judge(needs)
+	require.Len(t, out, 1)
+	assert.Equal(t, check.Unknown, out[0].Level)
+	assert.Contains(t, out[0].Text, "gate, eviction cannot be seen: no answer")
+
+	assert.Empty(t, narrowing{}.judge(needs), "what is not granted is not told")
+}
+
+func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
+	resource := pods.GroupResource()
+	for sentence, row := range map[string]struct {
+		through      bool
+		err          error
+		open, unseen []string
+	}{
+		"was let through":         {true, nil, []string{"gate: true"}, nil},
+		"was refused by one":      {false, apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy 'x' denied request")), []string{"gate: false"}, nil},
+		"was refused by a role":   {false, apierrors.NewForbidden(resource, "x", errors.New("User x cannot patch")), nil, nil},
+		"was not answered":        {false, context.DeadlineExceeded, nil, []string{"no answer within 5s"}},
+		"is of what is not there": {false, apierrors.NewNotFound(resource, "x"), nil, []string{`pods "x" not found`}},
+	} {
+		n := narrowing{open: map[string]bool{}, unseen: map[string]error{}}
+		n.tried("gate", row.through, row.err)
+		var open, unseen []string
+		for component, isOpen := range n.open {
+			open = append(open, fmt.Sprintf("%s: %v", component, isOpen))
+		}
+		for _, err := range n.unseen {
+			unseen = append(unseen, err.Error())
+		}
+		assert.Equal(t, row.open, open, sentence)
+		assert.Equal(t, row.unseen, unseen, sentence)
+	}
+	n := narrowing{open: map[string]bool{}}
+	n.tried("stores", true, nil)
+	n.tried("stores", false, apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy 'x' denied request")))
+	assert.True(t, n.open["stores"], "one of two kinds is enough")
+}
+
+func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
+	type uses struct{ writes, sees, wakes, evicts bool }
+	for recovery, want := range map[Recovery]uses{
+		RecoveryBoth:    {true, true, true, true},
+		RecoveryNudge:   {true, true, true, false},
+		RecoveryRestart: {true, true, false, true},
+		RecoveryOff:     {false, false, false, false},
+	} {
+		h := (&Checker{config: Config{Recovery: recovery}}).home(nil, false)
+		assert.Equal(t, want, uses{h.Writes, h.Sees, h.Wakes, h.Evicts}, recovery)
+	}
+	h := (&Checker{config: Config{Recovery: RecoveryOff, Gate: ourGate}}).home(nil, false)
+	assert.True(t, h.Writes, "the gate")
+}
+
+func TestWhichSecretsThePodMounts(t *testing.T) {
+	pod := read(t, `{spec: {nodeName: shelf, volumes: [
+		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
+		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
+	c := &Checker{}
+	assert.Equal(t, []string{"the-key", "tls"}, c.home(pod, false).Secrets)
+	assert.Equal(t, "shelf", c.home(pod, false).Node)
+	assert.Equal(t, []string{keySecret}, c.home(read(t, `{spec: {}}`), false).Secrets)
+	assert.Equal(t, []string{keySecret}, c.home(nil, false).Secrets)
+}
+
+func TestOnlyWhatIsOfUseIsAdvised(t *testing.T) {
+	refused := apierrors.NewForbidden(services.GroupResource(), "", errors.New("no"))
+	c := &Checker{}
+	assert.Equal(t, "apply manifests/eviction", c.unseen("x", "it", useful(true, grantsEviction), refused).Advice)
+	assert.Contains(t, c.unseen("x", "it", useful(false, grantsEviction), refused).Advice, "do not grant it to the sidecar")
+}
+
+func TestHowTheSidecarIsStarted(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		container string
+		want      Start
+	}{
+		"with nothing":           {`{}`, Start{}},
+		"with arguments":         {`{args: [run, --eso-recovery, nudge]}`, Start{Args: []string{"run", "--eso-recovery", "nudge"}}},
+		"with a command":         {`{command: [/vault-unseal-sidecar, run], args: [--x]}`, Start{Args: []string{"run", "--x"}}},
+		"by a shell":             {`{command: [/bin/sh, -c, "vault-unseal-sidecar --x"]}`, Start{Unclear: []string{"what its command starts"}}},
+		"with variables in them": {`{args: ["--eso-namespace=$(NS)"]}`, Start{Unclear: []string{"which variables its arguments hold"}}},
+		"with variables": {`{env: [{name: A, value: a}, {name: B, valueFrom: {configMapKeyRef: {name: c, key: k}}}, {name: C, value: "$(A)b"}, {name: D}]}`,
+			Start{Env: map[string]string{"A": "a", "D": ""}, Elsewhere: []string{"B", "C"}}},
+		"with a whole map of them": {`{envFrom: [{configMapRef: {name: c}}]}`, Start{Unclear: []string{"what envFrom brings"}}},
+	} {
+		container := read(t, row.container)
+		container.Object["name"] = ownName
+		for _, field := range []string{"containers", "initContainers"} {
+			pod := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}}
+			got, found := startOf(pod)
+			assert.True(t, found, sentence)
+			if row.want.Env == nil {
+				row.want.Env = map[string]string{}
+			}
+			assert.Equal(t, row.want, got, sentence)
+		}
+	}
+	_, found := startOf(read(t, `{spec: {containers: [{name: vault}]}}`))
+	assert.False(t, found)
 }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// judgedBy are the options that decide what Kubernetes has to hold.
+var judgedBy = []string{"kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
+
+func lookedAt(c config) kube.Config {
+	return kube.Config{
+		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
+		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace,
+	}
+}
+
+// optionsThere reads the options of the sidecar in the pod, as it would itself.
+// The flags of whoever calls win; his variables are not the pod's.
+func optionsThere(c config, args []string, s kube.Start) (config, []check.Finding) {
+	var said []check.Finding
+	tell := func(level check.Level, text, advice string) {
+		said = append(said, check.Finding{About: check.AboutPod, Level: level, Text: text, Advice: advice})
+	}
+	if len(s.Args) > 0 && s.Args[0] == "run" {
+		s.Args = s.Args[1:]
+	}
+	args = slices.Concat(s.Args, args) // the last of a flag counts
+	there, err := parse(args, func(name string) (string, bool) { v, ok := s.Env[name]; return v, ok }, checkOptions...)
+	if err != nil {
+		tell(check.Warning, fmt.Sprintf("the sidecar's container has an option that is refused here: %v; judged by the options of this check", err),
+			"correct it in the StatefulSet's template, or check with the binary of the pod's own version")
+		return c, said
+	}
+	for _, o := range options {
+		if !slices.Contains(judgedBy, o.flag) || given(args, o.flag) {
+			continue
+		}
+		if _, known := s.Env[o.env]; !known && slices.Contains(s.Elsewhere, o.env) {
+			tell(check.Unknown, fmt.Sprintf("%s of the sidecar's container is not written in the pod; judged as if it were %q", o.env, o.preset),
+				"give --"+o.flag+" to check as it is there")
+		}
+	}
+	for _, what := range s.Unclear {
+		tell(check.Unknown, "the pod does not say "+what+" in the sidecar's container; judged without", "give check the options that come of it")
+	}
+	there.kubeconfig, there.podName, there.podNamespace = c.kubeconfig, c.podName, c.podNamespace
+	if there.kubernetes == "off" { // it then does nothing of all that
+		there.readinessGate, there.esoRecovery = "", kube.RecoveryOff
+	}
+	return there, said
+}
+
+func given(args []string, flag string) bool {
+	return slices.ContainsFunc(args, func(a string) bool {
+		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-"), "=")
+		return strings.HasPrefix(a, "-") && name == flag
+	})
+}

@@ -1,0 +1,176 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const (
+	wildcard  = "*" // RBAC's word for all there are
+	appsGroup = "apps"
+	rbacGroup = "rbac.authorization.k8s.io"
+	hookGroup = "admissionregistration.k8s.io"
+)
+
+// risk is what nobody who unseals needs, and what it would let him do.
+type risk struct {
+	verbs, group, resource string // verbs and resources with blanks between
+	means                  string
+}
+
+var risks = []risk{
+	{"get list watch", "", "secrets", "read Secrets"},
+	{"create update patch delete", "", "secrets", "write Secrets"},
+	{"create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
+	{"create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
+	{"update patch", "", "pods/ephemeralcontainers", "get into pods"},
+	{"create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
+	{"delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
+	{"create update patch", "batch", "jobs cronjobs", "run anything through a job"},
+	{"create", "", "serviceaccounts/token", "become another ServiceAccount"},
+	{"impersonate", "", "serviceaccounts", "act as somebody else"},
+	{"create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
+	{"bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
+}
+
+// widely are those that are of no namespace.
+var widely = []risk{
+	{"create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
+	{"impersonate", "", "users groups", "act as somebody else"},
+	{"get create", "", "nodes/proxy", "get into every pod of a node"},
+	{"update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
+	{"create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+}
+
+// everything is what a cluster's administrator has.
+var everything = Right{Verb: wildcard, Group: wildcard, Resource: wildcard}
+
+// names are of the objects that a right would be granted for by resourceNames:
+// to a question without a name the answer is then no. The pod itself is not
+// among them: Vault's service registration patches it.
+func (h Home) names(namespace, resource string) []string {
+	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
+	type place struct{ namespace, resource string }
+	set := h.Pod[:max(0, strings.LastIndex(h.Pod, "-"))]
+	policies := []string{ours + "-gate", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
+	names := map[place][]string{
+		{h.Namespace, "secrets"}:                  h.Secrets,
+		{h.Namespace, "statefulsets"}:             {set},
+		{h.Namespace, "pods/exec"}:                {h.Pod},
+		{h.Namespace, "pods/attach"}:              {h.Pod},
+		{h.Namespace, "pods/portforward"}:         {h.Pod},
+		{h.Namespace, "pods/ephemeralcontainers"}: {h.Pod},
+		{h.Namespace, "roles"}:                    {ours},
+		{h.Namespace, "rolebindings"}:             {ours},
+		{h.Namespace, "clusterroles"}:             {"cluster-admin"},
+		{h.ESONamespace, "deployments"}:           {controller},
+		{h.ESONamespace, "serviceaccounts"}:       {controller},
+		{h.ESONamespace, "serviceaccounts/token"}: {controller},
+		{"", "clusterroles"}:                      {"cluster-admin"},
+		{"", "groups"}:                            {"system:masters"},
+		{"", "nodes/proxy"}:                       {h.Node},
+		{"", "validatingadmissionpolicies"}:       policies,
+		{"", "validatingadmissionpolicybindings"}: policies,
+	}[place{namespace, resource}]
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
+}
+
+// rights spells out what a risk consists of in a namespace; "" is all of them.
+func (r risk) rights(h Home, namespace string) (out []Right) {
+	for verb := range strings.FieldsSeq(r.verbs) {
+		for what := range strings.FieldsSeq(r.resource) {
+			resource, sub, _ := strings.Cut(what, "/")
+			right := Right{Verb: verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: namespace}
+			out = append(out, right)
+			for _, name := range h.names(namespace, what) {
+				right.Name = name
+				out = append(out, right)
+			}
+		}
+	}
+	return out
+}
+
+// within tells whether a right is held with a wider one.
+func (r Right) within(held map[Right]bool) bool {
+	for _, namespace := range []string{r.Namespace, ""} {
+		for _, name := range []string{r.Name, ""} {
+			wider := r
+			wider.Namespace, wider.Name = namespace, name
+			if held[wider] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Risks lists the rights that the sidecar should not have in such a home.
+func (h Home) Risks() []Right {
+	out := []Right{everything}
+	for _, r := range widely {
+		out = append(out, r.rights(h, "")...)
+	}
+	for _, r := range risks {
+		for _, namespace := range h.namespaces() {
+			out = append(out, r.rights(h, namespace)...)
+		}
+	}
+	return out
+}
+
+// namespaces are all at once, our own, and External Secrets'.
+func (h Home) namespaces() []string {
+	out := []string{"", h.Namespace}
+	if h.ESONamespace != "" && h.ESONamespace != h.Namespace {
+		out = append(out, h.ESONamespace)
+	}
+	return out
+}
+
+// JudgeRisks tells what who may do and should not.
+func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
+	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
+	if answers[everything].Allowed {
+		return []Finding{{AboutRights, Failure, who + " may do everything in the cluster", advice}}
+	}
+	var out []Finding
+	unasked := 0
+	var why error
+	judge := func(r risk, namespaces []string) {
+		held := map[Right]bool{} // so that what is held more widely is not told again
+		for _, namespace := range namespaces {
+			var may []Right
+			for _, right := range r.rights(h, namespace) {
+				a := answers[right]
+				if a.Err != nil {
+					unasked, why = unasked+1, a.Err
+				}
+				if !a.Allowed || right.within(held) {
+					continue
+				}
+				held[right] = true
+				may = append(may, right)
+			}
+			if len(may) > 0 {
+				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, said(may), r.means), advice})
+			}
+		}
+	}
+	for _, r := range widely {
+		judge(r, []string{""})
+	}
+	for _, r := range risks {
+		judge(r, h.namespaces())
+	}
+	switch {
+	case unasked > 0:
+		out = append(out, Finding{AboutRights, Unknown,
+			fmt.Sprintf("whether %s has rights that it should not have cannot be asked: %v", who, why), ""})
+	case len(out) == 0:
+		out = append(out, Finding{AboutRights, OK,
+			fmt.Sprintf("%s has none of the %d rights that were looked for and that it should not have", who, len(h.Risks())), ""})
+	}
+	return out
+}
