@@ -1,0 +1,108 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// objects returns all that was rendered.
+func objects(t *testing.T, text string) (out []unstructured.Unstructured) {
+	t.Helper()
+	for _, document := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
+		var o unstructured.Unstructured
+		require.NoError(t, yaml.Unmarshal([]byte(document), &o.Object))
+		out = append(out, o)
+	}
+	return out
+}
+
+// walk calls see for each text in a value, with the keys that lead to it.
+func walk(value any, path string, see func(path, text string)) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			walk(inner, path+"."+key, see)
+		}
+	case []any:
+		for _, inner := range v {
+			walk(inner, path, see)
+		}
+	case string:
+		see(path, v)
+	}
+}
+
+// Whoever edits settings.yaml has edited all: nothing that is rendered says an
+// old name any more.
+func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	dir, err := l.Mkdir(t.Name())
+	require.NoError(t, err)
+	for _, part := range []string{"patches", "manifests"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
+	}
+	file := filepath.Join(dir, "manifests/homelab/settings.yaml")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var settings struct {
+		Data map[string]string `json:"data"`
+	}
+	require.NoError(t, yaml.Unmarshal(text, &settings))
+	edited := map[string]string{}
+	for key := range settings.Data {
+		edited[key] = "my-" + strings.ToLower(key)
+	}
+	edited["storage"], edited["host"] = "7Gi", "vault.example.org"
+	lines := strings.Split(string(text), "\n")
+	for i, line := range lines {
+		if key, _, found := strings.Cut(strings.TrimSpace(line), ":"); found && edited[key] != "" && settings.Data[key] != "" {
+			lines[i] = "  " + key + ": " + edited[key]
+		}
+	}
+	require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644))
+	rendered, err := l.Kustomize(filepath.Join(dir, "manifests/homelab"))
+	require.NoError(t, err)
+
+	// Vault is the name of much beside the account.
+	account := func(path string) bool {
+		return strings.HasSuffix(path, ".serviceAccountName") || strings.HasSuffix(path, "ServiceAccount.metadata.name") || strings.HasSuffix(path, ".subjects.name")
+	}
+	found := map[string]bool{}
+	for _, o := range objects(t, rendered) {
+		walk(o.Object, o.GetKind(), func(path, text string) {
+			for key, old := range settings.Data {
+				is := func(name string) bool {
+					return text == name || strings.Contains(text, ":"+name+":") || strings.Contains(text, "."+name+".")
+				}
+				found[key] = found[key] || is(edited[key])
+				if key == "serviceAccount" && !account(path) && text == old {
+					continue
+				}
+				assert.False(t, is(old), "%s %s: the %s is still %s in %q", path, o.GetName(), key, old, text)
+			}
+			if path == "StatefulSet.spec.template.spec.containers.env.value" && text == edited["esoNamespace"] {
+				found["ESO_NAMESPACE"] = true
+			}
+		})
+	}
+	assert.True(t, found["ESO_NAMESPACE"], "the sidecar looks for External Secrets there")
+	for key := range settings.Data {
+		switch key {
+		case "secondPod", "thirdPod", "monitoringNamespace", "monitoringRelease": // of components that this home does without
+		default:
+			assert.True(t, found[key], "%s is used", key)
+		}
+	}
+}
