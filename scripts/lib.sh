@@ -9,11 +9,15 @@ set -euo pipefail
 set +x
 umask 077
 
-namespace=security statefulset=vault container=vault sidecar=vault-unseal-sidecar
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+settings=$root/manifests/homelab/settings.yaml chosen=""
+namespace="" statefulset=vault container=vault sidecar=vault-unseal-sidecar
 secret=vault-unseal-key key=key context="" dry_run=""
 
 # Those for which a script sets a variable of its own before parse_options.
-options_help='  --namespace NAME     where Vault is (security)
+options_help='  --settings FILE      your names: what no other option says is taken from there
+                       (manifests/homelab/settings.yaml)
+  --namespace NAME     where Vault is (as in the settings: security)
   --statefulset NAME   Vault'"'"'s (vault)
   --container NAME     Vault'"'"'s in its pod (vault)
   --secret NAME        with the unseal key (vault-unseal-key)
@@ -39,7 +43,7 @@ misused() {
 common_option() {
 	took=2
 	case $1 in
-	--namespace | --statefulset | --container | --secret | --key | --context)
+	--settings | --namespace | --statefulset | --container | --secret | --key | --context)
 		[[ ${2-} ]] || misused "$1 needs a value"
 		printf -v "${1#--}" %s "$2"
 		;;
@@ -59,6 +63,19 @@ need() {
 	done
 }
 
+# read_settings takes the namespace from the settings unless an option said it.
+read_settings() {
+	need kubectl jq
+	chosen=$(kubectl patch --local --type merge -p '{}' -f "$settings" -o json) ||
+		fail "the settings $settings cannot be read, see above: --settings names another file"
+	namespace=${namespace:-$(setting namespace)}
+}
+
+# setting KEY prints one of them.
+setting() {
+	jq -er --arg key "$1" '.data[$key] // empty' <(printf '%s' "$chosen") || fail "the settings $settings do not say $1"
+}
+
 # k is kubectl in Vault's namespace.
 k() { kubectl ${context:+--context "$context"} --namespace "$namespace" "$@"; }
 
@@ -66,7 +83,7 @@ k() { kubectl ${context:+--context "$context"} --namespace "$namespace" "$@"; }
 # sets pods to the names of the StatefulSet's.
 reach() {
 	local out i
-	need kubectl jq
+	read_settings
 	out=$(k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
 		fail "the namespace $namespace cannot be read: $out"
 	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
@@ -186,6 +203,9 @@ gate_says() {
 		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"'
 }
 gate_open() { [[ $(gate "$1") == True ]]; }
+
+# of_revision POD REVISION tells whether the pod was made from that template.
+of_revision() { [[ $(k get pod "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.controller-revision-hash}') == "$2" ]]; }
 
 # holds_shares POD COUNT tells whether the sidecar there has loaded so many.
 holds_shares() {

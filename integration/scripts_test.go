@@ -1,0 +1,185 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+var scripts = []string{"bootstrap", "seed-key", "migrate", "rotate", "verify", "release"}
+
+// tell runs a script without a cluster and returns its exit code.
+func tell(t *testing.T, script string, args ...string) (code int, out string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join("../scripts", script), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG=/nowhere")
+	text, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil {
+		require.ErrorAs(t, err, &exit)
+	}
+	return cmd.ProcessState.ExitCode(), string(text)
+}
+
+func TestTheScriptsTellHowTheyAreUsed(t *testing.T) {
+	t.Parallel()
+	for _, script := range scripts {
+		for _, flag := range []string{"--help", "-h"} {
+			code, out := tell(t, script, flag)
+			assert.Equal(t, 0, code, "%s %s", script, flag)
+			assert.Regexp(t, `^usage: `, out, script)
+			for _, option := range []string{"--help", "--dry-run"} {
+				assert.Contains(t, out, "  "+option+" ", script)
+			}
+		}
+		code, out := tell(t, script, "--no-such")
+		assert.Equal(t, 2, code, "%s %s", script, out)
+		assert.Contains(t, out, "no such option: --no-such")
+	}
+}
+
+func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		script string
+		args   []string
+		says   string
+	}{
+		{"verify", []string{"--namespace"}, "--namespace needs a value"},
+		{"migrate", []string{"--cronjobs"}, "--cronjobs needs a value"},
+		{"migrate", []string{"--home", "here", "--image", "there"}, "--image: with --home"},
+		{"release", []string{"--tag"}, "--tag needs a value"},
+		{"bootstrap", []string{"--role"}, "--role needs a value"},
+		{"bootstrap", []string{"--shares", "2", "--threshold", "3"}, "no more threshold than shares"},
+		{"bootstrap", []string{"--shares", "2", "--threshold", "1"}, "Vault wants a threshold above 1"},
+		{"bootstrap", []string{"--shares", "two"}, "accepted are numbers from 1"},
+	} {
+		code, out := tell(t, row.script, row.args...)
+		assert.Equal(t, 2, code, "%s %s: %s", row.script, row.args, out)
+		assert.Contains(t, out, row.says)
+		assert.Contains(t, out, "--help tells more")
+	}
+}
+
+// screen keeps what was shown, for one that reads while it is still written.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// The key is typed at a terminal, which does not show it, or comes in by a
+// pipe; and goes where the settings say.
+func TestAKeyIsSeeded(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	ctx := t.Context()
+	cluster, err := l.Cluster(ctx)
+	require.NoError(t, err)
+	require.NoError(t, cluster.Apply(ctx, `{apiVersion: v1, kind: Namespace, metadata: {name: security}}`,
+		`{apiVersion: v1, kind: Namespace, metadata: {name: strongroom}}`,
+		`{apiVersion: v1, kind: ServiceAccount, metadata: {name: person, namespace: security}}`,
+		`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: person}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin},
+			subjects: [{kind: ServiceAccount, name: person, namespace: security}]}`))
+	token, err := cluster.Token(ctx, "security", "person", "")
+	require.NoError(t, err)
+	kubeconfig := filepath.Join(l.Dir, "person.kubeconfig")
+	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
+	bin, err := l.Mkdir("bin")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(l.Binary("servers/kubernetes"), filepath.Join(bin, "kubectl")))
+	command := func(program string, args ...string) *exec.Cmd {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		t.Cleanup(cancel)
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+bin+":"+os.Getenv("PATH"))
+		return cmd
+	}
+	script := l.Source("scripts/seed-key")
+	seed := func(in string, args ...string) string {
+		cmd := command(script, args...)
+		cmd.Stdin = strings.NewReader(in)
+		out, _ := cmd.CombinedOutput()
+		return string(out)
+	}
+	stored := func(namespace string) string {
+		o, err := cluster.Get(ctx, "v1", "Secret", namespace, "vault-unseal-key")
+		if err != nil {
+			return err.Error()
+		}
+		data, _ := o.Object["data"].(map[string]any)["key"].(string)
+		text, err := base64.StdEncoding.DecodeString(data)
+		require.NoError(t, err)
+		return string(text)
+	}
+	first, second := strings.Repeat("A", 43)+"=", strings.Repeat("B", 42)+"A="
+
+	assert.Contains(t, seed("half a key\n"), "line 1 has 8 characters and is no key share")
+	assert.Contains(t, seed(""), "there is no key share in it")
+	assert.Contains(t, seed(first, "--namespace", "nowhere"), "make the namespace nowhere first")
+	assert.Contains(t, seed(first, "--settings", "/nowhere"), "the settings /nowhere cannot be read")
+	assert.Contains(t, stored("security"), "not found")
+
+	// script is Debian's, and gives a program a terminal.
+	cmd := command("script", "-qefc", script, "/dev/null")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	shown := new(screen)
+	cmd.Stdout, cmd.Stderr = shown, shown
+	require.NoError(t, cmd.Start())
+	require.NoError(t, lab.Await(ctx, 30*time.Second, "the prompt", func() string {
+		if text := shown.String(); !strings.Contains(text, "It is not shown.") {
+			return "the screen says " + strconv.Quote(text)
+		}
+		return ""
+	}))
+	_, err = io.WriteString(in, first+"\n\n")
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait(), shown.String())
+	assert.NotContains(t, shown.String(), "AAAA")
+	assert.Contains(t, shown.String(), "put 1 share(s) into the Secret vault-unseal-key in security")
+	assert.Equal(t, first, stored("security"))
+
+	assert.Contains(t, seed(first+"\r\n"), "holds this key already")
+	assert.Contains(t, seed(second), "holds another key: --replace")
+	assert.Contains(t, seed(second, "--replace", "--dry-run"), "would put 1 share(s)")
+	assert.Equal(t, first, stored("security"))
+	assert.Contains(t, seed(second, "--replace"), "put 1 share(s)")
+	assert.Equal(t, second, stored("security"))
+
+	settings, err := os.ReadFile(l.Source("manifests/homelab/settings.yaml"))
+	require.NoError(t, err)
+	file := filepath.Join(l.Dir, "settings.yaml")
+	require.NoError(t, os.WriteFile(file, bytes.Replace(settings, []byte("namespace: security"), []byte("namespace: strongroom"), 1), 0o644))
+	assert.Contains(t, seed(first, "--settings", file), "in strongroom")
+	assert.Equal(t, first, stored("strongroom"))
+	assert.Contains(t, seed(second, "--settings", file, "--namespace", "security"), "in security holds this key already")
+	require.NoError(t, os.WriteFile(file, []byte("{apiVersion: v1, kind: ConfigMap, metadata: {name: some}}"), 0o644))
+	assert.Contains(t, seed(first, "--settings", file), "do not say namespace")
+}
