@@ -65,38 +65,24 @@ func TestAHomeMigrates(t *testing.T) {
 	n := theNode(t)
 	n.chart()
 	backup := filepath.Join(t.TempDir(), "backup")
-
-	// The key has been seeded by hand, long ago.
-	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
-	var init string
-	n.await("Vault to be initialised", func() (problem string) {
-		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
-		if err != nil {
-			return err.Error()
-		}
-		init = out
-		return ""
-	})
-	_, rest, _ := strings.Cut(init, `"unseal_keys_b64": [`)
-	key := strings.Split(rest, `"`)[1]
+	key := n.initialised()
 	n.scriptFails("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
 	n.script(key, "seed-key")
 	n.scriptFails("is sealed", "", "migrate", "--backup", backup)
-	byHand := func() {
-		_, err := n.run(key, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "--", "vault", "write", "sys/unseal", "key=-")
-		require.NoError(t, err)
-		n.ready("vault-0")
-	}
-	byHand()
+	n.unseal(key)
+	n.ready("vault-0")
+	before := n.former()
 
 	n.script("", "migrate", "--backup", backup, "--dry-run")
+	assert.NoDirExists(t, backup)
 	assert.Equal(t, "vault", n.field("{.spec.template.spec.containers[*].name}", "-n", "security", "statefulset", "vault"))
 	n.script("", "migrate", "--backup", backup)
 	n.ready("vault-0")
 	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
-	for _, gone := range [][]string{{"cronjob", "vault-auto-unseal"}, {"cronjob", "eso-recovery"}, {"clusterrole", "eso-recovery"},
-		{"clusterrolebinding", "eso-recovery"}, {"serviceaccount", "vault-unsealer"}} {
-		assert.Empty(t, n.field("{.metadata.name}", append([]string{"-n", "security"}, gone...)...), "%s is gone", gone)
+	for what := range before {
+		if what != "statefulset/vault" {
+			assert.Empty(t, n.field("{.metadata.name}", "-n", "security", what), "%s is gone", what)
+		}
 	}
 	n.script("", "verify")
 	n.script("", "migrate", "--backup", backup)
@@ -104,20 +90,65 @@ func TestAHomeMigrates(t *testing.T) {
 	n.script("", "migrate", "--rollback", "--backup", backup, "--dry-run")
 	n.script("", "migrate", "--rollback", "--backup", backup)
 	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
-	for _, back := range [][]string{{"cronjob", "vault-auto-unseal"}, {"cronjob", "eso-recovery"}, {"clusterrole", "eso-recovery"},
-		{"clusterrolebinding", "eso-recovery"}, {"serviceaccount", "vault-unsealer"}} {
-		assert.NotEmpty(t, n.field("{.metadata.name}", append([]string{"-n", "security"}, back...)...), "%s is back", back)
-	}
+	assert.Equal(t, before, n.former(), "it is as it was")
+	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "role", sidecar), "the sidecar's rights are gone")
 	n.scriptFails("apply patches/ to it", "", "verify")
 
 	// Again, as somebody whose StatefulSet comes from Git.
-	byHand()
+	n.unseal(key)
+	n.ready("vault-0")
 	own := n.kustomization("vault-chart.yaml")
 	n.scriptFails("renders no container", "", "migrate", "--backup", backup, "--home", filepath.Join(machine.root, "manifests"))
 	n.script("", "migrate", "--backup", backup, "--home", own)
 	n.ready("vault-0")
 	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	n.script("", "verify")
+}
+
+// former is what a home of CronJobs is made of, without what only the cluster
+// knows.
+func (n *node) former() map[string]string {
+	n.Helper()
+	out := map[string]string{}
+	for what, path := range map[string]string{
+		"cronjob/vault-auto-unseal":       "{.spec}",
+		"cronjob/eso-recovery":            "{.spec}",
+		"clusterrole/eso-recovery":        "{.rules}",
+		"clusterrolebinding/eso-recovery": "{.roleRef}{.subjects}",
+		"serviceaccount/vault-unsealer":   "{.metadata.name}",
+		"statefulset/vault":               "{.spec}",
+	} {
+		out[what] = n.field(path, "-n", "security", what)
+		require.NotEmpty(n, out[what], what)
+	}
+	return out
+}
+
+// initialised initialises the chart's Vault and returns its key.
+func (n *node) initialised() (key string) {
+	n.Helper()
+	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
+	n.await("Vault to be initialised", func() (problem string) {
+		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
+		if err != nil {
+			return err.Error()
+		}
+		_, rest, _ := strings.Cut(out, `"unseal_keys_b64": [`)
+		key = strings.Split(rest, `"`)[1]
+		return ""
+	})
+	return key
+}
+
+// unseal does what a person or the CronJob does.
+func (n *node) unseal(key string) {
+	n.Helper()
+	n.await("Vault to take its key", func() string {
+		if _, err := n.run(key, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "--", "vault", "write", "sys/unseal", "key=-"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // kustomization makes one of a StatefulSet of the test data, with the patch in

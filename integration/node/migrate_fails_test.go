@@ -1,0 +1,154 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// shared is what the CronJobs have together with others: a role and a binding,
+// and an account that a Deployment uses.
+const shared = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: vault-shared}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: vault-shared}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: vault-shared}
+subjects:
+  - {kind: ServiceAccount, name: vault-unsealer, namespace: security}
+  - {kind: ServiceAccount, name: somebody, namespace: security}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: vault-own}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: vault-shared}
+subjects: [{kind: ServiceAccount, name: vault-unsealer, namespace: security}]
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: vault-busy, namespace: security}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: vault-busy}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: vault-busy, namespace: security}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy, namespace: security}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec: {serviceAccountName: vault-busy, containers: [{name: c, image: "busybox:1.37"}]}
+`
+
+// What a migration could not end well with, it refuses before it changes
+// anything; when the gate does not open, the CronJobs go on; and the run after
+// it brings about what its options say.
+func TestAMigrationGoesWrong(t *testing.T) {
+	n := theNode(t)
+	n.chart()
+	n.apply(shared, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))
+	key := n.initialised()
+	n.unseal(key)
+	n.ready("vault-0")
+	n.script(key, "seed-key", "--secret", "other")
+	backup := filepath.Join(t.TempDir(), "backup")
+	migrate := []string{"--backup", backup, "--secret", "other", "--cronjobs", "vault-auto-unseal eso-recovery vault-extra"}
+	with := func(args ...string) []string { return append(migrate[:len(migrate):len(migrate)], args...) }
+	before := n.former()
+	unchanged := func(when string) {
+		t.Helper()
+		assert.Equal(t, before, n.former(), when)
+		assert.NoDirExists(t, backup, when)
+	}
+
+	n.scriptFails("there is no CronJob vault-unsealing in security", "", "migrate", with("--cronjobs", "vault-auto-unseal vault-unsealing")...)
+	unchanged("a CronJob of that name is not there")
+	n.scriptFails("would have the Secret vault-unseal-key mounted, and the key was found in other", "",
+		"migrate", with("--home", n.kustomization("vault-chart.yaml"))...)
+	unchanged("the kustomization mounts another Secret")
+	elsewhere := n.rights("namespace: security", "namespace: nowhere")
+	n.scriptFails("nothing was changed", "", "migrate", with("--manifests", elsewhere)...)
+	unchanged("the rights are for a namespace that is not there")
+	n.scriptFails("The StatefulSet and the CronJobs are as they were", "",
+		"migrate", with("--manifests", n.rights("serviceAccount: vault", "serviceAccount: somebody"))...)
+	assert.Equal(t, before, n.former(), "the rights are somebody's")
+
+	// The gate never opens.
+	n.scriptFails("ImagePullBackOff", "", "migrate", with("--image", "localhost/no-such:v1")...)
+	after := n.former()
+	for what := range before {
+		if what != "statefulset/vault" {
+			assert.Equal(t, before[what], after[what], "%s goes on", what)
+		}
+	}
+	n.unseal(key) // as the CronJob would
+
+	own := n.rights("components:", "components:\n  - network")
+	n.script("", "migrate", with("--image", "docker.io/alybadawy/vault-unseal-sidecar:latest", "--manifests", own)...)
+	n.ready("vault-0")
+	assert.Equal(t, "docker.io/alybadawy/vault-unseal-sidecar:latest", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "other", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	for _, gone := range []string{"cronjob/vault-auto-unseal", "cronjob/eso-recovery", "cronjob/vault-extra", "clusterrolebinding/eso-recovery",
+		"clusterrole/eso-recovery", "clusterrolebinding/vault-own", "serviceaccount/vault-unsealer"} {
+		assert.Empty(t, n.field("{.metadata.name}", "-n", "security", gone), "%s is gone", gone)
+	}
+	for _, stays := range []string{"clusterrolebinding/vault-shared", "clusterrole/vault-shared", "serviceaccount/vault-busy",
+		"clusterrolebinding/vault-busy", "clusterrole/view"} {
+		assert.NotEmpty(t, n.field("{.metadata.name}", "-n", "security", stays), "%s is somebody else's too", stays)
+	}
+
+	// Another Secret, by another run; the rest stays as it is.
+	n.script(key, "seed-key")
+	n.script("", "migrate", with("--secret", "vault-unseal-key", "--manifests", own)...)
+	n.ready("vault-0")
+	assert.Equal(t, "vault-unseal-key", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "docker.io/alybadawy/vault-unseal-sidecar:latest", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
+	n.script("", "verify")
+
+	// It knows by itself which rights it gave.
+	require.NotEmpty(t, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecar))
+	n.script("", "migrate", "--rollback", "--backup", backup)
+	assert.Equal(t, before, n.former())
+	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecar))
+}
+
+// rights copies manifests/, with something in it replaced, and returns where.
+func (n *node) rights(old, text string) string {
+	n.Helper()
+	dir := n.TempDir()
+	_, err := n.run("", "cp", "-r", filepath.Join(machine.root, "manifests"), dir)
+	require.NoError(n, err)
+	dir = filepath.Join(dir, "manifests")
+	found := false
+	for _, file := range []string{"settings.yaml", "kustomization.yaml"} {
+		path := filepath.Join(dir, file)
+		was, err := os.ReadFile(path)
+		require.NoError(n, err)
+		found = found || strings.Contains(string(was), old)
+		require.NoError(n, os.WriteFile(path, []byte(strings.Replace(string(was), old, text, 1)), 0o644))
+	}
+	require.True(n, found, old)
+	return dir
+}
+
+// edit replaces in a file.
+func (n *node) edit(path string, with *strings.Replacer) {
+	n.Helper()
+	was, err := os.ReadFile(path)
+	require.NoError(n, err)
+	require.NoError(n, os.WriteFile(path, []byte(with.Replace(string(was))), 0o644))
+}
