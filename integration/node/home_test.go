@@ -233,7 +233,7 @@ func (n *node) recovered(after time.Time) {
 // demolish removes a home with all that belongs to it, and its disk.
 func (n *node) demolish() {
 	n.gate("open")
-	n.kubectl("delete", "namespace", "example", "security", "--ignore-not-found", "--timeout=120s")
+	n.kubectl("delete", "namespace", "example", "security", "strongroom", "--ignore-not-found", "--timeout=120s")
 	n.kubectl("delete", "clustersecretstores,persistentvolumes,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=60s")
 	var ours []string
 	for _, object := range strings.Fields(n.kubectl("get", "clusterrolebindings,clusterroles", "-o", "name")) {

@@ -30,9 +30,9 @@ const patience = 3 * time.Minute
 // with a home of its own.
 var machine struct {
 	sync.Once
-	dir, root, bin string
-	reader         dynamic.Interface
-	err            error
+	dir, root, bin, wrappers string
+	reader                   dynamic.Interface
+	err                      error
 }
 
 func TestMain(m *testing.M) {
@@ -99,6 +99,9 @@ func boot() error {
 		return err
 	}
 	if err := os.Symlink(filepath.Join(root, "bin/servers/kubectl"), filepath.Join(machine.bin, "kubectl")); err != nil {
+		return err
+	}
+	if err := layRecorder(); err != nil {
 		return err
 	}
 	if err := power("up", "open"); err != nil {
@@ -171,23 +174,6 @@ func (n *node) apply(manifests ...string) {
 func apply(ctx context.Context, manifests ...string) error {
 	_, err := run(ctx, strings.Join(manifests, "\n---\n"), filepath.Join(machine.bin, "kubectl"), "apply", "--server-side", "--force-conflicts", "-f", "-")
 	return err
-}
-
-// script runs one of scripts/ and must succeed.
-func (n *node) script(in, name string, args ...string) string {
-	n.Helper()
-	out, err := n.run(in, filepath.Join(machine.root, "scripts", name), args...)
-	require.NoError(n, err)
-	shown, _, _ := strings.Cut(out, "root token") // the token is nobody's business
-	n.Logf("%s %s:\n%s", name, strings.Join(args, " "), shown)
-	return out
-}
-
-// scriptFails runs one of scripts/, which must fail and say why.
-func (n *node) scriptFails(why, in, name string, args ...string) {
-	n.Helper()
-	_, err := n.run(in, filepath.Join(machine.root, "scripts", name), args...)
-	require.ErrorContains(n, err, why)
 }
 
 // await waits until see returns "".

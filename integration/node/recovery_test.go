@@ -37,7 +37,7 @@ func TestAHomeIsInstalled(t *testing.T) {
 	n.appHas("first")
 	n.kubectl("-n", "example", "wait", "--for=condition=Available", "deployment/example", "--timeout=60s")
 	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
-	n.script("", "verify")
+	n.verified()
 
 	// kubectl's default container is still Vault.
 	assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "--", "vault", "status"), "Sealed")

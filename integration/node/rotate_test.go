@@ -23,7 +23,7 @@ func TestTheKeyIsRotated(t *testing.T) {
 	n.script("", "rotate", "--shares", "3", "--threshold", "2")
 	assert.Len(t, strings.Fields(n.key()), 3)
 	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
-	n.script("", "verify")
+	n.verified()
 	n.powerCut("open")
 	n.rebooted("vault-0")
 	n.ready("vault-0")
@@ -93,7 +93,7 @@ func TestARotationIsKilled(t *testing.T) {
 		assert.NotEqual(t, before, n.key(), "after %s", call.what)
 		assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"), "after %s", call.what)
 	}
-	n.script("", "verify")
+	n.verified()
 
 	// Vault forgets a rekey when it restarts. Where it did not, the next run ends
 	// what was left.

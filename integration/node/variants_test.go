@@ -23,7 +23,7 @@ func TestTheSidecarIsNative(t *testing.T) {
 	n.script("", "bootstrap")
 	n.ready("vault-0")
 	n.killVaultAndSeeItRecover()
-	n.script("", "verify")
+	n.verified()
 }
 
 // The level restricted takes the sidecar as it is put in; what the chart's own
@@ -42,7 +42,8 @@ func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
 			return "the events are " + events
 		}
 		// Only the chart's own container is named, and never the sidecar.
-		assert.Contains(t, events, `container "vault"`)
+		assert.Contains(t, events, `unrestricted capabilities (container "vault" must set`)
+		assert.Contains(t, events, `seccompProfile (pod or container "vault" must set`)
 		assert.NotContains(t, events, sidecar)
 		return ""
 	})
@@ -58,7 +59,7 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 	n.ready("vault-0", "vault-1", "vault-2")
 	n.put("first")
 	n.appHas("first")
-	n.script("", "verify")
+	n.verified()
 	n.script("", "rotate")
 
 	n.powerCut("open")
