@@ -70,7 +70,7 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 	@integration/servers/build.sh
 
 .PHONY: test
-test: fuse promtool chromium build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
+test: fuse promtool chromium jq build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
@@ -107,7 +107,7 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool chromium
+.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool chromium jq
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
@@ -160,6 +160,9 @@ promtool:
 
 chromium:
 	@$(call need,chromium,chromium)
+
+jq:
+	@$(call need,jq,jq)
 
 shell:
 	@$(call need,shellcheck,shellcheck)
