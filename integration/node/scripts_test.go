@@ -23,7 +23,7 @@ exec "$program" "$@"
 `
 
 // programs are all that the scripts find: what is not recorded does not run.
-var programs = strings.Fields("base64 basename cat cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tr wc")
+var programs = strings.Fields("base64 basename cat cksum cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tr wc")
 
 // layRecorder makes the directory that is the scripts' PATH.
 func layRecorder() error {
@@ -46,8 +46,8 @@ func layRecorder() error {
 	return nil
 }
 
-// wrap puts a program of the test's in the place of one that the scripts use.
-// What it is given is $REAL_PATH without itself.
+// wrap puts a program of the test's in the place of one that the scripts use,
+// until unwrap is called.
 func (n *node) wrap(program, text string) (unwrap func()) {
 	n.Helper()
 	dir := n.TempDir()
