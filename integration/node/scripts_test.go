@@ -63,7 +63,7 @@ func (n *node) observe(in, name string, args ...string) (string, error) {
 	n.Helper()
 	record := filepath.Join(machine.dir, "record")
 	require.NoError(n, os.WriteFile(record, nil, 0o600))
-	secrets := n.shares()
+	secrets := append(n.shares(), keyShare.FindAllString(in, -1)...)
 	out, err := n.run(in, "env", append([]string{"PATH=" + filepath.Join(machine.dir, "recorder"), "RECORD=" + record,
 		"REAL_PATH=" + machine.wrappers + machine.bin + ":" + os.Getenv("PATH"), filepath.Join(machine.root, "scripts", name)}, args...)...)
 	text, readErr := os.ReadFile(record)
