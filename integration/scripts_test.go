@@ -113,7 +113,7 @@ func TestAKeyIsSeeded(t *testing.T) {
 	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
 	bin, err := l.Mkdir("bin")
 	require.NoError(t, err)
-	require.NoError(t, os.Symlink(l.Binary("servers/kubernetes"), filepath.Join(bin, "kubectl")))
+	require.NoError(t, os.Symlink(l.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))
 	command := func(program string, args ...string) *exec.Cmd {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		t.Cleanup(cancel)
