@@ -23,6 +23,7 @@ var (
 		"cronjob":        {Group: "batch", Version: "v1", Resource: "cronjobs"},
 		"endpointslices": {Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
 		"events":         {Version: "v1", Resource: "events"},
+		"networkpolicy":  {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
 		"pod":            {Version: "v1", Resource: "pods"},
 		"role":           {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
 		"secret":         {Version: "v1", Resource: "secrets"},
