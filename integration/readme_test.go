@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 )
@@ -40,13 +39,12 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
 	}
 	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=main`)
-	builds := func(name, beside, kustomization string) string {
+	builds := func(name, beside, of, kustomization string) string {
 		place, err := l.Mkdir(filepath.Join(t.Name(), name))
 		require.NoError(t, err)
-		text, err := os.ReadFile(beside)
+		text, err := os.ReadFile(of)
 		require.NoError(t, err)
-		file := map[string]string{"rights": "settings.yaml", "vault": "vault.yaml"}[name]
-		require.NoError(t, os.WriteFile(filepath.Join(place, file), text, 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(place, beside), text, 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(place, "kustomization.yaml"), []byte(address.ReplaceAllString(kustomization, "../$1")), 0o644))
 		out, err := l.Kustomize(place)
 		require.NoError(t, err)
@@ -57,9 +55,9 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 
 	all, err := l.Kustomize(l.Source("manifests"))
 	require.NoError(t, err)
-	assert.Equal(t, all, builds("rights", l.Source("manifests/settings.yaml"), blocks[0]))
+	assert.Equal(t, all, builds("rights", "settings.yaml", l.Source("manifests/settings.yaml"), blocks[0]))
 
-	set := statefulSet(t, builds("vault", "testdata/vault-chart.yaml", blocks[1]+blocks[2]))
+	set := statefulSet(t, builds("vault", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[2]))
 	containers, names := list(t, set, "containers", "name")
 	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
 	ours := containers[1].(map[string]any)
@@ -67,9 +65,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	assert.Contains(t, ours["env"], map[string]any{"name": "PROVE_INTERVAL", "value": "24h"})
 
 	var kinds []string
-	for _, document := range strings.Split(blocks[3], "\n---\n") {
-		o := &unstructured.Unstructured{}
-		require.NoError(t, yaml.Unmarshal([]byte(document), &o.Object))
+	for _, o := range objects(t, blocks[3]) {
 		kinds = append(kinds, o.GetKind()+" "+o.GetName())
 		if o.GetName() == "vault-unseal-sidecar-rights" {
 			path, _, _ := unstructured.NestedString(o.Object, "spec", "path")
