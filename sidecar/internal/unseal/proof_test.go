@@ -33,21 +33,31 @@ type rekeyVault struct {
 }
 
 func (v *rekeyVault) call(ctx context.Context, name string) error {
-	if v.hangs == name {
+	v.Lock()
+	hangs, err := v.hangs == name, v.fails[name]
+	v.Unlock()
+	if hangs {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return v.fails[name]
+	return err
 }
 
 func (v *rekeyVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	return v.status, v.call(ctx, "status")
 }
 
-func (v *rekeyVault) Rekey(ctx context.Context) (Rekey, error) { return v.rekey, v.call(ctx, "rekey") }
+func (v *rekeyVault) Rekey(ctx context.Context) (Rekey, error) {
+	err := v.call(ctx, "rekey")
+	v.Lock()
+	defer v.Unlock()
+	return v.rekey, err
+}
 
 func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 	err := v.call(ctx, "begin")
+	v.Lock()
+	defer v.Unlock()
 	if err == nil || errors.Is(err, context.DeadlineExceeded) { // Vault has done it all the same
 		v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
 	}
@@ -93,6 +103,8 @@ func (v *rekeyVault) CancelRekey(ctx context.Context, nonce string) error {
 	if err := v.call(ctx, "cancel"); err != nil {
 		return err
 	}
+	v.Lock()
+	defer v.Unlock()
 	if nonce != v.rekey.Nonce {
 		return errors.New("invalid request")
 	}
