@@ -106,3 +106,38 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 		}
 	}
 }
+
+// The native sidecar has what the home's settings say, wherever it is named.
+func TestAHomesSidecarCanBeNative(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	dir, err := l.Mkdir(t.Name())
+	require.NoError(t, err)
+	for _, part := range []string{"patches", "manifests"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
+	}
+	seen := func(place string) {
+		t.Helper()
+		text, err := l.Kustomize(filepath.Join(dir, place))
+		require.NoError(t, err)
+		set := statefulSet(t, text)
+		_, names := list(t, set, "containers", "name")
+		assert.Equal(t, []string{"vault"}, names, place)
+		inits, names := list(t, set, "initContainers", "name")
+		require.Equal(t, []string{"vault-unseal-sidecar"}, names, place)
+		assert.Contains(t, inits[0].(map[string]any)["env"], map[string]any{"name": "ESO_NAMESPACE", "value": "external-secrets"}, place)
+	}
+	over, err := l.Mkdir(filepath.Join(t.Name(), "over"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(over, "kustomization.yaml"), []byte("resources: [../manifests/homelab]\ncomponents: [../patches/native]\n"), 0o644))
+	seen("over")
+
+	file := filepath.Join(dir, "manifests/homelab/kustomization.yaml")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	within := strings.Replace(string(text), "\nreplacements:", "\n  - ../../patches/native\nreplacements:", 1)
+	require.NotEqual(t, string(text), within)
+	require.NoError(t, os.WriteFile(file, []byte(within), 0o644))
+	seen("manifests/homelab")
+}
