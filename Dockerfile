@@ -1,6 +1,6 @@
 # The image of vault-unseal-sidecar: one static binary, and nothing that could
 # be run beside it. `make image` gives the arguments.
-FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
+FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -204,6 +204,26 @@ gate_says() {
 }
 gate_open() { [[ $(gate "$1") == True ]]; }
 
+# idle POD prints why the sidecar's container does not run, and fails when it
+# does.
+idle() {
+	k get pod "$1" --ignore-not-found -o json | jq -ers --arg name "$sidecar" '
+		[.[0].status // {} | .containerStatuses[]?, .initContainerStatuses[]? | select(.name == $name) | .state][0] // {} |
+		select(.running | not) | .waiting // .terminated // {reason: "it was not made yet"} | [.reason, .message // empty] | join(": ")'
+}
+
+# stuck POD does the same when waiting would hardly mend it.
+stuck() {
+	local why
+	why=$(idle "$1") || return 1
+	case $why in
+	ImagePullBackOff* | ErrImageNeverPull* | InvalidImageName* | CreateContainerConfigError* | CrashLoopBackOff*)
+		echo "its container $sidecar does not start: $why"
+		;;
+	*) return 1 ;;
+	esac
+}
+
 # of_revision POD REVISION tells whether the pod was made from that template.
 of_revision() { [[ $(k get pod "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.controller-revision-hash}') == "$2" ]]; }
 

@@ -24,6 +24,7 @@ func TestVerifySeesWhetherTheNextRebootRecovers(t *testing.T) {
 	n := theNode(t)
 	n.settled()
 	assert.Contains(t, n.verified(), "ok    vault-0: proved: vault takes the mounted key")
+	assert.NotContains(t, n.verified("--dry-run"), "proved")
 
 	// A probe that passes while Vault is sealed is nobody's trouble.
 	probe := func(path string) {
@@ -59,7 +60,9 @@ func TestVerifySeesWhetherTheNextRebootRecovers(t *testing.T) {
 	// No container answers.
 	n.kubectl("-n", "security", "patch", "statefulset", "vault", "-p", `{"spec":{"template":{"spec":{"containers":[{"name":"`+sidecar+`","image":"localhost/no-such:v1"}]}}}}`)
 	n.renew()
-	n.scriptFails("WRONG check could not run in vault-0", "", "verify")
+	n.becomes("ImagePullBackOff", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].state.waiting.reason}`, "-n", "security", "pod", "vault-0")
+	n.scriptFails("WRONG the container vault-unseal-sidecar of vault-0 does not run: ", "", "verify")
+	n.scriptFails("localhost/no-such:v1", "", "bootstrap")
 	n.kubectl("delete", "validatingadmissionpolicybinding", sidecar+"-more")
 	n.scriptFails("WRONG policies do not narrow all", "", "verify")
 }
