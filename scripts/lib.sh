@@ -217,11 +217,22 @@ stuck() {
 	local why
 	why=$(idle "$1") || return 1
 	case $why in
-	ImagePullBackOff* | ErrImageNeverPull* | InvalidImageName* | CreateContainerConfigError* | CrashLoopBackOff*)
-		echo "its container $sidecar does not start: $why"
+	ErrImagePull* | ImagePullBackOff* | ErrImageNeverPull* | InvalidImageName* | CreateContainerConfigError* | CrashLoopBackOff*)
+		echo "its container $sidecar does not start: $why (it is tried again more and more rarely, by a new pod at once: kubectl -n $namespace delete pod $1)"
 		;;
 	*) return 1 ;;
 	esac
+}
+
+# held_up POD tells whether that has been so for half a minute: what failed once
+# is tried again.
+held_up() {
+	stuck "$1" >/dev/null || {
+		stuck_since=""
+		return 1
+	}
+	: "${stuck_since:=$SECONDS}"
+	((SECONDS - stuck_since >= 30))
 }
 
 # of_revision POD REVISION tells whether the pod was made from that template.

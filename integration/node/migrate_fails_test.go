@@ -87,7 +87,7 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	assert.Equal(t, before, n.former(), "the rights are somebody's")
 
 	// The gate never opens.
-	n.scriptFails("ImagePullBackOff", "", "migrate", with("--image", "localhost/no-such:v1")...)
+	n.scriptFails("localhost/late:v1", "", "migrate", with("--image", "localhost/late:v1")...)
 	after := n.former()
 	for what := range before {
 		if what != "statefulset/vault" {
@@ -96,10 +96,14 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	}
 	n.unseal(key) // as the CronJob would
 
+	// Then the image is there, under the same name: no template is newer, and
+	// the next try of the kubelet may be minutes away.
+	n.inside("ctr", "-a", filepath.Join(machine.dir, "containerd.sock"), "-n", "k8s.io", "images", "tag",
+		"docker.io/alybadawy/vault-unseal-sidecar:latest", "localhost/late:v1")
 	own := n.rights("components:", "components:\n  - network")
-	n.script("", "migrate", with("--image", "docker.io/alybadawy/vault-unseal-sidecar:latest", "--manifests", own)...)
+	n.script("", "migrate", with("--image", "localhost/late:v1", "--manifests", own)...)
 	n.ready("vault-0")
-	assert.Equal(t, "docker.io/alybadawy/vault-unseal-sidecar:latest", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, "other", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	for _, gone := range []string{"cronjob/vault-auto-unseal", "cronjob/eso-recovery", "cronjob/vault-extra", "clusterrolebinding/eso-recovery",
@@ -116,7 +120,7 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	n.script("", "migrate", with("--secret", "vault-unseal-key")...)
 	n.ready("vault-0")
 	assert.Equal(t, "vault-unseal-key", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
-	assert.Equal(t, "docker.io/alybadawy/vault-unseal-sidecar:latest", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
 	n.script("", "verify")
 
 	// It knows by itself which rights it gave, in any of the runs.

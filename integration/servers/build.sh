@@ -79,12 +79,20 @@ lean() {
 	go mod edit -replace "$2=$copy" "$copy.mod"
 }
 
+# all_there NAME PROGRAM... tells whether what a server's folder makes is there.
+all_there() {
+	local each
+	for each in "$1" "${@:2}"; do
+		[[ $each == . || -x $out/$(basename "$each") ]] || return 1
+	done
+}
+
 build() {
 	local name=$1 tags=$3 link=$4 module=$5 crds=$6 takes=$7 programs hash log began=$SECONDS
 	read -ra programs <<<"$2"
 	local flags=(-trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w$link")
 	hash=$(hash_of "$name" "${flags[@]}" "${programs[@]}")
-	if [[ -x $out/$name && (-z $crds || -d $out/$name-crds) &&
+	if all_there "$name" "${programs[@]}" && [[ (-z $crds || -d $out/$name-crds) &&
 		-f $out/$name.sum && $(<"$out/$name.sum") == "$hash" ]]; then
 		say "$name: up to date"
 		return

@@ -31,38 +31,40 @@ func (c *Checker) checkSecrets(ctx context.Context, home check.Home) []check.Fin
 	case !home.Sees:
 		return []check.Finding{secretsFinding(check.OK, "is left alone: --eso-recovery is off", "")}
 	}
-	stores, err := c.stores(ctx)
+	stores, alone, err := c.stores(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
 		return []check.Finding{c.noStores(ctx)}
 	case err != nil:
 		return []check.Finding{c.unseen(check.AboutSecrets, "the stores", grantsStores, err), c.checkController(ctx, home)}
 	}
-	out := append(c.judgeStores(stores), c.checkController(ctx, home))
+	out := append(c.judgeStores(stores, alone), c.checkController(ctx, home))
 	return append(out, c.checkSynced(ctx, home, stores))
 }
 
-// stores returns those that are looked after. It fails as not found when
-// neither kind is served.
-func (c *Checker) stores(ctx context.Context) ([]store, error) {
-	var found []store
+// stores returns those that are looked after, and those that are left alone. It
+// fails as not found when neither kind is served.
+func (c *Checker) stores(ctx context.Context) (found, alone []store, err error) {
 	var absent []error
 	for _, kind := range []schema.GroupVersionResource{clusterStores, namespaceStores} {
 		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
-			if s := storeOf(o); c.caresFor(s) {
+			switch s := storeOf(o); {
+			case c.caresFor(s):
 				found = append(found, s)
+			case c.config.leavesAlone(s):
+				alone = append(alone, s)
 			}
 		})
 		if apierrors.IsNotFound(err) {
 			absent = append(absent, err)
 		} else if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(absent) == 2 {
-		return nil, absent[0]
+		return nil, nil, absent[0]
 	}
-	return found, nil
+	return found, alone, nil
 }
 
 func (c *Checker) caresFor(s store) bool { return c.config.looksAfter(s) }
@@ -80,8 +82,11 @@ func (c *Checker) noStores(ctx context.Context) check.Finding {
 		"install External Secrets 0.16 or later; with none to come, set --eso-recovery off")
 }
 
-func (c *Checker) judgeStores(stores []store) []check.Finding {
+func (c *Checker) judgeStores(stores, alone []store) []check.Finding {
 	var out []check.Finding
+	for _, s := range alone {
+		out = append(out, secretsFinding(check.Unknown, s.String()+" is left alone: its server is a Service of another namespace", adviceElsewhere))
+	}
 	ready := 0
 	for _, s := range stores {
 		switch {

@@ -173,12 +173,23 @@ func TestStoresAreJudged(t *testing.T) {
 		c := &Checker{config: Config{Stores: row.named}}
 		var levels []check.Level
 		all := ""
-		for _, f := range c.judgeStores(row.stores) {
+		for _, f := range c.judgeStores(row.stores, nil) {
 			levels, all = append(levels, f.Level), all+f.Text
 		}
 		assert.Equal(t, row.levels, levels, sentence)
 		assert.Contains(t, all, row.says, sentence)
 	}
+}
+
+func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
+	away := store{StoreName: StoreName{"", "away"}, vault: true, server: "http://proxy.web.svc:8200", status: yes}
+	c := &Checker{config: Config{Namespace: "security"}}
+	require.True(t, c.config.leavesAlone(away))
+	found := c.judgeStores(nil, []store{away})
+	require.Len(t, found, 1, "and not that no store uses Vault")
+	assert.Equal(t, check.Unknown, found[0].Level)
+	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is left alone")
+	assert.Contains(t, found[0].Advice, "--eso-stores")
 }
 
 func TestWhichStoresAreLookedAt(t *testing.T) {

@@ -33,6 +33,7 @@ type findings struct {
 	leftCount int
 	left      []string // the first of them, with their own errors
 	final     bool
+	mending   bool  // the sweep is over: it is looked whether somebody has mended what is left
 	err       error // a right is missing, or the kind
 }
 

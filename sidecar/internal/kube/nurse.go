@@ -18,19 +18,20 @@ type nurse struct {
 	kube   *Kube
 	log    witness
 
-	vault    chan struct{} // Vault entered another phase
-	news     chan func()
-	patients map[StoreName]*patient
-	phase    unseal.Phase
-	epoch    int64
-	since    time.Time     // when Vault became active, or a store got down after all was settled
-	evicted  bool          // in this outage
-	slowest  time.Duration // that a store took to get Ready since then
-	settled  bool          // the sweep after that has come to its end
-	sweepDue bool
-	found    *findings // by the newest look since Vault became active
-	sweeper  *sweeper
-	evictor  *evictor
+	vault     chan struct{} // Vault entered another phase
+	news      chan func()
+	patients  map[StoreName]*patient
+	leftAlone map[StoreName]bool // said so
+	phase     unseal.Phase
+	epoch     int64
+	since     time.Time     // when Vault became active, or a store got down after all was settled
+	evicted   bool          // in this outage
+	slowest   time.Duration // that a store took to get Ready since then
+	settled   bool          // the sweep after that has come to its end
+	sweepDue  bool
+	found     *findings // by the newest look since Vault became active
+	sweeper   *sweeper
+	evictor   *evictor
 
 	watching map[string]*watching // by the kind of stores
 	noESO    string               // what was said of that
@@ -61,7 +62,7 @@ type patient struct {
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
 	return &nurse{
 		config: c, api: api, kube: k, log: newWitness(c),
-		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{},
+		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{}, leftAlone: map[StoreName]bool{},
 		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
 		sweeper:  newSweeper(c, api),
 		evictor:  &evictor{api: api, config: c},

@@ -85,6 +85,10 @@ func (n *nurse) sawAll(kind string, all []store) {
 
 func (n *nurse) saw(s store, gone bool) {
 	p := n.patients[s.StoreName]
+	if !gone && n.config.leavesAlone(s) && !n.leftAlone[s.StoreName] {
+		n.leftAlone[s.StoreName] = true
+		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, adviceElsewhere)
+	}
 	if gone || !n.config.looksAfter(s) {
 		delete(n.patients, s.StoreName)
 		return
@@ -101,8 +105,10 @@ func (n *nurse) saw(s store, gone bool) {
 	if !p.downSince.IsZero() {
 		took := time.Since(p.downSince)
 		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(took))
-		n.log.Reached(stepStore, took)
-		n.slowest = max(n.slowest, took)
+		if p.hopeless == "" { // else it took a person
+			n.log.Reached(stepStore, took)
+			n.slowest = max(n.slowest, took)
+		}
 	}
 	*p = patient{store: s}
 	n.sweepDue = true

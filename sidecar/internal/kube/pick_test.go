@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -126,12 +128,17 @@ func TestWhichStoresAreLookedAfter(t *testing.T) {
 }
 
 func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
-	n := newNurse(Config{Namespace: "security", Log: hclog.NewNullLogger()}, &ward{t: t}, &Kube{})
-	n.sawAll(kindClusterStore, []store{
+	var out bytes.Buffer
+	n := newNurse(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &ward{t: t}, &Kube{})
+	stores := []store{
 		{StoreName: StoreName{"", "home"}, vault: true, server: "http://vault.security.svc:8200", status: yes},
 		{StoreName: StoreName{"", "test"}, vault: true, server: "http://vault.test.svc:8200", status: no},
 		{StoreName: StoreName{"", "cloud"}, status: no},
-	})
+	}
+	n.sawAll(kindClusterStore, stores)
+	n.sawAll(kindClusterStore, stores)
+	assert.Equal(t, 1, strings.Count(out.String(), msgElsewhere), out.String())
+	assert.Contains(t, out.String(), "store=ClusterSecretStore/test")
 	var r Report
 	n.fill(&r, condition{})
 	assert.Equal(t, []StoreReport{{Name: "ClusterSecretStore/home", Ready: true}}, r.Stores)

@@ -75,6 +75,9 @@ func (n *nurse) took(f findings) {
 	if n.phase != unseal.Active || f.epoch != n.epoch {
 		return
 	}
+	if f.mending && n.worst().Type != "" {
+		return // a store is down, and with it more than anybody has to mend
+	}
 	told := 0 // how many were left when that was last told of
 	if n.found != nil && n.found.final {
 		told = n.found.leftCount

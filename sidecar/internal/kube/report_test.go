@@ -48,6 +48,50 @@ func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 	}
 }
 
+// A store that goes down while something is left takes more with it, which is
+// no new trouble of what was left, nor its end.
+func TestWhatIsLeftIsNotToldAnewWhileAStoreIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		var out bytes.Buffer
+		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &out})
+		says(yes, "a", "b")
+		left := func(count int, mending bool) {
+			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: count, left: []string{"c"}, final: true, mending: mending})
+		}
+		left(1, false)
+		out.Reset()
+		time.Sleep(time.Hour)
+		says(no, "a")
+		since := n.since
+		left(7, true)
+		left(0, true)
+		assert.NotContains(t, out.String(), msgLeft)
+		assert.NotContains(t, out.String(), msgRecovered)
+		time.Sleep(time.Second)
+		says(no, "b")
+		assert.Equal(t, since, n.since, "it is one trouble")
+		says(yes, "a", "b")
+		left(0, true)
+		assert.Contains(t, out.String(), msgRecovered, "now it is mended")
+		assert.Empty(t, meter.took[stepObjects], "by a person")
+	})
+}
+
+// A store that was down for its own reason took whoever mended it, however
+// long, and is no measure of a recovery.
+func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		says(yes, "a")
+		time.Sleep(62 * time.Hour)
+		n.turn(t.Context(), time.Now())
+		says(yes, "b")
+		assert.Equal(t, []time.Duration{0}, meter.took[stepStore])
+		assert.Zero(t, n.slowest)
+	})
+}
+
 // reached writes down what is measured.
 type reached struct {
 	unmetered

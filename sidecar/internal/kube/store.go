@@ -85,6 +85,12 @@ func (c Config) looksAfter(s store) bool {
 	return s.vault && !elsewhere(s.server, c.Namespace)
 }
 
+// leavesAlone tells whether a store is not looked after although it uses Vault
+// and nobody said which are ours.
+func (c Config) leavesAlone(s store) bool {
+	return len(c.Stores) == 0 && s.vault && !c.looksAfter(s)
+}
+
 // elsewhere tells whether a server is a Service of another namespace than ours,
 // and with it another Vault, with a sidecar of its own. Whatever else it is
 // called may lead to ours: an ingress does.

@@ -168,7 +168,7 @@ func (s *sweeper) untilMended(ctx context.Context, w *sweep, left int) {
 			return
 		}
 		if f.err == nil {
-			f.final, left = true, f.leftCount
+			f.final, f.mending, left = true, true, f.leftCount
 			s.report(f)
 		}
 		debug.FreeOSMemory()

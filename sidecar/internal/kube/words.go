@@ -31,7 +31,11 @@ const (
 	msgNoESO       = "external-secrets is not found, nothing is woken"
 	msgForeign     = "a store that does not get ready uses another vault, or one that cannot be told to be this one"
 	msgUnknownName = "a store that was named does not exist"
+	msgElsewhere   = "a store is left alone, it uses a service of another namespace"
 )
+
+// adviceElsewhere is given of a store that is left alone.
+const adviceElsewhere = "if that service leads to this vault, name the store in --eso-stores, with all others that are to be looked after"
 
 // The manifests that grant what is asked for.
 const (

@@ -214,7 +214,11 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	sealed, lag := v.status.Sealed, v.statusLag
 	v.mu.Unlock()
 	s := v.locked(ctx, alive, false, func() said { return said{v.shown(sealed), v.statusErr} })
-	time.Sleep(lag)
+	select {
+	case <-time.After(lag):
+	case <-ctx.Done():
+		return SealStatus{}, ctx.Err()
+	}
 	return s.status, s.err
 }
 

@@ -32,6 +32,8 @@ func (l *Loop) askThreshold(now time.Time) {
 	c := &call{began: now}
 	l.asking = c
 	l.start(c, func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
+		defer cancel()
 		s, err := l.Vault.SealStatus(ctx)
 		return func() { l.tookThreshold(c, s, err) }
 	})

@@ -96,6 +96,18 @@ func TestTooFewSharesAreToldWhileVaultIsOpen(t *testing.T) {
 	})
 }
 
+func TestAThresholdThatIsNotToldIsAskedForAgain(t *testing.T) {
+	lacking(t, func(h *home, _ []Share) {
+		h.vault.with(func() { h.vault.statusLag = 24 * time.Hour })
+		h.goOn(10 * time.Minute)
+		h.expect(Active)
+		assert.Empty(h, h.state().KeyError, "what was known is too old")
+		h.vault.with(func() { h.vault.statusLag = 0 })
+		h.goOn(3 * thresholdEvery)
+		assert.Equal(h, oneOfTwo, h.state().KeyError)
+	})
+}
+
 func TestARekeyThatLeavesTheMountedKeyBehindIsTold(t *testing.T) {
 	inBubble(t, 1, 1, func(h *home) {
 		h.vault.begin("p")
