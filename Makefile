@@ -66,7 +66,7 @@ release: ## make all that a release holds into bin/release, from HEAD's tag (SIG
 	@BUILDER="$(BUILDER)" IMAGE="$(IMAGE)" IMAGE_FLAGS="$(IMAGE_FLAGS)" scripts/release $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)")
 
 .PHONY: servers
-servers: ## build the real servers for the tests into bin/servers (the first time takes half an hour)
+servers: ## build the real servers for the tests into bin/servers (the first time takes 12 to 40 minutes)
 	@integration/servers/build.sh
 
 .PHONY: test
