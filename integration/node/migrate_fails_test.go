@@ -53,6 +53,15 @@ spec:
     spec: {serviceAccountName: vault-busy, containers: [{name: c, image: "busybox:1.37"}]}
 `
 
+// late is a kubectl that puts the image onto the node when a pod is deleted.
+const late = `#!/bin/bash
+if [[ "$*" == *" delete pod "* ]]; then
+	nsenter -t "$(<DIR/init.pid)" -m -n -p ctr -a DIR/containerd.sock -n k8s.io \
+		images tag --force docker.io/alybadawy/vault-unseal-sidecar:latest localhost/late:v1 >&2
+fi
+exec BIN/kubectl "$@"
+`
+
 // What a migration could not end well with, it refuses before it changes
 // anything; when the gate does not open, the CronJobs go on; and the run after
 // it brings about what its options say.
@@ -97,11 +106,12 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	n.unseal(key) // as the CronJob would
 
 	// Then the image is there, under the same name: no template is newer, and
-	// the next try of the kubelet may be minutes away.
-	n.inside("ctr", "-a", filepath.Join(machine.dir, "containerd.sock"), "-n", "k8s.io", "images", "tag",
-		"docker.io/alybadawy/vault-unseal-sidecar:latest", "localhost/late:v1")
+	// the next try of the kubelet may be minutes away. Here only a new pod finds
+	// it.
 	own := n.rights("components:", "components:\n  - network")
+	unwrap := n.wrap("kubectl", strings.NewReplacer("BIN", machine.bin, "DIR", machine.dir).Replace(late))
 	n.script("", "migrate", with("--image", "localhost/late:v1", "--manifests", own)...)
+	unwrap()
 	n.ready("vault-0")
 	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, "other", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))

@@ -275,16 +275,10 @@ func TestTheAPIServerIsDownAcrossARecovery(t *testing.T) {
 // part sends a signal to a part of the machine.
 func (n *node) part(signal, name string) {
 	n.Helper()
-	pid, err := os.ReadFile(filepath.Join(machine.dir, "pid", name))
-	require.NoError(n, err)
-	n.inside("kill", "-"+signal, strings.TrimSpace(string(pid)))
-}
-
-// inside runs a program in the machine.
-func (n *node) inside(program string, args ...string) {
-	n.Helper()
 	init, err := os.ReadFile(filepath.Join(machine.dir, "init.pid"))
 	require.NoError(n, err)
-	_, err = n.run("", "nsenter", append([]string{"-t", strings.TrimSpace(string(init)), "-m", "-n", "-p", program}, args...)...)
+	pid, err := os.ReadFile(filepath.Join(machine.dir, "pid", name))
+	require.NoError(n, err)
+	_, err = n.run("", "nsenter", "-t", strings.TrimSpace(string(init)), "-p", "-m", "kill", "-"+signal, strings.TrimSpace(string(pid)))
 	require.NoError(n, err)
 }
