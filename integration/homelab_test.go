@@ -48,11 +48,7 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 	l, err := lab.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir, err := l.Mkdir(t.Name())
-	require.NoError(t, err)
-	for _, part := range []string{"patches", "manifests"} {
-		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
-	}
+	dir := copied(t, l)
 	file := filepath.Join(dir, "manifests/homelab/settings.yaml")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -112,11 +108,7 @@ func TestAHomesSidecarCanBeNative(t *testing.T) {
 	l, err := lab.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir, err := l.Mkdir(t.Name())
-	require.NoError(t, err)
-	for _, part := range []string{"patches", "manifests"} {
-		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
-	}
+	dir := copied(t, l)
 	seen := func(place string) {
 		t.Helper()
 		text, err := l.Kustomize(filepath.Join(dir, place))

@@ -32,14 +32,22 @@ var renderings = map[string]rendering{
 	"monitoring":     {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/monitoring"}},
 }
 
-// render renders a rendering in a copy of the repository's kustomizations.
-func render(t *testing.T, l *lab.Lab, r rendering) string {
+// copied returns a directory of the test's with a copy of the repository's
+// kustomizations in it.
+func copied(t *testing.T, l *lab.Lab) string {
 	t.Helper()
-	dir, err := l.Mkdir(strings.ReplaceAll(t.Name(), "/", "-"))
+	dir, err := l.Mkdir(t.Name())
 	require.NoError(t, err)
 	for _, part := range []string{"patches", "manifests"} {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
 	}
+	return dir
+}
+
+// render renders a rendering in a copy of the repository's kustomizations.
+func render(t *testing.T, l *lab.Lab, r rendering) string {
+	t.Helper()
+	dir := copied(t, l)
 	text, err := os.ReadFile(filepath.Join("testdata", r.resource))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), text, 0o644))

@@ -33,11 +33,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	l, err := lab.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir, err := l.Mkdir(t.Name())
-	require.NoError(t, err)
-	for _, part := range []string{"patches", "manifests"} {
-		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
-	}
+	dir := copied(t, l)
 	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=main`)
 	builds := func(name, beside, of, kustomization string) string {
 		place, err := l.Mkdir(filepath.Join(t.Name(), name))
