@@ -120,6 +120,7 @@ func (n *node) former() map[string]string {
 	} {
 		out[what] = n.field(path, "-n", "security", what)
 		require.NotEmpty(n, out[what], what)
+		require.NotContains(n, out[what], "error: ", what)
 	}
 	return out
 }
