@@ -85,8 +85,8 @@ vault() {
 	printf '#!/bin/sh\nexec "$@"\n' >"$to/usr/local/bin/docker-entrypoint.sh"
 	chmod +x "$to/usr/local/bin/docker-entrypoint.sh"
 	echo vault:x:100:1000::/home/vault:/sbin/nologin >>"$to/etc/passwd"
-	image docker.io/hashicorp/vault:1.21.1 "$to" --entrypoint '["docker-entrypoint.sh"]' --env PATH=/usr/local/bin:/bin
-	archive vault docker.io/hashicorp/vault:1.21.1
+	image docker.io/hashicorp/vault:1.21.4 "$to" --entrypoint '["docker-entrypoint.sh"]' --env PATH=/usr/local/bin:/bin
+	archive vault docker.io/hashicorp/vault:1.21.4
 }
 
 external_secrets() {

@@ -17,6 +17,7 @@ import (
 	authkubernetes "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	"github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/audit"
+	"github.com/hashicorp/vault/builtin/credential/userpass"
 	"github.com/hashicorp/vault/command"
 	"github.com/hashicorp/vault/physical/raft"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -42,6 +43,7 @@ func server() *command.ServerCommand {
 		LogicalBackends: map[string]logical.Factory{"kv": kv.Factory},
 		CredentialBackends: map[string]logical.Factory{
 			"kubernetes": authkubernetes.Factory,
+			"userpass":   userpass.Factory,
 		},
 		PhysicalBackends: map[string]physical.Factory{
 			"file": file.NewFileBackend,
