@@ -27,7 +27,7 @@ done
 # CRDs or files to replace | the folder of the CRDs | how long it takes when
 # nothing is cached
 servers=(
-	"vault|.|minimal||||3 to 10 minutes"
+	"vault|.|minimal||github.com/hashicorp/vault||3 to 10 minutes"
 	"gatefs|.|||||about half a minute"
 	"kubernetes|. ./kubectl||$version|||8 to 20 minutes"
 	"external-secrets|.|||github.com/external-secrets/external-secrets|config/crds/bases|3 to 6 minutes"
@@ -67,7 +67,8 @@ copy_crds() {
 
 # lean NAME MODULE makes a copy of the module in which the files of the server's
 # folder lean/ replace those of the same path, and a go.mod that builds with it.
-# Go itself has no way to leave out what a module's packages import.
+# Go itself has no way to leave out what a module's packages import. lean.sed
+# edits the module's Go files where they do not fit what they are built with.
 lean() {
 	local copy=$PWD/$out/.$1-module dir
 	dir=$(folder_of "$1" "$2")
@@ -77,6 +78,9 @@ lean() {
 	cp "$1/go.mod" "$copy.mod"
 	cp "$1/go.sum" "$copy.sum"
 	go mod edit -replace "$2=$copy" "$copy.mod"
+	if [[ -f $1/lean.sed ]]; then
+		find "$copy" -name "*.go" -exec sed -i -f "$1/lean.sed" {} +
+	fi
 }
 
 # all_there NAME PROGRAM... tells whether what a server's folder makes is there.
