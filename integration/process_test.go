@@ -103,6 +103,21 @@ func TestProcessIsHardened(t *testing.T) {
 	assert.Regexp(t, `Max core file size\s+0\s+0\s`, string(limits))
 }
 
+// What unsealing does not need is never a reason to leave Vault sealed.
+func TestValuesThatAreNotAcceptedKeepNothingSealed(t *testing.T) {
+	t.Parallel()
+	const said = "an option's value is not accepted, its default is used"
+	play(t, home{
+		args: []string{"--prove-interval", "daily", "--readiness-gate", "unsealed"},
+		env:  []string{"LOG_FORMAT=xml", "STORAGE_PROBE=often", "ESO_RECOVERY=sometimes", "POD_NAME=Vault_0", "OPERATOR_SEAL=HOLD"},
+	},
+		phase{"it starts", startSidecar, []expectation{
+			serving(), logsTimes(said, 6),
+			logs(`option=LOG_FORMAT value="\"xml\"" accepted="text, json" used=text`),
+		}},
+	)
+}
+
 func TestHTTPPortIsTaken(t *testing.T) {
 	t.Parallel()
 	port, err := lab.Port()

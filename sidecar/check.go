@@ -59,6 +59,8 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 	here := lookHere
 	if c.kubeconfig != "" {
 		here = lookFromElsewhere
+	} else { // a person's variables are not the pod's
+		out = append(out, refusedFindings(c.refused)...)
 	}
 	findings, err := here(ctx, c)
 	if err != nil {
@@ -95,4 +97,14 @@ func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, 
 		return nil, err
 	}
 	return checker.Check(ctx)
+}
+
+// refusedFindings tells of values that the sidecar does not accept either, and
+// works without.
+func refusedFindings(refused []refusedValue) (out []check.Finding) {
+	for _, r := range refused {
+		out = append(out, check.Finding{About: check.AboutPod, Level: check.Warning,
+			Text: fmt.Sprintf("%v; the default is used: %q", r, r.used), Advice: "correct it in the StatefulSet's template"})
+	}
+	return out
 }

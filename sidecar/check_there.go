@@ -36,6 +36,7 @@ func optionsThere(c config, args []string, s kube.Start) (config, []check.Findin
 			"correct it in the StatefulSet's template, or check with the binary of the pod's own version")
 		return c, said
 	}
+	said = append(said, refusedFindings(there.refused)...)
 	for _, o := range options {
 		if !slices.Contains(judgedBy, o.flag) || given(args, o.flag) {
 			continue

@@ -75,6 +75,9 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	switch name {
 	case "run", "status", "check":
 		c, err := parse(args, env, ownOptions[name]...)
+		if err == nil && name != "run" {
+			err = c.mistyped()
+		}
 		if errors.Is(err, errHelp) {
 			usage(stdout)
 			return exitStopped
@@ -162,6 +165,9 @@ func run(c config, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
+	for _, r := range c.refused {
+		log.Warn("an option's value is not accepted, its default is used", "option", r.option, "value", r.value, "accepted", r.accepts, "used", r.used)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { server.Run(ctx); return nil })

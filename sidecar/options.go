@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -43,6 +44,23 @@ type config struct {
 	outputJSON bool
 	proveKey   bool
 	watch      bool
+
+	// refused are the values that were not accepted, of options without which
+	// Vault is unsealed all the same: the default took the place of each.
+	refused []refusedValue
+}
+
+// refusedValue is a value that an option does not accept.
+type refusedValue struct {
+	option  string // as it was given: the flag or the variable
+	value   string // quoted, and redacted where it may be a key
+	accepts string
+	used    string // the default
+	flag    bool   // it came from the command line
+}
+
+func (r refusedValue) Error() string {
+	return fmt.Sprintf("%s: %s is not accepted; accepted: %s", r.option, r.value, r.accepts)
 }
 
 // option is one row of the table that parses, tells and tests the options.
@@ -54,6 +72,12 @@ type option struct {
 	accepts string
 	set     func(c *config, value string) bool
 }
+
+// required are the options without which Vault cannot be unsealed, or not
+// safely: where the key is, where it goes, whom it is shown to, and whether a
+// seal that was set by hand is left alone. A value that one of them does not
+// accept ends the start. No other option keeps Vault sealed.
+var required = []string{"vault-addr", "vault-cacert", "vault-server-name", "keys", "operator-seal"}
 
 var options = []option{
 	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
@@ -70,20 +94,16 @@ var options = []option{
 		func(c *config, v string) bool { c.keys = v; return isPath(v) }},
 	{"operator-seal", "OPERATOR_SEAL", "hold", "what to do with a Vault that was sealed by hand: leave it, or unseal it",
 		"hold, unseal",
-		func(c *config, v string) bool { c.operatorSeal = v; return v == "hold" || v == "unseal" }},
+		func(c *config, v string) bool { return oneOf(&c.operatorSeal, v, "hold", "unseal") }},
 	{"storage-probe", "STORAGE_PROBE", "0", "how often an unsealed Vault is made to read its storage; 0: only after each recovery",
 		"0, or a duration of at least 1s such as 30s",
 		func(c *config, v string) bool {
-			d, err := time.ParseDuration(v)
-			c.storageProbe = d
-			return err == nil && (d == 0 || d >= time.Second)
+			return isDuration(&c.storageProbe, v, time.Second)
 		}},
 	{"prove-interval", "PROVE_INTERVAL", "0", "how often it is proved that the mounted key still opens Vault; 0: never",
 		"0, or a duration of at least 1m such as 24h",
 		func(c *config, v string) bool {
-			d, err := time.ParseDuration(v)
-			c.proveInterval = d
-			return err == nil && (d == 0 || d >= time.Minute)
+			return isDuration(&c.proveInterval, v, time.Minute)
 		}},
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",
@@ -91,6 +111,9 @@ var options = []option{
 	{"http-bind", "HTTP_BIND", ":9810", "where the status page, /healthz, /readyz, /status and /metrics are served",
 		"[HOST]:PORT",
 		func(c *config, v string) bool {
+			if _, err := strconv.ParseUint(v, 10, 16); err == nil { // a port alone
+				v = ":" + v
+			}
 			c.httpBind = v
 			host, port, err := net.SplitHostPort(v)
 			_, notPort := strconv.ParseUint(port, 10, 16)
@@ -98,7 +121,7 @@ var options = []option{
 		}},
 	{"kubernetes", "KUBERNETES", "auto", "whether to speak to the Kubernetes API; auto: in a pod, or with --kubeconfig",
 		"auto, off",
-		func(c *config, v string) bool { c.kubernetes = v; return v == "auto" || v == "off" }},
+		func(c *config, v string) bool { return oneOf(&c.kubernetes, switched(v, "auto", "off"), "auto", "off") }},
 	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file; empty: the pod's ServiceAccount",
 		"an absolute path",
 		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || isPath(v) }},
@@ -111,14 +134,17 @@ var options = []option{
 	{"readiness-gate", "READINESS_GATE", "vault-unseal-sidecar/unsealed", "condition of our own pod that tells whether Vault serves; none, or an empty flag: it is not written",
 		"DOMAIN/NAME, none",
 		func(c *config, v string) bool {
-			c.readinessGate = strings.TrimPrefix(v, "none")
-			return c.readinessGate == "" || isCondition(v)
+			if v == "" || oneOf(&c.readinessGate, switched(v, v, "none"), "none") {
+				c.readinessGate = ""
+				return true
+			}
+			c.readinessGate = v
+			return isCondition(v)
 		}},
 	{"eso-recovery", "ESO_RECOVERY", "nudge-then-restart", "how External Secrets is recovered when Vault is back",
 		"nudge-then-restart, nudge, restart, off",
 		func(c *config, v string) bool {
-			c.esoRecovery = kube.Recovery(v)
-			return slices.Contains(kube.Recoveries(), c.esoRecovery)
+			return oneOf(&c.esoRecovery, kube.Recovery(switched(v, v, "off")), kube.Recoveries()...)
 		}},
 	{"eso-stores", "ESO_STORES", "", "the stores to look after, with commas: NAME (ClusterSecretStore), NAMESPACE/NAME (SecretStore); empty: all that may use this Vault",
 		"NAME or NAMESPACE/NAME, with commas",
@@ -134,12 +160,14 @@ var options = []option{
 	{"log-level", "LOG_LEVEL", "info", "how much is logged",
 		"trace, debug, info, warn, error",
 		func(c *config, v string) bool {
-			c.logLevel = hclog.LevelFromString(v)
-			return slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, v)
+			level := map[string]string{"warning": "warn", "err": "error"}[strings.ToLower(v)]
+			ok := oneOf(&level, cmp.Or(level, v), "trace", "debug", "info", "warn", "error")
+			c.logLevel = hclog.LevelFromString(level)
+			return ok
 		}},
 	{"log-format", "LOG_FORMAT", "text", "how it is logged",
 		"text, json",
-		func(c *config, v string) bool { c.logJSON = v == "json"; return v == "text" || v == "json" }},
+		func(c *config, v string) bool { return isOther(&c.logJSON, v, "text", "json") }},
 }
 
 // ownOptions are those of a subcommand alone. They have no variable: they are for
@@ -149,26 +177,45 @@ var ownOptions = map[string][]option{"check": checkOptions, "status": statusOpti
 var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
-		func(c *config, v string) bool { c.outputJSON = v == "json"; return v == "table" || v == "json" }},
+		func(c *config, v string) bool { return isOther(&c.outputJSON, v, "table", "json") }},
 	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and cancelled",
 		"true, false",
-		func(c *config, v string) bool { c.proveKey = v == "true"; return v == "true" || v == "false" }},
+		func(c *config, v string) bool {
+			return isOther(&c.proveKey, switched(v, "true", "false"), "false", "true")
+		}},
 }
 
 var statusOptions = []option{
 	{"output", "", "text", "how status tells it: for a person, or for a program",
 		"text, json",
-		func(c *config, v string) bool { c.outputJSON = v == "json"; return v == "text" || v == "json" }},
+		func(c *config, v string) bool { return isOther(&c.outputJSON, v, "text", "json") }},
 	{"watch", "", "false", "tell it again each second; in a pipe, when something changed",
 		"true, false",
-		func(c *config, v string) bool { c.watch = v == "true"; return v == "true" || v == "false" }},
+		func(c *config, v string) bool {
+			return isOther(&c.watch, switched(v, "true", "false"), "false", "true")
+		}},
 }
 
 var errHelp = errors.New("help was asked for")
 
+// mistyped returns the first of the refused values that a person is told at once,
+// where a pod goes on: those from the command line, and the kubeconfig, without
+// which another cluster would be looked at than was meant.
+func (c config) mistyped() error {
+	for _, r := range c.refused {
+		if r.flag || r.option == "KUBECONFIG" {
+			return r
+		}
+	}
+	return nil
+}
+
 // parse reads the options, and a subcommand's own: a flag wins over its
-// environment variable, which wins over the default. An empty variable counts
-// as not set.
+// environment variable, which wins over the default. A blank variable counts as
+// not set. White space and quotes around a value are those of a file that it
+// came from. It fails on a flag that there is not, on a value that a required
+// option or one of the subcommand's own does not accept; others are in
+// config.refused, and have their defaults.
 func parse(args []string, env func(string) (string, bool), own ...option) (config, error) {
 	set := flag.NewFlagSet("", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -193,15 +240,21 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	var c config
 	for _, o := range all {
 		name, value := "default", o.preset
-		if v, ok := env(o.env); ok && v != "" && o.env != "" {
+		if v, ok := env(o.env); ok && bare(v) != "" && o.env != "" {
 			name, value = o.env, v
 		}
 		if given[o.flag] {
 			name, value = "--"+o.flag, *flags[o.flag]
 		}
-		if !o.set(&c, value) {
-			return config{}, fmt.Errorf("%s: %s is not accepted; accepted: %s", name, shown(value), o.accepts)
+		if o.set(&c, bare(value)) {
+			continue
 		}
+		refused := refusedValue{name, shown(value), o.accepts, o.preset, given[o.flag]}
+		if o.env == "" || slices.Contains(required, o.flag) {
+			return config{}, refused
+		}
+		c.refused = append(c.refused, refused)
+		o.set(&c, o.preset)
 	}
 	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,8 +127,9 @@ func TestValuesThatAreAccepted(t *testing.T) {
 		"eso-stores":     {"", "home", "home,app/home", " home , app/home "},
 	} {
 		for _, value := range values {
-			_, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
+			c, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
 			assert.NoError(t, err, "--%s=%s", flag, value)
+			assert.Empty(t, c.refused, "--%s=%s", flag, value)
 		}
 	}
 }
@@ -138,42 +140,92 @@ func TestBadValues(t *testing.T) {
 		"vault-cacert":      {"ca.pem", "./ca.pem"},
 		"vault-server-name": {"vault:8200", "https://vault", "a b", "-vault", "vault..test", "*.vault", strings.Repeat("ab.", 11) + "-"},
 		"keys":              {"keys", "../keys", "~/keys"},
-		"operator-seal":     {"yes", "Hold", "hold ", "false", "true"},
-		"prove-interval":    {"60", "-1h", "59s", "daily", "1 h"},
-		"storage-probe":     {"30", "-30s", "1ms", "999ms", "daily", "1h 30m", "0x1s"},
+		"operator-seal":     {"yes", "holds", "hold unseal", "false", "true"},
+		"prove-interval":    {"60", "-1h", "59s", "daily", "d", "-1d"},
+		"storage-probe":     {"30", "-30s", "1ms", "999ms", "daily", "0x1s", "99999999d"},
 		"state-dir":         {"run", "./run"},
-		"http-bind":         {"9810", ":", ":http", ":65536", ":-1", "a b:80", "::1:80", "127.0.0.1"},
-		"kubernetes":        {"on", "true", "OFF"},
+		"http-bind":         {"65536", ":", ":http", ":65536", ":-1", "a b:80", "::1:80", "127.0.0.1"},
+		"kubernetes":        {"maybe", "of", "auto,off"},
 		"kubeconfig":        {"config", "~/.kube/config"},
 		"pod-name":          {"Vault-0", "vault_0", "vault/0", "-vault"},
 		"pod-namespace":     {"Security", "a b"},
 		"readiness-gate":    {"unsealed", "a/b/c", "Example.com/x", "/x", "x/", "vault-unseal-sidecar/external-secrets"},
-		"eso-recovery":      {"yes", "Nudge", "restart,nudge"},
+		"eso-recovery":      {"yes", "nudges", "restart,nudge"},
 		"eso-stores":        {"Home", "a/b/c", "/home", "app/"},
 		"eso-namespace":     {"External", "a/b"},
-		"log-level":         {"loud", "INFO", "off", "no", "warning"},
-		"log-format":        {"JSON", "xml", "logfmt"},
+		"log-level":         {"loud", "off", "no", "2"},
+		"log-format":        {"xml", "logfmt"},
 	}
 	require.Len(t, bad, len(options))
 	for _, o := range options {
-		values := append([]string{" "}, bad[o.flag]...)
+		values := bad[o.flag]
 		if o.preset != "" && o.flag != "readiness-gate" { // an empty one switches it off
-			values = append(values, "")
+			values = append(values, "", " ")
 		}
 		for _, value := range values {
-			t.Run(o.flag+"="+value, func(t *testing.T) {
-				code, stdout, stderr := called(nil, "--"+o.flag+"="+value)
-				assert.Equal(t, exitUsage, code)
-				assert.Empty(t, stdout)
-				assertOneLine(t, stderr, "--"+o.flag, fmt.Sprintf("%q", value), o.accepts)
-
-				if value == "" {
-					return
+			for name, call := range map[string]struct {
+				args []string
+				env  map[string]string
+			}{
+				"--" + o.flag: {[]string{"--" + o.flag + "=" + value}, nil},
+				o.env:         {nil, map[string]string{o.env: value}},
+			} {
+				if name == o.env && strings.TrimSpace(value) == "" { // not set
+					continue
 				}
-				code, _, stderr = called(map[string]string{o.env: value}, "run")
-				assert.Equal(t, exitUsage, code)
-				assertOneLine(t, stderr, o.env, fmt.Sprintf("%q", value), o.accepts)
-			})
+				t.Run(name+"="+value, func(t *testing.T) {
+					if slices.Contains(required, o.flag) {
+						code, stdout, stderr := called(call.env, call.args...)
+						assert.Equal(t, exitUsage, code)
+						assert.Empty(t, stdout)
+						assertOneLine(t, stderr, name, fmt.Sprintf("%q", value), o.accepts)
+						return
+					}
+					preset, err := parse(nil, environment(nil))
+					require.NoError(t, err)
+					c, err := parse(call.args, environment(call.env))
+					require.NoError(t, err, "Vault would stay sealed over it")
+					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.preset, name != o.env}}, c.refused)
+					c.refused = nil
+					assert.Equal(t, preset, c, "the default is used")
+					code, stdout, stderr := called(call.env, append([]string{"check"}, call.args...)...)
+					if name == o.env && name != "KUBECONFIG" {
+						return // check goes on as the sidecar does
+					}
+					assert.Equal(t, exitUsage, code)
+					assert.Empty(t, stdout)
+					assertOneLine(t, stderr, name, fmt.Sprintf("%q", value), o.accepts)
+				})
+			}
+		}
+	}
+}
+
+// What a value means is plain however it is written.
+func TestSpellingsThatAreForgiven(t *testing.T) {
+	for flag, spellings := range map[string]map[string]string{
+		"vault-addr":     {" http://127.0.0.1:8200\n": "http://127.0.0.1:8200", `"https://vault"`: "https://vault"},
+		"keys":           {"/keys\n": "/keys", "'/keys'": "/keys"},
+		"operator-seal":  {"Hold": "hold", "UNSEAL": "unseal", " unseal\n": "unseal"},
+		"storage-probe":  {"30S": "30s", "1h 30m": "1h30m0s"},
+		"prove-interval": {"1d": "24h0m0s", "7D": "168h0m0s", "1d12h": "36h0m0s", " 24h ": "24h0m0s"},
+		"http-bind":      {"9810": ":9810", `":80"`: ":80"},
+		"kubernetes":     {"OFF": "off", "false": "off", "No": "off", "on": "auto", "TRUE": "auto"},
+		"readiness-gate": {"None": "", "off": "", "false": "", "example.com/x ": "example.com/x"},
+		"eso-recovery":   {"Nudge": "nudge", "RESTART": "restart", "disabled": "off"},
+		"log-level":      {"INFO": "info", "Warning": "warn", "ERR": "error", " debug\r\n": "debug"},
+		"log-format":     {"JSON": "json", "Text": "text"},
+	} {
+		for spelling, want := range spellings {
+			for _, o := range options {
+				if o.flag != flag {
+					continue
+				}
+				c, err := parse(nil, environment(map[string]string{o.env: spelling}))
+				require.NoError(t, err, "%s=%q", o.env, spelling)
+				assert.Empty(t, c.refused, "%s=%q", o.env, spelling)
+				assert.Equal(t, want, samples[flag].shown(c), "%s=%q", o.env, spelling)
+			}
 		}
 	}
 }
@@ -241,7 +293,13 @@ func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
 	for name, key := range keyTexts() {
 		shows := func(args []string, env map[string]string) {
 			t.Helper()
-			code, stdout, stderr := called(env, args...)
+			var code int
+			var stdout, stderr string
+			if c, err := parse(args, environment(env)); err == nil && len(c.refused) > 0 {
+				code, stdout = exitUsage, fmt.Sprint(c) // a pod goes on, with what is logged
+			} else {
+				code, stdout, stderr = called(env, args...)
+			}
 			require.Equal(t, exitUsage, code, "%s: %q is accepted, and what is accepted is logged", name, args)
 			for at := 0; at+8 <= len(key); at++ {
 				if strings.Contains(stdout+stderr, key[at:at+8]) {

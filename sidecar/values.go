@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
@@ -12,6 +13,63 @@ import (
 
 // What an option's value may be, and what of it may be shown: a key that was
 // given in the wrong place is refused and not repeated.
+
+// bare takes away what a file or an editor puts around a value: white space and
+// one pair of quotes.
+func bare(v string) string {
+	v = strings.TrimSpace(v)
+	if len(v) >= 2 && (v[0] == '"' || v[0] == '\'') && v[len(v)-1] == v[0] {
+		v = strings.TrimSpace(v[1 : len(v)-1])
+	}
+	return v
+}
+
+// oneOf sets what to the word that v is, in small letters or not. It reports
+// whether v is one of them.
+func oneOf[T ~string](what *T, v T, words ...T) bool {
+	for _, word := range words {
+		if strings.EqualFold(string(v), string(word)) {
+			*what = word
+			return true
+		}
+	}
+	*what = v
+	return false
+}
+
+// isOther is oneOf for an option of two words, and sets what to whether v is the
+// other one.
+func isOther(what *bool, v, usual, other string) bool {
+	var word string
+	ok := oneOf(&word, v, usual, other)
+	*what = word == other
+	return ok
+}
+
+// switched returns the word that stands for on or off where v is one of the
+// usual spellings of them, and else v.
+func switched(v, on, off string) string {
+	switch strings.ToLower(v) {
+	case "on", "true", "yes", "1", "enabled":
+		return on
+	case "off", "false", "no", "0", "disabled":
+		return off
+	}
+	return v
+}
+
+// isDuration sets d to a duration of 0 or at least the least: as Go writes them,
+// and days, with blanks or without.
+func isDuration(d *time.Duration, v string, least time.Duration) bool {
+	v = strings.ToLower(strings.Join(strings.Fields(v), ""))
+	days, rest, found := strings.Cut(v, "d")
+	if n, err := strconv.ParseUint(days, 10, 16); found && err == nil {
+		v = strconv.FormatUint(24*n, 10) + "h" + rest
+	}
+	var err error
+	*d, err = time.ParseDuration(v)
+	return err == nil && (*d == 0 || *d >= least)
+}
 
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
 
