@@ -140,8 +140,9 @@ func TestAKeyIsSeeded(t *testing.T) {
 	}
 	first, second := strings.Repeat("A", 43)+"=", strings.Repeat("B", 42)+"A="
 
-	assert.Contains(t, seed("half a key\n"), "line 1 has 8 characters and is no key share")
-	assert.Contains(t, seed(""), "there is no key share in it")
+	assert.Contains(t, seed("half a key\n"), "this is not a key: line 1: too short for a share: 3 bytes decoded, expected 16 to 33 (and 2 more)")
+	assert.Contains(t, seed(""), "this is not a key: empty")
+	assert.Contains(t, seed("hvs.madeUpTokenOfNobody0123456789"), "this is not a key: looks like a token of Vault's")
 	assert.Contains(t, seed(first, "--namespace", "nowhere"), "make the namespace nowhere first")
 	assert.Contains(t, seed(first, "--settings", "/nowhere"), "the settings /nowhere cannot be read")
 	assert.Contains(t, stored("security"), "not found")
@@ -159,10 +160,13 @@ func TestAKeyIsSeeded(t *testing.T) {
 		}
 		return ""
 	}))
-	_, err = io.WriteString(in, first+"\n\n")
+	const root = "hvs.madeUpTokenOfNobody0123456789"
+	_, err = io.WriteString(in, "Unseal Key 1: "+first+"\n\nInitial Root Token: "+root+"\n\nVault initialized with 1 key shares\n\n")
 	require.NoError(t, err)
 	require.NoError(t, cmd.Wait(), shown.String())
 	assert.NotContains(t, shown.String(), "AAAA")
+	assert.NotContains(t, shown.String(), root)
+	assert.Contains(t, shown.String(), "a token of Vault's is left out")
 	assert.Contains(t, shown.String(), "put 1 share(s) into the Secret vault-unseal-key in security")
 	assert.Equal(t, first, stored("security"))
 
@@ -172,6 +176,10 @@ func TestAKeyIsSeeded(t *testing.T) {
 	assert.Equal(t, first, stored("security"))
 	assert.Contains(t, seed(second, "--replace"), "put 1 share(s)")
 	assert.Equal(t, second, stored("security"))
+
+	assert.Contains(t, seed(`{"keys_base64": ["`+first+`", "`+strings.TrimRight(second, "=")+`"], "root_token": "`+root+`"}`, "--replace"), "put 2 share(s)")
+	assert.Equal(t, first+"\n"+second, stored("security"))
+	assert.Contains(t, seed(second, "--replace"), "put 1 share(s)")
 
 	settings, err := os.ReadFile(l.Source("manifests/homelab/settings.yaml"))
 	require.NoError(t, err)

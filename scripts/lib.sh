@@ -139,25 +139,25 @@ check_threshold() {
 	(($2 > 1 || $1 == 1)) || misused "--shares $1 --threshold 1: with several shares Vault wants a threshold above 1"
 }
 
-# shares_in prints the shares in a text, one a line.
-shares_in() { printf '%s\n' "$1" | tr -d ' \t\r' | sed '/^$/d'; }
+# with_shares FILTER is jq with what shares.jq defines.
+with_shares() { jq -L "$root/scripts" "${@:2}" "include \"shares\"; $1"; }
 
-# check_shares says what is wrong with the shares in a text, if anything is,
-# and shows nothing of them. A share is 32 bytes, or 33 when there are several.
+# shares_in prints the shares in a text, each once and one a line, whatever
+# shape they come in. The sidecar understands the same shapes.
+shares_in() { printf '%s' "$1" | with_shares 'found.shares[]' -Rrs; }
+
+# check_shares says what in a text is no share, and fails for it; a token is
+# left out. It shows nothing of what is in the text.
 check_shares() {
-	local line=0 share found=""
-	while IFS= read -r share; do
-		line=$((line + 1))
-		found=yes
-		[[ $share =~ ^[0-9A-Fa-f]{64}$ || $share =~ ^[0-9A-Fa-f]{66}$ || $share =~ ^[A-Za-z0-9+/]{43}=$ || $share =~ ^[A-Za-z0-9+/]{44}$ ]] || {
-			echo "line $line has ${#share} characters and is no key share: a share is 44 characters of base64, or 64 or 66 of hex"
-			return 1
-		}
-	done < <(shares_in "$1")
-	[[ $found ]] || {
-		echo "there is no key share in it"
-		return 1
-	}
+	printf '%s' "$1" | with_shares 'found | if .flaws > 0 or .shares == [] then remarks("") else empty end' -Rrs |
+		tail -n 1 | grep . || return 0
+	return 1
+}
+
+# check_tokens TEXT warns of a token in a text.
+check_tokens() {
+	[[ $(printf '%s' "$1" | with_shares 'found.token' -Rs) != true ]] ||
+		warn "a token of Vault's is left out: it does not belong in the Secret $secret, which is mounted into Vault's pod"
 }
 
 count() { shares_in "$1" | wc -l | tr -d ' '; }
@@ -168,11 +168,16 @@ secret_value() {
 	k get secret "$secret" --ignore-not-found -o json | jq -r --arg key "$1" '.data[$key] // "" | @base64d'
 }
 
-# all_shares prints all that the sidecar reads: every entry of the Secret, in
-# name order.
+# all_shares prints the shares that the sidecar reads in all entries of the
+# Secret, and warns of what is none.
 all_shares() {
-	k get secret "$secret" --ignore-not-found -o json |
-		jq -r '.data // {} | to_entries | sort_by(.key) | map(.value | @base64d) | join("\n")'
+	local all each
+	all=$(k get secret "$secret" --ignore-not-found -o json | with_shares secret)
+	[[ $all ]] || return 0
+	while IFS= read -r each; do
+		warn "the Secret $secret has more than shares in it: $each"
+	done < <(field "$all" '.remarks[]')
+	field "$all" '.shares[]'
 }
 
 # write_secret KEY TEXT puts a text into the Secret, which is made if need be;

@@ -35,9 +35,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	}
 	seen := lookAtVault(ctx, client)
 	keys := keyfile.New(c.keys)
-	shares, err := keys.Read()
+	shares, remarks, err := keys.Read()
 	defer unseal.WipeAll(shares)
-	out := append(lookAtKey(c, keys, shares, err).Judge(seen), seen.Judge())
+	out := append(lookAtKey(c, keys, shares, remarks, err).Judge(seen), seen.Judge())
 	if err != nil {
 		if c.proveKey {
 			out = append(out, check.Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.Judge())
@@ -67,10 +67,17 @@ func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {
 	}
 }
 
-func lookAtKey(c config, keys *keyfile.Source, shares []unseal.Share, err error) check.Key {
+func lookAtKey(c config, keys *keyfile.Source, shares []unseal.Share, remarks []unseal.Remark, err error) check.Key {
 	k := check.Key{Path: c.keys, Err: err}
 	for _, s := range shares {
 		k.Lengths = append(k.Lengths, s.Len())
+	}
+	for _, r := range remarks {
+		if r.Token {
+			k.Tokens = append(k.Tokens, r.String())
+		} else {
+			k.Others = append(k.Others, r.String())
+		}
 	}
 	if facts, err := keys.Inspect(); err == nil {
 		k.Repeated, k.Padded, k.Loose, k.Writable = facts.Repeated, facts.Padded, facts.Loose, facts.Writable

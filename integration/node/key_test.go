@@ -48,8 +48,8 @@ func TestTheKeyIsMended(t *testing.T) {
 	assert.Equal(t, "true", n.field(`{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0"), "Vault runs")
 	n.notReady("vault-0")
 
-	n.scriptFails("is no key share", "half a key\n", "seed-key")
-	n.scriptFails("no key share in it", "\n", "seed-key")
+	n.scriptFails("too short for a share", "half a key\n", "seed-key")
+	n.scriptFails("this is not a key: empty", "\n", "seed-key")
 	n.script(someKey(t), "seed-key")
 	n.condition("False", "KeyRejected")
 	n.notReady("vault-0")

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Vault is what was seen of Vault.
@@ -65,10 +66,12 @@ func (v Vault) threshold() (int, bool) {
 // Key is what was seen of the mounted key.
 type Key struct {
 	Path     string
-	Err      error // why it cannot be read
-	Lengths  []int // of the shares, each once, in bytes
-	Repeated int   // shares that are there again
-	Padded   int   // files with white space beside the newline at the end
+	Err      error    // why it cannot be read
+	Lengths  []int    // of the shares, each once, in bytes
+	Repeated int      // shares that are there again
+	Tokens   []string // entries that look like tokens of Vault's, and why
+	Others   []string // entries that are no share, and what they look like
+	Padded   int      // files with white space beside the newline at the end
 	Loose    []string
 	Writable bool // we may write where the key is
 }
@@ -77,6 +80,16 @@ type Key struct {
 // whether others could change it.
 func (k Key) Judge(v Vault) []Finding {
 	out := []Finding{k.form(v)}
+	if len(k.Tokens) > 0 {
+		out = append(out, Finding{AboutKey, Warning,
+			"a Vault token is mounted with the key, where whoever breaks into the pod finds it: " + strings.Join(k.Tokens, "; "),
+			"revoke it and take it out of the Secret; until then mount the entries with shares alone, by items of the Secret's volume"})
+	}
+	if len(k.Others) > 0 && k.Err == nil { // or the error has said it
+		out = append(out, Finding{AboutKey, Warning,
+			"what is no key share is mounted with the key and not used: " + strings.Join(k.Others, "; "),
+			"mend it or take it out of the Secret, or leave it out of the mount by items of the Secret's volume"})
+	}
 	if len(k.Loose) > 0 {
 		out = append(out, Finding{AboutKey, Warning,
 			fmt.Sprintf("files of the key can be written by their group or by everybody: %s", list(k.Loose)),

@@ -19,64 +19,7 @@ const (
 	maxShare = 33
 )
 
-// parse decodes what a file holds: a share on each line that is not blank. Its
-// errors are made of fixed words, line numbers and lengths; the errors of the
-// decoders are dropped, since hex's quotes the digit that it stumbles over.
-func parse(content []byte) ([]unseal.Share, error) {
-	count, err := survey(content)
-	if err != nil {
-		return nil, err
-	}
-	shares := make([]unseal.Share, 0, count)
-	number := 0
-	for line := range bytes.Lines(content) {
-		number++
-		text := bytes.TrimSpace(line)
-		if len(text) == 0 {
-			continue
-		}
-		share, err := decode(text)
-		if err != nil {
-			unseal.WipeAll(shares)
-			if count > 1 {
-				return nil, fmt.Errorf("line %d: %w", number, err)
-			}
-			return nil, err
-		}
-		shares = append(shares, share)
-	}
-	return shares, nil
-}
-
-// survey counts the lines with something on them, and tells the mistakes that
-// concern a file as a whole.
-func survey(content []byte) (lines int, err error) {
-	for line := range bytes.Lines(content) {
-		if len(bytes.TrimSpace(line)) > 0 {
-			lines++
-		}
-	}
-	text := bytes.TrimSpace(content)
-	starts := func(with string) bool { return bytes.HasPrefix(text, []byte(with)) }
-	switch {
-	case lines == 0:
-		return 0, errors.New("empty")
-	case starts("\xef\xbb\xbf"):
-		return 0, errors.New("starts with a UTF-8 byte order mark, save it without one")
-	case starts("\xff\xfe"), starts("\xfe\xff"):
-		return 0, errors.New("saved as UTF-16, save it as plain ASCII")
-	case starts("{"), starts("["):
-		return 0, errors.New("looks like JSON, as printed by `vault operator init -format=json`: " +
-			"keep only the entries of unseal_keys_b64, one a line, without quotes")
-	case starts("Unseal Key "):
-		return 0, errors.New("looks like all that `vault operator init` prints: keep only the keys, one a line")
-	case lines > maxShares:
-		return 0, fmt.Errorf("more than %d shares", maxShares)
-	}
-	return lines, nil
-}
-
-// decode returns the share that one line stands for.
+// decode returns the share that one word stands for.
 func decode(text []byte) (unseal.Share, error) {
 	raw := unwrap(text)
 	switch {

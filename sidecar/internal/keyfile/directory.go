@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -17,7 +17,7 @@ import (
 // seeded looks like this.
 var ErrMissing = errors.New("no unseal key there")
 
-// visible returns the names in dir, sorted, without those that begin with a
+// visible returns the names in dir, the oldest first, without those that begin with a
 // dot: in a mounted Secret these are the kubelet's own.
 func visible(dir string) ([]string, error) {
 	file, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
@@ -38,7 +38,7 @@ func visible(dir string) ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
+	slices.SortFunc(names, byAge)
 	return names, nil
 }
 
@@ -91,7 +91,7 @@ func denied(path string, err error) error {
 }
 
 // irregular is told of what would block, or never end, when read.
-func irregular(path string, mode fs.FileMode) error {
+func irregular(mode fs.FileMode) error {
 	kind := "of an unknown kind"
 	switch {
 	case mode.IsDir():
@@ -103,5 +103,5 @@ func irregular(path string, mode fs.FileMode) error {
 	case mode&fs.ModeDevice != 0:
 		kind = "a device"
 	}
-	return fmt.Errorf("%s: not a regular file, it is %s", shown(path), kind)
+	return noShare("not a regular file, it is " + kind)
 }

@@ -25,8 +25,6 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 	const limits = "bytes decoded, expected 16 to 33"
 	const twice = "encoded twice, like base64 of base64: decode it once and store the result, " +
 		"`kubectl create secret` and stringData encode by themselves"
-	const json = "looks like JSON, as printed by `vault operator init -format=json`: " +
-		"keep only the entries of unseal_keys_b64, one a line, without quotes"
 	const neither = "neither base64 nor hex"
 
 	for _, row := range []struct {
@@ -36,13 +34,11 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 	}{
 		{"an empty file", with(""), "DIR/key: empty"},
 		{"only blanks", with(" \r\n\t\n"), "DIR/key: empty"},
-		{"some other text", with("hunter2 hunter2 hunter2!"), "DIR/key: " + neither},
+		{"some other text", with("hunter2! hunter2! hunter2!"), "DIR/key: line 1: " + neither + " (and 2 more)"},
 		{"binary", with(strings.Repeat("\x00\xfe", 16)), "DIR/key: " + neither},
-		{"a key in quotes", with(`"` + b64(k) + `"`), "DIR/key: " + neither},
 		{"a character too many", with(b64(k[:24]) + "A"), "DIR/key: " + neither},
 		{"too much padding", with(b64(k) + "="), "DIR/key: " + neither},
 		{"only padding", with("=="), "DIR/key: " + neither},
-		{"two keys with a carriage return between", with(b64(k[:24]) + "\r" + b64(l[:24])), "DIR/key: " + neither},
 		{"a hex digit lost", with(hex.EncodeToString(k)[1:]), "DIR/key: hex with an odd number of digits"},
 		{"too short in base64", with(b64(k[:15])), "DIR/key: too short for a share: 15 " + limits},
 		{"too long in base64", with(b64(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
@@ -54,13 +50,11 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 		{"base64 of hex", with(b64([]byte(hex.EncodeToString(k)))), "DIR/key: " + twice},
 		{"base64 of several shares", with(b64([]byte(b64(k) + "\n" + b64(l) + "\n"))), "DIR/key: " + twice},
 		{"hex of base64", with(hex.EncodeToString([]byte(b64(k)))), "DIR/key: " + twice},
-		{"a byte order mark", with("\ufeff" + b64(k)), "DIR/key: starts with a UTF-8 byte order mark, save it without one"},
 		{"UTF-16", with("\xff\xfe" + strings.Join(strings.Split(b64(k), ""), "\x00") + "\x00"), "DIR/key: saved as UTF-16, save it as plain ASCII"},
-		{"the JSON of init", with("{\n  \"unseal_keys_b64\": [\n    \"" + b64(k) + "\"\n  ]\n}\n"), "DIR/key: " + json},
-		{"a list in JSON", with(`["` + b64(k) + `"]`), "DIR/key: " + json},
-		{"the text of init", with("Unseal Key 1: " + b64(k) + "\n"), "DIR/key: looks like all that `vault operator init` prints: keep only the keys, one a line"},
-		{"a bad line among good ones", with(b64(k) + "\n\n" + b64(l)[:8] + "\n"), "DIR/key: line 3: too short for a share: 6 " + limits},
-		{"more lines than shares can be", with(strings.Repeat(b64(k)+"\n", 256)), "DIR/key: more than 255 shares"},
+		{"JSON of something else", with(`{"a": "` + b64(k) + `"}`), "DIR/key: JSON without unseal keys"},
+		{"recovery keys", with(`{"recovery_keys_b64": ["` + b64(k) + `"]}`), "DIR/key: recovery keys, which do not unseal"},
+		{"a token", with("hvs." + hex.EncodeToString(k)[:24]), "DIR/key: looks like a token of Vault's"},
+		{"more words than shares can be", with(manyShares()), "DIR/key: more than 255 shares"},
 		{"a file over the limit", with(strings.Repeat("\n", 64<<10) + b64(k)), "DIR/key: larger than 64 KiB, a share takes less than 100 bytes"},
 		{"an endless file", func(*testing.T, string) string { return "/dev/zero" }, "/dev/zero: not a regular file, it is a device"},
 		{"nothing at the path", func(_ *testing.T, dir string) string { return dir + "/key" }, "DIR/key: no unseal key there: no such file or directory"},
@@ -75,16 +69,15 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 			write(t, dir+"/a", b64(k))
 			require.NoError(t, os.Symlink("..data/b", dir+"/b"))
 		}), "DIR/b: no unseal key there: no such file or directory"},
-		{"subdirectories", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/a", b64(k))
-			require.NoError(t, os.Mkdir(dir+"/y", 0o755))
+		{"several that are no share, each by its name", asDir(func(t *testing.T, dir string) {
+			write(t, dir+"/a", "")
+			write(t, dir+"/b", "!")
+			write(t, dir+"/c", strings.Repeat("!", 64<<10+1))
+			require.NoError(t, os.Mkdir(dir+"/x", 0o755))
 			require.NoError(t, os.Mkdir(dir+"/.hidden", 0o755))
-			require.NoError(t, os.Symlink(".hidden", dir+"/x"))
-		}), "DIR: has subdirectories (x, y), expected only files with shares"},
-		{"one bad file among good ones", asDir(func(t *testing.T, dir string) {
-			write(t, dir+"/a", b64(k))
-			write(t, dir+"/b", b64(l)[:10]+"!")
-		}), "DIR/b: neither base64 nor hex"},
+			require.NoError(t, os.Symlink(".hidden", dir+"/y"))
+		}), "DIR/a: empty; DIR/b: " + neither + "; DIR/c: larger than 64 KiB, a share takes less than 100 bytes; " +
+			"DIR/x: not a regular file, it is a directory; DIR/y: not a regular file, it is a directory"},
 		{"a whole filesystem", asDir(func(t *testing.T, dir string) {
 			for n := range 1025 {
 				write(t, fmt.Sprintf("%s/%d", dir, n), "")
@@ -100,12 +93,12 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 		}), "DIR/[name withheld, it looks like a share]: empty"},
 		{"a share that became the name of a directory", asDir(func(t *testing.T, dir string) {
 			require.NoError(t, os.Mkdir(dir+"/"+hex.EncodeToString(k), 0o755))
-		}), "DIR: has subdirectories ([name withheld, it looks like a share]), expected only files with shares"},
+		}), "DIR/[name withheld, it looks like a share]: not a regular file, it is a directory"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			dir := openDir(t)
 			path := row.make(t, dir)
-			shares, err := keyfile.New(path).Read()
+			shares, _, err := keyfile.New(path).Read()
 			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir))
 			assert.Empty(t, shares)
 			assert.Equal(t, strings.Contains(row.want, "no unseal key there"), errors.Is(err, keyfile.ErrMissing))
@@ -144,10 +137,48 @@ func TestSaysWhosePermissionIsMissing(t *testing.T) {
 				running = stranger
 			}
 			var err error
-			asUser(t, stranger, func() { _, err = keyfile.New(dir + row.path).Read() })
+			asUser(t, stranger, func() { _, _, err = keyfile.New(dir + row.path).Read() })
 			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir)+
 				fmt.Sprintf(", owner uid %d gid %d, running as uid %d gid %d", uid, gid, running, gid))
 			assert.NotErrorIs(t, err, keyfile.ErrMissing)
 		})
 	}
+}
+
+func manyShares() string {
+	var text strings.Builder
+	for range 256 {
+		text.WriteString(b64(key(32)) + "\n")
+	}
+	return text.String()
+}
+
+// What is read and is no share is named beside the shares; that a file cannot
+// be read may pass, and half a key would be another key.
+func TestRead_NamesWhatIsNoShareBesideTheShares(t *testing.T) {
+	k := key(32)
+	dir := openDir(t)
+	write(t, dir+"/key", b64(k)+"\n"+b64(k)[:8]+"\n")
+	write(t, dir+"/large", strings.Repeat("!", 64<<10+1))
+	require.NoError(t, os.Mkdir(dir+"/folder", 0o755))
+	write(t, dir+"/"+hex.EncodeToString(key(32)), "")
+	shares, remarks, err := keyfile.New(dir).Read()
+	require.NoError(t, err)
+	assert.Equal(t, hexes(k), asHex(shares))
+	said := []string{}
+	for _, r := range remarks {
+		assert.False(t, r.Token)
+		said = append(said, r.String())
+		assertHides(t, r.String(), k)
+	}
+	assert.ElementsMatch(t, []string{
+		"[name withheld, it looks like a share]: empty",
+		"folder: not a regular file, it is a directory",
+		"key: line 2: too short for a share: 6 bytes decoded, expected 16 to 33",
+		"large: larger than 64 KiB, a share takes less than 100 bytes",
+	}, said)
+	require.NoError(t, os.Symlink("nowhere", dir+"/link"))
+	shares, _, err = keyfile.New(dir).Read()
+	require.ErrorIs(t, err, keyfile.ErrMissing)
+	assert.Empty(t, shares)
 }

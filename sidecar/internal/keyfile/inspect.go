@@ -2,6 +2,7 @@ package keyfile
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,8 +24,8 @@ const writableByOthers fs.FileMode = 0o022
 // mayWrite is W_OK of access(2).
 const mayWrite = 2
 
-// Inspect looks at the files whose shares Read returns. It fails where Read
-// does.
+// Inspect looks at the files that Read reads. It fails where they cannot be
+// read.
 func (s *Source) Inspect() (Facts, error) {
 	files, err := s.files()
 	if err != nil {
@@ -65,13 +66,16 @@ func inspectFile(path string) (shares []unseal.Share, padded bool, err error) {
 	buf := make([]byte, maxFile+1)
 	defer clear(buf)
 	n, err := fill(buf, path)
+	if _, ok := errors.AsType[noShare](err); ok {
+		return nil, false, nil
+	}
 	if err != nil {
 		return nil, false, err
 	}
+	p := parse(buf[:n])
 	for line := range bytes.Lines(buf[:n]) {
 		ended := bytes.TrimSuffix(line, []byte("\n"))
-		padded = padded || len(bytes.TrimSpace(ended)) != len(ended) || len(ended) == 0
+		padded = padded || !p.json && (len(bytes.TrimSpace(ended)) != len(ended) || len(ended) == 0)
 	}
-	shares, err = parse(buf[:n])
-	return shares, padded, err
+	return p.shares, padded, nil
 }

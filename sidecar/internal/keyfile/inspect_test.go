@@ -58,5 +58,5 @@ func TestWhatCannotBeReadIsNotInspected(t *testing.T) {
 	assert.ErrorIs(t, err, ErrMissing)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), []byte("nonsense"), 0o600))
 	_, err = New(dir).Inspect()
-	assert.ErrorContains(t, err, "too short")
+	assert.NoError(t, err, "what it is, Read tells")
 }

@@ -1,8 +1,9 @@
 // Package keyfile turns a mounted Secret into key shares. It exists because
 // what lies in the mount is seldom exactly what Vault printed: it carries a
-// newline, a byte order mark, a second round of base64 or the whole JSON of
-// `vault operator init`. Each of these is either forgiven or told in one
-// sentence that names the file and shows nothing of what is in it.
+// newline, a byte order mark, a second round of base64, the whole JSON of
+// `vault operator init`, or a root token beside the key. What is unambiguous is
+// taken; the rest is told in one sentence that names the entry and shows nothing
+// of what is in it.
 //
 // It must not know Vault, the Kubernetes API, or when a share is wanted: it
 // reads, says cheaply whether a read could give something else, and wakes
@@ -51,22 +52,24 @@ type Source struct {
 // directory is found out anew by every call, since it may not exist yet.
 func New(path string) *Source { return &Source{path: filepath.Clean(path)} }
 
-// Read returns the shares, each once, in the order of file names and lines.
-// The caller wipes them. With an error it returns none; the error names the
-// file and the reason and holds nothing of the content. It is ErrMissing when
-// there is nothing to read yet.
-func (s *Source) Read() ([]unseal.Share, error) {
+// Read returns the shares, each once: those of the oldest entry first, as far
+// as its name tells, and in the order of the lines. The caller wipes them. What
+// is no share is told in the remarks and keeps no share from being used. With an
+// error there are no shares; it names each entry and what it looks like, and
+// holds nothing of the content. It is ErrMissing when there is nothing to read
+// yet.
+func (s *Source) Read() ([]unseal.Share, []unseal.Remark, error) {
 	for range maxReads {
 		// Shares of two versions of a Secret make a key that fits neither,
 		// and Vault would not say which share was wrong.
 		before := s.version()
-		shares, err := s.readOnce()
+		shares, remarks, err := s.readOnce()
 		if s.version() == before {
-			return shares, err
+			return shares, remarks, err
 		}
 		unseal.WipeAll(shares)
 	}
-	return nil, fmt.Errorf("%s: changed every time it was read", shown(s.path))
+	return nil, nil, fmt.Errorf("%s: changed every time it was read", shown(s.path))
 }
 
 // version names the state of the whole directory where the kubelet keeps it.
@@ -75,25 +78,33 @@ func (s *Source) version() string {
 	return target
 }
 
-func (s *Source) readOnce() ([]unseal.Share, error) {
+func (s *Source) readOnce() ([]unseal.Share, []unseal.Remark, error) {
 	files, err := s.files()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var all []unseal.Share
+	var remarks []unseal.Remark
+	var told []string
 	for _, file := range files {
-		found, err := readFile(file)
+		found, flaws, err := readFile(file)
 		if err != nil {
 			unseal.WipeAll(all)
-			return nil, err
+			return nil, nil, err
 		}
-		all = addNew(all, found)
+		all, remarks = addNew(all, found), append(remarks, flaws...)
+		for _, flaw := range flaws {
+			told = append(told, shown(file)+": "+flaw.What)
+		}
 		if len(all) > maxShares {
 			unseal.WipeAll(all)
-			return nil, fmt.Errorf("%s: more than %d shares", shown(s.path), maxShares)
+			return nil, nil, fmt.Errorf("%s: more than %d shares", shown(s.path), maxShares)
 		}
 	}
-	return all, nil
+	if len(all) == 0 {
+		return nil, remarks, errors.New(strings.Join(told, "; "))
+	}
+	return all, remarks, nil
 }
 
 // files returns the paths of the files to read, at least one.
@@ -112,17 +123,9 @@ func (s *Source) files() ([]string, error) {
 	if len(names) == 0 {
 		return nil, fmt.Errorf("%s: %w: empty directory", shown(s.path), ErrMissing)
 	}
-	var files, folders []string
-	for _, name := range names {
-		file := filepath.Join(s.path, name)
-		if info, err := os.Stat(file); err == nil && info.IsDir() {
-			folders = append(folders, filepath.Base(shown(file)))
-		}
-		files = append(files, file)
-	}
-	if len(folders) > 0 {
-		return nil, fmt.Errorf("%s: has subdirectories (%s), expected only files with shares",
-			shown(s.path), strings.Join(folders, ", "))
+	files := make([]string, len(names))
+	for i, name := range names {
+		files[i] = filepath.Join(s.path, name)
 	}
 	return files, nil
 }
@@ -142,19 +145,25 @@ next:
 	return all
 }
 
-func readFile(path string) ([]unseal.Share, error) {
+func readFile(path string) ([]unseal.Share, []unseal.Remark, error) {
+	entry := filepath.Base(shown(path))
 	buf := make([]byte, maxFile+1)
 	defer clear(buf)
 	n, err := fill(buf, path)
-	if err != nil {
-		return nil, err
+	if what, ok := errors.AsType[noShare](err); ok {
+		return nil, []unseal.Remark{{Entry: entry, What: string(what)}}, nil
 	}
-	shares, err := parse(buf[:n])
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown(path), err)
+		return nil, nil, err
 	}
-	return shares, nil
+	p := parse(buf[:n])
+	return p.shares, p.remarks(entry), nil
 }
+
+// noShare is what is told of an entry that cannot be one, whatever is in it.
+type noShare string
+
+func (what noShare) Error() string { return string(what) }
 
 // fill reads the file into buf. A file that fills it is too large.
 func fill(buf []byte, path string) (int, error) {
@@ -165,7 +174,7 @@ func fill(buf []byte, path string) (int, error) {
 		return 0, cannot(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return 0, irregular(path, info.Mode())
+		return 0, irregular(info.Mode())
 	}
 	// O_NONBLOCK, or a named pipe would hold the open until somebody writes.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
@@ -177,11 +186,11 @@ func fill(buf []byte, path string) (int, error) {
 		return 0, cannot(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return 0, irregular(path, info.Mode())
+		return 0, irregular(info.Mode())
 	}
 	switch n, err := io.ReadFull(file, buf); {
 	case err == nil:
-		return 0, fmt.Errorf("%s: larger than %d KiB, a share takes less than 100 bytes", shown(path), maxFile>>10)
+		return 0, noShare(fmt.Sprintf("larger than %d KiB, a share takes less than 100 bytes", maxFile>>10))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return n, nil
 	default:

@@ -40,7 +40,7 @@ func TestReadsWhatPeopleMount(t *testing.T) {
 			map[string]string{"a": b64(l) + "\n" + b64(k), "b": hex.EncodeToString(l) + "\n" + b64(split)}, [][]byte{l, k, split}},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			shares, err := keyfile.New(newMount(t, row.files).dir).Read()
+			shares, _, err := keyfile.New(newMount(t, row.files).dir).Read()
 			require.NoError(t, err)
 			assert.Equal(t, hexes(row.want...), asHex(shares))
 		})
@@ -50,7 +50,7 @@ func TestReadsWhatPeopleMount(t *testing.T) {
 func TestReadsASingleFile(t *testing.T) {
 	k := key(32)
 	m := newMount(t, map[string]string{"key": b64(k), "unrelated": "not a key"})
-	shares, err := keyfile.New(filepath.Join(m.dir, "key")).Read()
+	shares, _, err := keyfile.New(filepath.Join(m.dir, "key")).Read()
 	require.NoError(t, err)
 	assert.Equal(t, hexes(k), asHex(shares))
 }
@@ -60,7 +60,7 @@ func TestReadsAnyModeThatItCan(t *testing.T) {
 	path := write(t, filepath.Join(openDir(t), "key"), b64(k))
 	for _, mode := range []os.FileMode{0o400, 0o440, 0o444, 0o600, 0o640, 0o644, 0o666, 0o777} {
 		require.NoError(t, os.Chmod(path, mode))
-		shares, err := keyfile.New(path).Read()
+		shares, _, err := keyfile.New(path).Read()
 		require.NoError(t, err, "mode %o", mode)
 		assert.Equal(t, hexes(k), asHex(shares))
 	}
@@ -70,18 +70,18 @@ func TestFindsOutAnewWhetherItIsAFile(t *testing.T) {
 	k, l := key(32), key(32)
 	path := filepath.Join(openDir(t), "key")
 	source := keyfile.New(path)
-	_, err := source.Read()
+	_, _, err := source.Read()
 	require.ErrorIs(t, err, keyfile.ErrMissing)
 
 	write(t, path, b64(k))
-	shares, err := source.Read()
+	shares, _, err := source.Read()
 	require.NoError(t, err)
 	assert.Equal(t, hexes(k), asHex(shares))
 
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.Mkdir(path, 0o755))
 	write(t, filepath.Join(path, "share"), b64(l))
-	shares, err = source.Read()
+	shares, _, err = source.Read()
 	require.NoError(t, err)
 	assert.Equal(t, hexes(l), asHex(shares))
 }
@@ -94,7 +94,7 @@ func TestDoesNotWaitForAPipeOrSocket(t *testing.T) {
 	defer socket.Close()
 	for path, kind := range map[string]string{"/pipe": "a named pipe", "/socket": "a socket"} {
 		done := make(chan error, 1)
-		go func() { _, err := keyfile.New(dir + path).Read(); done <- err }()
+		go func() { _, _, err := keyfile.New(dir + path).Read(); done <- err }()
 		select {
 		case err := <-done:
 			assert.EqualError(t, err, dir+path+": not a regular file, it is "+kind)
@@ -110,7 +110,7 @@ func TestDoesNotWaitForAPipeThatTakesTheNameOfAFile(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 10_000 {
-			_, _ = source.Read()
+			_, _, _ = source.Read()
 		}
 	}()
 	for deadline := time.After(30 * time.Second); ; {
@@ -146,7 +146,7 @@ func TestNeverMixesTwoVersionsOfASecret(t *testing.T) {
 			}
 			// Errors are no mixture: a file may be gone, or the version
 			// change at each try.
-			if shares, err := source.Read(); err == nil {
+			if shares, _, err := source.Read(); err == nil {
 				got := asHex(shares)
 				assert.Contains(t, [][]string{hexes(old...), hexes(young...)}, got)
 				good++

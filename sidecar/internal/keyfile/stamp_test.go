@@ -140,7 +140,7 @@ func TestStampDoesNotChangeByReading(t *testing.T) {
 	m := newMount(t, map[string]string{"key": b64(key(32))})
 	source := keyfile.New(m.dir)
 	before := waitSettled(t, source)
-	_, err := source.Read()
+	_, _, err := source.Read()
 	require.NoError(t, err)
 	assert.Equal(t, before, source.Stamp())
 }

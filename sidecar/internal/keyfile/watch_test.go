@@ -131,7 +131,7 @@ func TestWatchSeesEveryVersionOfASecret(t *testing.T) {
 				// The last wake comes after the last change.
 				awaitWake(t, wakes)
 				quiet(wakes)
-				shares, err := source.Read()
+				shares, _, err := source.Read()
 				require.NoError(t, err)
 				assert.Equal(t, hexes(k), asHex(shares))
 			}
@@ -156,7 +156,7 @@ func TestWatchFollowsThePath(t *testing.T) {
 		write(t, path+"/key", b64(k))
 		for {
 			awaitWake(t, wakes)
-			if shares, err := source.Read(); err == nil {
+			if shares, _, err := source.Read(); err == nil {
 				require.Equal(t, hexes(k), asHex(shares))
 				break
 			}
@@ -164,7 +164,7 @@ func TestWatchFollowsThePath(t *testing.T) {
 		require.NoError(t, os.RemoveAll(dir+"/yet"))
 		for {
 			awaitWake(t, wakes)
-			if _, err := source.Read(); err != nil {
+			if _, _, err := source.Read(); err != nil {
 				require.ErrorIs(t, err, keyfile.ErrMissing)
 				break
 			}
@@ -183,7 +183,7 @@ func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
 	awaitRead := func(good bool) {
 		for {
 			awaitWake(t, wakes)
-			if _, err := source.Read(); (err == nil) == good {
+			if _, _, err := source.Read(); (err == nil) == good {
 				return
 			}
 		}

@@ -37,7 +37,19 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 		{"a key and then a bad line", func(to io.Writer, k []byte) {
 			writeWiped(to, base64.StdEncoding.AppendEncode, k)
 			_, _ = io.WriteString(to, "\n!\n")
-		}, true},
+		}, false},
+		{"what init prints as JSON", func(to io.Writer, k []byte) {
+			_, _ = io.WriteString(to, `{"unseal_keys_b64": ["`)
+			writeWiped(to, base64.StdEncoding.AppendEncode, k)
+			_, _ = io.WriteString(to, `"], "unseal_keys_hex": ["`)
+			writeWiped(to, hex.AppendEncode, k)
+			_, _ = io.WriteString(to, `"], "root_token": "hvs.none"}`)
+		}, false},
+		{"what init prints as text", func(to io.Writer, k []byte) {
+			_, _ = io.WriteString(to, "Unseal Key 1: ")
+			writeWiped(to, base64.StdEncoding.AppendEncode, k)
+			_, _ = io.WriteString(to, "\n\nInitial Root Token: hvs.none\n")
+		}, false},
 		{"a key encoded twice", func(to io.Writer, k []byte) {
 			inner := base64.StdEncoding.AppendEncode(nil, k)
 			defer clear(inner)
@@ -51,6 +63,10 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 		{"a key in one file and a mistake in the next", func(to io.Writer, k []byte) {
 			writeWiped(to, base64.StdEncoding.AppendEncode, k)
 			_, _ = os.Create(to.(*os.File).Name() + "-2")
+		}, false},
+		{"a key in one file, and the next cannot be read", func(to io.Writer, k []byte) {
+			writeWiped(to, base64.StdEncoding.AppendEncode, k)
+			_ = os.Symlink("nowhere", to.(*os.File).Name()+"-2")
 		}, true},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
@@ -64,7 +80,7 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 			clear(k)
 			require.Empty(t, found(t, forms), "the test has left the key in memory")
 
-			shares, err := keyfile.New(dir).Read()
+			shares, _, err := keyfile.New(dir).Read()
 			require.Equal(t, row.fails, err != nil)
 			if !row.fails {
 				require.Equal(t, []string{"raw"}, found(t, forms), "the share alone")

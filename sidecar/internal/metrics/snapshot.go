@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ var (
 
 	descUsable  = desc("key_usable", "1 while the mounted key is there, well-formed and, as far as is known, enough for the threshold.")
 	descShares  = desc("key_shares", "Well-formed key shares that are mounted.")
+	descToken   = desc("key_token_mounted", "1 while something like a Vault token is mounted with the key.")
 	descChanged = desc("key_changed_since_unseal", "1 while another key is mounted than the one that last opened Vault.")
 	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key; invalid stays until one that comes to a verdict.", "result")
 	descProved  = desc("key_proof_timestamp_seconds", "When that result came; 0: there is none.")
@@ -30,7 +32,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (s *snapshot) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descChanged, descProof, descProved, descStores, descLeft} {
+	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descToken, descChanged, descProof, descProved, descStores, descLeft} {
 		to <- d
 	}
 }
@@ -55,6 +57,7 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 	gauge(descLast, seconds(state.UnsealedAt))
 	gauge(descUsable, one(state.Shares > 0 && state.KeyError == ""))
 	gauge(descShares, float64(state.Shares))
+	gauge(descToken, one(slices.ContainsFunc(state.Remarks, func(r unseal.Remark) bool { return r.Token })))
 	gauge(descChanged, one(state.KeyChanged))
 	for _, each := range []unseal.ProofResult{unseal.ProofValid, unseal.ProofInvalid, unseal.ProofRefused, unseal.ProofBusy, unseal.ProofFailed, ""} {
 		gauge(descProof, one(each == proof.Result), nameOf(each))

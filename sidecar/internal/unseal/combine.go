@@ -2,26 +2,46 @@ package unseal
 
 import "slices"
 
-// maxCombinations bounds how many combinations are tried for one version of
-// the keys: a guess at a key must not look like an attack on it.
-const maxCombinations = 20
+const (
+	// maxCombinations bounds how many combinations are tried for one version of
+	// the keys: a guess at a key must not look like an attack on it.
+	maxCombinations = 20
+	// maxGuesses bounds how many are looked at for them.
+	maxGuesses = 1000
+	// mostThresholds is the highest that is looked for where none is known.
+	mostThresholds = 8
+)
 
-// combinations lists which shares to send together, by their places in
-// lengths, best guess first. Only shares of one length can belong together
+// combinations lists which shares to send together, by their places in shares,
+// best guess first. Only shares of one length can belong together
 // (shamir.Combine refuses others), and with t = 1 only a whole AES key can be
-// right. Runs of neighbours come first: a rotation leaves the old and the new
-// shares side by side, each set in its own run.
-func combinations(lengths []int, t int) [][]int {
+// right. Of shares that are known to be of one key the first t are sent, and
+// none of them with others. What is left is guessed, runs of neighbors first: a
+// rotation leaves the old and the new shares side by side, each set in its own
+// run. Of several the one that ends last comes first: a Read gives the newest
+// shares last. With no threshold known, t = 0, all of them are one combination.
+func combinations(shares []Share, t int) [][]int {
+	if t == 0 && len(shares) > 0 {
+		return [][]int{inTurn(shares)}
+	}
+	sets, groups := candidates(shares, t)
 	var out [][]int
+	looked := 0
 	add := func(c []int) bool {
-		if !slices.ContainsFunc(out, func(o []int) bool { return slices.Equal(o, c) }) {
+		looked++
+		known := slices.ContainsFunc(out, func(o []int) bool { return slices.Equal(o, c) })
+		if !known && (t == 1 || distinct(shares, c)) {
 			out = append(out, slices.Clone(c))
 		}
-		return len(out) < maxCombinations
+		return len(out) < maxCombinations && looked < maxGuesses
 	}
-	groups := byLength(lengths, t)
+	for _, set := range sets {
+		if !add(set[:t]) {
+			return out
+		}
+	}
 	for _, g := range groups {
-		for i := 0; i+t <= len(g); i++ {
+		for i := len(g) - t; i >= 0; i-- {
 			if !add(g[i : i+t]) {
 				return out
 			}
@@ -35,6 +55,63 @@ func combinations(lengths []int, t int) [][]int {
 	return out
 }
 
+// inTurn puts all shares in an order in which a Vault that tells no threshold
+// finds its own among them: it takes them as they come, so many at a time.
+func inTurn(shares []Share) (order []int) {
+	for t := 2; t <= mostThresholds && t < len(shares) && len(order) == 0; t++ {
+		sets, _ := candidates(shares, t)
+		order = slices.Concat(sets...)
+	}
+	for i := len(shares) - 1; i >= 0; i-- {
+		if !slices.Contains(order, i) {
+			order = append(order, i)
+		}
+	}
+	return order
+}
+
+// candidates returns the sets of shares that are known to be of one key, and in
+// groups what is left that could be, the newest first.
+func candidates(shares []Share, t int) (sets, groups [][]int) {
+	newestFirst := func(a, b []int) int { return last(b) - last(a) }
+	for _, group := range byLength(lengthsOf(shares), t) {
+		if t > 1 && len(group) > t {
+			these := make([]Share, len(group))
+			for i, place := range group {
+				these[i] = shares[place]
+			}
+			found, others := families(these, t)
+			left := slices.Clone(group)
+			for _, set := range append(found, others) {
+				for i := range set {
+					set[i] = group[set[i]]
+				}
+				left = slices.DeleteFunc(left, func(place int) bool { return slices.Contains(set, place) })
+			}
+			sets, group = append(sets, found...), left
+		}
+		groups = append(groups, group)
+	}
+	slices.SortFunc(sets, newestFirst)
+	slices.SortFunc(groups, newestFirst)
+	return sets, groups
+}
+
+func last(places []int) int {
+	if len(places) == 0 {
+		return -1
+	}
+	return places[len(places)-1]
+}
+
+func lengthsOf(shares []Share) []int {
+	out := make([]int, len(shares))
+	for i, s := range shares {
+		out[i] = s.Len()
+	}
+	return out
+}
+
 // byLength groups the places of shares that can belong together, in order.
 func byLength(lengths []int, t int) [][]int {
 	var order []int
@@ -42,6 +119,9 @@ func byLength(lengths []int, t int) [][]int {
 	for i, n := range lengths {
 		if t == 1 && n != 16 && n != 24 && n != 32 {
 			continue
+		}
+		if t == 1 {
+			n = 0 // each is a key of its own
 		}
 		if groups[n] == nil {
 			order = append(order, n)

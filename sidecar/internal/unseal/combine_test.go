@@ -1,6 +1,8 @@
 package unseal
 
 import (
+	"crypto/rand"
+	mathrand "math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -9,90 +11,243 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// keyOfLength returns random bytes.
+func keyOfLength(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return b
+}
+
+// split splits a random key of 32 bytes into shares as Vault does: a random
+// polynomial for each byte, and the x last (vault/shamir/shamir.go).
+func split(n, t int) []Share {
+	rows := make([][]byte, t)
+	for i := range rows {
+		rows[i] = keyOfLength(32)
+	}
+	var out []Share
+	for _, x := range mathrand.Perm(255)[:n] {
+		share := make([]byte, 33)
+		share[32] = byte(x + 1)
+		for i := t - 1; i >= 0; i-- { // Horner's rule
+			for at := range 32 {
+				share[at] = multiply(share[at], share[32]) ^ rows[i][at]
+			}
+		}
+		out = append(out, NewShare(share))
+	}
+	return out
+}
+
+// strangers returns shares of these lengths that have nothing in common, not
+// even an x.
+func strangers(lengths ...int) (out []Share) {
+	for i, n := range lengths {
+		b := keyOfLength(n)
+		b[n-1] = byte(i + 1)
+		out = append(out, NewShare(b))
+	}
+	return out
+}
+
 // of returns n lengths.
 func of(n, length int) []int { return slices.Repeat([]int{length}, n) }
 
 func TestCombinations(t *testing.T) {
+	five := split(5, 3)
+	twin := split(2, 2)
+	twin[1].bytes()[32] = twin[0].bytes()[32]
 	for _, row := range []struct {
 		sentence string
-		lengths  []int
+		shares   []Share
 		t        int
 		want     [][]int
 	}{
-		{"one whole key", of(1, 32), 1, [][]int{{0}}},
-		{"the old and the new key side by side are two", of(2, 32), 1, [][]int{{0}, {1}}},
-		{"keys of every AES length are whole keys", []int{16, 24, 32}, 1, [][]int{{0}, {1}, {2}}},
-		{"at threshold 1 the share of a split key is none", []int{33, 32, 17}, 1, [][]int{{1}}},
-		{"at threshold 1 shares of a split key alone are nothing", of(3, 33), 1, nil},
-		{"all of 5-of-5 are one", of(5, 33), 5, [][]int{{0, 1, 2, 3, 4}}},
-		{"three mounted shares at threshold 3 are one", of(3, 33), 3, [][]int{{0, 1, 2}}},
-		{"two at threshold 3 are none", of(2, 33), 3, nil},
-		{"four shares at threshold 3: neighbours first", of(4, 33), 3, [][]int{{0, 1, 2}, {1, 2, 3}, {0, 1, 3}, {0, 2, 3}}},
-		{"shares of different length are never sent together", []int{33, 17, 33, 17}, 2, [][]int{{0, 2}, {1, 3}}},
-		{"too few of each length are none", []int{33, 33, 17, 17}, 3, nil},
-		{"the length that has enough is used", []int{17, 33, 17, 33, 33}, 3, [][]int{{1, 3, 4}}},
+		{"one whole key", strangers(32), 1, [][]int{{0}}},
+		{"the old and the new key side by side are two, the newer one first", strangers(32, 32), 1, [][]int{{1}, {0}}},
+		{"keys of every AES length are whole keys", strangers(16, 24, 32), 1, [][]int{{2}, {1}, {0}}},
+		{"at threshold 1 the share of a split key is none", strangers(33, 32, 17), 1, [][]int{{1}}},
+		{"at threshold 1 shares of a split key alone are nothing", strangers(33, 33, 33), 1, nil},
+		{"all of 5-of-5 are one", split(5, 5), 5, [][]int{{0, 1, 2, 3, 4}}},
+		{"three mounted shares at threshold 3 are one", five[:3], 3, [][]int{{0, 1, 2}}},
+		{"two at threshold 3 are none", five[:2], 3, nil},
+		{"four that are of one key are one", five[:4], 3, [][]int{{0, 1, 2}}},
+		{"four that are not: neighbors first, the newest of them before the others", strangers(of(4, 33)...), 3,
+			[][]int{{1, 2, 3}, {0, 1, 2}, {0, 1, 3}, {0, 2, 3}}},
+		{"shares of different length are never sent together", strangers(33, 17, 33, 17), 2, [][]int{{1, 3}, {0, 2}}},
+		{"too few of each length are none", strangers(33, 33, 17, 17), 3, nil},
+		{"the length that has enough is used", strangers(17, 33, 17, 33, 33), 3, [][]int{{1, 3, 4}}},
+		{"shares with one x are not of one key", twin, 2, nil},
+		{"shares of a key with a higher threshold are none", five, 2, nil},
+		{"those of a lower one may be it", split(5, 2), 3, [][]int{{0, 1, 2}}},
 		{"none mounted", nil, 1, nil},
+		{"no threshold and none mounted", nil, 0, nil},
+		{"no threshold: each of them, the newest first", strangers(33, 32, 33), 0, [][]int{{2, 1, 0}}},
+		{"no threshold: those that are of one key together", slices.Concat(strangers(33), five, strangers(32)), 0, [][]int{{1, 2, 3, 4, 5, 6, 0}}},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			assert.Equal(t, row.want, combinations(row.lengths, row.t))
+			assert.Equal(t, row.want, combinations(row.shares, row.t))
 		})
 	}
 }
 
-func TestCombinationsFindARotation(t *testing.T) {
+// interleave puts one share of each key after another.
+func interleave(keys ...[]Share) (out []Share) {
+	for i := range 64 {
+		for _, key := range keys {
+			if i < len(key) {
+				out = append(out, key[i])
+			}
+		}
+	}
+	return out
+}
+
+func TestCombinations_FindTheKeyAmongManyShares(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
-		n, t     int
-		new      []int
-		within   int
+		key      []Share // whose threshold is t
+		t        int
+		others   func(key []Share) []Share // all that is mounted
+		within   int                       // tries
 	}{
-		{"old and new 3-of-5, five of each", 10, 3, []int{5, 6, 7}, 6},
-		{"three of each", 6, 3, []int{3, 4, 5}, 4},
-		{"old and new 5-of-5", 10, 5, []int{5, 6, 7, 8, 9}, 6},
-		{"old and new 2-of-3", 6, 2, []int{3, 4}, 4},
-		{"the new ones first", 10, 3, []int{0, 1, 2}, 1},
+		{"old and new 3-of-5, whatever their order", split(5, 3), 3, func(k []Share) []Share { return interleave(k, split(5, 3)) }, 2},
+		{"three keys", split(5, 3), 3, func(k []Share) []Share { return interleave(split(5, 3), k, split(4, 3)) }, 3},
+		{"old 2-of-3 and new 5-of-7", split(7, 5), 5, func(k []Share) []Share { return interleave(split(3, 2), k) }, 2},
+		{"new 2-of-2 beside old 3-of-5", split(2, 2), 2, func(k []Share) []Share { return interleave(split(5, 3), k) }, 1},
+		{"one bad share among five", split(4, 3), 3, func(k []Share) []Share { return append(strangers(33), k...) }, 1},
+		{"a bad share with the x of a good one", split(4, 3), 3, func(k []Share) []Share {
+			bad := keyOfLength(33)
+			bad[32] = k[2].bytes()[32]
+			return append(slices.Clone(k), NewShare(bad))
+		}, 1},
+		{"twenty bad shares", split(4, 3), 3, func(k []Share) []Share { return interleave(k, strangers(of(20, 33)...)) }, 1},
+		{"sixty-four shares of two keys", split(32, 31), 31, func(k []Share) []Share { return interleave(k, split(32, 31)) }, 2},
+		{"the least of a key more than tells it, among others' exact ones", split(4, 3), 3, func(k []Share) []Share { return interleave(split(3, 3), k) }, 1},
+		{"exactly as many as needed of each, side by side", split(3, 3), 3, func(k []Share) []Share { return append(split(3, 3), k...) }, 1},
+		{"the same, the newer ones not Vault's", split(3, 3), 3, func(k []Share) []Share { return append(slices.Clone(k), split(3, 3)...) }, 4},
+		{"more keys than the shares can tell apart, side by side", split(5, 4), 4, func(k []Share) []Share {
+			all := slices.Clone(k)
+			for range 11 {
+				all = append(all, split(5, 4)...)
+			}
+			return all
+		}, 12},
+		{"a share that was made to hang two keys together", split(5, 3), 3, func(k []Share) []Share {
+			other := split(5, 3)
+			return slices.Concat(other, k, []Share{hanging(k[:3], other[:3])})
+		}, 2},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			at := slices.IndexFunc(combinations(of(row.n, 33), row.t), func(c []int) bool { return slices.Equal(c, row.new) })
-			require.GreaterOrEqual(t, at, 0, "the new set is not tried")
+			all := row.others(row.key)
+			began := time.Now()
+			tried := combinations(all, row.t)
+			t.Log(len(all), "shares,", time.Since(began))
+			at := slices.IndexFunc(tried, func(c []int) bool {
+				return !slices.ContainsFunc(c, func(place int) bool {
+					return !slices.ContainsFunc(row.key, func(s Share) bool { return s.Equal(all[place]) })
+				})
+			})
+			require.GreaterOrEqual(t, at, 0, "the key is not tried")
 			assert.Less(t, at, row.within)
 		})
 	}
 }
 
-// With one bad share among those of 3-of-5, a good set comes soon, whichever
-// is bad.
-func TestCombinationsGetRoundOneBadShare(t *testing.T) {
-	for bad := range 5 {
-		good := slices.IndexFunc(combinations(of(5, 33), 3), func(c []int) bool { return !slices.Contains(c, bad) })
-		assert.GreaterOrEqual(t, good, 0, "share %d", bad)
-		assert.Less(t, good, 5, "share %d", bad)
+// hanging returns a share whose vector is a sum of those of both keys' shares,
+// at t = 3 (family.go): its x is another, and its bytes are made for it.
+func hanging(one, other []Share) Share {
+	const x = 255
+	all := slices.Concat(one, other)
+	// 3 equations in 6 unknowns: the powers of x. Three are chosen.
+	m := newMatrix(3, 7)
+	for c, s := range all {
+		at := s.bytes()[32]
+		m.row(0)[c], m.row(1)[c], m.row(2)[c] = 1, at, multiply(at, at)
 	}
+	chosen := []byte{0, 0, 0, 3, 5, 7} // of the other key
+	m.row(0)[6], m.row(1)[6], m.row(2)[6] = 1, x, multiply(x, x)
+	for i := range 3 {
+		for c := 3; c < 6; c++ {
+			m.row(i)[6] ^= multiply(chosen[c], m.row(i)[c])
+			m.row(i)[c] = 0
+		}
+	}
+	m.reduce()
+	for i := range 3 {
+		chosen[i] = m.row(i)[6]
+	}
+	out := make([]byte, 33)
+	out[32] = x
+	for c, s := range all {
+		for i := range 32 {
+			out[i] ^= multiply(chosen[c], s.bytes()[i])
+		}
+	}
+	return NewShare(out)
 }
 
-func TestCombinationsAreSoundHoweverManySharesThereAre(t *testing.T) {
-	began := time.Now()
-	for _, n := range []int{1, 2, 3, 5, 7, 10, 64, 128, 255} {
-		for _, lengths := range [][]int{of(n, 33), append(of(n/2, 33), of(n-n/2, 17)...), append(of(n/2, 32), of(n-n/2, 33)...)} {
+func TestCombinations_WipeWhatTheyComputeWith(t *testing.T) {
+	m := vectors(split(5, 3), []int{0, 1, 2, 3}, 3)
+	m.reduce()
+	m.wipe()
+	assert.Equal(t, make([]byte, len(m.cells)), m.cells)
+}
+
+func TestCombinations_AreBoundedHoweverManySharesThereAre(t *testing.T) {
+	twins := make([]Share, 255)
+	for i := range twins {
+		b := keyOfLength(33)
+		b[32] = 1
+		twins[i] = NewShare(b)
+	}
+	for _, n := range []int{1, 2, 3, 5, 10, 64, 255} {
+		for _, shares := range [][]Share{
+			strangers(of(n, 33)...), strangers(append(of(n/2, 33), of(n-n/2, 17)...)...), strangers(append(of(n/2, 32), of(n-n/2, 33)...)...),
+			split(n, max(1, n/3)), twins[:n],
+		} {
 			for _, threshold := range []int{1, 2, 3, n / 2, n - 1, n} {
 				if threshold < 1 {
 					continue
 				}
-				all := combinations(lengths, threshold)
+				all := combinations(shares, threshold)
 				require.LessOrEqual(t, len(all), maxCombinations)
 				for i, c := range all {
 					require.Len(t, c, threshold)
 					require.True(t, slices.IsSorted(c))
 					require.Len(t, slices.Compact(slices.Clone(c)), threshold, "a share is sent twice")
 					for _, place := range c {
-						require.Equal(t, lengths[c[0]], lengths[place], "lengths are mixed")
+						require.True(t, threshold == 1 || shares[c[0]].Len() == shares[place].Len(), "lengths are mixed")
 					}
 					require.False(t, slices.ContainsFunc(all[:i], func(o []int) bool { return slices.Equal(o, c) }), "%v is tried twice", c)
 				}
 			}
 		}
 	}
-	assert.Less(t, time.Since(began), 10*time.Second)
-	assert.Len(t, combinations(of(255, 33), 128), maxCombinations)
-	assert.Len(t, combinations(of(30, 32), 1), maxCombinations)
+	assert.Len(t, combinations(strangers(of(30, 32)...), 1), maxCombinations)
+	assert.Len(t, combinations(strangers(of(255, 33)...), 128), maxCombinations)
+}
+
+// The figures: 5 shares, 64, and the most that there can be.
+func BenchmarkCombinations(b *testing.B) {
+	for _, row := range []struct {
+		sentence string
+		shares   []Share
+		t        int
+	}{
+		{"3 of 5, old and new", interleave(split(5, 3), split(5, 3)), 3},
+		{"31 of 32, old and new", interleave(split(32, 31), split(32, 31)), 31},
+		{"64 strangers at 3", strangers(of(64, 33)...), 3},
+		{"64 strangers at 20", strangers(of(64, 33)...), 20},
+		{"255 strangers at 128", strangers(of(255, 33)...), 128},
+		{"64 strangers, no threshold", strangers(of(64, 33)...), 0},
+		{"255 strangers, no threshold", strangers(of(255, 33)...), 0},
+	} {
+		b.Run(row.sentence, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				combinations(row.shares, row.t)
+			}
+		})
+	}
 }

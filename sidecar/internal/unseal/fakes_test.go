@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -350,12 +351,13 @@ func (v *fakeVault) ReadStorage(ctx context.Context) error {
 
 // fakeKeys is a mounted Secret.
 type fakeKeys struct {
-	mu     sync.Mutex
-	shares []Share
-	err    error
-	stamp  int
-	given  []Share // all that were read, for a look at whether they were wiped
-	reads  int
+	mu      sync.Mutex
+	shares  []Share
+	remarks []Remark
+	err     error
+	stamp   int
+	given   []Share // all that were read, for a look at whether they were wiped
+	reads   int
 }
 
 func (k *fakeKeys) Stamp() string {
@@ -364,19 +366,19 @@ func (k *fakeKeys) Stamp() string {
 	return strconv.Itoa(k.stamp)
 }
 
-func (k *fakeKeys) Read() ([]Share, error) {
+func (k *fakeKeys) Read() ([]Share, []Remark, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.reads++
 	if k.err != nil {
-		return nil, k.err
+		return nil, k.remarks, k.err
 	}
 	var out []Share
 	for _, s := range k.shares {
 		out = append(out, s.clone())
 	}
 	k.given = append(k.given, out...)
-	return out, nil
+	return out, k.remarks, nil
 }
 
 func (k *fakeKeys) mount(shares ...Share) { k.change(shares, nil) }
@@ -465,6 +467,11 @@ func inBubble(t *testing.T, threshold, n int, scene func(h *home)) {
 			b[0] = byte(i)
 			if threshold == 1 {
 				b = b[:32]
+			} else { // on polynomials of that degree, of which all but one are constant
+				b[0], b[32] = 1, byte(i+1)
+				for range threshold - 1 {
+					b[0] = multiply(b[0], b[32])
+				}
 			}
 			shares = append(shares, NewShare(b))
 		}
@@ -609,5 +616,11 @@ func (h *home) loggedTimes(message string) int {
 
 var nopLogger = hclog.NewNullLogger()
 
-// wrongKey is a share of the right length that opens nothing.
-func wrongKey(b byte, length int) Share { return shareOf(b, length) }
+// wrongKey is a share of the right length that opens nothing, and is of one key
+// with no other.
+func wrongKey(b byte, length int) Share {
+	raw := make([]byte, length)
+	_, _ = rand.NewChaCha8([32]byte{b}).Read(raw)
+	raw[length-1] = 200 + b
+	return NewShare(raw)
+}

@@ -2,16 +2,19 @@ package unseal
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
-// readKeys looks now and then whether the mounted keys changed.
+// readKeys looks now and then whether the mounted keys changed. They are read
+// for a threshold: which of them are of one key shows in the shares alone.
 func (l *Loop) readKeys(now time.Time) {
-	if now.Before(l.nextKeys) {
+	other := l.ring.read && l.ring.threshold != l.status.Threshold
+	if now.Before(l.nextKeys) && !other {
 		return
 	}
 	l.nextKeys = now.Add(watchEvery)
-	if !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
+	if other || !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
 		l.loadKeys(l.attempt != nil)
 	}
 }
@@ -20,12 +23,12 @@ func (l *Loop) readKeys(now time.Time) {
 // them again unless they are to be sent.
 func (l *Loop) loadKeys(keep bool) {
 	stamp := l.Keys.Stamp()
-	shares, err := l.Keys.Read()
-	if err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
-		shares, err = l.Keys.Read()
+	k := l.read()
+	if k.err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
+		k = l.read()
 	}
 	version := l.ring.version
-	changed := l.ring.set(stamp, shares, err, l.memory.fingerprint)
+	changed := l.ring.set(stamp, k, l.status.Threshold, l.memory.fingerprint)
 	if !keep {
 		l.ring.wipe()
 	}
@@ -39,12 +42,37 @@ func (l *Loop) loadKeys(keep bool) {
 		return
 	}
 	l.keysAt, l.lack = time.Now(), ""
-	if err != nil {
-		l.Log.Warn(msgKeysProblem, keyError, err)
+	if k.err != nil {
+		l.Log.Warn(msgKeysProblem, keyError, k.err)
 	} else {
 		l.Log.Info(msgKeysLoaded, keyShares, len(l.ring.lengths))
 	}
+	l.remark(k)
 	l.publish()
+}
+
+func (l *Loop) read() (k read) {
+	k.shares, k.remarks, k.err = l.Keys.Read()
+	return k
+}
+
+// remark tells what is mounted beside the shares. An error has told it, but for
+// what is told in any case.
+func (l *Loop) remark(k read) {
+	var tokens, others []string
+	for _, r := range k.remarks {
+		if r.Token {
+			tokens = append(tokens, r.String())
+		} else {
+			others = append(others, r.String())
+		}
+	}
+	if len(tokens) > 0 {
+		l.Log.Warn(msgToken, keyEntries, strings.Join(tokens, "; "), keyAdvice, adviceToken)
+	}
+	if len(others) > 0 && k.err == nil {
+		l.Log.Warn(msgNoShare, keyEntries, strings.Join(others, "; "))
+	}
 }
 
 func (l *Loop) released() bool {
@@ -59,7 +87,7 @@ func (l *Loop) scope() Scope {
 
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
-	combination, state, reason := l.ring.pick(l.status.Threshold, func(c []int) bool {
+	combination, state, reason := l.ring.pick(func(c []int) bool {
 		return l.memory.Refused.has(scope, c) || l.doubt.now.has(scope, c)
 	})
 	if state == KeysRejected && l.doubt.now.in(scope) {

@@ -50,7 +50,7 @@ func TestAWrongKeyIsSentOnce(t *testing.T) {
 	})
 	t.Run("until the right one is mounted beside it, which goes out alone", func(t *testing.T) {
 		locked(t, func(h *home, right Share) {
-			h.keys.mount(right, h.keys.shares[0])
+			h.keys.mount(h.keys.shares[0], right)
 			h.goOn(5 * time.Second)
 			h.expect(Active)
 			h.expectSent(2)
@@ -251,7 +251,7 @@ func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
 			t.Run(sentence, func(t *testing.T) {
 				inBubble(t, 3, 5, func(h *home) {
 					right := slices.Clone(h.keys.shares)
-					h.keys.mount(append([]Share{wrongKey(7, 33), wrongKey(8, 33)}, right...)...)
+					h.keys.mount(right[0], right[1], right[2], wrongKey(7, 33), wrongKey(8, 33)) // too few to be told apart
 					h.vault.between = func(at int) {
 						if at == n {
 							row.change(h, right)

@@ -331,7 +331,7 @@ func TestARaftNodeThatJoinsIsSentAllShares(t *testing.T) {
 		h.start()
 		h.goOn(500 * time.Millisecond)
 		h.expectSent(3)
-		assert.Equal(h, []string{h.vault.right[0], h.vault.right[1], h.vault.right[2]}, h.vault.sends())
+		assert.Equal(h, []string{h.vault.right[2], h.vault.right[1], h.vault.right[0]}, h.vault.sends())
 		h.goOn(time.Hour)
 		sent := len(h.vault.sends())
 		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
@@ -349,7 +349,7 @@ func TestARaftNodeThatJoinsGetsTheSecondKeyWhenItRefusesTheFirst(t *testing.T) {
 	inBubble(t, 1, 1, func(h *home) {
 		h.vault.begin("p")
 		right := h.vault.right[0]
-		h.keys.mount(append([]Share{wrongKey(9, 32)}, h.keys.shares...)...)
+		h.keys.mount(h.keys.shares[0], wrongKey(9, 32))
 		h.vault.with(func() {
 			h.vault.status.Threshold, h.vault.status.Shares = 0, 0
 			h.vault.judges = true

@@ -99,11 +99,9 @@ func (m Memory) Refuses(shares []Share) bool {
 	if m.Refused == nil || m.Refused.Scope.Keys != m.fingerprint(shares) || m.Fits(shares) {
 		return false
 	}
-	var r ring
-	for _, s := range shares {
-		r.lengths = append(r.lengths, s.Len())
-	}
-	_, state, _ := r.pick(m.Refused.Scope.Threshold, func(c []int) bool { return m.Refused.has(m.Refused.Scope, c) })
+	t := m.Refused.Scope.Threshold
+	r := ring{lengths: lengthsOf(shares), combinations: combinations(shares, t), threshold: t}
+	_, state, _ := r.pick(func(c []int) bool { return m.Refused.has(m.Refused.Scope, c) })
 	return state == KeysRejected
 }
 

@@ -54,10 +54,21 @@ type Keys interface {
 	// Stamp is cheap, touches no key material, and differs whenever Read
 	// might return something else than before.
 	Stamp() string
-	// Read returns the shares; the caller wipes them. The error names the
-	// file and the reason and holds no content.
-	Read() ([]Share, error)
+	// Read returns the shares, the oldest first; the caller wipes them. The
+	// remarks name what is no share, and come with an error too, which names
+	// the file and the reason. Neither holds any content.
+	Read() ([]Share, []Remark, error)
 }
+
+// Remark names a part of the mounted Secret that is no share.
+type Remark struct {
+	Entry string // its name, unless that looks like a share
+	What  string // what it looks like
+	Token bool   // like a token of Vault's, which does not belong in its pod
+}
+
+// String names the entry and what it looks like.
+func (r Remark) String() string { return r.Entry + ": " + r.What }
 
 // Processes tells one run of Vault from the next.
 type Processes interface {

@@ -167,7 +167,7 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 	case running.Started:
 		return ProofBusy, errors.New("a rekey is under way: vault operator rekey -status")
 	}
-	shares, err := p.Keys.Read()
+	shares, _, err := p.Keys.Read()
 	if err != nil {
 		return ProofFailed, err
 	}
@@ -177,11 +177,7 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 
 // try begins a rekey, and cancels it whatever comes.
 func (p *Prover) try(ctx context.Context, s SealStatus, shares []Share) (result ProofResult, err error) {
-	lengths := make([]int, len(shares))
-	for i, share := range shares {
-		lengths[i] = share.Len()
-	}
-	all := combinations(lengths, s.Threshold)
+	all := combinations(shares, s.Threshold)
 	if len(all) == 0 {
 		return ProofInvalid, fmt.Errorf("%s, and no %d of them are of one key", mounted(len(shares)), s.Threshold)
 	}

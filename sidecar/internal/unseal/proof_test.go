@@ -141,11 +141,11 @@ func keyOf(value byte) []byte {
 }
 
 func (m mountedKeys) Stamp() string { return string(m.values) }
-func (m mountedKeys) Read() (all []Share, err error) {
+func (m mountedKeys) Read() (all []Share, _ []Remark, err error) {
 	for _, v := range m.values {
 		all = append(all, NewShare(keyOf(v)))
 	}
-	return all, m.err
+	return all, nil, m.err
 }
 
 // provable is an open Vault whose key is made of the shares 1 to threshold.

@@ -34,7 +34,7 @@ func TestRingPicks(t *testing.T) {
 		{"shares of unequal length are not sent", []Share{split, shareOf(2, 17)}, nil, 2, never, nil, KeysUnusable},
 		{"a share of a split key is no whole key", []Share{split}, nil, 1, never, nil, KeysUnusable},
 		{"a file that cannot be read", nil, errors.New("missing"), 1, never, nil, KeysUnusable},
-		{"no threshold is known: all go", []Share{split, shareOf(2, 33)}, nil, 0, never, []int{0, 1}, KeysUsable},
+		{"no threshold is known: all go", []Share{split, shareOf(2, 33)}, nil, 0, never, []int{1, 0}, KeysUsable},
 		{"no shares at all and no threshold", []Share{}, nil, 0, never, nil, KeysUnusable},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
@@ -44,12 +44,12 @@ func TestRingPicks(t *testing.T) {
 			for n, s := range row.shares {
 				cloned[n] = s.clone()
 			}
-			r.set("stamp", cloned, row.err, m.fingerprint)
+			r.set("stamp", read{shares: cloned, err: row.err}, row.t, m.fingerprint)
 			for _, loaded := range []bool{true, false} { // it picks without the shares in memory too
 				if !loaded {
 					r.wipe()
 				}
-				got, state, reason := r.pick(row.t, row.refused)
+				got, state, reason := r.pick(row.refused)
 				assert.Equal(t, row.want, got)
 				assert.Equal(t, row.state, state)
 				assert.Equal(t, state == KeysUsable, reason == "", "a reason for what will not do: %q", reason)
@@ -62,7 +62,9 @@ func TestRingTellsWhatIsNew(t *testing.T) {
 	var r ring
 	var m Memory
 	one := func() []Share { return []Share{shareOf(1, 32)} }
-	set := func(shares []Share, err error) bool { return r.set("", shares, err, m.fingerprint) }
+	set := func(shares []Share, err error) bool {
+		return r.set("", read{shares: shares, err: err}, 1, m.fingerprint)
+	}
 	missing := errors.New("missing")
 
 	assert.True(t, set(nil, missing), "the first look is news, whatever it shows")
@@ -85,12 +87,12 @@ func TestRingWipesWhatItHolds(t *testing.T) {
 	var r ring
 	var m Memory
 	first, second := shareOf(1, 32), shareOf(2, 32)
-	r.set("1", []Share{first}, nil, m.fingerprint)
+	r.set("1", read{shares: []Share{first}, err: nil}, 1, m.fingerprint)
 	assert.True(t, r.loaded())
-	r.set("2", []Share{second}, nil, m.fingerprint)
+	r.set("2", read{shares: []Share{second}, err: nil}, 1, m.fingerprint)
 	assert.Zero(t, first.Len(), "shares that are replaced are wiped")
 	assert.Equal(t, 32, second.Len())
-	r.set("3", nil, errors.New("gone"), m.fingerprint)
+	r.set("3", read{shares: nil, err: errors.New("gone")}, 1, m.fingerprint)
 	assert.Zero(t, second.Len(), "shares that are gone are wiped")
 	assert.False(t, r.loaded())
 	assert.Equal(t, []int{32}, r.lengths, "what is known of them stays")

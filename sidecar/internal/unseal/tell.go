@@ -84,6 +84,7 @@ func (l *Loop) publish() {
 		Advice:   tellings[l.phase].advice,
 		KeyError: cmp.Or(l.ring.problem, l.lack),
 		Shares:   shares,
+		Remarks:  l.ring.remarks,
 		Keys:     l.ring.version,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),

@@ -33,12 +33,13 @@ type Recovery struct {
 type State struct {
 	Phase    Phase
 	Since    time.Time
-	Message  string // the phase in words
-	Reason   string // what is special about the phase; may be empty
-	Advice   string // what a person should do about it; may be empty
-	KeyError string // why the mounted key would not do, whatever the phase
-	Shares   int    // mounted and well-formed; with a KeyError they are too few, or 0
-	Keys     string // names the mounted keys, salted; others have another name
+	Message  string   // the phase in words
+	Reason   string   // what is special about the phase; may be empty
+	Advice   string   // what a person should do about it; may be empty
+	KeyError string   // why the mounted key would not do, whatever the phase
+	Shares   int      // mounted and well-formed; with a KeyError they are too few, or 0
+	Remarks  []Remark // on what is mounted beside them
+	Keys     string   // names the mounted keys, salted; others have another name
 	Current  *Recovery
 	Last     *Recovery
 	// History are the recoveries that are done, the newest first, over restarts

@@ -13,6 +13,7 @@ const (
 	keyShares   = "shares"   // how many
 	keyNeeded   = "needed"   // the threshold
 	keyError    = "error"    //
+	keyEntries  = "entries"  // of the Secret, and what they look like
 	keyVerdict  = "verdict"  // of an answer to an unseal
 	keyProgress = "progress" // shares that vault holds
 	keyAnswered = "answered" // the kind of an answer
@@ -22,6 +23,8 @@ const (
 const (
 	msgKeysLoaded    = "unseal key is usable"
 	msgKeysProblem   = "unseal key cannot be used"
+	msgToken         = "a Vault token is mounted with the unseal key"
+	msgNoShare       = "what is no key share is mounted with the unseal key and not used"
 	msgNoMemory      = "no earlier state, a seal set by hand before now cannot be told from a restart"
 	msgMemoryLost    = "state cannot be kept"
 	msgNoProcess     = "vault's process cannot be told apart, a seal is held only while vault stays reachable"
@@ -39,6 +42,9 @@ const (
 	msgNotTidy       = "a rekey that an earlier proof began is not cancelled yet"
 	msgProbe         = "probe answered"
 )
+
+// adviceToken is what to do about a token in the mount.
+const adviceToken = "revoke it, take it out of the Secret, and until then mount only the entries that hold shares: items of the Secret's volume"
 
 // telling is how a phase is told: its level, its message, and what a person
 // should do about it.

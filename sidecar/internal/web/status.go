@@ -23,6 +23,8 @@ type Status struct {
 
 	KeyError string `json:"key_error,omitempty"`
 	Shares   int    `json:"key_shares"` // mounted and well-formed
+	// Remarks name what is mounted beside them, and what it looks like.
+	Remarks []string `json:"key_remarks,omitempty"`
 	// UnsealedAt is when the mounted key last opened Vault, and KeyChanged
 	// whether another one is mounted since.
 	UnsealedAt time.Time `json:"unsealed_at,omitzero"`
@@ -101,6 +103,9 @@ func statusOf(s unseal.State, version string, now time.Time) Status {
 		Version: version, Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(),
 		Serving: s.Phase.Serving(), Message: s.Message, Reason: s.Reason, Advice: s.Advice,
 		KeyError: s.KeyError, Shares: s.Shares, KeyChanged: s.KeyChanged,
+	}
+	for _, r := range s.Remarks {
+		out.Remarks = append(out.Remarks, r.String())
 	}
 	if !s.UnsealedAt.IsZero() {
 		out.UnsealedAt = s.UnsealedAt.UTC()

@@ -137,6 +137,9 @@ func (s Status) key(now time.Time) []string {
 	default:
 		out = append(out, fmt.Sprintf("%d shares are mounted", s.Shares))
 	}
+	if len(s.Remarks) > 0 && s.Shares > 0 { // or the error has said it
+		out = append(out, "beside what is no share: "+strings.Join(s.Remarks, "; "))
+	}
 	switch {
 	case s.UnsealedAt.IsZero():
 		out = append(out, "the sidecar has not opened Vault since the pod or its node started")

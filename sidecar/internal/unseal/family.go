@@ -1,0 +1,148 @@
+package unseal
+
+import "slices"
+
+// Shares of one key lie on one polynomial of degree t-1 for each byte of the
+// key; the last byte of a share is its x (vault/shamir/shamir.go). Any t shares
+// do, so t tell nothing. With one more, that they lie on one is no chance: it
+// is 1 in 256 to the power of the key's length.
+
+// mostRuns bounds the shares whose runs are looked at, one elimination each.
+const mostRuns = 64
+
+// families returns the sets of more than t shares that lie on one polynomial,
+// and the shares that are of a key with a higher threshold, by their places in
+// shares, all of which are of one length. A share is in one set at most.
+//
+// To a share belongs the vector (1, x, ..., x^(t-1), y1, ..., yn). Those of a
+// set span t dimensions, so that each t+1 of them depend on one another, while
+// the vectors of different sets do not, unless there are more of them than the
+// space has dimensions, t+n. So what hangs together in the dependencies is a
+// set. That takes one elimination, whatever the order of the shares is, and
+// however many sets there are. Where there are too many, or somebody has made a
+// share that hangs two sets together, runs of neighbors are looked at.
+func families(shares []Share, t int) (sets [][]int, others []int) {
+	var rest []int
+	for _, part := range dependent(shares, t) {
+		switch rank := rank(shares, part, t); {
+		case rank == t && distinct(shares, part):
+			sets = append(sets, part)
+		case rank > t && len(part) > rank && onOne(shares, part, rank):
+			others = append(others, part...)
+		default:
+			rest = append(rest, part...)
+		}
+	}
+	slices.Sort(rest)
+	return append(sets, runs(shares, rest[max(0, len(rest)-mostRuns):], t)...), others
+}
+
+// dependent returns the parts that hang together by dependencies, and have more
+// than t shares.
+func dependent(shares []Share, t int) (parts [][]int) {
+	places := make([]int, len(shares))
+	for i := range places {
+		places[i] = i
+	}
+	m := vectors(shares, places, t)
+	defer m.wipe()
+	pivots := m.reduce()
+	part := make([]int, len(places)) // the name of the part that a column is in
+	for c := range part {
+		part[c] = c
+	}
+	for c := range places {
+		if slices.Contains(pivots, c) {
+			continue
+		}
+		for i, p := range pivots { // it is a sum of these
+			if m.row(i)[c] != 0 {
+				from, to := part[p], part[c]
+				for k := range part {
+					if part[k] == from {
+						part[k] = to
+					}
+				}
+			}
+		}
+	}
+	for name := range part {
+		var members []int
+		for c := range part {
+			if part[c] == name {
+				members = append(members, c)
+			}
+		}
+		if len(members) > t {
+			parts = append(parts, members)
+		}
+	}
+	return parts
+}
+
+// vectors returns the matrix whose columns are the vectors of the shares.
+func vectors(shares []Share, places []int, t int) matrix {
+	n := len(shares[places[0]].bytes()) - 1
+	m := newMatrix(t+n, len(places))
+	for c, place := range places {
+		share := shares[place].bytes()
+		power := byte(1)
+		for i := range t {
+			m.row(i)[c] = power
+			power = multiply(power, share[n])
+		}
+		for i := range n {
+			m.row(t + i)[c] = share[i]
+		}
+	}
+	return m
+}
+
+// onOne reports whether the shares at these places, more than t, lie on one
+// polynomial: they have an x each, and no more than t of them are independent.
+func onOne(shares []Share, places []int, t int) bool {
+	return distinct(shares, places) && rank(shares, places, t) == t
+}
+
+func rank(shares []Share, places []int, t int) int {
+	m := vectors(shares, places, t)
+	defer m.wipe()
+	return len(m.reduce())
+}
+
+// distinct reports whether no two of the shares have one x.
+func distinct(shares []Share, places []int) bool {
+	var seen [256]bool
+	for _, place := range places {
+		x := shares[place].bytes()[shares[place].Len()-1]
+		if seen[x] {
+			return false
+		}
+		seen[x] = true
+	}
+	return true
+}
+
+// runs looks for sets that begin as t+1 neighbors.
+func runs(shares []Share, rest []int, t int) (sets [][]int) {
+	for i := 0; i+t < len(rest); i++ {
+		if !onOne(shares, rest[i:i+t+1], t) {
+			continue
+		}
+		set := slices.Clone(rest[i : i+t+1])
+		var others []int
+		for at, place := range rest {
+			switch {
+			case at >= i && at <= i+t:
+			case onOne(shares, append(slices.Clone(set[:t]), place), t):
+				set = append(set, place)
+			default:
+				others = append(others, place)
+			}
+		}
+		slices.Sort(set)
+		sets = append(sets, set)
+		rest, i = others, -1
+	}
+	return sets
+}
