@@ -63,7 +63,7 @@ func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {
 	}
 	return check.Vault{
 		Err: err, Initialized: s.Initialized, Sealed: s.Sealed, Type: s.Type, Threshold: s.Threshold, Shares: s.Shares,
-		Migration: s.Migration, Raft: s.Raft, Removed: s.Removed,
+		Migration: s.Migration, Recovery: s.Recovery, Raft: s.Raft, Removed: s.Removed,
 	}
 }
 

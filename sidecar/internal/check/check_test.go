@@ -112,6 +112,7 @@ func TestVaultIsJudged(t *testing.T) {
 		"one that is new":                   {Vault{Type: "shamir"}, Failure, "not initialized"},
 		"one that is sealed":                {with(func(v *Vault) { v.Sealed = true }), Warning, "sealed now"},
 		"one that unseals by itself":        {with(func(v *Vault) { v.Type = "awskms" }), Warning, "awskms"},
+		"one whose shares open nothing":     {with(func(v *Vault) { v.Recovery = true }), Warning, "recovery keys"},
 		"one whose seal migrates":           {with(func(v *Vault) { v.Sealed, v.Migration = true, true }), Failure, "migration"},
 		"one that was removed from cluster": {with(func(v *Vault) { v.Removed = true }), Failure, "removed"},
 	} {

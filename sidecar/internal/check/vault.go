@@ -15,6 +15,7 @@ type Vault struct {
 	Threshold   int    // shares that it takes; 0 while it is not known
 	Shares      int    // that there are
 	Migration   bool
+	Recovery    bool // the shares are the recovery keys of an auto-unseal
 	Raft        bool
 	Removed     bool // taken out of its raft cluster
 }
@@ -32,9 +33,13 @@ func (v Vault) Judge() Finding {
 	case v.Removed:
 		f.Text = "this node was removed from its raft cluster; no key opens it"
 		f.Advice = "delete its data and let it join again"
-	case v.Type != "shamir":
+	case v.Recovery || v.Type != "shamir":
 		f.Level = Warning
-		f.Text = fmt.Sprintf("vault's seal is %s and not Shamir's: it unseals by itself, and the sidecar leaves it alone", v.Type)
+		seal := v.Type + " and not Shamir's"
+		if v.Recovery {
+			seal = "an auto-unseal with recovery keys, which open nothing"
+		}
+		f.Text = fmt.Sprintf("vault's seal is %s: it unseals by itself, and the sidecar leaves it alone", seal)
 		f.Advice = "see that what it unseals with is there after a power cut, before Vault is"
 	case v.Migration:
 		f.Text = "a migration of vault's seal is under way, which the sidecar leaves alone"
@@ -60,7 +65,7 @@ func (v Vault) shape() string {
 
 // threshold returns how many shares it takes, when that is known.
 func (v Vault) threshold() (int, bool) {
-	return v.Threshold, v.Err == nil && v.Initialized && v.Type == "shamir" && v.Threshold > 0
+	return v.Threshold, v.Err == nil && v.Initialized && v.Type == "shamir" && !v.Recovery && v.Threshold > 0
 }
 
 // Key is what was seen of the mounted key.

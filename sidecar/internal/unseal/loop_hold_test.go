@@ -2,6 +2,7 @@ package unseal
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -112,6 +113,69 @@ func TestASealByHandIsHeld(t *testing.T) {
 			h.goOn(time.Minute)
 			h.expectPhases(Held, Unresponsive, Held, Failing, Held)
 			h.expectSent(1)
+		})
+	})
+}
+
+// A proxy listens throughout, so that the process of every Vault behind it has
+// one name.
+func TestBehindAProxy(t *testing.T) {
+	behind := func(scene func(h *home)) func(*testing.T) {
+		return func(t *testing.T) { sealedByHand(t, scene) }
+	}
+	for name, gap := range map[string]error{
+		"its 502":                     fmt.Errorf("answered 502, %w", ErrNotVault),
+		"a connection that it breaks": fmt.Errorf("connection broken: %w", ErrBroken),
+	} {
+		t.Run(name+" ends what is known of the process", behind(func(h *home) {
+			h.vault.set(&h.vault.statusErr, gap)
+			h.goOn(10 * time.Second)
+			h.vault.set(&h.vault.statusErr, nil)
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			h.expectSent(2)
+			assert.NotContains(h, h.logged(), msgOverruled)
+			h.vault.seal()
+			h.goOn(time.Hour)
+			h.expect(Held)
+			h.expectSent(2)
+		}))
+		t.Run(name+" is remembered by the next sidecar", behind(func(h *home) {
+			h.vault.set(&h.vault.statusErr, gap)
+			h.goOn(10 * time.Second)
+			h.stop()
+			h.vault.set(&h.vault.statusErr, nil)
+			h.start()
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+		}))
+		t.Run(name+" has no refused key sent again", behind(func(h *home) {
+			h.keys.mount(wrongKey(1, 32))
+			h.goOn(time.Minute)
+			h.expect(KeyRejected)
+			sent := len(h.vault.sends())
+			for range 5 {
+				h.vault.set(&h.vault.statusErr, gap)
+				h.goOn(10 * time.Second)
+				h.vault.set(&h.vault.statusErr, nil)
+				h.goOn(10 * time.Second)
+			}
+			h.expect(KeyRejected)
+			h.expectSent(sent)
+		}))
+	}
+	t.Run("also when a health is answered so", func(t *testing.T) {
+		inBubble(t, 1, 1, func(h *home) {
+			h.vault.begin("p")
+			h.start()
+			h.goOn(5 * time.Second)
+			h.vault.set(&h.vault.healthErr, fmt.Errorf("answered 503, %w", ErrNotVault))
+			h.goOn(5 * time.Second)
+			h.vault.seal() // as the new one is
+			h.vault.set(&h.vault.healthErr, nil)
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			h.expectSent(2)
 		})
 	})
 }

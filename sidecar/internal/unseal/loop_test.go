@@ -287,6 +287,7 @@ func TestAVaultThatNobodyInitializedIsWaitedFor(t *testing.T) {
 func TestASealThatIsNotOursIsLeftAlone(t *testing.T) {
 	for sentence, change := range map[string]func(s *SealStatus){
 		"another seal unseals by itself": func(s *SealStatus) { s.Type = "awskms" },
+		"its shares are recovery keys":   func(s *SealStatus) { s.Recovery = true },
 		"a seal migration is under way":  func(s *SealStatus) { s.Migration = true },
 		"the node was removed":           func(s *SealStatus) { s.Removed = true },
 	} {

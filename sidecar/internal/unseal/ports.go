@@ -3,11 +3,20 @@ package unseal
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // ErrUnreachable marks a call that found nobody: the connection was refused,
 // reset, or closed before an answer came.
 var ErrUnreachable = errors.New("vault is not reachable")
+
+// ErrBroken is an ErrUnreachable where somebody listened, and ended the
+// connection before the answer.
+var ErrBroken = fmt.Errorf("%w", ErrUnreachable)
+
+// ErrNotVault marks an answer that Vault does not give: of a proxy whose Vault
+// is away, for one.
+var ErrNotVault = errors.New("this is not vault")
 
 // ErrInvalidKey marks the one answer that is a verdict on a key: 400 with
 // "invalid key" at the threshold (vault/core.go, unsealFragment).
@@ -34,6 +43,7 @@ type SealStatus struct {
 	Progress    int    // distinct shares that Vault holds for the attempt Nonce
 	Nonce       string // of the attempt; empty when there is none
 	Migration   bool
+	Recovery    bool // it opens by itself: the shares are recovery keys, which open nothing
 	Raft        bool // its storage is raft
 	Removed     bool // taken out of its raft cluster
 }

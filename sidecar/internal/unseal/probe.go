@@ -89,7 +89,9 @@ var healthAnswers = [...]Answer{
 }
 
 // ours reports whether key shares can and may unseal such a Vault.
-func ours(s SealStatus) bool { return s.Type == "shamir" && !s.Migration && !s.Removed }
+func ours(s SealStatus) bool {
+	return s.Type == "shamir" && !s.Recovery && !s.Migration && !s.Removed
+}
 
 func statusAnswer(s SealStatus) Answer {
 	switch {
@@ -125,6 +127,9 @@ func (l *Loop) tookProbe(c *call, s sight) {
 		l.seenError = s.err.Error()
 	} else if !s.health {
 		l.status, l.statusAt = s.status, c.began
+	}
+	if errors.Is(s.err, ErrBroken) || errors.Is(s.err, ErrNotVault) {
+		l.loseTrack()
 	}
 	l.place(s)
 	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
@@ -165,6 +170,20 @@ func (l *Loop) place(s sight) {
 	l.placed, l.recorded = l.epoch, s.answer.unsealed()
 	if l.recorded && (l.memory.Unsealed != process || l.memory.Held != nil) {
 		l.memory.Unsealed, l.memory.Held = process, nil
+		l.save()
+	}
+}
+
+// loseTrack forgets which process answered: behind a proxy, which listens
+// throughout, Vault may have restarted. What was unsealed before proves no seal
+// by hand any more. That the key was refused stays: a proxy that fails now and
+// then must not have it sent again and again. (Whoever can fake such an answer
+// listens in Vault's place, and would be sent the key anyway.)
+func (l *Loop) loseTrack() {
+	l.epoch++
+	l.process, l.recorded = "", false
+	if l.memory.Unsealed != "" || l.memory.Held != nil {
+		l.memory.Unsealed, l.memory.Held = "", nil
 		l.save()
 	}
 }

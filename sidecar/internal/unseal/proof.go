@@ -152,6 +152,8 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 		return ProofFailed, err
 	case status.Type != "shamir":
 		return ProofRefused, fmt.Errorf("its seal is %s, not shamir", status.Type)
+	case status.Recovery:
+		return ProofRefused, errors.New("its seal is an auto-unseal with recovery keys, which open nothing")
 	case status.Sealed:
 		return ProofFailed, errors.New("vault is sealed: to open it is the proof")
 	}

@@ -176,6 +176,7 @@ func TestProof(t *testing.T) {
 		"no key":                         {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
 		"vault is sealed":                {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
 		"its seal is another":            {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
+		"it has recovery keys":           {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
 		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way", theirs},
 		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
 		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},

@@ -123,6 +123,8 @@ func leftAloneReason(s SealStatus) string {
 		return "this node was removed from its raft cluster"
 	case s.Migration:
 		return "a seal migration is under way"
+	case s.Recovery:
+		return "its seal is an auto-unseal with recovery keys, which open nothing"
 	default:
 		return "its seal is " + s.Type + ", not shamir"
 	}

@@ -49,7 +49,7 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("it does not speak TLS, and --vault-addr says https")
 	case broken(err):
-		return fmt.Errorf("connection broken: %w", unseal.ErrUnreachable)
+		return fmt.Errorf("connection broken: %w", unseal.ErrBroken)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
@@ -75,7 +75,14 @@ func refusal(e *api.ResponseError) error {
 	if e.StatusCode == http.StatusBadRequest && strings.Contains(text, "invalid key") {
 		return fmt.Errorf("%w", unseal.ErrInvalidKey)
 	}
-	if text == "" {
+	// Vault's errors are JSON with a list of texts, be it an empty one
+	// (sdk/logical/response_util.go, RespondError).
+	switch foreign := e.RawError || e.Errors == nil; {
+	case foreign && text == "":
+		return fmt.Errorf("answered %d, %w", e.StatusCode, unseal.ErrNotVault)
+	case foreign:
+		return fmt.Errorf("answered %d, %w: %s", e.StatusCode, unseal.ErrNotVault, text)
+	case text == "":
 		return fmt.Errorf("answered %d", e.StatusCode)
 	}
 	return fmt.Errorf("answered %d: %s", e.StatusCode, text)

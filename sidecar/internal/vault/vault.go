@@ -125,19 +125,23 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/health")
 	var answered *api.ResponseError
-	code := 0
-	switch {
-	case errors.As(err, &answered):
-		code = answered.StatusCode
-		err = refusal(answered)
-	case err != nil:
+	if err != nil && !errors.As(err, &answered) {
 		return unseal.HealthOther, classify(ctx, err)
-	default:
-		code = resp.StatusCode
-		err = fmt.Errorf("answered %d", code)
-		drain(resp.Body)
 	}
-	switch code {
+	defer drain(resp.Body)
+	raw, readErr := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if readErr != nil {
+		return unseal.HealthOther, classify(ctx, readErr)
+	}
+	// The same statuses come from a proxy. Vault says this with each of them.
+	var h struct{ Initialized, Sealed *bool }
+	if json.Unmarshal(raw, &h) != nil || h.Initialized == nil || h.Sealed == nil {
+		if err != nil {
+			return unseal.HealthOther, classify(ctx, err)
+		}
+		return unseal.HealthOther, fmt.Errorf("answered %d without its health, %w", resp.StatusCode, unseal.ErrNotVault)
+	}
+	switch resp.StatusCode {
 	case http.StatusOK:
 		return unseal.HealthActive, nil
 	case http.StatusTooManyRequests, 472, 473, 474: // standby, DR secondary, performance standby, standby without its active node
@@ -145,7 +149,7 @@ func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
 	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialised, removed
 		return unseal.HealthSealed, nil
 	default:
-		return unseal.HealthOther, err
+		return unseal.HealthOther, fmt.Errorf("answered %d", resp.StatusCode)
 	}
 }
 
@@ -192,11 +196,11 @@ func sealStatus(ctx context.Context, resp *api.Response, err error) (unseal.Seal
 		return unseal.SealStatus{}, classify(ctx, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return unseal.SealStatus{}, fmt.Errorf("answered %d", resp.StatusCode)
+		return unseal.SealStatus{}, fmt.Errorf("answered %d, %w", resp.StatusCode, unseal.ErrNotVault)
 	}
 	var s api.SealStatusResponse
 	if err := json.Unmarshal(raw, &s); err != nil || s.Type == "" {
-		return unseal.SealStatus{}, errors.New("answered 200 without a seal status, this is not vault")
+		return unseal.SealStatus{}, fmt.Errorf("answered 200 without a seal status, %w", unseal.ErrNotVault)
 	}
 	return status(&s), nil
 }
@@ -211,8 +215,12 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 		Progress:    s.Progress,
 		Nonce:       s.Nonce,
 		Migration:   s.Migration,
-		Raft:        s.StorageType == "raft",
-		Removed:     s.RemovedFromCluster != nil && *s.RemovedFromCluster,
+		// Vault before 1.16 and OpenBao before 2.4 give an auto-unseal the type
+		// of its recovery keys, shamir (vault/logical_system.go,
+		// GetSealStatus).
+		Recovery: s.RecoverySeal,
+		Raft:     s.StorageType == "raft",
+		Removed:  s.RemovedFromCluster != nil && *s.RemovedFromCluster,
 	}
 }
 

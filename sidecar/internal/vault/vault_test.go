@@ -171,11 +171,20 @@ func TestSealStatusIsReadWhole(t *testing.T) {
 	assert.JSONEq(t, `{"key":"`+inHex(key())+`"}`, s.bodies[1])
 	assert.True(t, share.Equal(key()), "the share is the caller's")
 
+	// What GetSealStatus of Vault 1.15 (vault/logical_system.go) answers under a cloud's KMS: the
+	// type of the recovery keys, their number, and no progress.
+	s.Config.Handler = says(200, `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":0,"nonce":"","version":"1.15.6","migration":false,"recovery_seal":true,"storage_type":"raft"}`)
+	got, err = client(t, s.URL).SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, unseal.SealStatus{Initialized: true, Sealed: true, Type: "shamir", Threshold: 3, Shares: 5, Recovery: true, Raft: true}, got)
+
 	s.Config.Handler = says(200, `{"type":"awskms","initialized":true,"sealed":true,"migration":true,"removed_from_cluster":true}`)
 	got, err = client(t, s.URL).SealStatus(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, unseal.SealStatus{Initialized: true, Sealed: true, Type: "awskms", Migration: true, Removed: true}, got)
 }
+
+const healthBody = `{"initialized":true,"sealed":false,"standby":false}`
 
 func TestHealthIsTheStatusCode(t *testing.T) {
 	for code, want := range map[int]unseal.Health{
@@ -183,14 +192,27 @@ func TestHealthIsTheStatusCode(t *testing.T) {
 		429: unseal.HealthStandby, 472: unseal.HealthStandby, 473: unseal.HealthStandby, 474: unseal.HealthStandby,
 		503: unseal.HealthSealed, 501: unseal.HealthSealed, 530: unseal.HealthSealed,
 	} {
-		for _, body := range []string{`{"initialized":true,"sealed":false}`, ""} {
-			s := serve(t, says(code, body))
-			got, err := client(t, s.URL).Health(t.Context())
-			assert.NoError(t, err, "%d", code)
-			assert.Equal(t, want, got, "%d", code)
-			assert.Equal(t, "GET /v1/sys/health", s.requests[0].Method+" "+s.requests[0].URL.String())
+		s := serve(t, says(code, healthBody))
+		got, err := client(t, s.URL).Health(t.Context())
+		assert.NoError(t, err, "%d", code)
+		assert.Equal(t, want, got, "%d", code)
+		assert.Equal(t, "GET /v1/sys/health", s.requests[0].Method+" "+s.requests[0].URL.String())
+		for _, body := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"sealed":false}`} {
+			got, err := client(t, serve(t, says(code, body)).URL).Health(t.Context())
+			assert.ErrorIs(t, err, unseal.ErrNotVault, "%d %s: a proxy has this status too", code, body)
+			assert.Equal(t, unseal.HealthOther, got)
 		}
+		got, err = client(t, serve(t, says(code, `{"errors":["context canceled"]}`)).URL).Health(t.Context())
+		assert.Error(t, err)
+		assert.Equal(t, unseal.HealthOther, got)
 	}
+	got, err := client(t, serve(t, says(500, healthBody)).URL).Health(t.Context())
+	assert.ErrorContains(t, err, "answered 500")
+	assert.Equal(t, unseal.HealthOther, got)
+	got, err = client(t, serve(t, says(500, `{"errors":["input/output error"]}`)).URL).Health(t.Context())
+	assert.ErrorContains(t, err, "answered 500: input/output error")
+	assert.NotErrorIs(t, err, unseal.ErrNotVault)
+	assert.Equal(t, unseal.HealthOther, got)
 	for _, code := range []int{202, 204, 301, 302, 304, 307, 400, 403, 404, 500, 502} {
 		got, err := client(t, serve(t, says(code, "")).URL).Health(t.Context())
 		assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
@@ -229,32 +251,34 @@ func TestFaultsAreTold(t *testing.T) {
 		is       error
 		says     string
 	}{
-		{"a connection closed before the answer", breaks(func(*net.TCPConn) {}), unseal.ErrUnreachable, "broken"},
-		{"a connection that is reset", breaks(reset), unseal.ErrUnreachable, "broken"},
-		{"an answer that breaks off in its head", breaks(writes("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrUnreachable, "broken"},
-		{"an answer that breaks off in its body", breaks(writes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrUnreachable, "broken"},
-		{"an error that breaks off in its body", breaks(writes("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrUnreachable, "broken"},
+		{"a connection closed before the answer", breaks(func(*net.TCPConn) {}), unseal.ErrBroken, "broken"},
+		{"a connection that is reset", breaks(reset), unseal.ErrBroken, "broken"},
+		{"an answer that breaks off in its head", breaks(writes("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrBroken, "broken"},
+		{"an answer that breaks off in its body", breaks(writes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrBroken, "broken"},
+		{"an error that breaks off in its body", breaks(writes("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrBroken, "broken"},
 		{"something that is not HTTP", breaks(writes("220 mail.example ESMTP\r\n")), nil, "no answer that is vault's"},
-		{"a page of HTML with 200", says(200, "<!doctype html><p>Welcome"), nil, "not vault"},
-		{"an empty 200", says(200, ""), nil, "not vault"},
-		{"JSON of somebody else with 200", says(200, `{"status":"ok"}`), nil, "not vault"},
-		{"nothing but braces with 200", says(200, `{}`), nil, "not vault"},
-		{"half of a seal status with 200", says(200, sealedBody[:50]), nil, "not vault"},
-		{"a list with 200", says(200, `[]`), nil, "not vault"},
+		{"a page of HTML with 200", says(200, "<!doctype html><p>Welcome"), unseal.ErrNotVault, "not vault"},
+		{"an empty 200", says(200, ""), unseal.ErrNotVault, "not vault"},
+		{"JSON of somebody else with 200", says(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
+		{"nothing but braces with 200", says(200, `{}`), unseal.ErrNotVault, "not vault"},
+		{"half of a seal status with 200", says(200, sealedBody[:50]), unseal.ErrNotVault, "not vault"},
+		{"a list with 200", says(200, `[]`), unseal.ErrNotVault, "not vault"},
 		{"invalid key", says(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key with a reason", says(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key as Vault's barrier says it", says(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key with another code is no verdict", says(500, `{"errors":["invalid key"]}`), nil, "answered 500: invalid key"},
 		{"another 400 is no verdict", says(400, `{"errors":["Vault is not initialized"]}`), nil, "answered 400: Vault is not initialized"},
-		{"a 400 without a word", says(400, ""), nil, "answered 400"},
-		{"a 400 that is no JSON", says(400, "Client sent an HTTP request to an HTTPS server.\n"), nil, "answered 400: Client sent an HTTP request to an HTTPS server."},
-		{"a 404", says(404, "404 page not found\n"), nil, "answered 404: 404 page not found"},
+		{"a 400 without a word", says(400, ""), unseal.ErrNotVault, "answered 400"},
+		{"a 400 that is no JSON", says(400, "Client sent an HTTP request to an HTTPS server.\n"), unseal.ErrNotVault, "answered 400, this is not vault: Client sent an HTTP request to an HTTPS server."},
+		{"a 404", says(404, "404 page not found\n"), unseal.ErrNotVault, "answered 404, this is not vault: 404 page not found"},
 		{"a 404 of Vault's", says(404, `{"errors":[]}`), nil, "answered 404"},
 		{"a 500", says(500, `{"errors":["stat /vault/data/core/_seal-config: input/output error"]}`), nil, "answered 500: stat /vault/data/core/_seal-config: input/output error"},
-		{"a 500 whose body says unsealed", says(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), nil, "answered 500"},
-		{"a 502 of a proxy", says(502, "<html>bad gateway</html>"), nil, "answered 502"},
-		{"a 204", says(204, ""), nil, "answered 204"},
-		{"a redirect without a target", says(301, ""), nil, "answered 301"},
+		{"a 500 whose body says unsealed", says(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), unseal.ErrNotVault, "answered 500"},
+		{"a 502 of a proxy", says(502, "<html>bad gateway</html>"), unseal.ErrNotVault, "answered 502"},
+		{"a 503 of a proxy in JSON", says(503, `{"message":"no healthy upstream"}`), unseal.ErrNotVault, "answered 503"},
+		{"a 504 with errors that are no texts", says(504, `{"errors":[{"code":"upstream"}]}`), unseal.ErrNotVault, "answered 504"},
+		{"a 204", says(204, ""), unseal.ErrNotVault, "answered 204"},
+		{"a redirect without a target", says(301, ""), unseal.ErrNotVault, "answered 301"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			s := serve(t, row.answer)
@@ -262,7 +286,8 @@ func TestFaultsAreTold(t *testing.T) {
 				before := s.asked()
 				err := calls[name](client(t, s.URL), t.Context())
 				require.Error(t, err)
-				for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrInvalidKey} {
+				assert.Equal(t, row.is == unseal.ErrBroken, errorsIs(err, unseal.ErrUnreachable), "%v", err)
+				for _, sentinel := range []error{unseal.ErrBroken, unseal.ErrNotVault, unseal.ErrInvalidKey} {
 					assert.Equal(t, sentinel == row.is, errorsIs(err, sentinel), "%s: %v is %v", name, err, sentinel)
 				}
 				assert.ErrorContains(t, err, row.says)
