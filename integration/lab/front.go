@@ -1,0 +1,40 @@
+package lab
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+)
+
+// Front starts a reverse proxy in front of v and returns its URL. As those in
+// people's pods do, it listens throughout, and answers 502 with a page of HTML
+// while v does not answer; or, with cut, by ending the connection.
+func (l *Lab) Front(v *Vault, cut bool) (string, error) {
+	target, err := url.Parse(v.Addr)
+	if err != nil {
+		return "", err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	quiet := log.New(io.Discard, "", 0)
+	server := &http.Server{ErrorLog: quiet, Handler: &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorLog: quiet,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			if cut {
+				panic(http.ErrAbortHandler)
+			}
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, "<html><h1>502 Bad Gateway</h1></html>\n")
+		},
+	}}
+	go func() { _ = server.Serve(listener) }()
+	l.atEnd(server.Close)
+	return "http://" + listener.Addr().String(), nil
+}
