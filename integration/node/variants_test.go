@@ -12,11 +12,19 @@ import (
 )
 
 // The sidecar as a native one: it is there before Vault, and Vault starts
-// although it is sealed.
+// although it is sealed. A proxy that its environment names is not for it.
 func TestTheSidecarIsNative(t *testing.T) {
 	n := theNode(t)
 	n.volumes("vault-data-lh")
-	n.apply(n.overlay("resources: [manifests/homelab]\ncomponents: [patches/native]\n", nil))
+	n.apply(n.overlay(`
+resources: [manifests/homelab]
+components: [patches/native]
+patches:
+  - target: {kind: StatefulSet, name: vault}
+    patch: |-
+      - {op: add, path: /spec/template/spec/initContainers/0/env/-, value: {name: HTTPS_PROXY, value: "http://127.0.0.1:1"}}
+      - {op: add, path: /spec/template/spec/initContainers/0/env/-, value: {name: ALL_PROXY, value: "http://127.0.0.1:1"}}
+`, nil))
 	n.condition("False", "NotInitialized")
 	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, sidecar, n.field("{.spec.initContainers[*].name}", "-n", "security", "pod", "vault-0"))

@@ -12,6 +12,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 
@@ -93,7 +95,9 @@ func connect(c Config) (*rest.Config, error) {
 	var connection *rest.Config
 	var err error
 	if c.Kubeconfig == "" {
-		connection, err = rest.InClusterConfig()
+		if connection, err = rest.InClusterConfig(); err == nil {
+			connection.Proxy = noProxy
+		}
 	} else {
 		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	}
@@ -107,6 +111,10 @@ func connect(c Config) (*rest.Config, error) {
 	connection.WarningHandler = rest.NoWarnings{}
 	return connection, nil
 }
+
+// noProxy is for the pod, whose environment may name a proxy that is meant for
+// Vault: the API server is beside it, and its calls are nobody else's business.
+func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
 // Publish takes the core's newest state. It does not block.
 func (k *Kube) Publish(s unseal.State) {
