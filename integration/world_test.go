@@ -32,6 +32,7 @@ type home struct {
 	gated     bool
 	raft      bool
 	tls       *lab.Authority
+	listeners string        // of Vault's, beside the one that the test itself uses; in HCL
 	limit     time.Duration // that Vault sets a request; zero: its own
 	cluster   bool          // in Kubernetes
 	rightless bool          // without what the manifests grant
@@ -105,7 +106,7 @@ func furnish(t *testing.T, h home) *world {
 		w.nothingLeaked()
 		assert.NoError(t, l.Close())
 	})
-	config := lab.VaultConfig{Raft: h.raft, TLS: h.tls, RequestLimit: h.limit}
+	config := lab.VaultConfig{Raft: h.raft, TLS: h.tls, Listeners: h.listeners, RequestLimit: h.limit}
 	if h.gated {
 		w.gate, err = l.Gate(w.ctx)
 		require.NoError(t, err)

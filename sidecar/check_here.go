@@ -29,7 +29,7 @@ func lookFromElsewhere(context.Context, config) ([]check.Finding, error) {
 // lookHere looks at the mounted key, at the Vault beside us, and at what the
 // sidecar that runs here has written down.
 func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
-	client, err := vault.New(vault.Config{Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName})
+	client, err := vault.New(c.vault())
 	if err != nil {
 		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
 	}
@@ -38,6 +38,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	shares, remarks, err := keys.Read()
 	defer unseal.WipeAll(shares)
 	out := append(lookAtKey(c, keys, shares, remarks, err).Judge(seen), seen.Judge())
+	var ends check.Certificates
+	ends.Vault, ends.Client = client.Certificates()
+	out = append(out, ends.Judge(time.Now())...)
 	if err != nil {
 		if c.proveKey {
 			out = append(out, check.Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.Judge())

@@ -75,6 +75,9 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	switch name {
 	case "run", "status", "check":
 		c, err := parse(args, env, ownOptions[name]...)
+		if err == nil {
+			err = c.halfPair()
+		}
 		if err == nil && name != "run" {
 			err = c.mistyped()
 		}
@@ -121,16 +124,16 @@ func run(c config, stderr io.Writer) int {
 		default:
 		}
 	}
-	client, err := vault.New(vault.Config{
-		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName, Broken: hint,
-	})
+	wire := c.vault()
+	wire.Broken = hint
+	client, err := vault.New(wire)
 	if err != nil { // the address was accepted by the option table
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
 		return exitUsage
 	}
 	keys := keyfile.New(c.keys)
 	var loop *unseal.Loop
-	counts := metrics.New(version, commit, func() bool { return web.Stuck(loop.Turned()) })
+	counts := metrics.New(version, commit, func() bool { return web.Stuck(loop.Turned()) }, client.Certificates)
 	server := web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
 	around := newCluster(c, log, counts, func(r kube.Report) {
 		counts.PublishCluster(counted(r))
@@ -258,6 +261,14 @@ func counted(r kube.Report) metrics.Cluster {
 	return c
 }
 
+// vault is how Vault is spoken to.
+func (c config) vault() vault.Config {
+	return vault.Config{
+		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName,
+		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
+	}
+}
+
 // forgetVaultEnvironment takes away what vault/api would read by itself:
 // a token, a proxy, a switch that turns verification off. The option table is
 // the only way in.
@@ -271,6 +282,9 @@ func forgetVaultEnvironment() {
 
 // identity names the process that listens where Vault should.
 func identity(vaultAddr string) unseal.Processes {
+	if path, found := vault.SocketPath(vaultAddr); found {
+		return listener.NewSocket(path)
+	}
 	u, _ := url.Parse(vaultAddr) // accepted by the option table
 	port := u.Port()
 	if port == "" {

@@ -23,6 +23,8 @@ type config struct {
 	vaultAddr       string
 	vaultCACert     string
 	vaultServerName string
+	vaultClientCert string
+	vaultClientKey  string
 	keys            string
 	operatorSeal    string
 	storageProbe    time.Duration
@@ -77,18 +79,28 @@ type option struct {
 // safely: where the key is, where it goes, whom it is shown to, and whether a
 // seal that was set by hand is left alone. A value that one of them does not
 // accept ends the start. No other option keeps Vault sealed.
-var required = []string{"vault-addr", "vault-cacert", "vault-server-name", "keys", "operator-seal"}
+var required = []string{"vault-addr", "vault-cacert", "vault-server-name", "vault-client-cert", "vault-client-key", "keys", "operator-seal"}
 
 var options = []option{
 	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
-		"https://HOST:PORT, or http:// with a loopback host (a key never crosses a network in plain text)",
-		func(c *config, v string) bool { c.vaultAddr = v; return vault.CheckAddr(v) == nil }},
+		"https://HOST:PORT, http:// with a loopback host (a key never crosses a network in plain text), or unix:///PATH",
+		func(c *config, v string) bool {
+			c.vaultAddr = v
+			path, socket := vault.SocketPath(v)
+			return vault.CheckAddr(v) == nil && (!socket || isPath(path))
+		}},
 	{"vault-cacert", "VAULT_CACERT", "", "PEM file of the CA that signed Vault's certificate; empty: the system's CAs",
 		"an absolute path",
 		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || isPath(v) }},
 	{"vault-server-name", "VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate; empty: the host of --vault-addr",
 		"a host name",
 		func(c *config, v string) bool { c.vaultServerName = v; return v == "" || isHost(v) }},
+	{"vault-client-cert", "VAULT_CLIENT_CERT", "", "PEM file of the certificate for a Vault that wants one of its clients; empty: none",
+		"an absolute path",
+		func(c *config, v string) bool { c.vaultClientCert = v; return v == "" || isPath(v) }},
+	{"vault-client-key", "VAULT_CLIENT_KEY", "", "PEM file of that certificate's key",
+		"an absolute path",
+		func(c *config, v string) bool { c.vaultClientKey = v; return v == "" || isPath(v) }},
 	{"keys", "UNSEAL_KEYS_PATH", "/etc/vault-unseal-sidecar/keys", "file, or directory of files, with the key shares in base64 or hex",
 		"an absolute path, not a key",
 		func(c *config, v string) bool { c.keys = v; return isPath(v) }},
@@ -197,6 +209,14 @@ var statusOptions = []option{
 }
 
 var errHelp = errors.New("help was asked for")
+
+// halfPair says that of a certificate and its key one is given alone.
+func (c config) halfPair() error {
+	if (c.vaultClientCert == "") == (c.vaultClientKey == "") {
+		return nil
+	}
+	return errors.New("--vault-client-cert, VAULT_CLIENT_CERT and --vault-client-key, VAULT_CLIENT_KEY: one without the other; accepted: both or none")
+}
 
 // mistyped returns the first of the refused values that a person is told at once,
 // where a pod goes on: those from the command line, and the kubeconfig, without

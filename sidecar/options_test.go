@@ -53,6 +53,8 @@ var samples = map[string]struct {
 	"vault-addr":        {"https://vault:8200", "http://localhost:1", func(c config) string { return c.vaultAddr }},
 	"vault-cacert":      {"/a/ca.pem", "/b/ca.pem", func(c config) string { return c.vaultCACert }},
 	"vault-server-name": {"vault.test", "other.test", func(c config) string { return c.vaultServerName }},
+	"vault-client-cert": {"/a/tls.crt", "/b/tls.crt", func(c config) string { return c.vaultClientCert }},
+	"vault-client-key":  {"/a/tls.key", "/b/tls.key", func(c config) string { return c.vaultClientKey }},
 	"keys":              {"/a", "/b", func(c config) string { return c.keys }},
 	"operator-seal":     {"unseal", "hold", func(c config) string { return c.operatorSeal }},
 	"storage-probe":     {"30s", "1h0m0s", func(c config) string { return c.storageProbe.String() }},
@@ -111,7 +113,7 @@ func TestPrecedence(t *testing.T) {
 
 func TestValuesThatAreAccepted(t *testing.T) {
 	for flag, values := range map[string][]string{
-		"vault-addr":        {"http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost", "https://vault.security.svc.cluster.local:8200/"},
+		"vault-addr":        {"http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost", "https://vault.security.svc.cluster.local:8200/", "unix:///vault/sock/vault.sock"},
 		"vault-cacert":      {"", "/vault/userconfig/vault-tls/ca.crt"},
 		"vault-server-name": {"", "vault", "vault.security.svc.cluster.local", "vaultinternalservicename", "vault-0.vault-internal", "10.0.0.1"},
 		"keys": {"/keys", "/etc/vault-unseal-sidecar/keys/key", "/var/run/secrets/unseals", "/var/run/secrets/vaultkeys",
@@ -136,8 +138,10 @@ func TestValuesThatAreAccepted(t *testing.T) {
 
 func TestBadValues(t *testing.T) {
 	bad := map[string][]string{
-		"vault-addr":        {"vault:8200", "http://vault:8200", "http://10.0.0.1:8200", "https://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:8200", "http://127.0.0.1:8200/v1"},
+		"vault-addr":        {"vault:8200", "http://vault:8200", "http://10.0.0.1:8200", "https://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:8200", "http://127.0.0.1:8200/v1", "unix://vault.sock", "unix:/vault.sock", "unix://"},
 		"vault-cacert":      {"ca.pem", "./ca.pem"},
+		"vault-client-cert": {"tls.crt", "./tls.crt"},
+		"vault-client-key":  {"tls.key", "./tls.key"},
 		"vault-server-name": {"vault:8200", "https://vault", "a b", "-vault", "vault..test", "*.vault", strings.Repeat("ab.", 11) + "-"},
 		"keys":              {"keys", "../keys", "~/keys"},
 		"operator-seal":     {"yes", "holds", "hold unseal", "false", "true"},
@@ -258,6 +262,8 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"check", "--prove-key", "true"}, "1 arguments"},
 		{[]string{"check", "--kubeconfig", "/nowhere"}, "--pod-name"},
 		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--prove-key"}, "--prove-key"},
+		{[]string{"--vault-client-cert", "/tls.crt"}, "one without the other"},
+		{[]string{"check", "--vault-client-key", "/tls.key"}, "one without the other"},
 		{[]string{"unseal"}, "no such command"},
 		{[]string{""}, "no such command"},
 	} {
@@ -331,6 +337,7 @@ func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
 		shows([]string{"--" + key + "=x"}, nil)
 		shows([]string{"--vault-addr=http://" + key + ":8200"}, nil)
 		shows([]string{"--vault-addr=http://127.0.0.1:8200/" + key}, nil)
+		shows([]string{"--vault-addr=unix:///" + key}, nil)
 		shows([]string{"--vault-addr=http://user:" + key + "@127.0.0.1:8200"}, nil)
 	}
 }
@@ -377,7 +384,7 @@ func TestTheTableIsSound(t *testing.T) {
 func TestTheVaultAddressNamesAProcessOnlyHere(t *testing.T) {
 	for addr, known := range map[string]bool{
 		"http://127.0.0.1:8200": true, "http://127.0.0.1": true, "https://localhost": true, "http://[::1]:8200": true,
-		"https://vault:8200": false, "https://10.0.0.1": false,
+		"unix:///nowhere/vault.sock": true, "https://vault:8200": false, "https://10.0.0.1": false,
 	} {
 		_, err := identity(addr).Process()
 		assert.Equal(t, known, err == nil, "%s: %v", addr, err)

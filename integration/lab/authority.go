@@ -52,12 +52,18 @@ func (l *Lab) Authority(name string) (*Authority, error) {
 	if err := writePEM(a.CAFile, "CERTIFICATE", der); err != nil {
 		return nil, err
 	}
+	return a, a.Renew(a.ca.NotAfter)
+}
+
+// Renew signs the server certificate anew, which ends then.
+func (a *Authority) Renew(ends time.Time) (err error) {
 	a.CertFile, a.KeyFile, err = a.issue("server", &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "vault"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"vault.test"},
+		NotAfter:    ends,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
-	return a, err
+	return err
 }
 
 // Client signs the certificate of a user, who is in the groups as far as
@@ -76,7 +82,10 @@ func (a *Authority) issue(name string, leaf *x509.Certificate) (certFile, keyFil
 	}
 	a.serial++
 	leaf.SerialNumber = big.NewInt(a.serial)
-	leaf.NotBefore, leaf.NotAfter = a.ca.NotBefore, a.ca.NotAfter
+	leaf.NotBefore = a.ca.NotBefore
+	if leaf.NotAfter.IsZero() {
+		leaf.NotAfter = a.ca.NotAfter
+	}
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, leaf, a.ca, &key.PublicKey, a.key)
 	if err != nil {

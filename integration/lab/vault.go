@@ -21,6 +21,8 @@ type VaultConfig struct {
 	Raft bool   // raft storage instead of file
 	Join *Vault // the first node of the raft cluster that this one is to join
 	TLS  *Authority
+	// Listeners are more of them, in HCL, beside the one that the lab uses.
+	Listeners string
 	// RequestLimit is how long Vault lets a request last; zero: 90 seconds.
 	RequestLimit time.Duration
 }
@@ -85,7 +87,8 @@ listener "tcp" {
   address = %q
   %s
 }
-`, v.Addr, cluster, storage, c.Data, member, "127.0.0.1:"+port, listener)
+%s
+`, v.Addr, cluster, storage, c.Data, member, "127.0.0.1:"+port, listener, c.Listeners)
 	return v, os.WriteFile(v.config, []byte(hcl), 0o600)
 }
 

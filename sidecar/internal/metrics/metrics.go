@@ -47,8 +47,9 @@ type Metrics struct {
 var durations = []float64{0.01, 0.1, 1, 10, 60, 300, 1200, 3600}
 
 // New returns Metrics in which nothing has happened yet. stuck tells whether
-// the state that was last published is not to be believed any more.
-func New(version, commit string, stuck func() bool) *Metrics {
+// the state that was last published is not to be believed any more, and
+// certificates until when those last that TLS with Vault depends on.
+func New(version, commit string, stuck func() bool, certificates func() (server, client time.Time)) *Metrics {
 	counters := func(name, help, label string, values []string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
 		for _, value := range values {
@@ -58,7 +59,7 @@ func New(version, commit string, stuck func() bool) *Metrics {
 	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		snapshot: &snapshot{stuck: stuck},
+		snapshot: &snapshot{stuck: stuck, certificates: certificates},
 		attempts: counters("unseal_attempts_total", "Combinations of shares sent to Vault, by what became of them.",
 			"result", unseal.Results()),
 		keyChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "key_changes_total",
@@ -146,4 +147,6 @@ type snapshot struct {
 	proof   atomic.Pointer[unseal.Proof]
 	cluster atomic.Pointer[Cluster]
 	stuck   func() bool
+
+	certificates func() (server, client time.Time)
 }

@@ -27,7 +27,9 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 	return samples
 }
 
-func fresh() *Metrics { return New("v1", "abc", func() bool { return false }) }
+func fresh() *Metrics { return New("v1", "abc", func() bool { return false }, noCertificates) }
+
+func noCertificates() (vault, client time.Time) { return }
 
 // vaultIs returns the labels of the states that are said to be Vault's.
 func vaultIs(samples map[string]string) (states []string) {
@@ -115,9 +117,21 @@ func TestVaultIsInOneState(t *testing.T) {
 
 func TestNothingIsKnownWhileTheLoopIsStuck(t *testing.T) {
 	stuck := false
-	m := New("v1", "abc", func() bool { return stuck })
+	m := New("v1", "abc", func() bool { return stuck }, noCertificates)
 	m.Publish(unseal.State{Phase: unseal.Active})
 	assert.Equal(t, []string{"active"}, vaultIs(scrape(t, m)))
 	stuck = true
 	assert.Equal(t, []string{"unknown"}, vaultIs(scrape(t, m)))
+}
+
+func TestCertificates_TheirEndsAreSeconds(t *testing.T) {
+	var server, client time.Time
+	m := New("v1", "abc", func() bool { return false }, func() (time.Time, time.Time) { return server, client })
+	name := func(whose string) string {
+		return prefix + `certificate_expiry_timestamp_seconds{whose="` + whose + `"}`
+	}
+	assert.Equal(t, "0", scrape(t, m)[name("vault")], "no handshake, or no TLS")
+	server, client = time.Unix(1000, 0), time.Unix(2000, 0)
+	assert.Equal(t, "1000", scrape(t, m)[name("vault")])
+	assert.Equal(t, "2000", scrape(t, m)[name("sidecar")])
 }

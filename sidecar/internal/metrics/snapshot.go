@@ -26,13 +26,15 @@ var (
 	descProof   = desc("key_proof", "1 for the result of the newest proof of the mounted key; invalid stays until one that comes to a verdict.", "result")
 	descProved  = desc("key_proof_timestamp_seconds", "When that result came; 0: there is none.")
 
+	descEnds = desc("certificate_expiry_timestamp_seconds", "When the first certificate ends that TLS with Vault depends on, as of the newest handshake: Vault's with those that vouch for it, and the sidecar's own; 0: there is none.", "whose")
+
 	descStores = desc("eso_stores", "Stores of External Secrets that are looked after, by whether they are Ready.", "ready")
 	descLeft   = desc("eso_objects_left", "Objects of External Secrets that were not synced at the newest look.")
 )
 
 // Describe implements prometheus.Collector.
 func (s *snapshot) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descToken, descChanged, descProof, descProved, descStores, descLeft} {
+	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descToken, descChanged, descProof, descProved, descEnds, descStores, descLeft} {
 		to <- d
 	}
 }
@@ -63,6 +65,9 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 		gauge(descProof, one(each == proof.Result), nameOf(each))
 	}
 	gauge(descProved, seconds(proof.At))
+	server, client := s.certificates()
+	gauge(descEnds, seconds(server), "vault")
+	gauge(descEnds, seconds(client), "sidecar")
 	gauge(descStores, float64(cluster.Ready), "true")
 	gauge(descStores, float64(cluster.NotReady), "false")
 	gauge(descLeft, float64(cluster.Left))

@@ -17,7 +17,9 @@ import (
 // dialer opens connections, and tells when one breaks: that a Vault has died
 // is known at once then, not at the next poll.
 type dialer struct {
-	config Config
+	config   Config
+	socket   string // the path of a Unix socket; empty: Addr's host and port
+	expiries *expiries
 }
 
 func (d *dialer) transport() *http.Transport {
@@ -33,6 +35,9 @@ func (d *dialer) transport() *http.Transport {
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.socket != "" {
+		network, addr = "unix", d.socket
+	}
 	var plain net.Dialer
 	conn, err := plain.DialContext(ctx, network, addr)
 	if err != nil {
@@ -41,10 +46,10 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return d.watch(conn), nil
 }
 
-// dialTLS reads the CA file for every connection, so that a renewed one needs
-// no restart.
+// dialTLS reads the CA file and the client certificate for every connection, so
+// that a renewed one needs no restart.
 func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.config.ServerName}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.config.ServerName, GetClientCertificate: d.own}
 	if config.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -67,8 +72,10 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
+		d.expiries.refused(err)
 		return nil, err
 	}
+	d.expiries.verified(secure.ConnectionState().VerifiedChains)
 	return d.watch(secure), nil // outside: TLS says goodbye before its connection ends
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,14 +37,21 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &unwrapped) {
 		err = unwrapped.Err // without the method and the URL
 	}
+	if trouble := handshakeTrouble(err); trouble != nil {
+		return trouble
+	}
 	var verify *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connection refused: %w", unseal.ErrUnreachable)
+	case errors.Is(err, fs.ErrPermission): // a Unix socket
+		return fmt.Errorf("the socket may not be used, see its mode and its owner (socket_mode, socket_user in vault's listener): %w", err)
 	case errors.Is(err, errTrust):
 		return err
+	case errors.Is(err, errOwn):
+		return errors.New(printable(err.Error()))
 	case errors.As(err, &verify), errors.As(err, &authority):
 		return fmt.Errorf("its certificate is not trusted (--vault-cacert, --vault-server-name): %s", printable(err.Error()))
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):

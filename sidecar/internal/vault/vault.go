@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -27,9 +28,12 @@ const maxBody = 64 << 10
 
 // Config says where Vault is and how it proves itself.
 type Config struct {
-	Addr       string // http or https URL; http only to loopback
+	Addr       string // http, https or unix URL; http only to loopback
 	CACert     string // file of PEM certificates to trust; empty: the system's
 	ServerName string // name expected in the certificate; empty: Addr's host
+	// ClientCert and ClientKey are PEM files of the certificate that is shown to
+	// a Vault that asks for one. Both or none.
+	ClientCert, ClientKey string
 	// Broken is called when an open connection breaks, from any goroutine. It
 	// must not block. May be nil.
 	Broken func()
@@ -37,8 +41,10 @@ type Config struct {
 
 // Client is one Vault's address. Its calls may run side by side.
 type Client struct {
-	api    *api.Client
-	copied *api.Client // for each call that needs callbacks, and not used itself
+	web      *http.Client
+	expiries *expiries
+	api      *api.Client
+	copied   *api.Client // for each call that needs callbacks, and not used itself
 }
 
 // New returns a client that has not connected yet. It fails on an address
@@ -47,7 +53,10 @@ func New(c Config) (*Client, error) {
 	if err := CheckAddr(c.Addr); err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	dialer := &dialer{config: c}
+	dialer := &dialer{config: c, expiries: &expiries{}}
+	if path, found := SocketPath(c.Addr); found {
+		dialer.socket, c.Addr = path, "http://localhost" // a host that no request goes to
+	}
 	if c.CACert != "" {
 		if _, err := dialer.roots(); err != nil {
 			return nil, err
@@ -64,7 +73,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{api: caller, copied: copied}, nil
+	return &Client{web: web, expiries: dialer.expiries, api: caller, copied: copied}, nil
 }
 
 func newAPI(addr string, web *http.Client) (*api.Client, error) {
@@ -87,8 +96,21 @@ func newAPI(addr string, web *http.Client) (*api.Client, error) {
 
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// unixScheme begins the address of a Unix socket.
+const unixScheme = "unix://"
+
+// SocketPath returns the path of the Unix socket that addr names, and whether it
+// names one.
+func SocketPath(addr string) (string, bool) { return strings.CutPrefix(addr, unixScheme) }
+
 // CheckAddr refuses an address that no key may be sent to.
 func CheckAddr(addr string) error {
+	if path, found := SocketPath(addr); found {
+		if !filepath.IsAbs(path) {
+			return errors.New("not an absolute path")
+		}
+		return nil
+	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || strings.ContainsAny(addr, "?#") {
 		return errors.New("not an address")
@@ -104,7 +126,7 @@ func CheckAddr(addr string) error {
 	case u.Scheme == "http":
 		return errors.New("the key would cross a network in plain text")
 	default:
-		return errors.New("not an http or https address")
+		return errors.New("not an http, https or unix address")
 	}
 }
 
@@ -116,6 +138,7 @@ func loopback(host string) bool {
 // SealStatus asks GET sys/seal-status. It needs no token. It hangs while an
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
+	c.refresh()
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/seal-status")
 	return sealStatus(ctx, resp, err)
 }
@@ -123,6 +146,7 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 // Health asks GET sys/health and reads its status code
 // (vault/http/sys_health.go).
 func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
+	c.refresh()
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/health")
 	var answered *api.ResponseError
 	if err != nil && !errors.As(err, &answered) {

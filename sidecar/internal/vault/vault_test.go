@@ -495,6 +495,7 @@ func TestCheckAddr(t *testing.T) {
 		{"https://vault.security.svc:8200", true},
 		{"https://10.0.0.1:8200", true},
 		{"https://vault", true},
+		{"unix:///run/vault.sock", true},
 
 		{"http://vault:8200", false},
 		{"http://10.0.0.1:8200", false},
@@ -513,7 +514,9 @@ func TestCheckAddr(t *testing.T) {
 		{"https://vault:port", false},
 		{"https://:8200", false},
 		{"https://", false},
-		{"unix:///run/vault.sock", false},
+		{"unix://run/vault.sock", false},
+		{"unix:/run/vault.sock", false},
+		{"unix://", false},
 		{"ftp://127.0.0.1", false},
 		{"//127.0.0.1:8200", false},
 		{"127.0.0.1:8200", false},

@@ -1,0 +1,37 @@
+package check
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCertificates(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for _, row := range []struct {
+		sentence string
+		left     time.Duration
+		level    Level
+		says     string
+	}{
+		{"it lasts", 22 * day, OK, ""},
+		{"it ends within three weeks", 20 * day, Warning, "runs out on 2026-12-18"},
+		{"it ended", -day, Failure, "ran out on 2026-11-27"},
+	} {
+		for _, c := range []Certificates{{Vault: now.Add(row.left)}, {Client: now.Add(row.left)}} {
+			found := c.Judge(now)
+			if row.level == OK {
+				assert.Empty(t, found, row.sentence)
+				continue
+			}
+			require.Len(t, found, 1, row.sentence)
+			assert.Equal(t, row.level, found[0].Level, row.sentence)
+			assert.Contains(t, found[0].Text, row.says)
+			assert.NotEmpty(t, found[0].Advice)
+		}
+	}
+	assert.Empty(t, Certificates{}.Judge(now), "no TLS, no finding")
+}

@@ -1,0 +1,121 @@
+package vault
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// expiries keeps until when the certificates last that a connection depends on, as
+// of the newest handshake. Handshakes run side by side.
+type expiries struct {
+	mu     sync.Mutex
+	server time.Time // Vault's, or the first to end of those that vouch for it
+	client time.Time // ours
+	newest time.Time // when the newest handshake was
+}
+
+// freshFor is how long a connection is used before a new one shows which
+// certificates are in use now: they are renewed under a connection that lasts.
+const freshFor = time.Hour
+
+// refresh has the next call make a connection when the last handshake is long ago.
+func (c *Client) refresh() {
+	c.expiries.mu.Lock()
+	old := !c.expiries.newest.IsZero() && time.Since(c.expiries.newest) > freshFor
+	c.expiries.mu.Unlock()
+	if old {
+		c.web.CloseIdleConnections()
+	}
+}
+
+func (e *expiries) set(end *time.Time, to time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	*end = to
+}
+
+// Certificates returns until when the certificates last that TLS with Vault
+// depends on, as the newest handshake showed: Vault's with those that vouch for
+// it, and our own. The zero time stands for none. A handshake that failed because
+// Vault's certificate ran out counts.
+func (c *Client) Certificates() (server, client time.Time) {
+	e := c.expiries
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.server, e.client
+}
+
+// verified notes the end of the chain that lasts longest.
+func (e *expiries) verified(chains [][]*x509.Certificate) {
+	e.set(&e.newest, time.Now())
+	var last time.Time
+	for _, chain := range chains {
+		end := chain[0].NotAfter
+		for _, cert := range chain[1:] {
+			if cert.NotAfter.Before(end) {
+				end = cert.NotAfter
+			}
+		}
+		if end.After(last) {
+			last = end
+		}
+	}
+	if !last.IsZero() {
+		e.set(&e.server, last)
+	}
+}
+
+// refused notes what a failed handshake says of Vault's certificate.
+func (e *expiries) refused(err error) {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		e.set(&e.server, invalid.Cert.NotAfter)
+	}
+}
+
+// errOwn marks that our own certificate could not be read.
+var errOwn = errors.New("reading the client certificate")
+
+// own reads our certificate for every handshake that asks for it, so that a
+// renewed one needs no restart. While only half of it is renewed the pair does
+// not match, which is an error until it does.
+func (d *dialer) own(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if d.config.ClientCert == "" {
+		return &tls.Certificate{}, nil // it is up to Vault whether that will do
+	}
+	pair, err := tls.LoadX509KeyPair(d.config.ClientCert, d.config.ClientKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errOwn, err)
+	}
+	d.expiries.set(&d.expiries.client, pair.Leaf.NotAfter)
+	return &pair, nil
+}
+
+// handshakeTrouble says what to do about a certificate that one of the two sides
+// does not accept; nil when err is none of that.
+func handshakeTrouble(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" { // crypto/tls: the alert of the other side
+		text := printable(op.Err.Error())
+		if strings.Contains(text, "certificate") || strings.Contains(text, "handshake failure") {
+			return fmt.Errorf("vault does not accept our client certificate, or wants one (set --vault-client-cert and --vault-client-key, "+
+				"or give vault a second listener, on loopback or a unix socket, that wants none): %s", text)
+		}
+	}
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		const advice = "renew it, in vault or by its issuer; where vault itself issues it, give vault a second listener on loopback without TLS (--vault-addr)"
+		if now := time.Now(); now.Before(invalid.Cert.NotBefore) {
+			return fmt.Errorf("its certificate is not valid before %s, and it is %s now: see that the clock is right",
+				invalid.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		}
+		return fmt.Errorf("its certificate ran out on %s: %s", invalid.Cert.NotAfter.UTC().Format(time.DateOnly), advice)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package vault
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"crypto/rand"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// pair writes a self-signed client certificate that ends then.
+func pair(t *testing.T, certFile, keyFile string, ends time.Time) *x509.Certificate {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "sidecar"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: ends, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	require.NoError(t, err)
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+	}
+	return cert
+}
+
+func TestClientCertificate_IsReadForEveryConnection(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		a, dir := newAuthority(t), t.TempDir()
+		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		ends := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+		trusted := x509.NewCertPool()
+		trusted.AddCert(pair(t, certFile, keyFile, ends))
+		s := &server{}
+		s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{a.leaf}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted,
+			MinVersion: version, MaxVersion: version}
+		s.Config.ErrorLog = quiet
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		trusting := func(c *Config) { c.CACert, c.ServerName = a.file, serverName }
+
+		_, err := client(t, s.URL, trusting).SealStatus(t.Context())
+		assert.ErrorContains(t, err, "--vault-client-cert")
+		assert.ErrorContains(t, err, "second listener")
+		assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+
+		c := client(t, s.URL, trusting, func(c *Config) { c.ClientCert, c.ClientKey = certFile, keyFile })
+		_, err = c.SealStatus(t.Context())
+		require.NoError(t, err)
+		_, own := c.Certificates()
+		assert.Equal(t, ends, own)
+
+		// Half of it is renewed, then all, by an issuer that Vault does not know.
+		s.CloseClientConnections()
+		pair(t, certFile, filepath.Join(dir, "other.key"), ends)
+		assert.Eventually(t, func() bool {
+			_, err = c.SealStatus(t.Context())
+			return errorsIs(err, unseal.ErrUnreachable) || err != nil
+		}, patience, tick)
+		assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return !errorsIs(err, unseal.ErrUnreachable) }, patience, tick)
+		assert.ErrorContains(t, err, "reading the client certificate")
+		pair(t, certFile, keyFile, ends)
+		_, err = c.SealStatus(t.Context())
+		assert.ErrorContains(t, err, "does not accept our client certificate")
+	}
+}
+
+// The certificate of the authority's server, ending at another time.
+func ending(t *testing.T, from, to time.Time) (*authority, *server) {
+	t.Helper()
+	caKey, leafKey := newKey(t), newKey(t)
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour)}
+	caRaw, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	require.NoError(t, err)
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{serverName}, NotBefore: from, NotAfter: to}
+	leafRaw, err := x509.CreateCertificate(rand.Reader, leaf, ca, leafKey.Public(), caKey)
+	require.NoError(t, err)
+	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem"), leaf: tls.Certificate{Certificate: [][]byte{leafRaw}, PrivateKey: leafKey}}
+	require.NoError(t, os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caRaw}), 0o600))
+	return a, a.serve(t, says(200, sealedBody))
+}
+
+func TestServerCertificate_ItsEndIsKnownAndSaid(t *testing.T) {
+	now := time.Now().Truncate(time.Second).UTC()
+	for _, row := range []struct {
+		sentence string
+		from, to time.Time
+		says     string
+	}{
+		{"it lasts", now.Add(-time.Hour), now.Add(time.Hour), ""},
+		{"it ran out", now.Add(-48 * time.Hour), now.Add(-24 * time.Hour), "its certificate ran out on " + now.Add(-24*time.Hour).Format(time.DateOnly) + ": renew it"},
+		{"it is not valid yet", now.Add(24 * time.Hour), now.Add(48 * time.Hour), "see that the clock is right"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			a, s := ending(t, row.from, row.to)
+			c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
+			_, err := c.SealStatus(t.Context())
+			end, _ := c.Certificates()
+			assert.Equal(t, row.to, end)
+			if row.says == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, row.says)
+			assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+			assert.Zero(t, s.asked(), "TLS stays verified")
+		})
+	}
+}
+
+// What is renewed under a connection that lasts is seen within the hour.
+func TestServerCertificate_IsSeenAnew(t *testing.T) {
+	a, s := ending(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
+	_, err := c.SealStatus(t.Context())
+	require.NoError(t, err)
+	first := c.expiries.newest
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, first, c.expiries.newest, "a connection serves many calls")
+	c.expiries.set(&c.expiries.newest, time.Now().Add(-freshFor-time.Second))
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.True(t, c.expiries.newest.After(first))
+}
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "vault.sock")
+	c := client(t, "unix://"+path)
+	_, err := c.SealStatus(t.Context())
+	assert.ErrorIs(t, err, unseal.ErrUnreachable, "it is not there yet")
+
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+	require.NoError(t, s.Listener.Close())
+	s.Listener = listener
+	s.Start()
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	s.Close()
+	_, err = c.SealStatus(t.Context())
+	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file that nobody listens on")
+}
