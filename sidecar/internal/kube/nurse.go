@@ -55,6 +55,7 @@ type patient struct {
 	touching  told
 	failures  int    // to wake it, in a row
 	evicted   string // for its sake, since it was last Ready
+	well      bool   // it was Ready after the outage was over: what fails it now is something else
 	foreign   bool   // said so
 	hopeless  string // what was said
 }
@@ -114,7 +115,7 @@ func (n *nurse) catchUp(now time.Time) {
 		n.evicted = false
 	}
 	for _, p := range n.patients {
-		p.nextTouch, p.downSince, p.hopeless = time.Time{}, time.Time{}, ""
+		p.nextTouch, p.downSince, p.hopeless, p.well = time.Time{}, time.Time{}, "", false
 	}
 	n.sweeper.stop()
 	n.phase, n.epoch, n.since = phase, epoch, now
@@ -154,6 +155,7 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	}
 	for _, p := range n.patients {
 		if p.ready() {
+			p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart
 			continue
 		}
 		if p.downSince.IsZero() {

@@ -72,6 +72,37 @@ func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
 	})
 }
 
+// What fails a store that had recovered is no outage of Vault's, and nothing that
+// a restart of ESO mends. After the next outage it may be that again.
+func TestEvictionIsForOutages(t *testing.T) {
+	for _, recovery := range []Recovery{RecoveryBoth, RecoveryRestart} {
+		t.Run(string(recovery), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, k, w := onDuty(t, unseal.Active)
+				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
+				turns := func(status string) {
+					n.saw(store{StoreName: StoreName{"", "home"}, status: status}, false)
+					during(t, n, time.Second)
+				}
+				turns(yes)
+				if recovery == RecoveryBoth {
+					n.took(findings{epoch: n.epoch, final: true, at: time.Now()})
+					during(t, n, time.Second)
+				}
+				turns(no)
+				during(t, n, time.Hour)
+				assert.Empty(t, w.evicted, "Vault was there throughout")
+
+				k.Publish(unseal.State{Phase: unseal.Unreachable})
+				during(t, n, time.Second)
+				k.Publish(unseal.State{Phase: unseal.Active})
+				during(t, n, time.Hour)
+				assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+			})
+		})
+	}
+}
+
 // forgetful forgets where a list was to go on, so many times.
 type forgetful struct {
 	dynamic.ResourceInterface

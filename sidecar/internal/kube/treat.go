@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,11 @@ const (
 	hopeFor     = 2 * time.Minute
 	touchAtMost = 10 * time.Minute
 )
+
+// answered is found in ESO's words where Vault has answered it by an HTTP error,
+// which another controller would be answered too (vault/api, ResponseError). Not
+// every version of ESO repeats that in a store's condition.
+var answered = regexp.MustCompile(`\bCode: [45][0-9]{2}\b`)
 
 // untilNextTouch is the pace at which a store is woken that has been down for
 // so long.
@@ -78,12 +84,13 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 	if now.Sub(p.downSince) < hope {
 		return next
 	}
-	if n.config.Recovery != RecoveryNudge && !n.evicted && p.evicted == "" && !n.evictedBefore() {
+	evicts := n.config.Recovery != RecoveryNudge && !p.well && !answered.MatchString(p.message)
+	if evicts && !n.evicted && p.evicted == "" && !n.evictedBefore() {
 		n.evictFor(ctx, p)
 	}
 	if now.Sub(p.downSince) >= hopeFor+time.Minute && p.hopeless == "" {
-		p.hopeless = sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s", p, p.reason, p.message))
-		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.reason, keyError, p.message)
+		p.hopeless = sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.reason, p.message))
+		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.reason, keyError, p.message, keyAdvice, "kubectl describe it: its Events hold what External Secrets was answered")
 		n.event(event{eventNotRecovering, true, p.hopeless})
 	}
 	return next

@@ -69,6 +69,9 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	both := []string{"eso-a", "eso-b"}
 	budget := apierrors.NewTooManyRequests("disruption budget", 1)
 	cut := io.ErrUnexpectedEOF
+	said := func(message string) func(*nurse, *ward) {
+		return func(n *nurse, _ *ward) { n.patients[StoreName{"", "home"}].message = message }
+	}
 	for _, row := range []struct {
 		sentence  string
 		recovery  Recovery
@@ -85,6 +88,17 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 		{"not for another Vault's store", RecoveryBoth, hopeFor, elsewhere, nil, 2, nil},
 		{"but for one that was named", RecoveryBoth, hopeFor, elsewhere,
 			func(n *nurse, _ *ward) { n.config.Stores = []StoreName{{"", "home"}} }, 2, both},
+		{"not when Vault has answered ESO, which evicting does not mend", RecoveryBoth, hopeFor, here, said(`unable to validate store: Error making API request.
+
+URL: PUT http://vault.security.svc:8200/v1/auth/kubernetes/login
+Code: 500. Errors:
+
+* 1 error occurred: read-only file system`), 2, nil},
+		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
+		{"but when nobody has answered it", RecoveryBoth, hopeFor, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
+		{"not when it was well after the outage", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {
+			n.patients[StoreName{"", "home"}].well = true
+		}, 2, nil},
 		{"not when another store was the reason already", RecoveryBoth, hopeFor, here,
 			func(n *nurse, _ *ward) { n.evicted = true }, 2, nil},
 		{"not when an earlier run did it", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {
@@ -103,12 +117,13 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 			c := Config{Pod: "vault-0", Namespace: "security", ESONamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
 			n := newNurse(c, w, &Kube{config: c, pod: newPod(c, w)})
 			n.epoch = 1
+			now := time.Now()
+			p := &patient{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
+			n.patients[p.StoreName] = p
 			if row.prepare != nil {
 				row.prepare(n, w)
 			}
 			n.evictor.config = n.config
-			now := time.Now()
-			p := &patient{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
 			for range 2 {
 				n.treat(t.Context(), p, now)
 			}
