@@ -53,13 +53,18 @@ func TestVaultsVolumeTurnsReadOnly(t *testing.T) {
 		var seen []string
 		for _, o := range list.Items {
 			text := fmt.Sprint(o.Object["message"])
-			if strings.Contains(text, "Code: 500") && strings.Contains(text, "read-only file system") {
-				w.Log(text)
+			if strings.Contains(text, "Error making API request") && strings.Contains(text, "Code: 500. Errors:") {
 				return ""
 			}
 			seen = append(seen, text)
 		}
 		return fmt.Sprintf("%q", seen)
+	}}
+	logsTheReason := expectation{"Vault's log to say why", func(w *world) string {
+		if strings.Contains(w.vault.Log(), "read-only file system") {
+			return ""
+		}
+		return w.vaultTail()
 	}}
 	play(t, home{cluster: true, args: []string{"--eso-stores", "home"}},
 		phase{"external secrets logs in to Vault", func(w *world) {
@@ -76,7 +81,7 @@ func TestVaultsVolumeTurnsReadOnly(t *testing.T) {
 			startSidecar(w)
 		}, []expectation{serving(), podSays(secretsType, "True", "Ready")}},
 		phase{"its volume turns read-only", vaultsVolumeTurnsReadOnly, []expectation{
-			podSays(secretsType, "False", "Recovering"), wasAnswered, phaseIs("active")}},
+			podSays(secretsType, "False", "Recovering"), wasAnswered, logsTheReason, phaseIs("active")}},
 		phase{"and stays so: it is told, and nothing is evicted", nil, []expectation{
 			within(240*time.Second, podSays(secretsType, "False", "StoreNotReady")),
 			tells("ExternalSecretsNotRecovering", "its Events hold what External Secrets was answered"),
