@@ -76,11 +76,11 @@ func broken(err error) bool {
 		strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// refusal tells an HTTP error. Only 400 with "invalid key" is a verdict on a
-// key; storage trouble comes as 400 with other texts, or as 500.
+// refusal tells an HTTP error. Only 400 can be a verdict on a key; storage
+// trouble comes as 400 with other texts, or as 500.
 func refusal(e *api.ResponseError) error {
 	text := printable(strings.Join(e.Errors, "; "))
-	if e.StatusCode == http.StatusBadRequest && strings.Contains(text, "invalid key") {
+	if e.StatusCode == http.StatusBadRequest && verdict(e) {
 		return fmt.Errorf("%w", unseal.ErrInvalidKey)
 	}
 	// Vault's errors are JSON with a list of texts, be it an empty one
