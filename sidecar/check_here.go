@@ -48,6 +48,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 		return out, nil
 	}
 	past := lookBack(c, shares)
+	if c.proveRole != "" && !c.proveKey && seen.Err == nil && !seen.Sealed {
+		out = append(out, lookAtRole(ctx, c, client).Judge())
+	}
 	if c.proveKey {
 		proof := newProver(c, client, keys).Prove(ctx)
 		valid, invalid := proof.Result == unseal.ProofValid, proof.Result == unseal.ProofInvalid
@@ -68,6 +71,26 @@ func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {
 		Err: err, Initialized: s.Initialized, Sealed: s.Sealed, Type: s.Type, Threshold: s.Threshold, Shares: s.Shares,
 		Migration: s.Migration, Recovery: s.Recovery, Raft: s.Raft, Removed: s.Removed,
 	}
+}
+
+// lookAtRole logs in as a proof does, and gives the token back.
+func lookAtRole(ctx context.Context, c config, client *vault.Client) check.Role {
+	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
+	defer cancel()
+	r := check.Role{Name: c.proveRole}
+	session, err := login(ctx, c, client)
+	if err != nil {
+		r.Err = err
+		return r
+	}
+	_, asked := session.Rekey(ctx)
+	if r.Lacks, err = session.Lacks(ctx); err != nil { // without the policy default, a token cannot ask what it may do
+		r.Err = asked
+	}
+	if err := session.Logout(ctx); err != nil && r.Err == nil {
+		r.Err = fmt.Errorf("revoking its token: %w", err)
+	}
+	return r
 }
 
 func lookAtKey(c config, keys *keyfile.Source, shares []unseal.Share, remarks []unseal.Remark, err error) check.Key {
@@ -97,6 +120,12 @@ func lookBack(c config, shares []unseal.Share) check.Recovery {
 	r := check.Recovery{Same: m.Fits(shares), Refused: m.Refuses(shares)}
 	if m.Opened != nil {
 		r.Opened = m.Opened.At
+	}
+	var n unseal.ProofNotes
+	if err := statefile.New(c.stateDir, proofName).Load(&n); err == nil {
+		if p := n.Verdict(shares); p.Result == unseal.ProofValid && !p.At.Before(r.Opened) {
+			r.Proved = p.At
+		}
 	}
 	if len(m.History) > 0 && m.History[0] != nil {
 		r.Took = m.History[0].Took

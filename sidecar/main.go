@@ -55,8 +55,11 @@ const (
 	exitUsage   = 2
 )
 
-// stateName is the file in --state-dir.
-const stateName = "state.json"
+// The files in --state-dir.
+const (
+	stateName = "state.json"
+	proofName = "proof.json"
+)
 
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
@@ -244,8 +247,19 @@ func shownOf(r kube.Report) web.Cluster {
 	return c
 }
 
+// tokenFile is the token of the pod's own ServiceAccount, where a pod has it.
+const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
 func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
-	return &unseal.Prover{Vault: v, Keys: k, Lock: statefile.New(c.stateDir, "proof")}
+	p := &unseal.Prover{Vault: v, Keys: k, Lock: statefile.New(c.stateDir, "proof"), Notes: statefile.New(c.stateDir, proofName)}
+	if c.proveRole != "" {
+		p.Login = func(ctx context.Context) (unseal.Session, error) { return login(ctx, c, v) }
+	}
+	return p
+}
+
+func login(ctx context.Context, c config, v *vault.Client) (*vault.Client, error) {
+	return v.Login(ctx, vault.Login{Mount: c.proveMount, Role: c.proveRole, TokenFile: tokenFile})
 }
 
 // counted is what the metrics tell of a report.

@@ -29,6 +29,8 @@ type config struct {
 	operatorSeal    string
 	storageProbe    time.Duration
 	proveInterval   time.Duration
+	proveRole       string
+	proveMount      string
 	stateDir        string
 	httpBind        string
 	kubernetes      string
@@ -116,6 +118,15 @@ var options = []option{
 		"0, or a duration of at least 1m such as 24h",
 		func(c *config, v string) bool {
 			return isDuration(&c.proveInterval, v, time.Minute)
+		}},
+	{"prove-role", "PROVE_ROLE", "", "role of Vault's Kubernetes auth method to log in with for a proof, with the pod's own token; empty: no login",
+		"a role's name",
+		func(c *config, v string) bool { c.proveRole = v; return v == "" || isRole(v) }},
+	{"prove-mount", "PROVE_MOUNT", "kubernetes", "where that method is mounted",
+		"a path, without auth/ before it",
+		func(c *config, v string) bool {
+			c.proveMount = strings.Trim(strings.TrimPrefix(strings.Trim(v, "/"), "auth/"), "/")
+			return isMount(c.proveMount)
 		}},
 	{"state-dir", "STATE_DIR", "/run/vault-unseal-sidecar", "directory for a small state file that outlives a restart of the sidecar alone",
 		"an absolute path",

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config{
 		vaultAddr: "http://127.0.0.1:8200", keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
-		stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "auto", logLevel: hclog.Info,
+		proveMount: "kubernetes", stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "auto", logLevel: hclog.Info,
 		readinessGate: "vault-unseal-sidecar/unsealed", esoRecovery: kube.RecoveryBoth, esoNamespace: "external-secrets",
 	}, c)
 }
@@ -59,6 +59,8 @@ var samples = map[string]struct {
 	"operator-seal":     {"unseal", "hold", func(c config) string { return c.operatorSeal }},
 	"storage-probe":     {"30s", "1h0m0s", func(c config) string { return c.storageProbe.String() }},
 	"prove-interval":    {"1m0s", "24h0m0s", func(c config) string { return c.proveInterval.String() }},
+	"prove-role":        {"prover", "vault.prover_2", func(c config) string { return c.proveRole }},
+	"prove-mount":       {"k8s", "clusters/home", func(c config) string { return c.proveMount }},
 	"state-dir":         {"/a", "/b", func(c config) string { return c.stateDir }},
 	"http-bind":         {"127.0.0.1:80", "[::1]:0", func(c config) string { return c.httpBind }},
 	"kubernetes":        {"off", "auto", func(c config) string { return c.kubernetes }},
@@ -118,6 +120,8 @@ func TestValuesThatAreAccepted(t *testing.T) {
 		"vault-server-name": {"", "vault", "vault.security.svc.cluster.local", "vaultinternalservicename", "vault-0.vault-internal", "10.0.0.1"},
 		"keys": {"/keys", "/etc/vault-unseal-sidecar/keys/key", "/var/run/secrets/unseals", "/var/run/secrets/vaultkeys",
 			"/vault/userconfig/unsealkey", "/etc/a path with blanks/k"},
+		"prove-role":     {"", "vault-unseal-sidecar", "vaultunsealsidecarprover", "Role_1.a"},
+		"prove-mount":    {"kubernetes", "k8s/home-1", "kubernetes/homelab/clusters/one"},
 		"prove-interval": {"0", "0s", "1m", "60s", "24h"},
 		"storage-probe":  {"0", "0s", "1s", "30s", "1h30m", "1000000h"},
 		"state-dir":      {"/run/vault-unseal-sidecar", "/var/lib/vaultunsealsidecar", "/"},
@@ -147,6 +151,8 @@ func TestBadValues(t *testing.T) {
 		"operator-seal":     {"yes", "holds", "hold unseal", "false", "true"},
 		"prove-interval":    {"60", "-1h", "59s", "daily", "d", "-1d"},
 		"storage-probe":     {"30", "-30s", "1ms", "999ms", "daily", "0x1s", "99999999d"},
+		"prove-role":        {"a b", "-x", "x-", "a/b", "hvs.CAESI", "s.abcdef", "eyJhbGciOi", strings.Repeat("ab.", 30) + "c"},
+		"prove-mount":       {"auth/", "a//b", "a b", "hvs.CAESI"},
 		"state-dir":         {"run", "./run"},
 		"http-bind":         {"65536", ":", ":http", ":65536", ":-1", "a b:80", "::1:80", "127.0.0.1"},
 		"kubernetes":        {"maybe", "of", "auto,off"},
@@ -212,6 +218,7 @@ func TestSpellingsThatAreForgiven(t *testing.T) {
 		"keys":           {"/keys\n": "/keys", "'/keys'": "/keys"},
 		"operator-seal":  {"Hold": "hold", "UNSEAL": "unseal", " unseal\n": "unseal"},
 		"storage-probe":  {"30S": "30s", "1h 30m": "1h30m0s"},
+		"prove-mount":    {"/kubernetes/": "kubernetes", "auth/k8s": "k8s", "'k8s'": "k8s"},
 		"prove-interval": {"1d": "24h0m0s", "7D": "168h0m0s", "1d12h": "36h0m0s", " 24h ": "24h0m0s"},
 		"http-bind":      {"9810": ":9810", `":80"`: ":80"},
 		"kubernetes":     {"OFF": "off", "false": "off", "No": "off", "on": "auto", "TRUE": "auto"},

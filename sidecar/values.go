@@ -90,6 +90,23 @@ func isCondition(v string) bool {
 
 func isHost(v string) bool { return hostName.MatchString(v) && !isKey(v) }
 
+var roleName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?$`)
+
+var tokenStart = regexp.MustCompile(`^(hv[sbr]|[sbr])\.|^eyJ`)
+
+// isRole tells a role's name from a token of Vault's or of Kubernetes'.
+func isRole(v string) bool { return roleName.MatchString(v) && !tokenStart.MatchString(v) && !isKey(v) }
+
+// isMount tells the path that an auth method is mounted at.
+func isMount(v string) bool {
+	for segment := range strings.SplitSeq(v, "/") {
+		if !isRole(segment) {
+			return false
+		}
+	}
+	return len(v) <= 64 && v != "auth" && !isKey(v)
+}
+
 // isKey tells a key that was put where a path or a name belongs, because what
 // is accepted is logged. A long path is base64 too, but it lacks what a random
 // key has: capitals, small letters and digits at once, or hex throughout.

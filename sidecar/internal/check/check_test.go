@@ -169,6 +169,9 @@ func TestThePastIsJudged(t *testing.T) {
 	}{
 		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
+		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof at 2026-11-25T11:59:00Z (1m0s ago)"},
+		"proved after a refusal": {Recovery{Refused: true, Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof"},
+		"proved and opened":      {Recovery{Opened: now.Add(-time.Hour), Same: true, Proved: now}, OK, "the mounted key opened vault"},
 		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
 		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},
 		"one that was refused":   {Recovery{Opened: now.Add(-time.Hour), Refused: true}, Failure, "vault refused the mounted key"},
@@ -180,6 +183,23 @@ func TestThePastIsJudged(t *testing.T) {
 		f := row.past.Judge(now)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestRole_IsJudged(t *testing.T) {
+	for name, row := range map[string]struct {
+		role  Role
+		level Level
+		says  string
+	}{
+		"enough":        {Role{Name: "prover"}, OK, "may prove the key"},
+		"no login":      {Role{Name: "prover", Err: errors.New("cannot log in")}, Warning, "cannot log in"},
+		"not permitted": {Role{Name: "prover", Lacks: []string{"read on a", "update on b"}}, Warning, "they lack read on a, update on b"},
+	} {
+		f := row.role.Judge()
+		assert.Equal(t, row.level, f.Level, name)
+		assert.Contains(t, f.Text, row.says, name)
+		assert.Equal(t, f.Level > Unknown, f.Advice != "", name)
 	}
 }
 

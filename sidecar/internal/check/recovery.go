@@ -13,6 +13,7 @@ type Recovery struct {
 	Same    bool          // the key that is mounted is still that one
 	Refused bool          // Vault refused the one that is mounted when it was last sent
 	Tried   bool          // Vault took or refused it just now, which says more
+	Proved  time.Time     // when it was last proved that Vault takes the mounted key, since Opened; zero: it was not
 }
 
 // Judge tells what the past says of the next recovery, as of now.
@@ -22,13 +23,16 @@ func (r Recovery) Judge(now time.Time) Finding {
 	if r.Took > 0 {
 		took = fmt.Sprintf("; the last recovery took %s", r.Took.Round(time.Millisecond))
 	}
-	when := func() string {
-		return fmt.Sprintf("%s (%s ago)", r.Opened.UTC().Format(time.RFC3339), now.Sub(r.Opened).Round(time.Second))
+	at := func(t time.Time) string {
+		return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), now.Sub(t).Round(time.Second))
 	}
+	when := func() string { return at(r.Opened) }
 	switch {
 	case r.Err != nil:
 		f.Level = Unknown
 		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
+	case !r.Proved.IsZero() && !r.Tried && !(r.Same && !r.Opened.IsZero()):
+		f.Text = fmt.Sprintf("vault took the mounted key in a proof at %s; it has not had to open vault yet%s", at(r.Proved), took)
 	case r.Refused && !r.Tried:
 		f.Level = Failure
 		f.Text = "vault refused the mounted key when the sidecar last sent it" + took
@@ -62,7 +66,7 @@ func (p Proof) Judge() Finding {
 	switch {
 	case p.Valid && p.Reason != "":
 		return Finding{AboutKey, Warning, "proved: vault takes the mounted key; " + p.Reason,
-			"the sidecar tries it again each minute; vault operator rekey -cancel does the same"}
+			"the sidecar cancels a rekey that is left within a minute; a token that is left ends with the ttl of its role"}
 	case p.Valid:
 		return Finding{AboutKey, OK, "proved: vault takes the mounted key", ""}
 	case p.Invalid:
@@ -70,4 +74,24 @@ func (p Proof) Judge() Finding {
 			"put the right key into the Secret before vault restarts: scripts/seed-key"}
 	}
 	return Finding{AboutKey, Unknown, "whether vault takes the mounted key could not be proved: " + p.Reason, ""}
+}
+
+// Role is what came of logging in with the role of --prove-role.
+type Role struct {
+	Name  string
+	Err   error    // why it could not, or why what it may do is not known
+	Lacks []string // what its policies leave out
+}
+
+// Judge tells whether the role is enough for a proof.
+func (r Role) Judge() Finding {
+	switch {
+	case r.Err != nil:
+		return Finding{AboutVault, Warning, "the role of --prove-role proves no key: " + r.Err.Error(),
+			"make the role and its policy as the README shows, or take --prove-role out"}
+	case len(r.Lacks) > 0:
+		return Finding{AboutVault, Warning, fmt.Sprintf("the policies of the role %s do not allow a proof: they lack %s", r.Name, list(r.Lacks)),
+			"give it the policy in scripts/prove-key.hcl"}
+	}
+	return Finding{AboutVault, OK, "the role " + r.Name + " can log in and may prove the key", ""}
 }

@@ -109,10 +109,19 @@ func (m Memory) Refuses(shares []Share) bool {
 // the same name in two places.
 func (m *Memory) fingerprint(shares []Share) string {
 	if len(m.Salt) == 0 {
-		m.Salt = make([]byte, 16)
-		_, _ = rand.Read(m.Salt) // never fails, crypto/rand
+		m.Salt = newSalt()
 	}
-	mac := hmac.New(sha256.New, m.Salt)
+	return fingerprint(m.Salt, shares)
+}
+
+func newSalt() []byte {
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // never fails, crypto/rand
+	return salt
+}
+
+func fingerprint(salt []byte, shares []Share) string {
+	mac := hmac.New(sha256.New, salt)
 	for _, s := range shares {
 		mac.Write([]byte{byte(s.Len())})
 		mac.Write(s.bytes())

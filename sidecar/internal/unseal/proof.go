@@ -1,6 +1,7 @@
 package unseal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,7 @@ var ErrRefused = errors.New("vault does not allow it")
 // ErrNotBegun marks a rekey that was not begun, for there is one already.
 var ErrNotBegun = errors.New("vault does not begin a rekey")
 
-// Rekeyer is the part of Vault that a key can be proved by. Nothing of it takes
-// a token.
+// Rekeyer is the part of Vault that a key can be proved by.
 type Rekeyer interface {
 	SealStatus(ctx context.Context) (SealStatus, error)
 	Rekey(ctx context.Context) (Rekey, error)
@@ -45,11 +45,19 @@ type Rekeyer interface {
 	CancelRekey(ctx context.Context, nonce string) error
 }
 
+// Session is a Rekeyer that is logged in, for a server that wants a token.
+type Session interface {
+	Rekeyer
+	// Logout revokes the token and forgets it.
+	Logout(ctx context.Context) error
+}
+
 // Rekey is the part of sys/rekey/init that decides something.
 type Rekey struct {
 	Started bool
 	Nonce   string
-	Ours    bool // begun by a BeginRekey
+	Ours    bool   // begun by a BeginRekey
+	Cancel  string // the command that cancels it by hand; empty when none is started
 }
 
 // Progress is Vault's answer to a share.
@@ -72,7 +80,10 @@ type Lock interface {
 type Prover struct {
 	Vault Rekeyer
 	Keys  Keys
-	Lock  Lock // over the processes of the pod
+	Lock  Lock  // over the processes of the pod
+	Notes Store // of ProofNotes, which they share
+	// Login logs in, for one proof. Nil: Vault is asked without a token.
+	Login func(context.Context) (Session, error)
 }
 
 const (
@@ -93,30 +104,71 @@ func (p *Prover) Prove(ctx context.Context) Proof {
 	return proof
 }
 
-// Tidy cancels what a proof that was cut off has left begun.
+// Tidy cancels what a proof that was cut off has left begun. It asks Vault only
+// when the notes say that one was begun.
 func (p *Prover) Tidy(ctx context.Context) error {
 	unlock, err := p.Lock.TryLock()
 	if err != nil || unlock == nil {
 		return nil // whoever has it tidies up; where nobody can have it, none was begun
 	}
 	defer unlock()
-	return p.tidy(ctx)
-}
-
-func (p *Prover) tidy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
-	defer cancel()
-	r, err := named(ctx, askingForRekey, p.Vault.Rekey)
-	if errors.Is(err, ErrRefused) {
-		return nil // then none could be begun
-	}
-	if err != nil || !r.Started || !r.Ours {
+	var n ProofNotes
+	if err := p.Notes.Load(&n); err != nil || !n.Begun {
 		return err
 	}
-	_, err = named(ctx, "cancelling the rekey of a proof", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, p.Vault.CancelRekey(ctx, r.Nonce)
-	})
-	return err
+	vault, end, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	return also(p.tidy(ctx, vault), end())
+}
+
+// tidy cancels a rekey of ours, and notes that there is none.
+func (p *Prover) tidy(ctx context.Context, vault Rekeyer) error {
+	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
+	defer cancel()
+	r, err := named(ctx, askingForRekey, vault.Rekey)
+	if err != nil {
+		return err
+	}
+	if r.Started && r.Ours {
+		_, err = named(ctx, "cancelling the rekey of a proof", func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, vault.CancelRekey(ctx, r.Nonce)
+		})
+		if err != nil {
+			return fmt.Errorf("%w; by hand: %s", err, r.Cancel)
+		}
+	}
+	return p.note(func(n *ProofNotes) { n.Begun = false })
+}
+
+// open returns Vault as a proof asks it, and what has to be called after it.
+func (p *Prover) open(ctx context.Context) (vault Rekeyer, end func() error, err error) {
+	if p.Login == nil {
+		return p.Vault, func() error { return nil }, nil
+	}
+	loginCtx, cancel := context.WithTimeout(ctx, proofWithin)
+	defer cancel()
+	session, err := named(loginCtx, "logging in", p.Login)
+	if err != nil {
+		return nil, nil, err
+	}
+	return session, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
+		defer cancel()
+		_, err := named(ctx, "revoking the token of the proof", func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, session.Logout(ctx)
+		})
+		return err
+	}, nil
+}
+
+// also joins two errors in one line.
+func also(err, more error) error {
+	if err == nil || more == nil {
+		return cmp.Or(err, more)
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }
 
 const askingForRekey = "asking for the rekey under way"
@@ -135,7 +187,7 @@ func named[T any](ctx context.Context, what string, call func(context.Context) (
 	return answer, err
 }
 
-func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
+func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 	unlock, err := p.Lock.TryLock()
 	switch {
 	case err != nil:
@@ -157,52 +209,61 @@ func (p *Prover) prove(ctx context.Context) (ProofResult, error) {
 	case status.Sealed:
 		return ProofFailed, errors.New("vault is sealed: to open it is the proof")
 	}
-	if err := p.tidy(ctx); err != nil {
-		return ProofFailed, err
+	vault, end, err := p.open(ctx)
+	if err != nil {
+		return unproved(err), err
 	}
-	running, err := named(ctx, askingForRekey, p.Vault.Rekey)
+	defer func() { err = also(err, end()) }()
+	if err := p.tidy(ctx, vault); err != nil {
+		return unproved(err), err
+	}
+	running, err := named(ctx, askingForRekey, vault.Rekey)
 	switch {
-	case errors.Is(err, ErrRefused):
-		return ProofRefused, err
 	case err != nil:
-		return ProofFailed, err
+		return unproved(err), err
 	case running.Started:
-		return ProofBusy, errors.New("a rekey is under way: vault operator rekey -status")
+		return ProofBusy, fmt.Errorf("a rekey is under way: wait for it, or end it: %s", running.Cancel)
 	}
 	shares, _, err := p.Keys.Read()
 	if err != nil {
 		return ProofFailed, err
 	}
 	defer WipeAll(shares)
-	return p.try(ctx, status, shares)
+	result, err = p.try(ctx, vault, status, shares)
+	return result, also(err, p.noteVerdict(result, err, shares))
+}
+
+// unproved is what an error makes of a proof.
+func unproved(err error) ProofResult {
+	if errors.Is(err, ErrRefused) {
+		return ProofRefused
+	}
+	return ProofFailed
 }
 
 // try begins a rekey, and cancels it whatever comes.
-func (p *Prover) try(ctx context.Context, s SealStatus, shares []Share) (result ProofResult, err error) {
+func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []Share) (result ProofResult, err error) {
 	all := combinations(shares, s.Threshold)
 	if len(all) == 0 {
 		return ProofInvalid, fmt.Errorf("%s, and no %d of them are of one key", mounted(len(shares)), s.Threshold)
 	}
-	defer func() {
-		if undone := p.tidy(context.WithoutCancel(ctx)); undone != nil {
-			err = errors.Join(err, undone)
-		}
-	}()
-	r, err := named(ctx, "beginning a rekey", p.Vault.BeginRekey)
+	if err := p.note(func(n *ProofNotes) { n.Begun = true }); err != nil {
+		return ProofFailed, err // a proof that is cut off would not be tidied up
+	}
+	defer func() { err = also(err, p.tidy(context.WithoutCancel(ctx), vault)) }()
+	r, err := named(ctx, "beginning a rekey", vault.BeginRekey)
 	switch {
 	case errors.Is(err, ErrNotBegun):
 		return ProofBusy, err
-	case errors.Is(err, ErrRefused):
-		return ProofRefused, err
 	case err != nil:
-		return ProofFailed, err
+		return unproved(err), err
 	case !r.Started || !r.Ours: // no share of ours helps to finish it
 		return ProofBusy, errors.New("somebody else's rekey took the place of ours")
 	}
 	for _, combination := range all {
-		opens, err := p.authorize(ctx, r.Nonce, shares, combination)
+		opens, err := authorize(ctx, vault, r.Nonce, shares, combination)
 		if err == nil && !opens && s.Threshold > 1 { // seen twice, or another's share may have been in it (doubt.go)
-			opens, err = p.authorize(ctx, r.Nonce, shares, combination)
+			opens, err = authorize(ctx, vault, r.Nonce, shares, combination)
 		}
 		switch {
 		case err != nil:
@@ -224,10 +285,10 @@ func mounted(shares int) string {
 // authorize sends one combination and reports whether Vault takes it for its
 // key. A verdict before the last share, and a count that is not ours, speak of
 // somebody else's shares too.
-func (p *Prover) authorize(ctx context.Context, nonce string, shares []Share, combination []int) (opens bool, err error) {
+func authorize(ctx context.Context, vault Rekeyer, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
 		progress, err := named(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
-			return p.Vault.AuthorizeRekey(ctx, shares[i], nonce)
+			return vault.AuthorizeRekey(ctx, shares[i], nonce)
 		})
 		last, refused := sent == len(combination)-1, errors.Is(err, ErrInvalidKey)
 		switch {

@@ -28,6 +28,10 @@ type rekeyVault struct {
 	helped  bool // somebody else's rekey
 	held    []string
 
+	asked   []string // calls, in order
+	logins  int
+	logouts int
+
 	stranger   *Share // is sent by somebody else just before our share strangerAt
 	strangerAt int
 }
@@ -35,6 +39,7 @@ type rekeyVault struct {
 func (v *rekeyVault) call(ctx context.Context, name string) error {
 	v.Lock()
 	hangs, err := v.hangs == name, v.fails[name]
+	v.asked = append(v.asked, name)
 	v.Unlock()
 	if hangs {
 		<-ctx.Done()
@@ -59,7 +64,7 @@ func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 	v.Lock()
 	defer v.Unlock()
 	if err == nil || errors.Is(err, context.DeadlineExceeded) { // Vault has done it all the same
-		v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
+		v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true, Cancel: "cancel ours"}
 	}
 	if v.begun != nil {
 		v.rekey = *v.begun
@@ -161,7 +166,7 @@ func provable(threshold int) *rekeyVault {
 }
 
 func TestProof(t *testing.T) {
-	theirs := Rekey{Started: true, Nonce: "theirs"}
+	theirs := Rekey{Started: true, Nonce: "theirs", Cancel: "cancel theirs"}
 	one, none := mountedKeys{values: []byte{1}}, mountedKeys{}
 	for name, row := range map[string]struct {
 		change func(v *rekeyVault)
@@ -177,7 +182,7 @@ func TestProof(t *testing.T) {
 		"vault is sealed":                {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
 		"its seal is another":            {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
 		"it has recovery keys":           {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
-		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way", theirs},
+		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way: wait for it, or end it: cancel theirs", theirs},
 		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
 		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
 		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
@@ -201,7 +206,7 @@ func TestProof(t *testing.T) {
 				if row.change != nil {
 					row.change(v)
 				}
-				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock{}}
+				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock{}, Notes: &fakeStore{}}
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
@@ -215,9 +220,10 @@ func TestProof(t *testing.T) {
 
 func TestAProofIsOneProcesss(t *testing.T) {
 	v := provable(1)
-	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true}
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}}
+	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true, Cancel: "cancel ours"}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}, Notes: &fakeStore{}}
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
+	require.NoError(t, p.note(func(n *ProofNotes) { n.Begun = true }))
 	require.NoError(t, p.Tidy(t.Context()))
 	assert.Zero(t, v.cancels, "the other one's is not cancelled under its feet")
 
@@ -231,7 +237,7 @@ func TestAProofIsOneProcesss(t *testing.T) {
 
 func TestAProofOfASplitKeySendsAsManySharesAsItTakes(t *testing.T) {
 	v := provable(3)
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}}
+	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}, Notes: &fakeStore{}}
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
@@ -250,7 +256,7 @@ func TestAStrangersShareIsNoVerdict(t *testing.T) {
 		for at := 1; at <= 3; at++ {
 			v := provable(3)
 			v.stranger, v.strangerAt = &row.stranger, at
-			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}}
+			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}, Notes: &fakeStore{}}
 			got := p.Prove(t.Context())
 			assert.Equal(t, ProofFailed, got.Result, "%s, before share %d: %s", name, at, got.Reason)
 			assert.False(t, v.rekey.Started)
@@ -261,11 +267,11 @@ func TestAStrangersShareIsNoVerdict(t *testing.T) {
 func TestWhatCouldNotBeCancelledIsToldAndCancelledLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
-		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}}
+		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}}
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is told")
-		assert.Equal(t, "cancelling the rekey of a proof: no answer within 10s", got.Reason)
+		assert.Equal(t, "cancelling the rekey of a proof: no answer within 10s; by hand: cancel ours", got.Reason)
 		v.hangs = ""
 		require.NoError(t, p.Tidy(t.Context()))
 		assert.False(t, v.rekey.Started)
@@ -277,7 +283,7 @@ func TestWhatCouldNotBeCancelledIsToldAndCancelledLater(t *testing.T) {
 func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
 	var published []ProofResult
 	p = NewProofs(Proofs{
-		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}},
+		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}},
 		Every:  every, Log: hclog.NewNullLogger(),
 		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); published = append(published, r.Result) },
 	})
@@ -309,7 +315,7 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(27*time.Hour), "24 h and a tenth of it, at most")
 		p.Take(State{Phase: Active, Keys: "two"})
 		assert.Equal(t, []ProofResult{""}, after(0), "the proof spoke of another key")
-		assert.Equal(t, []ProofResult{ProofInvalid}, after(2*firstProof))
+		assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(2*firstProof)))
 		p.Take(State{Phase: Active, Keys: "two", KeyError: "malformed"})
 		assert.Equal(t, []ProofResult{""}, after(0), "it cannot be used now")
 	})
@@ -335,12 +341,14 @@ func TestAFailureHidesNoWrongKey(t *testing.T) {
 				change(fail)
 				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, right })
+				p.Take(State{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
 				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))
 				change(fail)
 				told := slices.Compact(after(27 * time.Hour))
 				require.Len(t, told, 1, "that a key was right is no comfort for ever")
 				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, told[0])
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, nil })
+				p.Take(State{Phase: Active, Keys: "one", Process: "another that answers"})
 				assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(27*time.Hour)))
 				p.Take(State{Phase: Active, Keys: "two"})
 				assert.Equal(t, []ProofResult{""}, after(0), "that was another key")
@@ -354,6 +362,7 @@ func TestWithoutAnIntervalOnlyWhatWasLeftIsCancelled(t *testing.T) {
 		v := provable(1)
 		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}
 		p, after := proving(t, v, 0)
+		require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
 		p.Take(State{Phase: Active, Keys: "one"})
 		assert.Empty(t, after(2*firstProof))
 		assert.False(t, v.rekey.Started)

@@ -2,6 +2,7 @@ package unseal
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -11,18 +12,36 @@ import (
 // have more need of Vault then.
 const firstProof = 30 * time.Second
 
-// tidyEvery is how often it is looked whether a proof was cut off.
-const tidyEvery = time.Minute
+const (
+	// tidyEvery is how often it is tried to cancel what was left begun.
+	tidyEvery = time.Minute
+	// lookEvery is how often the notes are looked at: a person waits for what
+	// they say to arrive in status.
+	lookEvery = 2 * time.Second
+)
 
 // Proofs has the mounted key proved now and then, and after each change of it.
-// All fields are required.
+// It takes up what other processes of the pod have found out, and cancels what
+// they have left begun. All fields but the private ones are required.
 type Proofs struct {
 	Prover  *Prover
-	Every   time.Duration // zero: never, but for what an earlier run left begun
+	Every   time.Duration // zero: never
 	Log     hclog.Logger
 	Publish func(Proof) // must not block
 	states  chan State  // the newest; has room for one
-	untidy  bool        // said so
+
+	state  State
+	tried  Proof  // the newest
+	proved Proof  // the one that is told
+	keys   string // of which that speaks
+	next   time.Time
+	noted  time.Time // the verdict of the notes that was looked at
+	tidyAt time.Time // not before
+	saidOf string    // Vault's process when a result was last told
+	closed *string   // Vault's process that refused a proof
+	stuck  *string   // Vault's process that refused to have one cancelled
+	untidy bool      // said so
+	unread bool      // said so
 }
 
 // NewProofs returns p, ready for States and Run.
@@ -43,56 +62,112 @@ func (p *Proofs) Take(s State) {
 
 // Run works until ctx is done.
 func (p *Proofs) Run(ctx context.Context) {
-	var state State
-	var tried, proved Proof // the newest, and the one that is told
-	var keys string         // that were proved
-	var next time.Time
-	timer := time.NewTimer(tidyEvery)
-	defer timer.Stop()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-p.states:
-			if s.Phase == Active && (state.Phase != Active || mountOf(state) != mountOf(s)) {
-				next = time.Now().Add(firstProof)
-				timer.Reset(firstProof)
+			p.follow(s)
+		case <-tick.C:
+			if p.state.Phase == Active {
+				p.turn(ctx)
 			}
-			state = s
-			if proved.Result != "" && keys != mountOf(state) { // it speaks of other keys
-				tried, proved = Proof{}, Proof{}
-				p.Publish(proved)
-			}
-			continue
-		case <-timer.C:
 		}
-		timer.Reset(tidyEvery)
-		if state.Phase != Active {
-			continue
-		}
-		p.tidy(ctx)
-		if p.Every == 0 || time.Now().Before(next) {
-			continue
-		}
-		before := tried
-		keys, tried = mountOf(state), p.Prover.Prove(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		next = time.Now().Add(jitter(p.Every-p.Every/10, p.Every/5, random()))
-		p.say(before, tried)
-		// A proof that came to no verdict makes no wrong key right. That a key
-		// was right is not kept so: it would hide that nobody sees it any more.
-		if proved.Result == ProofInvalid && tried.Result != ProofValid && tried.Result != ProofInvalid {
-			continue
-		}
-		proved = tried
-		p.Publish(proved)
+	}
+}
+
+// follow takes a new state over. What was proved of other keys, or before Vault
+// was opened with these, is over.
+func (p *Proofs) follow(s State) {
+	if s.Phase == Active && (p.state.Phase != Active || mountOf(p.state) != mountOf(s)) {
+		p.next = time.Now().Add(firstProof)
+	}
+	p.state = s
+	if p.proved.Result != "" && (p.keys != mountOf(s) || p.proved.At.Before(s.UnsealedAt)) {
+		p.tried, p.proved, p.noted = Proof{}, Proof{}, time.Time{}
+		p.Publish(p.proved)
 	}
 }
 
 // mountOf names what is mounted: keys, and whether they can be used.
 func mountOf(s State) string { return s.Keys + " " + s.KeyError }
+
+func (p *Proofs) turn(ctx context.Context) {
+	now := time.Now()
+	begun := p.look()
+	if begun && !now.Before(p.tidyAt) && !p.refusedBy(p.stuck) {
+		p.tidyAt = now.Add(tidyEvery)
+		p.tidy(ctx)
+	}
+	// A login is tried again: the role may have been mended.
+	if p.Every == 0 || now.Before(p.next) || p.Prover.Login == nil && p.refusedBy(p.closed) {
+		return
+	}
+	before := p.tried
+	keys := mountOf(p.state)
+	p.tried = p.Prover.Prove(ctx)
+	p.noted = p.notes().At
+	if ctx.Err() != nil {
+		return
+	}
+	p.next = time.Now().Add(jitter(p.Every-p.Every/10, p.Every/5, random()))
+	if p.tried.Result == ProofRefused {
+		p.closed = new(p.state.Process)
+	}
+	p.say(before, p.tried)
+	// A proof that came to no verdict makes no wrong key right. That a key
+	// was right is not kept so: it would hide that nobody sees it any more.
+	if p.proved.Result == ProofInvalid && p.tried.Result != ProofValid && p.tried.Result != ProofInvalid {
+		return
+	}
+	p.publish(p.tried, keys)
+}
+
+func (p *Proofs) publish(proof Proof, keys string) {
+	p.proved, p.keys = proof, keys
+	p.Publish(proof)
+}
+
+// refusedBy reports whether it was the Vault that runs now that refused. It does
+// so until it is another, or until we are started with other options.
+func (p *Proofs) refusedBy(process *string) bool {
+	return process != nil && *process == p.state.Process
+}
+
+// look takes up a verdict that another process noted, if it speaks of what is
+// mounted, and reports whether one has begun a rekey.
+func (p *Proofs) look() (begun bool) {
+	n := p.notes()
+	if n.At.Equal(p.noted) {
+		return n.Begun
+	}
+	p.noted = n.At
+	if n.At.Before(p.state.UnsealedAt) {
+		return n.Begun
+	}
+	shares, _, err := p.Prover.Keys.Read()
+	defer WipeAll(shares)
+	if err != nil {
+		return n.Begun
+	}
+	if proof := n.Verdict(shares); proof.Result != "" {
+		p.say(p.tried, proof)
+		p.tried = proof
+		p.publish(proof, mountOf(p.state))
+	}
+	return n.Begun
+}
+
+func (p *Proofs) notes() (n ProofNotes) {
+	err := p.Prover.Notes.Load(&n)
+	if err != nil && !p.unread {
+		p.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	p.unread = err != nil
+	return n
+}
 
 // tidy cancels what was left begun, by us or by a check in the container.
 func (p *Proofs) tidy(ctx context.Context) {
@@ -101,16 +176,20 @@ func (p *Proofs) tidy(ctx context.Context) {
 		p.Log.Warn(msgNotTidy, keyError, err)
 	}
 	p.untidy = err != nil
+	if errors.Is(err, ErrRefused) {
+		p.stuck = new(p.state.Process)
+	}
 }
 
-// say tells of a proof what is new about it.
+// say tells of a proof what is new about it, or about its Vault.
 func (p *Proofs) say(before, now Proof) {
 	level := hclog.Debug
-	if before.Result != now.Result {
+	if before.Result != now.Result || p.saidOf != p.state.Process {
 		level = hclog.Info
 	}
+	p.saidOf = p.state.Process
 	if now.Result == ProofValid && now.Reason != "" {
-		p.Log.Warn(msgNotTidy, keyError, now.Reason)
+		p.Log.Warn(msgLeft, keyReason, now.Reason)
 	}
 	switch now.Result {
 	case ProofValid:

@@ -86,6 +86,7 @@ func (l *Loop) publish() {
 		Shares:   shares,
 		Remarks:  l.ring.remarks,
 		Keys:     l.ring.version,
+		Process:  l.process,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),
 	}

@@ -40,6 +40,7 @@ type State struct {
 	Shares   int      // mounted and well-formed; with a KeyError they are too few, or 0
 	Remarks  []Remark // on what is mounted beside them
 	Keys     string   // names the mounted keys, salted; others have another name
+	Process  string   // names Vault's process as of the newest answer; may be empty
 	Current  *Recovery
 	Last     *Recovery
 	// History are the recoveries that are done, the newest first, over restarts

@@ -39,6 +39,7 @@ const (
 	msgProved        = "proved that the mounted key opens vault"
 	msgStale         = "the mounted key does not open vault any more"
 	msgNotProved     = "the mounted key could not be proved"
+	msgLeft          = "the proof of the mounted key left something behind"
 	msgNotTidy       = "a rekey that an earlier proof began is not cancelled yet"
 	msgProbe         = "probe answered"
 )

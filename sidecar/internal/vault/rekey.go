@@ -15,10 +15,24 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// Rekey asks GET sys/rekey/init for the rekey that is under way.
+// Rekey asks GET sys/rekey/init for the rekey that is under way. A server that
+// has closed it has sys/rotate/root/init instead, for those who are logged in
+// (OpenBao from 2.5): from then on this client asks there.
 func (c *Client) Rekey(ctx context.Context) (unseal.Rekey, error) {
-	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/rekey/init")
-	return rekey(ctx, resp, err)
+	resp, err := c.api.Logical().ReadRawWithContext(ctx, c.rekeyPath("init"))
+	var answered *api.ResponseError
+	if errors.As(err, &answered) && answered.StatusCode == http.StatusMethodNotAllowed && c.loggedIn && !c.rotates {
+		c.rotates = true
+		resp, err = c.api.Logical().ReadRawWithContext(ctx, c.rekeyPath("init"))
+	}
+	return c.rekey(ctx, resp, err)
+}
+
+func (c *Client) rekeyPath(call string) string {
+	if c.rotates {
+		return "sys/rotate/root/" + call
+	}
+	return "sys/rekey/" + call
 }
 
 // BeginRekey begins a rekey by PUT sys/rekey/init, which nobody can finish.
@@ -27,13 +41,17 @@ func (c *Client) BeginRekey(ctx context.Context) (unseal.Rekey, error) {
 	if err != nil {
 		return unseal.Rekey{}, err
 	}
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/init", body)
+	resp, err := c.api.Logical().WriteRawWithContext(ctx, c.rekeyPath("init"), body)
 	var answered *api.ResponseError
-	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest && strings.Contains(strings.Join(answered.Errors, " "), "already in progress") {
+	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest && slices.ContainsFunc(answered.Errors, underWay) {
 		return unseal.Rekey{}, fmt.Errorf("%w: %w", unseal.ErrNotBegun, refusal(answered))
 	}
-	return rekey(ctx, resp, err)
+	return c.rekey(ctx, resp, err)
 }
+
+// underWay reports whether an error says "rekey already in progress"; OpenBao
+// calls it a rotation.
+func underWay(text string) bool { return strings.HasSuffix(text, "already in progress") }
 
 // CancelRekey cancels the rekey of that nonce, by DELETE sys/rekey/init. What
 // was waiting for its verification is gone with it.
@@ -44,11 +62,12 @@ func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
 			drain(r.Body)
 		}
 	}
-	err := c.copied.WithResponseCallbacks(look).Sys().RekeyCancelWithContextWithNonce(ctx, nonce)
+	there := func(r *api.Request) { r.URL.Path = "/v1/" + c.rekeyPath("init") }
+	err := c.copied.WithRequestCallbacks(there).WithResponseCallbacks(look).Sys().RekeyCancelWithContextWithNonce(ctx, nonce)
 	if err == nil && code != http.StatusOK && code != http.StatusNoContent {
 		return fmt.Errorf("answered %d", code)
 	}
-	return denied(ctx, err)
+	return c.denied(ctx, err)
 }
 
 // AuthorizeRekey sends a share by PUT sys/rekey/update.
@@ -62,9 +81,9 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 	body = append(s.AppendHex(append(body, head...)), tail...)
 	body = append(append(body, quoted...), '}')
 	defer clear(body)
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/rekey/update", body)
+	resp, err := c.api.Logical().WriteRawWithContext(ctx, c.rekeyPath("update"), body)
 	var answered *api.ResponseError
-	if errors.As(err, &answered) && strings.Contains(strings.Join(answered.Errors, " "), "invalid key") {
+	if errors.As(err, &answered) && verdict(answered) {
 		return unseal.Progress{}, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
 	}
 	var answer struct {
@@ -72,7 +91,7 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 		Progress int    `json:"progress"`
 		Complete bool   `json:"complete"`
 	}
-	if err := decode(ctx, resp, err, &answer); err != nil {
+	if err := c.decode(ctx, resp, err, &answer); err != nil {
 		return unseal.Progress{}, err
 	}
 	if answer.Nonce != nonce || answer.Progress == 0 && !answer.Complete {
@@ -81,30 +100,54 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 	return unseal.Progress{Shares: answer.Progress, Enough: answer.Complete}, nil
 }
 
-func rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, error) {
+func (c *Client) rekey(ctx context.Context, resp *api.Response, err error) (unseal.Rekey, error) {
 	var s struct {
 		Started      *bool    `json:"started"`
 		Nonce        string   `json:"nonce"`
 		Fingerprints []string `json:"pgp_fingerprints"`
 	}
-	if err := decode(ctx, resp, err, &s); err != nil {
+	if err := c.decode(ctx, resp, err, &s); err != nil {
 		return unseal.Rekey{}, err
 	}
 	if s.Started == nil {
 		return unseal.Rekey{}, errors.New("answered 200 without a rekey's status, this is not vault")
 	}
-	return unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.Fingerprints, []string{nobodysFingerprint})}, nil
+	r := unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.Fingerprints, []string{nobodysFingerprint})}
+	if r.Started {
+		r.Cancel = c.cancelBy(r.Nonce)
+	}
+	return r, nil
+}
+
+// cancelBy is the command that cancels a rekey by hand. Within ten minutes of
+// its start Vault wants the nonce (1.20 and later, CancelRekey).
+func (c *Client) cancelBy(nonce string) string {
+	if nonce == "" || len(nonce) > 64 || strings.Trim(nonce, letters+"0123456789-") != "" { // it is to be typed into a shell
+		nonce = "NONCE"
+	}
+	if c.rotates {
+		return "bao operator rotate-keys -cancel -nonce=" + nonce
+	}
+	return "vault operator rekey -cancel -nonce=" + nonce
 }
 
 // decode reads an answer into what into points to.
-func decode(ctx context.Context, resp *api.Response, err error, into any) error {
+func (c *Client) decode(ctx context.Context, resp *api.Response, err error, into any) error {
 	if err != nil {
-		return denied(ctx, err)
+		return c.denied(ctx, err)
 	}
 	defer drain(resp.Body)
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return classify(ctx, err)
+	}
+	if c.rotates {
+		var wrapped struct {
+			Data json.RawMessage `json:"data"`
+		}
+		if err = json.Unmarshal(raw, &wrapped); err == nil {
+			raw = wrapped.Data
+		}
 	}
 	if err := json.Unmarshal(raw, into); err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %d without what was asked for, this is not vault", resp.StatusCode)
@@ -113,17 +156,26 @@ func decode(ctx context.Context, resp *api.Response, err error, into any) error 
 }
 
 // denied marks the answers of a Vault that has the endpoint no more, or wants a
-// token for it.
-func denied(ctx context.Context, err error) error {
+// token for it, and says what gives it.
+func (c *Client) denied(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	var answered *api.ResponseError
-	if errors.As(err, &answered) {
-		switch answered.StatusCode {
-		case http.StatusForbidden, http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed:
-			return fmt.Errorf("%w: %w", unseal.ErrRefused, refusal(answered))
-		}
+	if !errors.As(err, &answered) {
+		return classify(ctx, err)
 	}
-	return classify(ctx, err)
+	way := ""
+	switch code := answered.StatusCode; {
+	case code == http.StatusForbidden && c.loggedIn:
+		way = "; the policy of --prove-role does not allow " + c.rekeyPath("*") + ": give it the policy in scripts/prove-key.hcl"
+	case code == http.StatusForbidden:
+		way = `; vault wants a token for it: set --prove-role, or enable_unauthenticated_access = ["rekey"] in vault's configuration`
+	case code == http.StatusMethodNotAllowed && !c.loggedIn:
+		way = "; this server has closed it: set --prove-role, or disable_unauthed_rekey_endpoints = false in its listener"
+	case code == http.StatusUnauthorized, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
+	default:
+		return classify(ctx, err)
+	}
+	return fmt.Errorf("%w: %w%s", unseal.ErrRefused, refusal(answered), way)
 }

@@ -33,10 +33,12 @@ func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
 		want           unseal.Rekey
 	}{
 		{"none is under way", idleBody, unseal.Rekey{}},
-		{"somebody's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce"}},
-		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true}},
+		{"somebody's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
+		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}},
 		{"one of several shares, of which one is nobody's, is not ours",
-			`{"nonce":"n","started":true,"pgp_fingerprints":["` + nobodysFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n"}},
+			`{"nonce":"n","started":true,"pgp_fingerprints":["` + nobodysFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
+		{"a nonce that no shell should see is not shown", `{"nonce":"$(reboot)","started":true}`,
+			unseal.Rekey{Started: true, Nonce: "$(reboot)", Cancel: "vault operator rekey -cancel -nonce=NONCE"}},
 	} {
 		s := serve(t, says(200, row.body))
 		got, err := client(t, s.URL).Rekey(t.Context())
@@ -51,7 +53,7 @@ func TestARekeyIsBegunForNobody(t *testing.T) {
 	s := serve(t, says(200, oursBody))
 	got, err := client(t, s.URL).BeginRekey(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true}, got)
+	assert.Equal(t, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}, got)
 	assert.Equal(t, "PUT /v1/sys/rekey/init", s.requests[0].Method+" "+s.requests[0].URL.String())
 	var asked map[string]any
 	require.NoError(t, json.Unmarshal([]byte(s.bodies[0]), &asked))
@@ -130,8 +132,17 @@ func TestARekeySaysThatTheKeyIsWrong(t *testing.T) {
 		text  string
 		wrong bool
 	}{
-		{500, "failed to setup unseal key: invalid key", true},
-		{400, "rekey verification failed: invalid key: cipher: message authentication failed", true},
+		// Vault 1.21.4, at threshold 1 and above; OpenBao and older Vaults.
+		{500, "failed to read root key: invalid key: failed to decrypt keys from storage: error decrypting seal wrapped value\nerror decrypting using seal : cipher: message authentication failed", true},
+		{500, "failed to read master key: invalid key: failed to decrypt keys from storage", true},
+		{400, "rootter key verification failed: Unseal failed, invalid key", true},
+		{400, "root key verification failed: unseal failed, invalid key", true},
+		// It is too short or too long for a cipher, or whoever is between says so.
+		{500, "crypto/aes: invalid key size 0", false},
+		{500, "failed to setup unseal key: crypto/aes: invalid key size 20", false},
+		{500, "upstream: invalid key", false},
+		{500, "failed to read root key: s3: AccessDenied: invalid key", false},
+		{400, "invalid keys", false},
 		{400, "rootter key verification failed: barrier is sealed", false},
 		{500, "failed to read root key: input/output error", false},
 	} {

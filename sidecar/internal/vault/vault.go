@@ -45,6 +45,10 @@ type Client struct {
 	expiries *expiries
 	api      *api.Client
 	copied   *api.Client // for each call that needs callbacks, and not used itself
+	addr     string      // that the api clients were made with
+
+	loggedIn bool // its calls carry a token
+	rotates  bool // sys/rotate/root is asked instead of sys/rekey
 }
 
 // New returns a client that has not connected yet. It fails on an address
@@ -73,7 +77,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{web: web, expiries: dialer.expiries, api: caller, copied: copied}, nil
+	return &Client{web: web, expiries: dialer.expiries, api: caller, copied: copied, addr: c.Addr}, nil
 }
 
 func newAPI(addr string, web *http.Client) (*api.Client, error) {

@@ -143,6 +143,8 @@ func (s Status) key(now time.Time) []string {
 	switch {
 	case s.UnsealedAt.IsZero():
 		out = append(out, "the sidecar has not opened Vault since the pod or its node started")
+	case s.KeyChanged && s.KeyProof != nil && s.KeyProof.Result == unseal.ProofValid:
+		out = append(out, "it has not had to open Vault yet")
 	case s.KeyChanged:
 		out = append(out, "another key is mounted since Vault was last opened, at "+clock(s.UnsealedAt, now))
 	default:

@@ -1,0 +1,60 @@
+package unseal
+
+import (
+	"strings"
+	"time"
+	"unicode"
+)
+
+// ProofNotes is what the processes of a pod tell each other of proofs: a
+// sidecar has to know of what a check beside it began, and what it found. They
+// hold no key: it appears as a fingerprint, with a salt of their own. Whoever
+// can write them can write a Memory, too.
+type ProofNotes struct {
+	Begun bool `json:"begun,omitempty"` // a rekey that may not be cancelled yet
+
+	// The newest verdict, and of which keys it speaks.
+	Salt   []byte      `json:"salt,omitempty"`
+	Keys   string      `json:"keys,omitempty"`
+	At     time.Time   `json:"at,omitzero"`
+	Result ProofResult `json:"result,omitempty"`
+	Reason string      `json:"reason,omitempty"`
+}
+
+// note changes the notes. The lock is the caller's.
+func (p *Prover) note(change func(*ProofNotes)) error {
+	var n ProofNotes
+	_ = p.Notes.Load(&n) // without what cannot be read
+	change(&n)
+	return p.Notes.Save(n)
+}
+
+// noteVerdict notes what is known of the keys now, if anything is.
+func (p *Prover) noteVerdict(result ProofResult, reason error, shares []Share) error {
+	if result != ProofValid && result != ProofInvalid {
+		return nil
+	}
+	return p.note(func(n *ProofNotes) {
+		n.Salt, n.At, n.Result, n.Reason = newSalt(), time.Now().UTC(), result, ""
+		n.Keys = fingerprint(n.Salt, shares)
+		if reason != nil {
+			n.Reason = reason.Error()
+		}
+	})
+}
+
+// Verdict returns what the notes say of the shares; the zero Proof when they
+// say nothing of them.
+func (n ProofNotes) Verdict(shares []Share) Proof {
+	known := n.Result == ProofValid || n.Result == ProofInvalid
+	if !known || len(n.Salt) == 0 || len(shares) == 0 || n.Keys != fingerprint(n.Salt, shares) {
+		return Proof{}
+	}
+	const maxReason = 500 // a file is not to be believed in that
+	return Proof{At: n.At, Result: n.Result, Reason: strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, n.Reason[:min(len(n.Reason), maxReason)])}
+}

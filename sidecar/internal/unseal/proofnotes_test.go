@@ -1,0 +1,214 @@
+package unseal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// openVault is a rekeyVault that one has to log in to.
+type openVault struct{ *rekeyVault }
+
+func (v openVault) Logout(ctx context.Context) error {
+	err := v.call(ctx, "logout")
+	v.Lock()
+	defer v.Unlock()
+	v.logouts++
+	return err
+}
+
+// withRole makes a prover log in.
+func withRole(p *Prover, v *rekeyVault) *Prover {
+	p.Login = func(ctx context.Context) (Session, error) {
+		if err := v.call(ctx, "login"); err != nil {
+			return nil, err
+		}
+		v.Lock()
+		defer v.Unlock()
+		v.logins++
+		return openVault{v}, nil
+	}
+	return p
+}
+
+func proverOf(v *rekeyVault, values ...byte) *Prover {
+	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
+}
+
+// askedBy returns which calls come to Vault within a time.
+func askedBy(v *rekeyVault, do func()) []string {
+	v.Lock()
+	v.asked = nil
+	v.Unlock()
+	do()
+	v.Lock()
+	defer v.Unlock()
+	return v.asked
+}
+
+func TestProof_TokenIsRevokedWhateverComes(t *testing.T) {
+	for name, row := range map[string]struct {
+		change  func(v *rekeyVault)
+		want    ProofResult
+		reason  string
+		logouts int
+	}{
+		"a right key":               {func(*rekeyVault) {}, ProofValid, "", 1},
+		"a wrong one":               {func(v *rekeyVault) { v.opens = nil }, ProofInvalid, "refuses", 1},
+		"vault hangs with a share":  {func(v *rekeyVault) { v.hangs = "authorize" }, ProofFailed, "no answer", 1},
+		"the policy is too small":   {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, ProofRefused, "beginning a rekey", 1},
+		"the role cannot log in":    {func(v *rekeyVault) { v.fails["login"] = ErrRefused }, ProofRefused, "logging in", 0},
+		"vault hangs at the login":  {func(v *rekeyVault) { v.hangs = "login" }, ProofFailed, "logging in: no answer within 30s", 0},
+		"it cannot be revoked":      {func(v *rekeyVault) { v.fails["logout"] = errors.New("answered 500") }, ProofValid, "revoking the token of the proof: answered 500", 1},
+		"it hangs when it is given": {func(v *rekeyVault) { v.hangs = "logout" }, ProofValid, "revoking the token of the proof: no answer within 10s", 1},
+		"vault is sealed":           {func(v *rekeyVault) { v.status.Sealed = true }, ProofFailed, "sealed", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := provable(1)
+				row.change(v)
+				got := withRole(proverOf(v, 1), v).Prove(t.Context())
+				assert.Equal(t, row.want, got.Result, got.Reason)
+				assert.Contains(t, got.Reason, row.reason)
+				assert.Equal(t, row.logouts, v.logouts)
+				assert.NotContains(t, got.Reason, "\n")
+			})
+		})
+	}
+}
+
+func TestProof_NotesWhatIsBegunBeforeItIs(t *testing.T) {
+	v := provable(1)
+	p := proverOf(v, 1)
+	p.Notes = &fakeStore{saveErr: errors.New("no space left on device")}
+	got := p.Prove(t.Context())
+	assert.Equal(t, ProofFailed, got.Result)
+	assert.Contains(t, got.Reason, "no space left on device")
+	assert.NotContains(t, v.asked, "begin", "a proof that is cut off would stay for ever")
+}
+
+func TestProof_NotesItsVerdictForTheKeysItSpeaksOf(t *testing.T) {
+	v := provable(1)
+	p := proverOf(v, 1)
+	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
+	var n ProofNotes
+	require.NoError(t, p.Notes.Load(&n))
+	assert.False(t, n.Begun)
+	assert.Equal(t, ProofValid, n.Verdict([]Share{NewShare(keyOf(1))}).Result)
+	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(2))}), "of another key it says nothing")
+	assert.Zero(t, n.Verdict(nil))
+	assert.NotContains(t, string(p.Notes.(*fakeStore).text), string(NewShare(keyOf(1)).AppendHex(nil)))
+
+	n.Result = "superb"
+	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(1))}), "a file is not to be believed in everything")
+	n.Result, n.Reason = ProofInvalid, "a\x1b[2Jb\n"+string(bytes.Repeat([]byte("x"), 1000))
+	reason := n.Verdict([]Share{NewShare(keyOf(1))}).Reason
+	assert.Less(t, len(reason), 600)
+	assert.Contains(t, reason, "a[2Jbxx")
+}
+
+// Nobody asks a Vault that has said no, and nobody asks for nothing.
+func TestProofs_AskNothingThatNobodyWants(t *testing.T) {
+	active := State{Phase: Active, Keys: "one", Process: "boot/1"}
+	t.Run("proofs are off", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			p, after := proving(t, v, 0)
+			p.Take(active)
+			assert.Empty(t, askedBy(v, func() { after(100 * time.Hour) }))
+		})
+	})
+	t.Run("vault refuses", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			v.fails["rekey"] = ErrRefused
+			var log bytes.Buffer
+			p, after := proving(t, v, time.Hour)
+			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
+			p.Take(active)
+			assert.Equal(t, []string{"status", "rekey"}, askedBy(v, func() { assert.Equal(t, []ProofResult{ProofRefused}, after(100*time.Hour)) }))
+			p.Take(State{Phase: Active, Keys: "two", Process: "boot/1"})
+			assert.Empty(t, askedBy(v, func() { after(100 * time.Hour) }), "another key changes nothing about that")
+			p.Take(State{Phase: Unreachable, Keys: "two"})
+			p.Take(State{Phase: Active, Keys: "two", Process: "boot/2"})
+			assert.Equal(t, []string{"status", "rekey"}, askedBy(v, func() { after(100 * time.Hour) }), "another Vault may answer otherwise")
+			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once for each Vault:\n%s", log.String())
+		})
+	})
+	t.Run("the role may not", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			v.fails["rekey"] = ErrRefused
+			var log bytes.Buffer
+			p, after := proving(t, v, 24*time.Hour)
+			withRole(p.Prover, v)
+			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
+			p.Take(active)
+			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it is looked whether the role was mended")
+			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once:\n%s", log.String())
+			v.Lock()
+			delete(v.fails, "rekey")
+			v.Unlock()
+			assert.Contains(t, after(27*time.Hour), ProofValid)
+		})
+	})
+	t.Run("what was left cannot be cancelled any more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			v.fails["rekey"] = ErrRefused
+			p, after := proving(t, v, 0)
+			require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
+			p.Take(active)
+			assert.Equal(t, []string{"rekey"}, askedBy(v, func() { after(100 * time.Hour) }))
+		})
+	})
+}
+
+func TestProofs_TakeUpWhatAnotherProcessFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := provable(1)
+		sidecar, after := proving(t, v, 0)
+		check := proverOf(v, 1)
+		check.Notes = sidecar.Prover.Notes
+		sidecar.Take(State{Phase: Active, Keys: "one", KeyChanged: true})
+		assert.Empty(t, after(time.Hour))
+		require.Equal(t, ProofValid, check.Prove(t.Context()).Result)
+		assert.Equal(t, []ProofResult{ProofValid}, after(3*time.Second))
+		assert.Empty(t, after(time.Hour), "once")
+
+		v.Lock()
+		v.opens = nil
+		v.Unlock()
+		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
+		assert.Equal(t, []ProofResult{ProofInvalid}, after(3*time.Second))
+
+		sidecar.Take(State{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
+		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has opened Vault since: that says more")
+
+		check.Keys = mountedKeys{values: []byte{2}}
+		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
+		assert.Empty(t, after(time.Hour), "that speaks of another key than is mounted")
+	})
+}
+
+// A sidecar whose container is started again knows what was proved before.
+func TestProofs_KnowTheVerdictAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := provable(1)
+		earlier := proverOf(v, 1)
+		require.Equal(t, ProofValid, earlier.Prove(t.Context()).Result)
+		p, after := proving(t, v, 0)
+		p.Prover.Notes = earlier.Notes
+		p.Take(State{Phase: Active, Keys: "other salt", KeyChanged: true})
+		assert.Equal(t, []ProofResult{ProofValid}, after(3*time.Second))
+		p.Take(State{Phase: Active, Keys: "the mount is seen a little later", KeyChanged: true})
+		assert.Equal(t, []ProofResult{"", ProofValid}, after(3*time.Second))
+	})
+}
