@@ -156,9 +156,11 @@ func TestProof_SidecarBehindBothClosedRules(t *testing.T) {
 			assert.NotContains(t, w.log(), "hvs.")
 			killSidecar(w)
 
+			asked := len(c.Seen("sys/rekey/"))
 			w.startInside(c.Addr, "--prove-interval", "1m")
 			await(w, logs("the mounted key could not be proved"))
 			assert.Contains(t, w.sidecar.Output(), "set --prove-role")
+			assert.Len(t, c.Seen("sys/rekey/"), asked+1, "one no is enough")
 		})
 	}
 }
@@ -232,6 +234,18 @@ func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 		}
 		assert.ElementsMatch(t, want, got, path)
 	}
+}
+
+// What a killed proof left begun is cancelled with proofs switched off, too.
+func TestProof_LeftBehindIsCancelledWithProofsOff(t *testing.T) {
+	t.Parallel()
+	play(t, home{},
+		phase{"a proof was killed in its middle", func(w *world) {
+			require.NoError(w, w.vault.UnsealAll(w.ctx))
+			leaveARekeyBehind(w)
+		}, []expectation{rekeyed(true)}},
+		phase{"the sidecar starts", startSidecar, []expectation{serving(), rekeyed(false)}},
+	)
 }
 
 // What another process of the pod proved reaches the sidecar: a key that is new
