@@ -49,6 +49,7 @@ type fakeVault struct {
 	sent      []string // the shares in hex
 	sentAt    []time.Time
 	asked     int // probes
+	named     int // times that its process was asked for
 	lookups   []time.Time
 	waiting   int // probes in flight
 	most      int // of them at once
@@ -129,6 +130,7 @@ func (v *fakeVault) count(n *int) int {
 func (v *fakeVault) Process() (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.named++
 	if v.blind != nil {
 		return "", v.blind
 	}
@@ -221,6 +223,17 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 		return SealStatus{}, ctx.Err()
 	}
 	return s.status, s.err
+}
+
+// Refuses knows at once what a probe would be told.
+func (v *fakeVault) Refuses() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.life != nil {
+		return false
+	}
+	v.asked++
+	return true
 }
 
 func (v *fakeVault) shown(sealed bool) SealStatus {

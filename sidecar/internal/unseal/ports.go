@@ -31,6 +31,9 @@ type Vault interface {
 	Unseal(ctx context.Context, s Share) (SealStatus, error)
 	// ReadStorage returns nil once Vault has read its storage for us.
 	ReadStorage(ctx context.Context) error
+	// Refuses reports whether it is certain, without waiting, that nobody
+	// listens. After each false SealStatus is to be called.
+	Refuses() bool
 }
 
 // SealStatus is the part of sys/seal-status that decides something.

@@ -24,23 +24,31 @@ func (l *Loop) startProbe(now time.Time) {
 		return
 	}
 	l.lastProbe, l.nextProbe = now, now.Add(besideEvery)
+	if l.seen == AnswerRefused && len(l.probes) == 0 && l.Vault.Refuses() {
+		l.epoch++
+		l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
+		return
+	}
 	// While it fails the same question is asked again, or a health that fails
 	// beside a seal status that does not would make two phases take turns.
 	health := (l.phase.unsealed() || l.phase == Failing && l.askHealth) && !l.askSeal
 	identify := !health || !l.recorded
+	away := l.seen == AnswerRefused
 	c := &call{began: now}
 	l.probes[c] = true
 	l.start(c, func(ctx context.Context) func() {
-		s := l.look(ctx, health, identify)
+		s := l.look(ctx, health, identify, away)
 		return func() { l.tookProbe(c, s) }
 	})
 }
 
 // look asks Vault once. Who listens is read on both sides of the question,
-// so that an answer is never laid at another process's door.
-func (l *Loop) look(ctx context.Context, health, identify bool) sight {
+// so that an answer is never laid at another process's door. Not so while Vault
+// is away, when it would be most of what a probe costs: a seal is told by who
+// listens after it, and any other answer by the next probe, which comes at once.
+func (l *Loop) look(ctx context.Context, health, identify, away bool) sight {
 	var before string
-	if identify {
+	if identify && !away {
 		before, _ = l.Processes.Process()
 	}
 	s := ask(ctx, l.Vault, health)

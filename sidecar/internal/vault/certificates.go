@@ -26,9 +26,9 @@ const freshFor = time.Hour
 
 // refresh has the next call make a connection when the last handshake is long ago.
 func (c *Client) refresh() {
-	c.expiries.mu.Lock()
-	old := !c.expiries.newest.IsZero() && time.Since(c.expiries.newest) > freshFor
-	c.expiries.mu.Unlock()
+	c.dialer.expiries.mu.Lock()
+	old := !c.dialer.expiries.newest.IsZero() && time.Since(c.dialer.expiries.newest) > freshFor
+	c.dialer.expiries.mu.Unlock()
 	if old {
 		c.web.CloseIdleConnections()
 	}
@@ -45,7 +45,7 @@ func (e *expiries) set(end *time.Time, to time.Time) {
 // it, and our own. The zero time stands for none. A handshake that failed because
 // Vault's certificate ran out counts.
 func (c *Client) Certificates() (server, client time.Time) {
-	e := c.expiries
+	e := c.dialer.expiries
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.server, e.client

@@ -133,14 +133,14 @@ func TestServerCertificate_IsSeenAnew(t *testing.T) {
 	c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
 	_, err := c.SealStatus(t.Context())
 	require.NoError(t, err)
-	first := c.expiries.newest
+	first := c.dialer.expiries.newest
 	_, err = c.SealStatus(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, first, c.expiries.newest, "a connection serves many calls")
-	c.expiries.set(&c.expiries.newest, time.Now().Add(-freshFor-time.Second))
+	assert.Equal(t, first, c.dialer.expiries.newest, "a connection serves many calls")
+	c.dialer.expiries.set(&c.dialer.expiries.newest, time.Now().Add(-freshFor-time.Second))
 	_, err = c.SealStatus(t.Context())
 	require.NoError(t, err)
-	assert.True(t, c.expiries.newest.After(first))
+	assert.True(t, c.dialer.expiries.newest.After(first))
 }
 
 func TestUnixSocket(t *testing.T) {

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,6 +22,9 @@ type dialer struct {
 	config   Config
 	socket   string // the path of a Unix socket; empty: Addr's host and port
 	expiries *expiries
+	near     []netip.AddrPort       // Addr, as far as it is of this machine and needs no name server
+	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
+	kept     opened                 // for the next request
 }
 
 func (d *dialer) transport() *http.Transport {
@@ -35,11 +40,7 @@ func (d *dialer) transport() *http.Transport {
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if d.socket != "" {
-		network, addr = "unix", d.socket
-	}
-	var plain net.Dialer
-	conn, err := plain.DialContext(ctx, network, addr)
+	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +65,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		}
 		config.RootCAs = roots
 	}
-	var plain net.Dialer
-	conn, err := plain.DialContext(ctx, network, addr)
+	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -75,12 +75,16 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
+func (a *authority) config() *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{a.leaf}}
+}
+
 // serve is a server with the authority's certificate.
 func (a *authority) serve(t *testing.T, answer http.HandlerFunc) *server {
 	t.Helper()
 	s := &server{}
 	s.Server = httptest.NewUnstartedServer(s.keeping(answer))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{a.leaf}}
+	s.TLS = a.config()
 	s.Config.ErrorLog = quiet
 	s.StartTLS()
 	t.Cleanup(s.Close)

@@ -58,7 +58,7 @@ func (c *Client) Login(ctx context.Context, l Login) (*Client, error) {
 	if json.Unmarshal(raw, &answer) != nil || answer.Auth.Token == "" || resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("answered %d without a token, this is not vault", resp.StatusCode)
 	}
-	session := &Client{web: c.web, expiries: c.expiries, addr: c.addr, loggedIn: true}
+	session := &Client{web: c.web, dialer: c.dialer, addr: c.addr, loggedIn: true}
 	for _, each := range []**api.Client{&session.api, &session.copied} {
 		if *each, err = newAPI(c.addr, c.web); err != nil {
 			return nil, err

@@ -41,11 +41,11 @@ type Config struct {
 
 // Client is one Vault's address. Its calls may run side by side.
 type Client struct {
-	web      *http.Client
-	expiries *expiries
-	api      *api.Client
-	copied   *api.Client // for each call that needs callbacks, and not used itself
-	addr     string      // that the api clients were made with
+	web    *http.Client
+	dialer *dialer
+	api    *api.Client
+	copied *api.Client // for each call that needs callbacks, and not used itself
+	addr   string      // that the api clients were made with
 
 	loggedIn bool // its calls carry a token
 	rotates  bool // sys/rotate/root is asked instead of sys/rekey
@@ -57,7 +57,7 @@ func New(c Config) (*Client, error) {
 	if err := CheckAddr(c.Addr); err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	dialer := &dialer{config: c, expiries: &expiries{}}
+	dialer := &dialer{config: c, expiries: &expiries{}, near: near(c.Addr)}
 	if path, found := SocketPath(c.Addr); found {
 		dialer.socket, c.Addr = path, "http://localhost" // a host that no request goes to
 	}
@@ -77,7 +77,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{web: web, expiries: dialer.expiries, api: caller, copied: copied, addr: c.Addr}, nil
+	return &Client{web: web, dialer: dialer, api: caller, copied: copied, addr: c.Addr}, nil
 }
 
 func newAPI(addr string, web *http.Client) (*api.Client, error) {
@@ -143,6 +143,11 @@ func loopback(host string) bool {
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	c.refresh()
+	ctx, done, err := c.dialer.reach(ctx)
+	defer done()
+	if err != nil {
+		return unseal.SealStatus{}, classify(ctx, err)
+	}
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/seal-status")
 	return sealStatus(ctx, resp, err)
 }

@@ -1,0 +1,67 @@
+package vault
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+)
+
+// opened is a connection that a request brings with it, until it is taken.
+type opened struct{ conn atomic.Pointer[net.Conn] }
+
+type openedKey struct{}
+
+func (o *opened) take() net.Conn {
+	if conn := o.conn.Swap(nil); conn != nil {
+		return *conn
+	}
+	return nil
+}
+
+// close ends the connection if nobody has taken it.
+func (o *opened) close() {
+	if conn := o.take(); conn != nil {
+		_ = conn.Close()
+	}
+}
+
+// connect takes the connection that the request brings, or opens one.
+func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	if o, brought := ctx.Value(openedKey{}).(*opened); brought {
+		if conn := o.take(); conn != nil {
+			return conn, nil
+		}
+	}
+	if d.socket != "" {
+		network, addr = "unix", d.socket
+	}
+	var plain net.Dialer
+	conn, err := plain.DialContext(ctx, network, addr)
+	if err != nil {
+		d.away.Store(&addr)
+		return nil, err
+	}
+	d.away.Store(nil)
+	return conn, nil
+}
+
+// reach opens the connection before the request is made, while the last one
+// could not be opened: a request that fails costs many times as much. The
+// request in the context it returns is carried by that connection. done is to
+// be called after the request; it is never nil.
+func (d *dialer) reach(ctx context.Context) (with context.Context, done func(), err error) {
+	o := &opened{}
+	kept, addr := d.kept.take(), d.away.Load()
+	switch {
+	case kept != nil:
+		d.away.Store(nil)
+	case addr == nil:
+		return ctx, func() {}, nil
+	default:
+		if kept, err = d.connect(ctx, "tcp", *addr); err != nil {
+			return ctx, func() {}, err
+		}
+	}
+	o.conn.Store(&kept)
+	return context.WithValue(ctx, openedKey{}, o), o.close, nil
+}

@@ -1,0 +1,124 @@
+package vault
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Refuses reports whether it is certain, without waiting, that nobody listens.
+// It costs a fiftieth of a call, for whoever asks many times a second. Where
+// that cannot be known at once, on an address that is not of this machine or
+// while connections queue up, it reports false. A connection that it opens
+// carries the next SealStatus, so call that after each false.
+func (c *Client) Refuses() bool {
+	d := c.dialer
+	if d.away.Load() == nil || len(d.near) == 0 {
+		return false
+	}
+	for _, addr := range d.near {
+		fd, err := connectNow(addr)
+		switch {
+		case err == nil:
+			d.keep(fd)
+			return false
+		case !nobodyThere(err):
+			return false
+		}
+	}
+	return true
+}
+
+// nobodyThere tells an errno that is final. localhost may have no IPv6.
+func nobodyThere(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EADDRNOTAVAIL) ||
+		errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.ENETUNREACH)
+}
+
+// near returns the loopback addresses behind a URL that CheckAddr accepts, and
+// none for an address that lies, or may lie, elsewhere.
+func near(addr string) []netip.AddrPort {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return nil
+	}
+	service := u.Port()
+	if service == "" {
+		service = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil {
+		return nil
+	}
+	var hosts []netip.Addr
+	if strings.EqualFold(u.Hostname(), "localhost") {
+		hosts = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	} else if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.Zone() == "" && ip.Unmap().IsLoopback() {
+		hosts = []netip.Addr{ip.Unmap()}
+	}
+	var found []netip.AddrPort
+	for _, host := range hosts {
+		found = append(found, netip.AddrPortFrom(host, uint16(port)))
+	}
+	return found
+}
+
+// keep keeps an open socket for the next request. Which of localhost's
+// addresses a request goes to is net's to choose, so that one is not kept.
+func (d *dialer) keep(fd int) {
+	file := os.NewFile(uintptr(fd), "vault")
+	defer file.Close()
+	if len(d.near) > 1 {
+		return
+	}
+	if conn, err := net.FileConn(file); err == nil {
+		d.kept.close()
+		d.kept.conn.Store(&conn)
+	}
+}
+
+// connectNow connects a socket without waiting. On the loopback the kernel
+// has the answer when connect(2) returns, and the second call fetches it.
+//
+// None of the calls blocks, so they are made without Go's scheduler, which
+// would wake a thread to watch each of them: that doubles the cost.
+func connectNow(to netip.AddrPort) (fd int, err error) {
+	family := syscall.AF_INET
+	if to.Addr().Is6() {
+		family = syscall.AF_INET6
+	}
+	fd, err = syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	errno := connect(fd, to)
+	if errno == syscall.EINPROGRESS {
+		errno = connect(fd, to)
+	}
+	if errno != 0 && errno != syscall.EISCONN {
+		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+		return -1, errno
+	}
+	return fd, nil
+}
+
+func connect(fd int, to netip.AddrPort) syscall.Errno {
+	port := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, to.Port())) // in the byte order of the network
+	if to.Addr().Is6() {
+		addr := syscall.RawSockaddrInet6{Family: syscall.AF_INET6, Port: port, Addr: to.Addr().As16()}
+		_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
+		return errno
+	}
+	addr := syscall.RawSockaddrInet4{Family: syscall.AF_INET, Port: port, Addr: to.Addr().As4()}
+	_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
+	return errno
+}

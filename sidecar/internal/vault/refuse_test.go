@@ -1,0 +1,267 @@
+package vault
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// free returns an address on which nobody listens.
+func free(t *testing.T, host string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// refused returns a client whose Vault has just refused it.
+func refused(t *testing.T, url string, change ...func(*Config)) *Client {
+	t.Helper()
+	c := client(t, url, change...)
+	_, err := c.SealStatus(t.Context())
+	require.ErrorIs(t, err, unseal.ErrUnreachable)
+	return c
+}
+
+// counted is a server at addr that counts its connections.
+type counted struct {
+	*httptest.Server
+	opened, closed atomic.Int32
+}
+
+func listenAt(t *testing.T, addr string, a *authority) *counted {
+	t.Helper()
+	s := &counted{}
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	s.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: says(200, sealedBody), ErrorLog: quiet}}
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.opened.Add(1)
+		case http.StateClosed:
+			s.closed.Add(1)
+		}
+	}
+	if a != nil {
+		s.TLS = a.config()
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
+	a := newAuthority(t)
+	for _, row := range []struct {
+		sentence, scheme, host string
+		looks                  bool // Refuses is asked before
+	}{
+		{"on IPv4", "http", "127.0.0.1", true},
+		{"on IPv6", "http", "::1", true},
+		{"with TLS", "https", "127.0.0.1", true},
+		{"without a look before", "http", "127.0.0.1", false},
+		{"with TLS, without a look before", "https", "127.0.0.1", false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			addr := free(t, row.host)
+			secure := func(c *Config) {
+				if row.scheme == "https" {
+					c.CACert, c.ServerName = a.file, serverName
+				}
+			}
+			c := refused(t, row.scheme+"://"+addr, secure)
+			if row.looks {
+				assert.True(t, c.Refuses())
+			}
+			_, err := c.SealStatus(t.Context())
+			require.ErrorIs(t, err, unseal.ErrUnreachable)
+			assert.ErrorContains(t, err, "connection refused")
+
+			trusted := a
+			if row.scheme == "http" {
+				trusted = nil
+			}
+			s := listenAt(t, addr, trusted)
+			if row.looks {
+				assert.False(t, c.Refuses())
+			}
+			_, err = c.SealStatus(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, int32(1), s.opened.Load())
+			assert.False(t, c.Refuses(), "nothing is tried while it is reached")
+			_, err = c.SealStatus(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, int32(1), s.opened.Load())
+		})
+	}
+}
+
+func TestLocalhostIsBothItsAddresses(t *testing.T) {
+	_, port, err := net.SplitHostPort(free(t, "127.0.0.1"))
+	require.NoError(t, err)
+	c := refused(t, "http://localhost:"+port)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		require.True(t, c.Refuses(), host)
+		s := listenAt(t, net.JoinHostPort(host, port), nil)
+		assert.False(t, c.Refuses(), host)
+		s.Close()
+	}
+	s := listenAt(t, net.JoinHostPort("127.0.0.1", port), nil)
+	defer s.Close()
+	_, err = c.SealStatus(t.Context())
+	assert.NoError(t, err)
+}
+
+func TestWhatIsNotOfThisMachineIsNotKnownAtOnce(t *testing.T) {
+	for _, addr := range []string{"https://192.0.2.1:8200", "https://vault.example:8200", "https://[fe80::1%25lo]:8200"} {
+		assert.Empty(t, near(addr), addr)
+		c := client(t, addr)
+		c.dialer.away.Store(new(string))
+		assert.False(t, c.Refuses(), addr)
+	}
+	assert.Equal(t, "127.0.0.1:443", near("https://127.0.0.1")[0].String())
+	assert.Equal(t, "127.0.0.1:80", near("http://[::ffff:127.0.0.1]")[0].String())
+}
+
+func TestAConnectionThatIsNotNeededIsClosed(t *testing.T) {
+	s := listenAt(t, "127.0.0.1:0", nil)
+	c := client(t, s.URL)
+	_, err := c.SealStatus(t.Context())
+	require.NoError(t, err)
+	addr := s.Listener.Addr().String()
+	c.dialer.away.Store(&addr)
+	assert.False(t, c.Refuses())
+	_, err = c.SealStatus(t.Context()) // on the first
+	require.NoError(t, err)
+	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, patience, tick)
+}
+
+// A port that listens, and does with its first connection what the row says.
+func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		then     func(*net.TCPConn)
+		want     error
+	}{
+		{"is silent", func(*net.TCPConn) {}, context.Canceled},
+		{"closes", func(c *net.TCPConn) { _ = c.Close() }, unseal.ErrUnreachable},
+		{"resets", func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, unseal.ErrUnreachable},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			addr := free(t, "127.0.0.1")
+			c := refused(t, "http://"+addr)
+			l, err := net.Listen("tcp", addr)
+			require.NoError(t, err)
+			defer l.Close()
+			require.False(t, c.Refuses())
+			conn, err := l.Accept()
+			require.NoError(t, err)
+			defer conn.Close()
+			row.then(conn.(*net.TCPConn))
+
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { _, err := c.SealStatus(ctx); ended <- err }()
+			if row.want == context.Canceled {
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+				_, err = conn.Read(make([]byte, 1)) // the request has come
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, <-ended, row.want)
+			}
+			cancel()
+			if row.want == context.Canceled {
+				require.ErrorIs(t, <-ended, row.want)
+			}
+		})
+	}
+}
+
+func TestAPortThatIsTakenAndLeftAtOnce(t *testing.T) {
+	addr := free(t, "127.0.0.1")
+	c := refused(t, "http://"+addr)
+	for range 20 {
+		l, err := net.Listen("tcp", addr)
+		require.NoError(t, err)
+		require.False(t, c.Refuses())
+		require.NoError(t, l.Close())
+		_, err = c.SealStatus(t.Context())
+		require.ErrorIs(t, err, unseal.ErrUnreachable)
+		_, err = c.SealStatus(t.Context())
+		require.ErrorIs(t, err, unseal.ErrUnreachable)
+		require.True(t, c.Refuses())
+	}
+}
+
+// A server that does not accept any more: the kernel drops what comes after its
+// queue is full, and nothing is known at once.
+func TestAFullQueueIsNoRefusal(t *testing.T) {
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer syscall.Close(socket)
+	require.NoError(t, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(socket)
+	require.NoError(t, err)
+	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
+	c := refused(t, "http://"+addr) // bound, and does not listen
+	require.True(t, c.Refuses())
+	require.NoError(t, syscall.Listen(socket, 0))
+	before := descriptors(t)
+	for i := 0; ; i++ {
+		require.Less(t, i, 100, "the queue does not fill")
+		fd, err := connectNow(c.dialer.near[0])
+		if err != nil {
+			require.ErrorIs(t, err, syscall.EALREADY)
+			break
+		}
+		defer syscall.Close(fd)
+		before++
+	}
+	for range 10 {
+		assert.False(t, c.Refuses())
+	}
+	assert.Nil(t, c.dialer.kept.take())
+	assert.Less(t, descriptors(t), before+10)
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(all)
+}
+
+func TestNoDescriptorIsLeftBehind(t *testing.T) {
+	addr := free(t, "127.0.0.1")
+	c := refused(t, "http://"+addr)
+	before := descriptors(t)
+	for i := range 10_000 {
+		require.True(t, c.Refuses())
+		if i%20 == 0 {
+			_, err := c.SealStatus(t.Context())
+			require.ErrorIs(t, err, unseal.ErrUnreachable)
+		}
+	}
+	assert.Less(t, descriptors(t), before+10)
+}
+
+// Some hundred of them a minute are the whole cost of waiting.
+func TestARefusalLeavesNoGarbage(t *testing.T) {
+	c := refused(t, "http://"+free(t, "127.0.0.1"))
+	assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.Refuses() }), 5.0)
+}
