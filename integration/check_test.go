@@ -110,10 +110,17 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 			seen: here, code: 4, level: "failure", about: "key", says: "no unseal key there"},
 		{what: "the key is missing, and a proof is asked for", make: mounted(nil), mend: mountVaultsShares, args: []string{"--prove-key"},
 			seen: here, code: 4, level: "unknown", about: "key", says: "could not be proved: it cannot be used", more: 1},
-		{what: "the key is malformed", make: mounted(map[string]string{"key": "this is no key"}), mend: mountVaultsShares,
+		{what: "the key is malformed", make: mounted(map[string]string{"key": "this-is-no-key"}), mend: mountVaultsShares,
 			seen: here, code: 4, level: "failure", about: "key", says: "neither base64 nor hex"},
-		{what: "the key begins with a byte order mark", make: mounted(map[string]string{"key": "\xef\xbb\xbf" + w.vault.Keys[0]}), mend: mountVaultsShares,
-			seen: here, code: 4, level: "failure", about: "key", says: "byte order mark"},
+		{what: "a root token lies beside the key", make: func(w *world) {
+			w.secrets = append(w.secrets, w.vault.Token)
+			mounted(map[string]string{"key": strings.Join(w.vault.Keys, ","), "root-token": w.vault.Token})(w)
+		}, mend: mountVaultsShares,
+			seen: here, code: 3, level: "warning", about: "key", says: "root-token: looks like a token of Vault's -> revoke it"},
+		{what: "what is no share lies beside the key", make: func(w *world) {
+			mounted(map[string]string{"key": strings.Join(w.vault.Keys, ","), "note": "see the wiki!"})(w)
+		}, mend: mountVaultsShares,
+			seen: here, code: 3, level: "warning", about: "key", says: "note: line 1: too short for a share: 2 bytes decoded, expected 16 to 33 (and 2 more)"},
 		{what: "a share is missing", make: mountShares(w.vault.Keys[0]), mend: mountVaultsShares,
 			seen: here, code: 4, level: "failure", about: "key", says: "1 of the 2 shares", more: 1},
 		{what: "a share is there twice, with blanks", make: func(w *world) {

@@ -47,14 +47,14 @@ func TestOneBadShareAmongGoodOnes(t *testing.T) {
 	play(t, home{shares: 5, threshold: 3, mount: func(keys []string) []string {
 		return []string{keys[0], garbage(33), keys[2], keys[3], keys[4]}
 	}},
-		phase{"the sidecar starts", startSidecar, []expectation{serving()}},
+		phase{"the sidecar starts: it is not sent", startSidecar, []expectation{serving(), sent(3)}},
 	)
 }
 
 func TestOldAndNewKeySideBySide(t *testing.T) {
 	t.Parallel()
-	play(t, home{mount: func(keys []string) []string { return []string{garbage(32), keys[0]} }},
-		phase{"the old key comes first", startSidecar, []expectation{serving(), sent(2)}},
+	play(t, home{mount: func(keys []string) []string { return []string{keys[0], garbage(32)} }},
+		phase{"the later one is tried first", startSidecar, []expectation{serving(), sent(2)}},
 	)
 }
 
@@ -216,7 +216,7 @@ func TestAPersonHalfwayThrough(t *testing.T) {
 func TestAPersonEntersSharesSlowlyBesideUs(t *testing.T) {
 	t.Parallel()
 	play(t, home{shares: 5, threshold: 3, gated: true, mount: func(keys []string) []string {
-		return []string{garbage(33), keys[0], keys[1], keys[2]}
+		return []string{keys[0], keys[1], keys[2], garbage(33)}
 	}},
 		phase{"a person has begun, and the sidecar starts", func(w *world) {
 			storage("slow 5ms")(w)
@@ -268,7 +268,7 @@ func TestKeysMissingAtFirst(t *testing.T) {
 			require.NoError(w, os.MkdirAll(w.secret.Dir, 0o755))
 			w.secrets = append(w.secrets, "this is no key at all, really")
 			require.NoError(w, w.secret.Write(map[string]string{"key": "this is no key at all, really\n"}))
-		}, []expectation{logs("base64"), phaseIs("no-key"), leavesVaultAlone()}},
+		}, []expectation{logs("too short for a share"), phaseIs("no-key"), leavesVaultAlone()}},
 		phase{"the right one is, as one hex line with blanks around it", func(w *world) {
 			require.NoError(w, w.secret.Write(map[string]string{"key": "  " + hexOf(w.vault.Keys[0]) + " \r\n\n"}))
 		}, []expectation{serving(), sent(1)}},

@@ -66,7 +66,7 @@ def take_json:
 	if .found == [] and .flaws == 0 then refuse("JSON without unseal keys"; 1) else . end;
 
 def found:
-	ltrimstr("\ufeff") |
+	ltrimstr("\ufeff") | explode | map(if . == 0 then 32 else . end) | implode |
 	(if test("^\\s*(\ufffd\ufffd|\ufffe)") then {found: [], flaws: 0} | refuse("saved as UTF-16, save it as plain ASCII"; 1)
 	elif test("^\\s*[{\\[]") then take_json
 	else take_text end) |

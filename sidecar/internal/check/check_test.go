@@ -160,6 +160,24 @@ func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
 	assert.Contains(t, out[2].Text, "/keys")
 }
 
+func TestKey_WhatIsNoShareIsWarnedOf(t *testing.T) {
+	k := Key{Lengths: []int{32}, Tokens: []string{"root: a token"}, Others: []string{"a: empty", "b: empty"}}
+	out := k.Judge(open(1, 1))
+	require.Len(t, out, 3)
+	assert.Equal(t, OK, out[0].Level)
+	assert.Equal(t, Warning, out[1].Level)
+	assert.Contains(t, out[1].Text, "root: a token")
+	assert.Contains(t, out[1].Advice, "revoke")
+	assert.Contains(t, out[1].Advice, "items")
+	assert.Equal(t, Warning, out[2].Level)
+	assert.Contains(t, out[2].Text, "a: empty; b: empty")
+
+	k.Err = errors.New("root: a token; a: empty; b: empty")
+	out = k.Judge(open(1, 1))
+	require.Len(t, out, 2, "the error has said the rest")
+	assert.Contains(t, out[1].Text, "root: a token")
+}
+
 func TestThePastIsJudged(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for sentence, row := range map[string]struct {

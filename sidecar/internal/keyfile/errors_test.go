@@ -35,7 +35,7 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 		{"an empty file", with(""), "DIR/key: empty"},
 		{"only blanks", with(" \r\n\t\n"), "DIR/key: empty"},
 		{"some other text", with("hunter2! hunter2! hunter2!"), "DIR/key: line 1: " + neither + " (and 2 more)"},
-		{"binary", with(strings.Repeat("\x00\xfe", 16)), "DIR/key: " + neither},
+		{"binary", with(strings.Repeat("\x01\xfe", 16)), "DIR/key: " + neither},
 		{"a character too many", with(b64(k[:24]) + "A"), "DIR/key: " + neither},
 		{"too much padding", with(b64(k) + "="), "DIR/key: " + neither},
 		{"only padding", with("=="), "DIR/key: " + neither},
@@ -181,4 +181,22 @@ func TestRead_NamesWhatIsNoShareBesideTheShares(t *testing.T) {
 	shares, _, err = keyfile.New(dir).Read()
 	require.ErrorIs(t, err, keyfile.ErrMissing)
 	assert.Empty(t, shares)
+}
+
+func TestRead_NamesNoMoreThanAPersonReads(t *testing.T) {
+	dir := openDir(t)
+	for n := range 100 {
+		write(t, fmt.Sprintf("%s/a%02d", dir, n), "!")
+	}
+	write(t, dir+"/b", "hvs."+hex.EncodeToString(key(12)))
+	_, remarks, err := keyfile.New(dir).Read()
+	require.ErrorContains(t, err, "a15: neither base64 nor hex; and 85 more")
+	require.Len(t, remarks, 17)
+	assert.True(t, remarks[0].Token, "a token is always among them")
+	assert.Equal(t, "85 more: no share either", remarks[16].String())
+	write(t, dir+"/key", b64(key(32)))
+	shares, again, err := keyfile.New(dir).Read()
+	require.NoError(t, err)
+	assert.Len(t, shares, 1)
+	assert.Equal(t, remarks, again)
 }

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -33,6 +34,9 @@ const (
 	// maxNames bounds the listing of a directory, in case the path is that
 	// of a whole filesystem.
 	maxNames = 1024
+	// maxRemarks bounds what is told of what is no share, in case the path is
+	// that of something else.
+	maxRemarks = 16
 	// maxReads is how often a directory is read that changes meanwhile.
 	maxReads = 3
 
@@ -101,10 +105,31 @@ func (s *Source) readOnce() ([]unseal.Share, []unseal.Remark, error) {
 			return nil, nil, fmt.Errorf("%s: more than %d shares", shown(s.path), maxShares)
 		}
 	}
-	if len(all) == 0 {
-		return nil, remarks, errors.New(strings.Join(told, "; "))
+	if more := len(told) - maxRemarks; more > 0 {
+		told = append(told[:maxRemarks], fmt.Sprintf("and %d more", more))
 	}
-	return all, remarks, nil
+	if len(all) == 0 {
+		return nil, shorten(remarks), errors.New(strings.Join(told, "; "))
+	}
+	return all, shorten(remarks), nil
+}
+
+// shorten keeps the most important of many.
+func shorten(remarks []unseal.Remark) []unseal.Remark {
+	more := len(remarks) - maxRemarks
+	if more <= 0 {
+		return remarks
+	}
+	slices.SortStableFunc(remarks, func(a, b unseal.Remark) int {
+		switch {
+		case a.Token == b.Token:
+			return 0
+		case a.Token:
+			return -1
+		}
+		return 1
+	})
+	return append(remarks[:maxRemarks:maxRemarks], unseal.Remark{Entry: fmt.Sprint(more, " more"), What: "no share either"})
 }
 
 // files returns the paths of the files to read, at least one.

@@ -26,6 +26,7 @@ func TestReadsWhatPeopleMount(t *testing.T) {
 		{"one key in base64", map[string]string{"key": b64(k)}, [][]byte{k}},
 		{"a trailing newline is forgiven", map[string]string{"key": b64(k) + "\n"}, [][]byte{k}},
 		{"Windows line ends and blanks are forgiven", map[string]string{"key": "\r\n \t" + b64(k) + " \r\n\r\n"}, [][]byte{k}},
+		{"a NUL at its end is forgiven", map[string]string{"key": b64(k) + "\x00"}, [][]byte{k}},
 		{"missing padding is forgiven", map[string]string{"key": strings.TrimRight(b64(k), "=")}, [][]byte{k}},
 		{"half the padding is forgiven", map[string]string{"key": strings.TrimSuffix(b64(k[:16]), "=")}, [][]byte{k[:16]}},
 		{"hex is read as hex", map[string]string{"key": hex.EncodeToString(k)}, [][]byte{k}},

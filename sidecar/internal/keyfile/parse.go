@@ -89,7 +89,7 @@ func (p *parsed) takeText(text []byte) {
 }
 
 // separates tells what can stand between shares. None of it can be in one.
-func separates(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;\"'`", r) }
+func separates(r rune) bool { return r == 0 || unicode.IsSpace(r) || strings.ContainsRune(",;\"'`", r) }
 
 // takeJSON reads strings and the names of fields, and nothing else of JSON:
 // encoding/json would leave copies of the key in memory.
@@ -105,8 +105,13 @@ func (p *parsed) takeJSON(text []byte) {
 		default:
 			text = text[1:]
 		case '"':
-			value := text[1:stringEnd(text)]
-			text = text[min(len(value)+2, len(text)):]
+			end := stringEnd(text)
+			if end < 0 {
+				text = nil // it was cut off
+				continue
+			}
+			value := text[1:end]
+			text = text[end+1:]
 			if rest := bytes.TrimSpace(text); len(rest) > 0 && rest[0] == ':' {
 				name = value
 				continue
@@ -119,7 +124,7 @@ func (p *parsed) takeJSON(text []byte) {
 	}
 }
 
-// stringEnd returns where the string that text begins with ends.
+// stringEnd returns where the string that text begins with ends, or -1.
 func stringEnd(text []byte) int {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {
@@ -129,7 +134,7 @@ func stringEnd(text []byte) int {
 			return i
 		}
 	}
-	return len(text)
+	return -1
 }
 
 // takeValue takes a value by the name of its field, which is nil in a list

@@ -81,6 +81,15 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	assert.Equal(t, "0", after[prefix+`key_proof{result="none"}`])
 }
 
+func TestKeyTokenMounted(t *testing.T) {
+	m := fresh()
+	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
+	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
+	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
+	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "b", Token: true}}})
+	assert.Equal(t, "1", scrape(t, m)[prefix+"key_token_mounted"])
+}
+
 func TestAKeyIsUsableThatIsMountedAndWouldDo(t *testing.T) {
 	for _, row := range []struct {
 		sentence       string

@@ -235,6 +235,63 @@ func TestKeyTroubleIsToldAsItChanges(t *testing.T) {
 	})
 }
 
+// What is mounted beside the shares is told when it changes, and is no change of
+// the key: it ends no hold.
+func TestLoop_TellsWhatIsMountedBesideTheShares(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		right := h.keys.shares
+		remark := func(remarks ...Remark) {
+			h.keys.remarks = remarks
+			h.keys.mount(right...)
+			h.goOn(time.Minute)
+			assert.Equal(h, remarks, h.state().Remarks)
+		}
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Minute)
+		h.vault.seal()
+		h.goOn(time.Minute)
+		h.expect(Held)
+		token, note := Remark{Entry: "root", What: "a token", Token: true}, Remark{Entry: "note", What: "empty"}
+		remark(token, note)
+		remark(token, note)
+		assert.Equal(h, 1, h.loggedTimes(msgToken))
+		assert.Equal(h, 1, h.loggedTimes(msgNoShare))
+		assert.Contains(h, h.output.String(), "root: a token")
+		remark(note)
+		assert.Equal(h, 1, h.loggedTimes(msgToken))
+		assert.Equal(h, 2, h.loggedTimes(msgNoShare))
+		h.expect(Held)
+		h.expectSent(1)
+
+		h.keys.fail("root: a token; note: empty")
+		h.keys.remarks = []Remark{token, note}
+		h.goOn(time.Minute)
+		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is told beside an error too")
+		assert.Equal(h, 2, h.loggedTimes(msgNoShare), "and the rest is in the error")
+	})
+}
+
+// The threshold is told after the keys were read, and decides which of them are
+// of one key: a sidecar that starts anew knows at once that all were refused.
+func TestLoop_ReadsTheKeysForTheThreshold(t *testing.T) {
+	inBubble(t, 3, 5, func(h *home) {
+		h.keys.mount(interleave(split(5, 3), split(5, 3))...)
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Minute)
+		h.expect(KeyRejected)
+		h.expectSent(2 * 2 * 3)
+		h.forget()
+		h.start()
+		h.goOn(time.Second)
+		h.expectPhases(KeyRejected, Starting, KeyRejected)
+		reads := h.keys.reads
+		h.goOn(time.Hour)
+		assert.Equal(h, reads, h.keys.reads, "they are read for it once")
+	})
+}
+
 // The keys are another number of others while shares are on their way.
 func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
 	for sentence, row := range map[string]struct {

@@ -83,6 +83,7 @@ func scenes() map[string]Status {
 		"too-few-shares": {
 			Version: "v1", Phase: unseal.Active, Since: ago(112700 * time.Millisecond), Seconds: 112.7, Serving: true,
 			Message: "vault is unsealed, active", KeyError: "1 of the 2 shares that the threshold needs are mounted", Shares: 1,
+			Remarks:    []string{"root-token: looks like a token of Vault's"},
 			UnsealedAt: ago(49 * time.Hour), KeyChanged: true, Recovery: last, Recoveries: recovered[:1],
 		},
 		"secrets-not-recovered": {

@@ -91,6 +91,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		s.Publish(unseal.State{
 			Phase: unseal.Unsealing, Since: time.Now(), Message: "a message", Reason: "a reason", Advice: "an advice", KeyError: "a key error", Shares: 3,
+			Remarks: []unseal.Remark{{Entry: "root", What: "a token", Token: true}},
 			Current: &unseal.Recovery{Began: began, Took: 10 * time.Second, Steps: []unseal.Step{
 				{Phase: unseal.Unreachable, At: began, Took: 10 * time.Second}, {Phase: unseal.Unsealing, At: time.Now()},
 			}},
@@ -107,7 +108,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 		assert.JSONEq(t, `{
 			"version": "v1", "phase": "unsealing", "since": "`+at(10)+`", "seconds": 5, "serving": false,
 			"message": "a message", "reason": "a reason", "advice": "an advice",
-			"key_error": "a key error", "key_shares": 3, "key_changed": false,
+			"key_error": "a key error", "key_shares": 3, "key_remarks": ["root: a token"], "key_changed": false,
 			"recovery": {"began": "`+at(0)+`", "seconds": 15, "done": false, "steps": [
 				{"name": "unreachable", "began": "`+at(0)+`", "seconds": 10},
 				{"name": "unsealing", "began": "`+at(10)+`", "seconds": 5}
