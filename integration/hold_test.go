@@ -42,7 +42,7 @@ func TestHoldEndsWhenTheKeysChange(t *testing.T) {
 		phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
 		phase{"the same keys are written again: no change", mountVaultsShares, []expectation{leavesVaultAlone(), phaseIs("held")}},
 		phase{"other keys are mounted beside ours", func(w *world) {
-			mountShares(w.vault.Keys[0], garbage(32))(w)
+			mountShares(garbage(32), w.vault.Keys[0])(w)
 		}, []expectation{serving(), sent(1)}},
 		phase{"an operator seals again", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
 	)
