@@ -47,7 +47,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		return out
 	}
 	blocks := readmeYAML(t, l)
-	require.Len(t, blocks, 4, "each is built here")
+	require.Len(t, blocks, 5, "each is built here")
 
 	all, err := l.Kustomize(l.Source("manifests"))
 	require.NoError(t, err)
@@ -69,4 +69,14 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"GitRepository vault-unseal-sidecar", "Kustomization vault-unseal-sidecar-rights", "Kustomization vault"}, kinds)
+
+	volumes, _ := list(t, statefulSet(t, builds("items", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[4])), "volumes", "name")
+	var secret map[string]any
+	for _, v := range volumes {
+		if v := v.(map[string]any); v["name"] == "unseal-key" {
+			secret = v["secret"].(map[string]any)
+		}
+	}
+	assert.Equal(t, "vault-unseal-key", secret["secretName"])
+	assert.Equal(t, []any{map[string]any{"key": "unseal-key", "path": "unseal-key"}}, secret["items"])
 }
