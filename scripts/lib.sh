@@ -10,6 +10,8 @@ set +x
 umask 077
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=vault.sh
+. "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
 namespace="" statefulset=vault container=vault sidecar=vault-unseal-sidecar
 secret=vault-unseal-key key=key context="" dry_run=""
@@ -208,6 +210,14 @@ gate_says() {
 		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"'
 }
 gate_open() { [[ $(gate "$1") == True ]]; }
+
+# hopeless POD [REASONS] tells whether the sidecar says what waiting does not
+# mend.
+hopeless() {
+	k get pod "$1" --ignore-not-found -o json | jq -es --arg reasons "${2:-KeyRejected NoKey HeldByOperator NotInitialized}" '
+		any(.[0].status.conditions[]?; .type == "vault-unseal-sidecar/unsealed" and .status == "False" and
+			(.reason | IN($reasons | split(" ")[])))' >/dev/null
+}
 
 # idle POD prints why the sidecar's container does not run, and fails when it
 # does.

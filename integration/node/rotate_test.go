@@ -35,7 +35,7 @@ const deadly = `#!/bin/bash
 %s/kubectl "$@"
 code=$?
 case "$*" in
-*" annotate "*|*" replace "*|*" rekey "*)
+*" annotate secret "*|*" replace "*|*" write "*" sys/rekey/"*)
 	echo x >>%s
 	[[ $(wc -l <%[2]s) != "$KILL_AT" ]] || kill -9 -- -"$(ps -o pgid= $$ | tr -d ' ')" ;;
 esac
@@ -49,7 +49,6 @@ var changes = []struct {
 	what          string
 	tried, leaves bool
 }{
-	{"asking whether a rekey is under way", false, false},
 	{"noting that one will be", false, false},
 	{"beginning it", true, true},
 	{"noting which it is", false, false},

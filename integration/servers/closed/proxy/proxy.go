@@ -95,6 +95,7 @@ func (p Proxy) Handler() (http.Handler, error) {
 			refuse(w, http.StatusForbidden, "permission denied")
 		case p.Rule == OpenBao && strings.HasPrefix(path, rotateRoot):
 			r.URL.Path = rekey + strings.TrimPrefix(path, rotateRoot)
+			moveNonce(r)
 			wrapped.ServeHTTP(w, r)
 		default:
 			through.ServeHTTP(w, r)
@@ -143,6 +144,17 @@ func (p Proxy) may(r *http.Request) bool {
 		needed = "update"
 	}
 	return slices.Contains(answer.Capabilities, needed) || slices.Contains(answer.Capabilities, "root")
+}
+
+// moveNonce puts what a DELETE has in its query into its body: those calls of
+// OpenBao read the one (http/logical.go), and Vault's sys/rekey the other.
+func moveNonce(r *http.Request) {
+	nonce := r.URL.Query().Get("nonce")
+	if r.Method != http.MethodDelete || nonce == "" {
+		return
+	}
+	body := fmt.Sprintf(`{"nonce":%q}`, nonce)
+	r.URL.RawQuery, r.Body, r.ContentLength = "", io.NopCloser(strings.NewReader(body)), int64(len(body))
 }
 
 func refuse(w http.ResponseWriter, code int, text string) {

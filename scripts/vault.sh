@@ -1,0 +1,156 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# How the scripts ask Vault with a token and without, and have it try a key. It
+# is sourced by lib.sh.
+#
+# Vault from 2.0 answers 403 to sys/rekey and sys/generate-root without a token
+# that may. OpenBao from 2.5 answers 405 to all, and takes sys/rotate/root with
+# a token. Others want none.
+
+token="" token_file="" input="" why="" rekey=sys/rekey
+
+token_help='  --token-file FILE    with a token of yours, for a server that wants one; - is
+                       standard input. Without it a terminal is asked'
+
+# take_input keeps the standard input for what is typed or piped in, so that
+# nothing that is run takes it away, and takes the token from --token-file.
+take_input() {
+	exec {input}<&0 </dev/null
+	case $token_file in
+	"") return ;;
+	-) IFS= read -r -u "$input" token || [[ $token ]] || fail "--token-file -: there is no token on standard input" ;;
+	*) IFS= read -r token <"$token_file" || [[ $token ]] || fail "--token-file $token_file: there is no token in it" ;;
+	esac
+	check_token || fail "--token-file $token_file: its first line is no token"
+}
+
+check_token() {
+	token=${token%$'\r'}
+	[[ $token =~ ^[A-Za-z0-9._-]+$ ]]
+}
+
+# typed WHAT reads a line that is not shown, into `line`.
+typed() {
+	IFS= read -rs -u "$input" -p "$1" line || line=""
+	echo >&2
+}
+
+# need_token sees to it that there is a token, and fails when none can be had.
+need_token() {
+	local line
+	[[ ! $token ]] || return 0
+	[[ -t $input ]] || {
+		why+=": give one with --token-file FILE (- is standard input)"
+		return 1
+	}
+	warn "$why"
+	typed "Token (not shown): "
+	token=$line
+	check_token || {
+		token="" why+=", and what was typed is none"
+		return 1
+	}
+}
+
+# with_token runs a command in Vault's container, with the token if there is one.
+with_token() { if [[ $token ]]; then as_root "$@"; else in_vault "$@"; fi; }
+
+# ask COMMAND... does the same and sets `out` to its answer, or to what was
+# wrong. It does without the token when tokenless is set.
+ask() {
+	if out=$(if [[ ${tokenless-} ]]; then in_vault "$@"; else with_token "$@"; fi 2>&1); then
+		out=${out#"${out%%\{*}"} # what else was printed comes before the JSON
+		return 0
+	fi
+	out=$(sed '/^$/d; /^command terminated/d' <(printf '%s\n' "$out") | tr -s '\n\t ' ' ')
+	return 1
+}
+denied() { [[ $out == *"Code: 403"* ]]; }
+closed() { [[ $out == *"Code: 405"* ]]; }
+
+# open_rekey finds the way on which this Vault takes a rekey, first without a
+# token. It fails where there is none, and says in `why` what is open.
+open_rekey() {
+	local out
+	rekey=sys/rekey
+	! tokenless=yes ask vault read -format=json $rekey/init || return 0
+	if denied; then
+		why="Vault takes a rekey only with a token that may (403 at sys/rekey)"
+	elif closed; then
+		rekey=sys/rotate/root
+		why="Vault has closed sys/rekey for good (405), and takes a rekey at sys/rotate/root, with a token that may"
+	else
+		why="Vault does not tell whether a rekey is under way: $out"
+		return 1
+	fi
+	need_token || {
+		[[ $rekey != sys/rekey ]] || why+=", or let it do without: enable_unauthenticated_access = [\"rekey\"] in Vault's configuration"
+		return 1
+	}
+	ask vault read -format=json $rekey/init || {
+		why="Vault does not take a rekey at $rekey with this token: $out"
+		return 1
+	}
+}
+
+# rekey_status prints what is under way, as JSON.
+rekey_status() { with_token vault read -format=json $rekey/init | jq .data; }
+
+# start_rekey SHARES THRESHOLD begins a rekey that takes effect only when it is
+# verified, and sets nonce.
+start_rekey() {
+	local answer
+	answer=$(printf '{"secret_shares": %d, "secret_threshold": %d, "require_verification": true}' "$1" "$2" |
+		with_token vault write -format=json $rekey/init -) || return 1
+	nonce=$(field "$answer" .data.nonce)
+}
+
+# stop_rekey NONCE ends it, which changes nothing. Of the two ways to send the
+# nonce each server reads its own.
+stop_rekey() {
+	if [[ $rekey == sys/rekey ]]; then
+		with_token vault operator rekey -cancel -nonce="$1" >/dev/null
+	else
+		with_token vault delete $rekey/init nonce="$1" >/dev/null
+	fi
+}
+
+complete() { [[ $(field "$1" '.data.complete // false' 2>/dev/null) == true ]]; }
+
+# give NONCE TEXT [STEP] sends the shares in a text one after another until
+# Vault has enough, and prints its last answer.
+give() {
+	local share answer=""
+	while IFS= read -r share; do
+		# With a threshold of 1 each line may be a key of its own.
+		answer=$(printf '{"key": "%s", "nonce": "%s"}' "$share" "$1" | with_token vault write -format=json "$rekey/${3:-update}" -) || continue
+		! complete "$answer" || break
+	done < <(shares_in "$2")
+	complete "${answer:-{\}}" || return 1
+	printf '%s' "$answer"
+}
+
+# proves TEXT SHARES THRESHOLD tells whether the shares in a text are Vault's
+# key: a rekey takes no other. The newest may be the last: it tries them from
+# there too. 2: that could not be found out, and `why` says why.
+proves() {
+	local order status
+	open_rekey || return 2
+	status=$(rekey_status)
+	[[ $(field "$status" .started) == false ]] || {
+		why="a rekey is under way in Vault: wait for it, or end it with vault operator rekey -cancel -nonce=$(field "$status" .nonce)"
+		return 2
+	}
+	for order in "$1" "$(printf '%s\n' "$1" | sed '1!G;h;$!d')"; do
+		start_rekey "$2" "$3" || {
+			why="Vault begins no rekey"
+			return 2
+		}
+		trap 'stop_rekey "$nonce" || true' EXIT
+		status=0
+		give "$nonce" "$order" >/dev/null 2>&1 || status=1
+		trap - EXIT
+		stop_rekey "$nonce" || fail "the rekey $nonce could not be ended: vault operator rekey -cancel -nonce=$nonce"
+		((status)) || return 0
+	done
+	return 1
+}
