@@ -118,10 +118,16 @@ func (n *node) home() {
 func (n *node) settled() {
 	n.Helper()
 	n.home()
-	n.script("", "bootstrap")
+	n.bootstrap()
 	n.put("first")
 	n.ready("vault-0")
 	n.appHas("first")
+}
+
+// bootstrap is a first install, with an administrator.
+func (n *node) bootstrap(args ...string) string {
+	n.Helper()
+	return n.script(someKey(n.T), "bootstrap", append([]string{"--admin", "maria"}, args...)...)
 }
 
 // put writes the app's password into Vault, with a root token that a person

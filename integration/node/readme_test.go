@@ -39,9 +39,10 @@ func TestTheReadmesCommands(t *testing.T) {
 	n.volumes("vault-data-lh")
 	blocks := readme(t)
 	require.NotEmpty(t, blocks)
+	password := someKey(t) // of the administrator, which bootstrap reads
 	for _, block := range blocks {
 		n.Logf("%s", block)
-		out, err := n.run("", "bash", "-euo", "pipefail", "-c", block)
+		out, err := n.run(password, "bash", "-euo", "pipefail", "-c", block)
 		require.NoError(n, err, "%s\n%s", block, out)
 		n.Logf("%s", out)
 		if strings.Contains(block, "scripts/bootstrap") { // what a person does next, and waits for

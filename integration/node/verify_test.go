@@ -80,7 +80,7 @@ func TestAHomeOfOtherNames(t *testing.T) {
 	require.NoError(t, err)
 	n.apply(n.render(filepath.Join(dir, "homelab")))
 
-	n.script("", "bootstrap", "--settings", settings)
+	n.bootstrap("--settings", settings)
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "strongroom", "pod", "vault-0")
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
 	n.scriptFails("the namespace security cannot be read", "", "rotate")
