@@ -65,6 +65,8 @@ func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
 		{"bootstrap", []string{"--role"}, "--role needs a value"},
 		{"bootstrap", []string{"--shares", "2", "--threshold", "3"}, "no more threshold than shares"},
 		{"bootstrap", []string{"--shares", "2", "--threshold", "1"}, "Vault wants a threshold above 1"},
+		{"bootstrap", []string{"--admin", "A Name"}, "--admin A Name: accepted are small letters"},
+		{"rotate", []string{"--token-file"}, "--token-file needs a value"},
 		{"bootstrap", []string{"--shares", "two"}, "accepted are numbers from 1"},
 	} {
 		code, out := tell(t, row.script, row.args...)

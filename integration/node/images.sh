@@ -5,7 +5,8 @@
 # The sidecar's comes from the project's Dockerfile, on stand-ins for the images
 # that it begins with, made of this machine's own Go and certificates: nothing
 # is pulled. Vault's has what the official one has and the chart needs: a shell,
-# pidof, docker-entrypoint.sh, and the user 100.
+# pidof, docker-entrypoint.sh, and the user 100; and, where CLOSED_RULE says so,
+# a proxy that closes what newer servers close.
 #
 # It needs root, and the Debian packages buildah and busybox-static.
 set -euo pipefail
@@ -77,12 +78,16 @@ shell() {
 }
 
 vault() {
-	unchanged vault "$root/bin/servers/vault" && return
+	unchanged vault "$root/bin/servers/vault" "$root/bin/servers/closed" && return
 	local to=$scratch/vault
 	busybox "$to"
 	mkdir -p "$to"/{usr/local/bin,vault/config,vault/data,home/vault}
-	cp "$root/bin/servers/vault" "$to/bin/vault"
-	printf '#!/bin/sh\nexec "$@"\n' >"$to/usr/local/bin/docker-entrypoint.sh"
+	cp "$root/bin/servers/vault" "$root/bin/servers/closed" "$to/bin/"
+	cat >"$to/usr/local/bin/docker-entrypoint.sh" <<-'END'
+		#!/bin/sh
+		[ -z "$CLOSED_RULE" ] || closed &
+		exec "$@"
+	END
 	chmod +x "$to/usr/local/bin/docker-entrypoint.sh"
 	echo vault:x:100:1000::/home/vault:/sbin/nologin >>"$to/etc/passwd"
 	image docker.io/hashicorp/vault:1.21.4 "$to" --entrypoint '["docker-entrypoint.sh"]' --env PATH=/usr/local/bin:/bin

@@ -46,12 +46,16 @@ spec:
 `
 }
 
-// chart is the official chart's shape, as a home had it before the sidecar.
-func (n *node) chart() {
+// chart is the official chart's shape, as a home had it before the sidecar, with
+// changes.
+func (n *node) chart(changes ...*strings.Replacer) {
 	n.Helper()
 	n.volumes("vault-data-lh")
 	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata/vault-chart.yaml"))
 	require.NoError(n, err)
+	for _, change := range changes {
+		text = []byte(change.Replace(string(text)))
+	}
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", `
 apiVersion: v1
 kind: PersistentVolumeClaim

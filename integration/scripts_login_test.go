@@ -1,0 +1,75 @@
+package integration
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// password makes one, which must never show.
+func (s *scripted) password() string {
+	p := "correct horse " + strconv.FormatInt(time.Now().UnixNano(), 36) + ` "'\`
+	s.passwords = append(s.passwords, p, strconv.Quote(p))
+	return p
+}
+
+// logIn returns the token of a login by name and password, "" where there is
+// none.
+func (s *scripted) logIn(name, password string) string {
+	s.Helper()
+	var answer struct {
+		Auth struct {
+			Token string `json:"client_token"`
+		} `json:"auth"`
+	}
+	root := s.vault.Token
+	s.vault.Token = ""
+	defer func() { s.vault.Token = root }()
+	_, err := s.vault.Call(s.ctx, "POST", "auth/userpass/login/"+name, map[string]string{"password": password}, &answer)
+	if err != nil {
+		s.Log(err)
+	}
+	return answer.Auth.Token
+}
+
+// as returns a look at Vault with a token: the policies that it has, or nil.
+func (s *scripted) policies(token string) []string {
+	var answer struct {
+		Data struct {
+			Policies []string `json:"policies"`
+		} `json:"data"`
+	}
+	s.vault.Token = token
+	if _, err := s.vault.Call(s.ctx, "GET", "auth/token/lookup-self", nil, &answer); err != nil {
+		return nil
+	}
+	return answer.Data.Policies
+}
+
+// stored is what the Secret holds.
+func (s *scripted) stored() map[string]string {
+	s.Helper()
+	o, err := s.cluster.Get(s.ctx, "v1", "Secret", "security", "vault-unseal-key")
+	require.NoError(s, err)
+	return decoded(o)
+}
+
+// comesBack restarts Vault, which the sidecar has to unseal with what the Secret
+// holds.
+func (s *scripted) comesBack() {
+	s.Helper()
+	killVault(s.world)
+	startVaultAndWait(s.world)
+	awaitClosed(s.T, s.closed)
+	await(s.world, expectation{"vault to be open", func(w *world) string {
+		status, err := w.vault.SealStatus(w.ctx)
+		if err != nil {
+			return err.Error()
+		}
+		if status.Sealed {
+			return "sealed"
+		}
+		return ""
+	}})
+}
