@@ -139,7 +139,7 @@ need = command -v $(1) >/dev/null || { \
 # What the node is made of, beside what is built: containerd, runc and their
 # network, the builder of its images, and what the scripts want.
 NODE_PACKAGES = containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables \
-	conntrack:conntrack buildah:buildah /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
+	conntrack:conntrack buildah:buildah setcap:libcap2-bin /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
 	jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3 git:git ssh-keygen:openssh-client
 
 .PHONY: node-packages

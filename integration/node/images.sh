@@ -8,7 +8,7 @@
 # pidof, docker-entrypoint.sh, and the user 100; and, where CLOSED_RULE says so,
 # a proxy that closes what newer servers close.
 #
-# It needs root, and the Debian packages buildah and busybox-static.
+# It needs root, and the Debian packages buildah, busybox-static and libcap2-bin.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 mkdir -p "$1/images"
@@ -94,6 +94,18 @@ vault() {
 	archive vault docker.io/hashicorp/vault:1.21.4
 }
 
+# file_capability is the Vault of the releases whose binary has IPC_LOCK: exec
+# fails where a container may never have that capability.
+file_capability() {
+	unchanged file-capability "$root/bin/servers/vault" && return
+	local to=$scratch/file-capability
+	busybox "$to"
+	cp "$root/bin/servers/vault" "$to/bin/vault"
+	setcap cap_ipc_lock=+ep "$to/bin/vault"
+	image localhost/vault:file-capability "$to" --env PATH=/bin
+	archive file-capability localhost/vault:file-capability
+}
+
 external_secrets() {
 	unchanged external-secrets "$root/bin/servers/external-secrets" && return
 	mkdir -p "$scratch/eso/bin" "$scratch/eso/tmp"
@@ -133,5 +145,5 @@ sidecar() {
 }
 
 parts=("${@:2}")
-((${#parts[@]})) || parts=(pause shell vault external_secrets sidecar)
+((${#parts[@]})) || parts=(pause shell vault file_capability external_secrets sidecar)
 for part in "${parts[@]}"; do "$part"; done
