@@ -97,6 +97,12 @@ demo: fuse build servers ## show a power cut and the recovery, beside the real s
 bench: fuse netcat build servers ## measure how fast Vault and External Secrets come back, and the footprint
 	@go run ./integration/cmd/bench
 
+.PHONY: compat
+compat: fuse build ## run the main scenarios against older Vaults too (building them takes 15 to 40 minutes the first time)
+	@integration/servers/build.sh vault gatefs
+	@integration/servers/compat/build.sh
+	@integration/compat.sh
+
 .PHONY: check
 check: format vet staticcheck vulnerabilities shell tidy ## check the code without running it
 	@echo "check: passed"

@@ -36,7 +36,7 @@ func New() (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{root: root}
-	if err := l.need("vault-unseal-sidecar", "servers/vault", "servers/gatefs"); err != nil {
+	if err := l.need("vault-unseal-sidecar", vaultBinary(), "servers/gatefs"); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it
@@ -53,13 +53,25 @@ func (l *Lab) need(binaries ...string) error {
 	for _, binary := range binaries {
 		if _, err := os.Stat(l.Binary(binary)); err != nil {
 			target := "make build"
-			if strings.HasPrefix(binary, "servers/") {
+			switch {
+			case strings.HasPrefix(binary, "servers/compat/"):
+				target = "make compat"
+			case strings.HasPrefix(binary, "servers/"):
 				target = "make servers"
 			}
 			return fmt.Errorf("bin/%s is missing: run %q first", binary, target)
 		}
 	}
 	return nil
+}
+
+// vaultBinary is the Vault that a lab runs: that of make servers, or of those
+// of make compat the one whose version VAULT_VERSION says.
+func vaultBinary() string {
+	if version := os.Getenv("VAULT_VERSION"); version != "" {
+		return "servers/compat/" + version + "/vault"
+	}
+	return "servers/vault"
 }
 
 // repository finds the directory with go.mod and bin above this package.

@@ -107,7 +107,7 @@ func (l *Lab) vaultName() string {
 // Start starts the server and does not wait for it.
 func (v *Vault) Start() error {
 	var err error
-	v.Process, err = v.lab.start("vault", v.lab.Binary("servers/vault"), nil, "server", "-config", v.config)
+	v.Process, err = v.lab.start("vault", v.lab.Binary(vaultBinary()), nil, "server", "-config", v.config)
 	if err == nil {
 		v.runs = append(v.runs, v.Process)
 	}

@@ -30,6 +30,7 @@ type SealStatus struct {
 	Shares      int    `json:"n"`
 	Progress    int    `json:"progress"`
 	Nonce       string `json:"nonce"`
+	Version     string `json:"version"`
 }
 
 // SealStatus asks for at most two seconds.
