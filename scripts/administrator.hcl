@@ -1,5 +1,5 @@
 # The policy of the administrator that bootstrap makes: all of Vault. Who may
-# write policies can give himself any right, so a shorter list would only look
+# write policies can take any right, so a shorter list would only look
 # like less. Unlike a root token its tokens run out, and can be taken back by
 # removing the user.
 path "*" {

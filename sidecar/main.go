@@ -119,6 +119,12 @@ func run(c config, stderr io.Writer) int {
 		log.Warn("memory is less protected than it should be", "error", err)
 	}
 	forgetVaultEnvironment()
+	release := func() {
+		if err := giveBack(); err != nil {
+			log.Debug("memory is not given back", "error", err)
+		}
+	}
+	release() // what the packages' initializers have read, two thirds of the memory by now
 
 	wake := make(chan struct{}, 1)
 	hint := func() {
@@ -185,11 +191,7 @@ func run(c config, stderr io.Writer) int {
 	})
 	group.Go(func() error { around.Run(ctx); return nil })
 	group.Go(func() error { proofs.Run(ctx); return nil })
-	settled := time.AfterFunc(settledAfter, func() {
-		if err := giveBack(); err != nil {
-			log.Debug("memory is not given back", "error", err)
-		}
-	})
+	settled := time.AfterFunc(settledAfter, release)
 	defer settled.Stop()
 	ended := make(chan struct{})
 	go func() {

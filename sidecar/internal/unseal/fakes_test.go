@@ -394,14 +394,14 @@ func (k *fakeKeys) Read() ([]Share, []Remark, error) {
 	return out, k.remarks, nil
 }
 
-func (k *fakeKeys) mount(shares ...Share) { k.change(shares, nil) }
+func (k *fakeKeys) mount(shares ...Share) { k.change(shares, nil, nil) }
 
-func (k *fakeKeys) fail(why string) { k.change(nil, errors.New(why)) }
+func (k *fakeKeys) fail(why string) { k.change(nil, nil, errors.New(why)) }
 
-func (k *fakeKeys) change(shares []Share, err error) {
+func (k *fakeKeys) change(shares []Share, remarks []Remark, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.shares, k.err = shares, err
+	k.shares, k.remarks, k.err = shares, remarks, err
 	k.stamp++
 }
 

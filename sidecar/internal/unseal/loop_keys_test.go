@@ -2,6 +2,7 @@ package unseal
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -241,8 +242,7 @@ func TestLoop_TellsWhatIsMountedBesideTheShares(t *testing.T) {
 	inBubble(t, 1, 1, func(h *home) {
 		right := h.keys.shares
 		remark := func(remarks ...Remark) {
-			h.keys.remarks = remarks
-			h.keys.mount(right...)
+			h.keys.change(right, remarks, nil)
 			h.goOn(time.Minute)
 			assert.Equal(h, remarks, h.state().Remarks)
 		}
@@ -264,8 +264,7 @@ func TestLoop_TellsWhatIsMountedBesideTheShares(t *testing.T) {
 		h.expect(Held)
 		h.expectSent(1)
 
-		h.keys.fail("root: a token; note: empty")
-		h.keys.remarks = []Remark{token, note}
+		h.keys.change(nil, []Remark{token, note}, errors.New("root: a token; note: empty"))
 		h.goOn(time.Minute)
 		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is told beside an error too")
 		assert.Equal(h, 2, h.loggedTimes(msgNoShare), "and the rest is in the error")
