@@ -104,11 +104,27 @@ func connectNow(to netip.AddrPort) (fd int, err error) {
 	if errno == syscall.EINPROGRESS {
 		errno = connect(fd, to)
 	}
+	if (errno == 0 || errno == syscall.EISCONN) && connectedToItself(fd, to) {
+		errno = syscall.ECONNREFUSED
+	}
 	if errno != 0 && errno != syscall.EISCONN {
 		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 		return -1, errno
 	}
 	return fd, nil
+}
+
+// connectedToItself reports whether the kernel happened to choose the port that
+// nobody listens on as the socket's own, as it may where that is one of those it
+// gives to clients: TCP then opens from both ends at once.
+func connectedToItself(fd int, to netip.AddrPort) bool {
+	switch own, _ := syscall.Getsockname(fd); own := own.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(own.Addr), uint16(own.Port)) == to
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(own.Addr), uint16(own.Port)) == to
+	}
+	return false
 }
 
 func connect(fd int, to netip.AddrPort) syscall.Errno {

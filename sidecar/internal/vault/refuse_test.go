@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -264,4 +265,24 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 func TestARefusalLeavesNoGarbage(t *testing.T) {
 	c := refused(t, "http://"+free(t, "127.0.0.1"))
 	assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.Refuses() }), 5.0)
+}
+
+// A port that the kernel gives to clients is sooner or later that of the socket
+// that asks for it.
+func TestRefuses_ASocketThatReachesItselfIsRefused(t *testing.T) {
+	var addr string
+	for addr == "" { // an even one, which it prefers for clients (net/ipv4/inet_hashtables.c)
+		near, err := netip.ParseAddrPort(free(t, "127.0.0.1"))
+		require.NoError(t, err)
+		if l, err := net.Listen("tcp", netip.AddrPortFrom(near.Addr(), near.Port()&^1).String()); err == nil {
+			addr = l.Addr().String()
+			require.NoError(t, l.Close())
+		}
+	}
+	c := refused(t, "http://"+addr)
+	for range 100_000 {
+		if !c.Refuses() {
+			require.Fail(t, "somebody listens on "+addr)
+		}
+	}
 }
