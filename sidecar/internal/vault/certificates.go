@@ -1,11 +1,13 @@
 package vault
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -20,18 +22,47 @@ type expiries struct {
 	newest time.Time // when the newest handshake was
 }
 
-// freshFor is how long a connection is used before a new one shows which
-// certificates are in use now: they are renewed under a connection that lasts.
-const freshFor = time.Hour
+const (
+	// freshFor is how long a handshake tells which certificates are in use: they
+	// are renewed under a connection that lasts.
+	freshFor = time.Hour
+	// handshakeLimit is how long one is waited for that serves no call.
+	handshakeLimit = 30 * time.Second
+)
 
-// refresh has the next call make a connection when the last handshake is long ago.
+// refresh makes a handshake beside the connection in use, when the last one is
+// long ago. It ends no connection: a Vault that serves is not away because its
+// certificate ran out.
 func (c *Client) refresh() {
-	c.dialer.expiries.mu.Lock()
-	old := !c.dialer.expiries.newest.IsZero() && time.Since(c.dialer.expiries.newest) > freshFor
-	c.dialer.expiries.mu.Unlock()
-	if old {
-		c.web.CloseIdleConnections()
+	if !c.dialer.expiries.due() {
+		return
 	}
+	u, err := url.Parse(c.addr)
+	if err != nil {
+		return // New has parsed it
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), handshakeLimit)
+		defer cancel()
+		if conn, err := c.dialer.dialTLS(ctx, "tcp", net.JoinHostPort(u.Hostname(), port)); err == nil {
+			_ = conn.Close()
+		}
+	}()
+}
+
+// due reports, once, that the newest handshake is long ago.
+func (e *expiries) due() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.newest.IsZero() || time.Since(e.newest) <= freshFor {
+		return false
+	}
+	e.newest = time.Now()
+	return true
 }
 
 func (e *expiries) set(end *time.Time, to time.Time) {

@@ -1,19 +1,23 @@
 package vault
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,20 +87,42 @@ func TestClientCertificate_IsReadForEveryConnection(t *testing.T) {
 	}
 }
 
-// The certificate of the authority's server, ending at another time.
-func ending(t *testing.T, from, to time.Time) (*authority, *server) {
+// issuer is a CA, and signs the certificate that a server shows.
+type issuer struct {
+	file  string // of the CA's certificate
+	ca    *x509.Certificate
+	key   *ecdsa.PrivateKey
+	shown atomic.Pointer[tls.Certificate]
+}
+
+// renew has the server show a certificate that is valid from one time to another.
+func (i *issuer) renew(t *testing.T, from, to time.Time) {
 	t.Helper()
-	caKey, leafKey := newKey(t), newKey(t)
+	key := newKey(t)
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{serverName}, NotBefore: from, NotAfter: to}
+	raw, err := x509.CreateCertificate(rand.Reader, leaf, i.ca, key.Public(), i.key)
+	require.NoError(t, err)
+	i.shown.Store(&tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key})
+}
+
+// ending returns a server whose certificate is valid from one time to another.
+func ending(t *testing.T, from, to time.Time) (*issuer, *server) {
+	t.Helper()
+	key := newKey(t)
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour)}
-	caRaw, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	raw, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	require.NoError(t, err)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{serverName}, NotBefore: from, NotAfter: to}
-	leafRaw, err := x509.CreateCertificate(rand.Reader, leaf, ca, leafKey.Public(), caKey)
-	require.NoError(t, err)
-	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem"), leaf: tls.Certificate{Certificate: [][]byte{leafRaw}, PrivateKey: leafKey}}
-	require.NoError(t, os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caRaw}), 0o600))
-	return a, a.serve(t, says(200, sealedBody))
+	i := &issuer{file: filepath.Join(t.TempDir(), "ca.pem"), ca: ca, key: key}
+	require.NoError(t, os.WriteFile(i.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), 0o600))
+	i.renew(t, from, to)
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.shown.Load(), nil }}
+	s.Config.ErrorLog = quiet
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return i, s
 }
 
 func TestServerCertificate_ItsEndIsKnownAndSaid(t *testing.T) {
@@ -127,20 +153,28 @@ func TestServerCertificate_ItsEndIsKnownAndSaid(t *testing.T) {
 	}
 }
 
-// What is renewed under a connection that lasts is seen within the hour.
+// What is renewed under a connection that lasts is seen within the hour. One that
+// ran out ends no connection: a Vault that serves goes on.
 func TestServerCertificate_IsSeenAnew(t *testing.T) {
-	a, s := ending(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	now := time.Now().Truncate(time.Second).UTC()
+	a, s := ending(t, now.Add(-time.Hour), now.Add(time.Hour))
 	c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
-	_, err := c.SealStatus(t.Context())
-	require.NoError(t, err)
+	ask := func() {
+		t.Helper()
+		_, err := c.SealStatus(t.Context())
+		require.NoError(t, err)
+	}
+	ask()
 	first := c.dialer.expiries.newest
-	_, err = c.SealStatus(t.Context())
-	require.NoError(t, err)
+	ask()
 	assert.Equal(t, first, c.dialer.expiries.newest, "a connection serves many calls")
-	c.dialer.expiries.set(&c.dialer.expiries.newest, time.Now().Add(-freshFor-time.Second))
-	_, err = c.SealStatus(t.Context())
-	require.NoError(t, err)
-	assert.True(t, c.dialer.expiries.newest.After(first))
+
+	ended := now.Add(-time.Minute)
+	a.renew(t, now.Add(-time.Hour), ended)
+	c.dialer.expiries.set(&c.dialer.expiries.newest, now.Add(-freshFor-time.Second))
+	ask()
+	assert.Eventually(t, func() bool { end, _ := c.Certificates(); return end.Equal(ended) }, patience, tick)
+	ask()
 }
 
 func TestUnixSocket(t *testing.T) {
@@ -162,4 +196,32 @@ func TestUnixSocket(t *testing.T) {
 	s.Close()
 	_, err = c.SealStatus(t.Context())
 	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file that nobody listens on")
+}
+
+// A file that may not be read is not taken for a socket that may not be used.
+func TestPermission_WhatMayNotBeUsedIsNamed(t *testing.T) {
+	file := &fs.PathError{Op: "open", Path: "/tls.key", Err: syscall.EACCES}
+	dial := func(network string, errno syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", errno)}
+	}
+	for _, row := range []struct {
+		sentence    string
+		err         error
+		says        string
+		unreachable bool
+	}{
+		{"the client certificate's key", fmt.Errorf("%w: %w", errOwn, file), "reading the client certificate: open /tls.key: permission denied", false},
+		{"the CA's file", fmt.Errorf("%w: %w", errTrust, file), "reading the CA certificates: open /tls.key: permission denied", false},
+		{"the socket", dial("unix", syscall.EACCES), "the socket may not be used", false},
+		{"the network, by a policy", dial("tcp", syscall.EPERM), "operation not permitted", true},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			err := classify(t.Context(), row.err)
+			assert.ErrorContains(t, err, row.says)
+			assert.Equal(t, row.unreachable, errorsIs(err, unseal.ErrUnreachable))
+			if row.says != "the socket may not be used" {
+				assert.NotContains(t, err.Error(), "socket")
+			}
+		})
+	}
 }

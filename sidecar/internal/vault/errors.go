@@ -46,8 +46,6 @@ func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connection refused: %w", unseal.ErrUnreachable)
-	case errors.Is(err, fs.ErrPermission): // a Unix socket
-		return fmt.Errorf("the socket may not be used, see its mode and its owner (socket_mode, socket_user in vault's listener): %w", err)
 	case errors.Is(err, errTrust):
 		return err
 	case errors.Is(err, errOwn):
@@ -61,6 +59,9 @@ func classify(ctx context.Context, err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
+		if op.Net == "unix" && errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("the socket may not be used, see its mode and its owner (socket_mode, socket_user in vault's listener): %w", err)
+		}
 		return fmt.Errorf("%w: %w", unseal.ErrUnreachable, err)
 	}
 	return fmt.Errorf("no answer that is vault's: %s", printable(err.Error()))
