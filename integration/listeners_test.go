@@ -43,7 +43,7 @@ func TestUnixSocket_RecoveryAndHold(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(beside(t).Dir, "vault.sock")
 	play(t, home{
-		listeners: fmt.Sprintf("listener \"unix\" {\n  address = %q\n}", path),
+		listeners: fmt.Sprintf("listener \"unix\" {\n  address = %q\n  socket_mode = \"0666\"\n}", path),
 		args:      []string{"--vault-addr", "unix://" + path},
 	},
 		phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}},

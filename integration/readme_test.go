@@ -47,7 +47,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		return out
 	}
 	blocks := readmeYAML(t, l)
-	require.Len(t, blocks, 5, "each is built here")
+	require.Len(t, blocks, 6, "each is built here")
 
 	all, err := l.Kustomize(l.Source("manifests"))
 	require.NoError(t, err)
@@ -70,7 +70,19 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	}
 	assert.Equal(t, []string{"GitRepository vault-unseal-sidecar", "Kustomization vault-unseal-sidecar-rights", "Kustomization vault"}, kinds)
 
-	volumes, _ := list(t, statefulSet(t, builds("items", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[4])), "volumes", "name")
+	set = statefulSet(t, builds("socket", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[4]))
+	containers, names = list(t, set, "containers", "name")
+	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
+	for _, c := range containers {
+		assert.Contains(t, c.(map[string]any)["volumeMounts"], map[string]any{"name": "vault-socket", "mountPath": "/run/vault"})
+	}
+	ours = containers[1].(map[string]any)
+	assert.Contains(t, ours["env"], map[string]any{"name": "VAULT_ADDR", "value": "unix:///run/vault/vault.sock"})
+	assert.NotEmpty(t, ours["image"], "the patch adds to what is there")
+	_, names = list(t, set, "volumes", "name")
+	assert.Contains(t, names, "vault-socket")
+
+	volumes, _ := list(t, statefulSet(t, builds("items", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[5])), "volumes", "name")
 	var secret map[string]any
 	for _, v := range volumes {
 		if v := v.(map[string]any); v["name"] == "unseal-key" {
