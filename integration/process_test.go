@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -145,20 +146,19 @@ func TestBadOptionsEndTheStart(t *testing.T) {
 		says []string
 	}{
 		{"a flag with a value that makes no sense", []string{"--operator-seal", "maybe"}, nil, []string{"--operator-seal", `"maybe"`, "hold, unseal"}},
-		{"a variable with one", nil, []string{"LOG_FORMAT=xml"}, []string{"LOG_FORMAT", `"xml"`, "text, json"}},
+		{"a variable with one", nil, []string{"OPERATOR_SEAL=maybe"}, []string{"OPERATOR_SEAL", `"maybe"`, "hold, unseal"}},
 		{"plain http to another host", []string{"--vault-addr", "http://vault.example:8200"}, nil, []string{"--vault-addr", "https://"}},
-		{"kubernetes in another word", []string{"--kubernetes", "on"}, nil, []string{"--kubernetes", `"on"`, "auto, off"}},
-		{"a pod's name that is none", []string{"--pod-name", "Vault_0"}, nil, []string{"--pod-name", `"Vault_0"`}},
-		{"a condition without a domain", []string{"--readiness-gate", "unsealed"}, nil, []string{"--readiness-gate", `"unsealed"`, "DOMAIN/NAME"}},
-		{"a recovery that is none", nil, []string{"ESO_RECOVERY=pray"}, []string{"ESO_RECOVERY", `"pray"`, "nudge-then-restart"}},
-		{"stores that are no names", []string{"--eso-stores", "a/b/c"}, nil, []string{"--eso-stores", `"a/b/c"`, "NAMESPACE/NAME"}},
+		{"keys that are no path", []string{"--keys", "keys"}, nil, []string{"--keys", `"keys"`, "absolute path"}},
+		{"a certificate without its key", nil, []string{"VAULT_CLIENT_CERT=/tls.crt"}, []string{"VAULT_CLIENT_KEY", "both or none"}},
 		{"no such option", []string{"--nonsense"}, nil, []string{"nonsense", "--help"}},
 		{"no such command", []string{"walk"}, nil, []string{"walk", "run"}},
 		{"a CA file that is not there", []string{"--vault-addr", "https://127.0.0.1:1", "--vault-cacert", "/nowhere/ca.pem"}, nil, []string{"--vault-cacert", "/nowhere/ca.pem", "PEM"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(l.Binary("vault-unseal-sidecar"), row.args...)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, l.Binary("vault-unseal-sidecar"), row.args...)
 			cmd.Env = row.env
 			out, err := cmd.CombinedOutput()
 			var ended *exec.ExitError

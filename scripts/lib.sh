@@ -29,8 +29,9 @@ options_help='  --settings FILE      your names: what no other option says is ta
   --help               print this'
 
 name=$(basename "$0")
-say() { echo "$name: $*"; }
-warn() { echo "$name: $*" >&2; }
+# A terminal that is gone ends nothing half-way.
+say() { echo "$name: $*" || true; }
+warn() { echo "$name: $*" >&2 || true; }
 fail() {
 	warn "$@"
 	exit 1

@@ -27,11 +27,13 @@ def bytes:
 # twice tells whether bytes are the text of a share still.
 def twice: all(.[]; . < 128) and (implode | ltrimstr("\n") | split("\n")[0] // "" | gsub("^\\s+|\\s+$"; "") | bytes | . != null and (length | whole));
 
+def tokenform: test("^(hv[sbr]|[sbr]|[sbr]br)\\.[A-Za-z0-9_.-]{20,}$");
+
 # take adds a word.
 def refuse($what; $line): .flaws += 1 | if .flaws == 1 then .flaw = $what | .line = $line else . end;
 def take($word; $line):
 	($word | bytes) as $bytes | ($bytes | length) as $n |
-	if $word | test("^(hv[sbr]|[sbr]|[sbr]br)\\.[A-Za-z0-9_.-]{20,}$") then .token = true
+	if $word | tokenform then .token = true
 	elif $bytes == null then refuse("neither base64 nor hex"; $line)
 	elif ($word | hexdigits and length % 2 == 1) and ($n | whole | not) then refuse("hex with an odd number of digits"; $line)
 	elif $bytes | twice then
@@ -61,7 +63,7 @@ def take_json:
 		if $m.captures[1].string then .name = $value
 		elif $name == null or any("unseal_keys_b64", "unseal_keys_hex", "keys", "keys_base64"; . == $name) then take($value; $line)
 		elif $name | startswith("recovery_keys") then refuse("recovery keys, which do not unseal"; $line)
-		elif $name == "root_token" and $value != "" then .token = true
+		elif $name == "root_token" and $value != "" or ($value | tokenform) then .token = true
 		else . end) |
 	if .found == [] and .flaws == 0 then refuse("JSON without unseal keys"; 1) else . end;
 
@@ -85,7 +87,7 @@ def remarks($entry):
 
 # secret tells the same of a whole Secret, in which the same share counts once.
 def secret:
-	[.data // {} | to_entries | sort_by(.key)[] | .key as $entry | .value | @base64d | found |
+	[.data // {} | to_entries | sort_by([(.key | gsub("[0-9]+"; "")), (.key | [scan("[0-9]+") | tonumber]), .key])[] | .key as $entry | .value | @base64d | found |
 		.remarks = [remarks($entry) | "\($entry): \(.)"]] |
 	{remarks: map(.remarks[]), shares: (reduce .[].shares[] as $share ([];
 		if any(.[] | bytes; . == ($share | bytes)) then . else . + [$share] end))};

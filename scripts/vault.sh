@@ -116,17 +116,32 @@ stop_rekey() {
 
 complete() { [[ $(field "$1" '.data.complete // false' 2>/dev/null) == true ]]; }
 
+# by_hand NONCE prints the command that ends a rekey.
+by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cancel -nonce=$1"; else echo "vault delete $rekey/init nonce=$1"; fi; }
+
 # give NONCE TEXT [STEP] sends the shares in a text one after another until
-# Vault has enough, and prints its last answer.
+# Vault has enough, and prints its last answer. It fails with 1 when they are not
+# the key or too few, and with 2, and Vault's words, when Vault did not judge them.
 give() {
-	local share answer=""
+	local share answer="" words=""
 	while IFS= read -r share; do
 		# With a threshold of 1 each line may be a key of its own.
-		answer=$(printf '{"key": "%s", "nonce": "%s"}' "$share" "$1" | with_token vault write -format=json "$rekey/${3:-update}" -) || continue
+		answer=$(printf '{"key": "%s", "nonce": "%s"}' "$share" "$1" | with_token vault write -format=json "$rekey/${3:-update}" - 2>&1) || {
+			[[ $answer == *"invalid key"* && $answer != *"invalid key size"* ]] || words=$answer
+			answer=""
+			continue
+		}
+		answer=${answer#"${answer%%\{*}"}
 		! complete "$answer" || break
 	done < <(shares_in "$2")
-	complete "${answer:-{\}}" || return 1
-	printf '%s' "$answer"
+	if complete "${answer:-{\}}"; then
+		printf '%s' "$answer"
+	elif [[ $words ]]; then
+		tr -s '\n\t ' ' ' <<<"$words" >&2
+		return 2
+	else
+		return 1
+	fi
 }
 
 # proves TEXT SHARES THRESHOLD tells whether the shares in a text are Vault's
@@ -135,9 +150,12 @@ give() {
 proves() {
 	local order status
 	open_rekey || return 2
-	status=$(rekey_status)
+	status=$(rekey_status) || {
+		why="Vault does not tell whether a rekey is under way"
+		return 2
+	}
 	[[ $(field "$status" .started) == false ]] || {
-		why="a rekey is under way in Vault: wait for it, or end it with vault operator rekey -cancel -nonce=$(field "$status" .nonce)"
+		why="a rekey is under way in Vault: wait for it, or end it with $(by_hand "$(field "$status" .nonce)")"
 		return 2
 	}
 	for order in "$1" "$(printf '%s\n' "$1" | sed '1!G;h;$!d')"; do
@@ -147,10 +165,10 @@ proves() {
 		}
 		trap 'stop_rekey "$nonce" || true' EXIT
 		status=0
-		give "$nonce" "$order" >/dev/null 2>&1 || status=1
+		why=$(give "$nonce" "$order" 2>&1 >/dev/null) || status=$?
 		trap - EXIT
-		stop_rekey "$nonce" || fail "the rekey $nonce could not be ended: vault operator rekey -cancel -nonce=$nonce"
-		((status)) || return 0
+		stop_rekey "$nonce" || fail "the rekey $nonce could not be ended: $(by_hand "$nonce")"
+		((status == 1)) || return "$status"
 	done
 	return 1
 }

@@ -87,7 +87,9 @@ func lookAtRole(ctx context.Context, c config, client *vault.Client) check.Role 
 	if r.Lacks, err = session.Lacks(ctx); err != nil { // without the policy default, a token cannot ask what it may do
 		r.Err = asked
 	}
-	if err := session.Logout(ctx); err != nil && r.Err == nil {
+	end, ended := context.WithTimeout(context.WithoutCancel(ctx), vaultWithin) // whatever came of it
+	defer ended()
+	if err := session.Logout(end); err != nil && r.Err == nil {
 		r.Err = fmt.Errorf("revoking its token: %w", err)
 	}
 	return r
@@ -120,6 +122,9 @@ func lookBack(c config, shares []unseal.Share) check.Recovery {
 	r := check.Recovery{Same: m.Fits(shares), Refused: m.Refuses(shares)}
 	if m.Opened != nil {
 		r.Opened = m.Opened.At
+	}
+	if r.Refused {
+		r.RefusedAt = m.Refused.At
 	}
 	var n unseal.ProofNotes
 	if err := statefile.New(c.stateDir, proofName).Load(&n); err == nil {

@@ -189,6 +189,7 @@ func TestThePastIsJudged(t *testing.T) {
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
 		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof at 2026-11-25T11:59:00Z (1m0s ago)"},
 		"proved after a refusal": {Recovery{Refused: true, Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof"},
+		"refused after a proof":  {Recovery{Opened: now.Add(-time.Hour), Refused: true, RefusedAt: now.Add(-time.Minute), Proved: now.Add(-2 * time.Minute)}, Failure, "vault refused the mounted key"},
 		"proved and opened":      {Recovery{Opened: now.Add(-time.Hour), Same: true, Proved: now}, OK, "the mounted key opened vault"},
 		"nothing yet":            {Recovery{}, Unknown, "has not opened vault"},
 		"what cannot be read":    {Recovery{Err: errors.New("corrupt")}, Unknown, "corrupt"},

@@ -12,8 +12,10 @@ type Recovery struct {
 	Took    time.Duration // the last recovery; zero: not known
 	Same    bool          // the key that is mounted is still that one
 	Refused bool          // Vault refused the one that is mounted when it was last sent
-	Tried   bool          // Vault took or refused it just now, which says more
-	Proved  time.Time     // when it was last proved that Vault takes the mounted key, since Opened; zero: it was not
+	// RefusedAt is when that was; zero: not known.
+	RefusedAt time.Time
+	Tried     bool      // Vault took or refused it just now, which says more
+	Proved    time.Time // when it was last proved that Vault takes the mounted key, since Opened; zero: it was not
 }
 
 // Judge tells what the past says of the next recovery, as of now.
@@ -31,7 +33,7 @@ func (r Recovery) Judge(now time.Time) Finding {
 	case r.Err != nil:
 		f.Level = Unknown
 		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
-	case !r.Proved.IsZero() && !r.Tried && !(r.Same && !r.Opened.IsZero()):
+	case r.Proved.After(r.RefusedAt) && !r.Tried && !(r.Same && !r.Opened.IsZero()):
 		f.Text = fmt.Sprintf("vault took the mounted key in a proof at %s; it has not had to open vault yet%s", at(r.Proved), took)
 	case r.Refused && !r.Tried:
 		f.Level = Failure

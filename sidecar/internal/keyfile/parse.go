@@ -146,7 +146,7 @@ func (p *parsed) takeValue(name, value []byte, line int) {
 		p.take(value, line)
 	case strings.HasPrefix(named, "recovery_keys"):
 		p.refuse(whatRecovery, line)
-	case named == "root_token" && len(value) > 0:
+	case named == "root_token" && len(value) > 0, tokenForm.Match(value):
 		p.token = true
 	}
 }

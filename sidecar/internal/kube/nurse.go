@@ -155,7 +155,8 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	}
 	for _, p := range n.patients {
 		if p.ready() {
-			p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart
+			// That it is Ready as Vault opens may be from before: ESO has not looked.
+			p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= hopeFor
 			continue
 		}
 		if p.downSince.IsZero() {

@@ -88,6 +88,9 @@ func TestEvictionIsForOutages(t *testing.T) {
 				if recovery == RecoveryBoth {
 					n.took(findings{epoch: n.epoch, final: true, at: time.Now()})
 					during(t, n, time.Second)
+				} else { // until External Secrets has looked, Ready is from before
+					during(t, n, hopeFor)
+					turns(yes)
 				}
 				turns(no)
 				during(t, n, time.Hour)
@@ -95,7 +98,10 @@ func TestEvictionIsForOutages(t *testing.T) {
 
 				k.Publish(unseal.State{Phase: unseal.Unreachable})
 				during(t, n, time.Second)
+				turns(yes)
 				k.Publish(unseal.State{Phase: unseal.Active})
+				during(t, n, time.Second)
+				turns(no)
 				during(t, n, time.Hour)
 				assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
 			})

@@ -37,10 +37,11 @@ const (
 	touchAtMost = 10 * time.Minute
 )
 
-// answered is found in ESO's words where Vault has answered it by an HTTP error,
-// which another controller would be answered too (vault/api, ResponseError). Not
-// every version of ESO repeats that in a store's condition.
-var answered = regexp.MustCompile(`\bCode: [45][0-9]{2}\b`)
+// answered is found in ESO's words where an open Vault has answered it by an HTTP
+// error, which another controller would be answered too (vault/api,
+// ResponseError). 502 to 504 are the words of the outage itself. Not every version
+// of ESO repeats that in a store's condition.
+var answered = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
 
 // untilNextTouch is the pace at which a store is woken that has been down for
 // so long.

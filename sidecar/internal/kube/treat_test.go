@@ -94,6 +94,7 @@ URL: PUT http://vault.security.svc:8200/v1/auth/kubernetes/login
 Code: 500. Errors:
 
 * 1 error occurred: read-only file system`), 2, nil},
+		{"but when that was the outage itself", RecoveryBoth, hopeFor, here, said("Code: 503. Errors:\n\n* Vault is sealed"), 2, both},
 		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
 		{"but when nobody has answered it", RecoveryBoth, hopeFor, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
 		{"not when it was well after the outage", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {

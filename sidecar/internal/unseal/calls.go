@@ -149,6 +149,9 @@ func (l *Loop) tookLookup(c *call, err error) {
 		return
 	}
 	l.lookup = nil
+	if errors.Is(err, ErrNotVault) {
+		l.loseTrack()
+	}
 	now := time.Now()
 	switch {
 	case err == nil:

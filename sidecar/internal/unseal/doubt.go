@@ -27,6 +27,7 @@ func (l *Loop) rejected(a *attempt) {
 	}
 	l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
 	l.memory.Refused = l.memory.Refused.with(a.scope, a.shares)
+	l.memory.Refused.At = time.Now().UTC()
 	l.save()
 }
 

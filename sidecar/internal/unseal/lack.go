@@ -2,6 +2,7 @@ package unseal
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -44,6 +45,9 @@ func (l *Loop) tookThreshold(c *call, s SealStatus, err error) {
 		return
 	}
 	l.asking = nil
+	if errors.Is(err, ErrNotVault) {
+		l.loseTrack()
+	}
 	if err != nil || s.Sealed { // the probes tell
 		l.askAt = time.Now().Add(thresholdEvery)
 		return

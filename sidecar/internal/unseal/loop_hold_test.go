@@ -164,6 +164,20 @@ func TestBehindAProxy(t *testing.T) {
 			h.expectSent(sent)
 		}))
 	}
+	t.Run("also when a lookup alone is answered so", func(t *testing.T) {
+		serving(t, 5*time.Second, func(h *home) {
+			sent := len(h.vault.sends())
+			h.vault.set(&h.vault.lookupErr, fmt.Errorf("answered 502, %w", ErrNotVault))
+			for h.state().Phase == Active {
+				h.goOn(time.Millisecond)
+			}
+			h.vault.seal() // as the new one is
+			h.vault.set(&h.vault.lookupErr, nil)
+			h.goOn(5 * time.Second)
+			h.expect(Active)
+			h.expectSent(sent + 1)
+		})
+	})
 	t.Run("also when a health is answered so", func(t *testing.T) {
 		inBubble(t, 1, 1, func(h *home) {
 			h.vault.begin("p")

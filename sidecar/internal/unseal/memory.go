@@ -37,8 +37,9 @@ type Hold struct {
 
 // Refused counts the combinations that Vault refused, within one Scope.
 type Refused struct {
-	Scope        Scope   `json:"scope"`
-	Combinations [][]int `json:"combinations"`
+	At           time.Time `json:"at,omitzero"` // when it was last; zero in what an older version wrote
+	Scope        Scope     `json:"scope"`
+	Combinations [][]int   `json:"combinations"`
 }
 
 // Scope is what a refusal speaks of. When any of it changes, every

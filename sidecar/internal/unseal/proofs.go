@@ -85,6 +85,10 @@ func (p *Proofs) follow(s State) {
 		p.next = time.Now().Add(firstProof)
 	}
 	p.state = s
+	if s.Phase == KeyRejected && p.proved.Result == ProofValid { // Vault knows better now
+		p.tried, p.proved = Proof{}, Proof{}
+		p.Publish(p.proved)
+	}
 	if p.proved.Result != "" && (p.keys != mountOf(s) || p.proved.At.Before(s.UnsealedAt)) {
 		p.tried, p.proved, p.noted = Proof{}, Proof{}, time.Time{}
 		p.Publish(p.proved)

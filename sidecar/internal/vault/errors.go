@@ -53,19 +53,28 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &verify), errors.As(err, &authority):
 		return fmt.Errorf("its certificate is not trusted (--vault-cacert, --vault-server-name): %s", printable(err.Error()))
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return errors.New("it does not speak TLS, and --vault-addr says https")
-	case broken(err):
-		return fmt.Errorf("connection broken: %w", unseal.ErrBroken)
+		return notVault("it does not speak TLS, and --vault-addr says https")
 	}
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+	switch dialed := errors.As(err, &op) && op.Op == "dial"; {
+	case !dialed && broken(err):
+		return fmt.Errorf("connection broken: %w", unseal.ErrBroken)
+	case dialed:
 		if op.Net == "unix" && errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("the socket may not be used, see its mode and its owner (socket_mode, socket_user in vault's listener): %w", err)
 		}
 		return fmt.Errorf("%w: %w", unseal.ErrUnreachable, err)
 	}
-	return fmt.Errorf("no answer that is vault's: %s", printable(err.Error()))
+	return notVault("no answer that is vault's: " + printable(err.Error()))
 }
+
+// notVault is an ErrNotVault in other words.
+type notVault string
+
+func (n notVault) Error() string { return string(n) }
+
+// Unwrap returns the sentinel.
+func (notVault) Unwrap() error { return unseal.ErrNotVault }
 
 // broken reports whether the connection ended before the answer did.
 func broken(err error) bool {

@@ -106,6 +106,7 @@ func connectNow(to netip.AddrPort) (fd int, err error) {
 	}
 	if (errno == 0 || errno == syscall.EISCONN) && connectedToItself(fd, to) {
 		errno = syscall.ECONNREFUSED
+		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}) // or the port would be kept from Vault for a minute
 	}
 	if errno != 0 && errno != syscall.EISCONN {
 		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)

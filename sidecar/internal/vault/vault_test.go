@@ -256,7 +256,7 @@ func TestFaultsAreTold(t *testing.T) {
 		{"an answer that breaks off in its head", breaks(writes("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrBroken, "broken"},
 		{"an answer that breaks off in its body", breaks(writes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrBroken, "broken"},
 		{"an error that breaks off in its body", breaks(writes("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrBroken, "broken"},
-		{"something that is not HTTP", breaks(writes("220 mail.example ESMTP\r\n")), nil, "no answer that is vault's"},
+		{"something that is not HTTP", breaks(writes("220 mail.example ESMTP\r\n")), unseal.ErrNotVault, "no answer that is vault's"},
 		{"a page of HTML with 200", says(200, "<!doctype html><p>Welcome"), unseal.ErrNotVault, "not vault"},
 		{"an empty 200", says(200, ""), unseal.ErrNotVault, "not vault"},
 		{"JSON of somebody else with 200", says(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
