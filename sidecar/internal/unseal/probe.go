@@ -25,6 +25,7 @@ func (l *Loop) startProbe(now time.Time) {
 	}
 	l.lastProbe, l.nextProbe = now, now.Add(besideEvery)
 	if l.seen == AnswerRefused && len(l.probes) == 0 && l.Vault.Refuses() {
+		l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
 		l.epoch++
 		l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
 		return
