@@ -180,3 +180,12 @@ func (s *scripted) atTerminal(script string, dialog ...string) string {
 	}
 	return seen.String()
 }
+
+// What the sidecar knows of the key is not from before the rotation.
+func TestRotate_TheSidecarKnowsThatTheNewKeyIsRight(t *testing.T) {
+	t.Parallel()
+	s := scriptedWorld(t, proxy.Open)
+	s.works(s.password()+"\n", "bootstrap", "--admin", "maria")
+	s.works("", "rotate")
+	await(s.world, measures(`vault_unseal_sidecar_key_proof{result="valid"} 1`))
+}

@@ -43,6 +43,7 @@ else
 		"$@"
 	else
 		shift
+		unset KUBECONFIG # a pod has none
 		KUBERNETES=off HTTP_BIND=HTTP UNSEAL_KEYS_PATH=MOUNT STATE_DIR=STATE SIDECAR "$@"
 	fi
 fi
