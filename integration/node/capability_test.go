@@ -41,6 +41,6 @@ patches:
 `, nil))
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
 	n.condition("False", "NotInitialized")
-	n.script("", "bootstrap")
+	n.script(someKey(t), "bootstrap", "--admin", "maria")
 	n.ready("vault-0")
 }

@@ -24,7 +24,7 @@ func readme(t *testing.T) (blocks []string) {
 			continue
 		}
 		kind, body, _ := strings.Cut(part, "\n")
-		assert.Contains(t, []string{"sh", "yaml", "text"}, kind, part)
+		assert.Contains(t, []string{"sh", "yaml", "hcl", "text"}, kind, part)
 		if kind == "sh" && !strings.HasPrefix(body, "# Example") {
 			blocks = append(blocks, body)
 		}
