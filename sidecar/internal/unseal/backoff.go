@@ -25,7 +25,7 @@ func pace(p Phase, age time.Duration, r float64) time.Duration {
 		return 0
 	case Unreachable:
 		if age < youngFor {
-			return jitter(20*time.Millisecond, 10*time.Millisecond, r)
+			return jitter(10*time.Millisecond, 10*time.Millisecond, r)
 		}
 		return jitter(900*time.Millisecond, 200*time.Millisecond, r)
 	case Failing:

@@ -19,8 +19,8 @@ func TestPace(t *testing.T) {
 		low, high time.Duration
 	}{
 		{"the first probe goes out at once", Starting, 0, 0, 0},
-		{"a refused connection is tried again in 20 to 50 ms", Unreachable, 0, 20 * ms, 50 * ms},
-		{"so it is just before a quarter of an hour", Unreachable, 15*time.Minute - 1, 20 * ms, 50 * ms},
+		{"a refused connection is tried again in 10 to 20 ms", Unreachable, 0, 10 * ms, 20 * ms},
+		{"so it is just before a quarter of an hour", Unreachable, 15*time.Minute - 1, 10 * ms, 20 * ms},
 		{"after that it is about a second", Unreachable, 15 * time.Minute, 900 * ms, 1100 * ms},
 		{"for ever", Unreachable, 1000 * time.Hour, 900 * ms, 1100 * ms},
 		{"a failing Vault is asked soon", Failing, 0, 50 * ms, 50 * ms},

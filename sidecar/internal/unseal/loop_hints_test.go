@@ -22,7 +22,7 @@ func TestHintsNeverMakeItAskWithoutPause(t *testing.T) {
 		prepare func(v *fakeVault)
 		most    int // probes a second
 	}{
-		"a Vault that is away":                  {func(v *fakeVault) { v.end() }, 50},
+		"a Vault that is away":                  {func(v *fakeVault) { v.end() }, 100},
 		"a Vault that answers with errors":      {func(v *fakeVault) { v.statusErr = errStorage }, 5},
 		"a silent Vault":                        {func(v *fakeVault) { v.mute() }, 1},
 		"a Vault that serves, sealed or not":    {func(*fakeVault) {}, 51},
