@@ -39,8 +39,9 @@ build: ## build bin/vault-unseal-sidecar
 # commit: the same commit makes the same image with the same builder.
 BUILDER ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo buildah)
 ARCH ?= $(shell go env GOARCH)
-IMAGE ?= alybadawy/vault-unseal-sidecar
-TAG ?= $(VERSION)
+# The name and the version that patches/ asks a node for.
+IMAGE ?= $(shell sed -n "s/^ *image: \(.*\):.*/\1/p" patches/pod/pod.yaml)
+TAG ?= $(shell sed -n "s/^ *image: .*:\([^:]*\)$$/\1/p" patches/pod/pod.yaml)
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE_FLAGS ?=
 # A file: the image is then written into it as an OCI archive.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,9 +24,10 @@ type rendering struct {
 var renderings = map[string]rendering{
 	"chart":          {"vault-chart.yaml", []string{"patches"}},
 	"chart-native":   {"vault-chart.yaml", []string{"patches", "patches/native"}},
-	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services"}},
-	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/native", "patches/apparmor", "patches/services"}},
+	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services", "patches/monitoring", "patches/imported"}},
+	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
+	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
 	"plain":          {"vault-plain.yaml", []string{"patches"}},
 	"plain-any":      {"vault-plain.yaml", []string{"patches/any"}},
@@ -151,4 +153,75 @@ func TestTheHelmValuesAreThePatch(t *testing.T) {
 	server := read("patches/helm/values.yaml")["server"].(map[string]any)
 	assert.Equal(t, pod["containers"], server["extraContainers"])
 	assert.Equal(t, pod["volumes"], server["volumes"])
+}
+
+// Who may reach Vault is named by the settings, in whatever order the components
+// of the network come.
+func TestTheSettingsNameWhoMayReachVault(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	for name, components := range map[string]string{
+		"monitoring last": "manifests/network, manifests/clients, manifests/monitoring",
+		"clients last":    "manifests/network, manifests/monitoring, manifests/clients",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := copied(t, l)
+			for file, text := range map[string]string{
+				"settings.yaml": `{apiVersion: v1, kind: ConfigMap,
+					metadata: {name: vault-unseal-sidecar-settings, annotations: {config.kubernetes.io/local-config: "true"}},
+					data: {namespace: safe, esoNamespace: eso, ingressNamespace: front, clientNamespace: apps,
+						monitoringNamespace: watch, monitoringRelease: prom}}`,
+				"kustomization.yaml": "{resources: [settings.yaml], components: [" + components + "]}",
+			} {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
+			}
+			out, err := l.Kustomize(dir)
+			require.NoError(t, err)
+			from := map[string][]string{} // by port
+			for _, o := range objects(t, out) {
+				if o.GetKind() != "NetworkPolicy" {
+					continue
+				}
+				assert.Equal(t, "safe", o.GetNamespace())
+				rules, _, err := unstructured.NestedSlice(o.Object, "spec", "ingress")
+				require.NoError(t, err)
+				for _, rule := range rules {
+					for _, port := range rule.(map[string]any)["ports"].([]any) {
+						key := fmt.Sprint(port.(map[string]any)["port"])
+						from[key] = append(from[key], peers(t, rule.(map[string]any))...)
+					}
+				}
+			}
+			assert.Equal(t, map[string][]string{
+				"8200": {"eso/external-secrets", "front/", "apps/", "/vault"}, "8201": {"/vault"}, "9810": {"watch/"},
+			}, from)
+		})
+	}
+}
+
+// peers returns whom a rule lets in, as NAMESPACE/NAME of pods; one that lets in
+// everybody has the peer "*".
+func peers(t *testing.T, rule map[string]any) (out []string) {
+	t.Helper()
+	const namespace, name = "kubernetes.io/metadata.name", "app.kubernetes.io/name"
+	list, _, err := unstructured.NestedSlice(rule, "from")
+	require.NoError(t, err)
+	if len(list) == 0 {
+		return []string{"*"}
+	}
+	for _, peer := range list {
+		in, _, _ := unstructured.NestedString(peer.(map[string]any), "namespaceSelector", "matchLabels", namespace)
+		if in == "" {
+			expressions, _, _ := unstructured.NestedSlice(peer.(map[string]any), "namespaceSelector", "matchExpressions")
+			for _, e := range expressions {
+				values, _, _ := unstructured.NestedStringSlice(e.(map[string]any), "values")
+				in = strings.Join(values, ",")
+			}
+		}
+		pod, _, _ := unstructured.NestedString(peer.(map[string]any), "podSelector", "matchLabels", name)
+		out = append(out, in+"/"+pod)
+	}
+	return out
 }

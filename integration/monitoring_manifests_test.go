@@ -113,7 +113,8 @@ func TestTheMonitoringIsWhereTheSettingsSay(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ingress, 2)
 	assert.Equal(t, map[string]any{
-		"from":  []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": "watch"}}}},
+		"from": []any{map[string]any{"namespaceSelector": map[string]any{"matchExpressions": []any{
+			map[string]any{"key": "kubernetes.io/metadata.name", "operator": "In", "values": []any{"watch"}}}}}},
 		"ports": []any{map[string]any{"port": float64(9810)}},
 	}, ingress[1], "Prometheus is let in")
 }

@@ -134,6 +134,31 @@ func TestHTTPPortIsTaken(t *testing.T) {
 	await(w, serving())
 }
 
+// A log that nobody reads stops whoever writes to it. A process that stands still
+// for that or another reason ends, for the kubelet to start it again.
+func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	unread, log, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	require.NoError(t, log.SetWriteDeadline(time.Now().Add(time.Second)))
+	_, err = log.Write(make([]byte, 1<<20))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the pipe is full")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.Binary("vault-unseal-sidecar"), "--keys", l.Dir, "--http-bind", "127.0.0.1:0", "--state-dir", l.Dir)
+	cmd.Stderr = log
+	require.NoError(t, cmd.Start())
+	require.NoError(t, log.Close())
+	var ended *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &ended)
+	assert.Equal(t, 1, ended.ExitCode(), ended.String())
+}
+
 func TestBadOptionsEndTheStart(t *testing.T) {
 	t.Parallel()
 	l, err := lab.New()

@@ -27,6 +27,45 @@ func readmeYAML(t *testing.T, l *lab.Lab) (blocks []string) {
 	return blocks
 }
 
+// versionOf returns the version of the image that patches puts into the pod.
+func versionOf(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	text, err := os.ReadFile(l.Source("patches/pod/pod.yaml"))
+	require.NoError(t, err)
+	found := regexp.MustCompile(`image: ghcr\.io/alybadawy/vault-unseal-sidecar:(v\d+\.\d+\.\d+)\n`).FindSubmatch(text)
+	require.NotNil(t, found, "a version, and no tag that changes")
+	return string(found[1])
+}
+
+// A branch, or a tag that changes, brings what nobody has looked at beside the key.
+// All that is referred to is of one version.
+func TestEveryReferenceIsToOneVersion(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	references := regexp.MustCompile(`vault-unseal-sidecar:([a-z\d][\w.-]*)|[?]ref=([\w.-]+)|(?:newTag|targetRevision|ref: \{\w+): ([\w.-]+)|--branch (\S+)`)
+	seen := 0
+	look := func(name string) {
+		text, err := os.ReadFile(l.Source(name))
+		require.NoError(t, err)
+		for _, found := range references.FindAllStringSubmatch(string(text), -1) {
+			seen++
+			assert.Equal(t, versionOf(t, l), strings.Join(found[1:], ""), "%s: %s", name, found[0])
+		}
+	}
+	look("README.md")
+	for _, dir := range []string{"manifests", "patches", "scripts"} {
+		require.NoError(t, filepath.WalkDir(l.Source(dir), func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				look(strings.TrimPrefix(path, l.Source("")+"/"))
+			}
+			return err
+		}))
+	}
+	assert.Greater(t, seen, 15)
+}
+
 // What the README has one write into a kustomization builds, with the
 // repository's folders in the place of their addresses.
 func TestTheReadmesKustomizationsBuild(t *testing.T) {
@@ -34,7 +73,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir := copied(t, l)
-	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=main`)
+	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=` + regexp.QuoteMeta(versionOf(t, l)))
 	builds := func(name, beside, of, kustomization string) string {
 		place, err := l.Mkdir(filepath.Join(t.Name(), name))
 		require.NoError(t, err)
@@ -57,7 +96,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	containers, names := list(t, set, "containers", "name")
 	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
 	ours := containers[1].(map[string]any)
-	assert.Equal(t, "alybadawy/vault-unseal-sidecar:v1.2.3", ours["image"])
+	assert.Equal(t, "REGISTRY/vault-unseal-sidecar:"+versionOf(t, l), ours["image"])
 	assert.Contains(t, ours["env"], map[string]any{"name": "PROVE_INTERVAL", "value": "24h"})
 
 	var kinds []string

@@ -176,11 +176,13 @@ func run(c config, stderr io.Writer) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	// First of all: a log that nobody reads holds up whoever writes to it.
+	group.Go(func() error { watchOver(ctx, loop.Turned, log); return nil })
 	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
 	for _, r := range c.refused {
 		log.Warn("an option's value is not accepted, its default is used", "option", r.option, "value", r.value, "accepted", r.accepts, "used", r.used)
 	}
-	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { server.Run(ctx); return nil })
 	group.Go(func() error {

@@ -27,7 +27,7 @@ func (n *node) buildah(args ...string) string {
 // with nothing beside it, the same each time.
 func TestTheImage(t *testing.T) {
 	n := theNode(t)
-	const name = "docker.io/alybadawy/vault-unseal-sidecar:"
+	const name = "ghcr.io/alybadawy/vault-unseal-sidecar:"
 	var image struct {
 		OCIv1 struct {
 			Config struct {

@@ -114,34 +114,36 @@ external_secrets() {
 	archive external-secrets localhost/external-secrets:node
 }
 
-# golang is what the Dockerfile's build begins with; this machine's Go is
-# mounted into it.
+# golang stands in for what the Dockerfile's build begins with; this machine's Go
+# is mounted into it.
+stand_in=localhost/golang:node
 golang() {
-	local name
-	name=$(awk '$1 == "FROM" { print $3; exit }' "$root/Dockerfile")
 	busybox "$scratch/golang"
 	mkdir -p "$scratch/golang/etc/ssl/certs" "$scratch/golang/usr/local/go"
 	cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/golang/etc/ssl/certs/"
-	image "$name" "$scratch/golang" --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local --env GOPROXY=off
+	image "$stand_in" "$scratch/golang" --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local --env GOPROXY=off
 }
 
 # flags prints what make image takes to build on that.
 flags() {
-	echo "--pull=never --quiet --volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod" \
+	echo "--pull=never --quiet --build-arg GOLANG=$stand_in --volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod" \
 		"--volume $(go env GOCACHE):/root/.cache/go-build"
 }
 
-# sidecar builds for each architecture.
+# sidecar builds for each architecture; the node is given the image by the name
+# that the patches ask for.
 sidecar() {
+	local wanted
+	wanted=$(sed -n 's/^ *image: //p' "$root/patches/pod/pod.yaml")
 	golang
 	go -C "$root" mod download
 	local arch
 	for arch in amd64 arm64; do
-		make -C "$root" --no-print-directory image ARCH=$arch IMAGE=docker.io/alybadawy/vault-unseal-sidecar TAG=$arch \
+		make -C "$root" --no-print-directory image ARCH=$arch IMAGE=ghcr.io/alybadawy/vault-unseal-sidecar TAG=$arch \
 			BUILDER="buildah --root $dir/buildah --runroot $dir/buildah-run" IMAGE_FLAGS="$(flags)" >/dev/null
 	done
-	buildah tag docker.io/alybadawy/vault-unseal-sidecar:amd64 docker.io/alybadawy/vault-unseal-sidecar:latest
-	archive sidecar docker.io/alybadawy/vault-unseal-sidecar:latest
+	buildah tag ghcr.io/alybadawy/vault-unseal-sidecar:amd64 "$wanted"
+	archive sidecar "$wanted"
 }
 
 parts=("${@:2}")

@@ -57,7 +57,7 @@ spec:
 const late = `#!/bin/bash
 if [[ "$*" == *" delete pod "* ]]; then
 	nsenter -t "$(<DIR/init.pid)" -m -n -p ctr -a DIR/containerd.sock -n k8s.io \
-		images tag --force docker.io/alybadawy/vault-unseal-sidecar:latest localhost/late:v1 >&2
+		images tag --force ghcr.io/alybadawy/vault-unseal-sidecar:v0.1.0 localhost/late:v1 >&2
 fi
 exec BIN/kubectl "$@"
 `

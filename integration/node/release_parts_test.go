@@ -161,7 +161,7 @@ func (r made) provenance(t *testing.T) {
 	assert.Equal(t, "https://in-toto.io/Statement/v1", statement.Type)
 	assert.Equal(t, "https://slsa.dev/provenance/v1", statement.PredicateType)
 	_, digest := r.image(t, releaseName+".oci.tar")
-	want := []resource{{"alybadawy/vault-unseal-sidecar", map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
+	want := []resource{{"ghcr.io/alybadawy/vault-unseal-sidecar", map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
 	for name, text := range r.files {
 		if name != "provenance.json" && name != "SHA256SUMS" && name != "SHA256SUMS.sig" {
 			want = append(want, resource{name, map[string]string{"sha256": sum(text)}})
@@ -239,7 +239,7 @@ func (r made) manifests(t *testing.T) {
 	require.Contains(t, pinned, "patches/pod/pod.yaml")
 	for name, text := range pinned {
 		found := ours.FindAllString(string(text), -1)
-		assert.Equal(t, []string{"image: alybadawy/vault-unseal-sidecar@" + digest}, found, name)
+		assert.Equal(t, []string{"image: ghcr.io/alybadawy/vault-unseal-sidecar@" + digest}, found, name)
 	}
 	assert.NotRegexp(t, ours, string(r.files["manifests.yaml"]), "the rights have no image")
 

@@ -44,6 +44,23 @@ func judgeLiveness(pod *unstructured.Unstructured) []check.Finding {
 	return out
 }
 
+// judgeOwnProbe looks for a probe of our own container, which an earlier patches
+// gave it: it asks a port that strangers can fill, and then the sidecar is killed.
+func judgeOwnProbe(pod *unstructured.Unstructured) []check.Finding {
+	for _, field := range []string{"initContainers", "containers"} {
+		for _, container := range entries(pod.Object, "spec", field) {
+			for _, kind := range []string{"livenessProbe", "startupProbe"} {
+				if isOurs(container) && container[kind] != nil {
+					return []check.Finding{{About: check.AboutPod, Level: check.Warning,
+						Text:   fmt.Sprintf("the sidecar has a %s: whoever keeps its port busy has the sidecar killed", kind),
+						Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when it stands still"}}
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // healthURL is where a command asks Vault for its health.
 var healthURL = regexp.MustCompile(`/v1/sys/health[^\s"']*`)
 

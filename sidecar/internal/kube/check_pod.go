@@ -27,6 +27,7 @@ var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Res
 func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home check.Home) []check.Finding {
 	out := []check.Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
 	out = append(out, judgeLiveness(pod)...)
+	out = append(out, judgeOwnProbe(pod)...)
 	out = append(out, c.checkOwner(ctx, pod))
 	return append(out, c.checkServices(ctx, pod, home)...)
 }

@@ -115,6 +115,19 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 	assert.Equal(t, check.OK, judgeLiveness(read(t, ours))[0].Level, "our own is another matter")
 }
 
+func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
+	for spec, found := range map[string]bool{
+		`{containers: [{name: vault, livenessProbe: {}}, {name: vault-unseal-sidecar}]}`:                                  false,
+		`{containers: [{name: vault}, {name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: /healthz}}}]}`:         true,
+		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar, startupProbe: {tcpSocket: {}}}]}`:    true,
+		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar}]}`:                                   false,
+		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
+	} {
+		out := judgeOwnProbe(read(t, "{spec: "+spec+"}"))
+		assert.Equal(t, found, len(out) == 1 && out[0].Level == check.Warning, spec)
+	}
+}
+
 func TestATemplateThatWaits(t *testing.T) {
 	pod := read(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {

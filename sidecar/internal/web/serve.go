@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,12 +13,15 @@ import (
 
 const (
 	// readTimeout bounds the wait for a request, and with it the time for which
-	// connections without one can keep the kubelet's probes out.
+	// connections without one can keep others out.
 	readTimeout = 2 * time.Second
 	// maxOpen bounds the connections that are open at once. Each costs some
 	// kilobytes, and the container is small: a peer that opens thousands would
-	// have the kernel kill it. The kubelet needs two.
+	// have the kernel kill it.
 	maxOpen = 128
+	// maxOfPeer bounds those of one address, so that a single pod cannot keep
+	// Prometheus out.
+	maxOfPeer = 16
 )
 
 // serve answers what comes in through l until ctx is done.
@@ -32,21 +34,23 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    8 << 10,
 		ErrorLog:          s.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
-	// The kubelet opens a connection for every probe; idle ones only hold memory.
+	// Who asks does so once in seconds or minutes; idle connections only hold memory.
 	server.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(&limited{Listener: l}); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(&limited{Listener: l, open: map[string]int{}}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// limited accepts no more than maxOpen connections and closes the others at
-// once. It does not let them wait: they would queue before the kubelet's, and
-// whoever is turned away can come again.
+// limited accepts no more than maxOpen connections, and of one peer no more than
+// maxOfPeer, and closes the others at once. It does not let them wait: they would
+// queue before others', and whoever is turned away can come again.
 type limited struct {
 	net.Listener
-	open atomic.Int64
+	mu   sync.Mutex
+	open map[string]int // connections by the peer's address; never 0
+	all  int
 }
 
 // Accept waits for a connection that there is room for.
@@ -56,11 +60,31 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) <= maxOpen {
-			return &counted{Conn: conn, leave: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		peer, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+		if l.enter(peer) {
+			return &counted{Conn: conn, leave: sync.OnceFunc(func() { l.leave(peer) })}, nil
 		}
-		l.open.Add(-1)
 		_ = conn.Close()
+	}
+}
+
+func (l *limited) enter(peer string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= maxOpen || l.open[peer] >= maxOfPeer {
+		return false
+	}
+	l.all++
+	l.open[peer]++
+	return true
+}
+
+func (l *limited) leave(peer string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.open[peer]--; l.open[peer] == 0 {
+		delete(l.open, peer)
 	}
 }
 

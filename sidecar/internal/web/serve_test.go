@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,7 @@ func TestItAnswersWhileAPeerIsSlow(t *testing.T) {
 	s := server(freePort(t))
 	running(t, s)
 	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
-	for range 50 {
+	for range maxOfPeer / 2 {
 		conn, err := net.Dial("tcp", s.Bind)
 		require.NoError(t, err)
 		defer conn.Close()
@@ -127,8 +128,8 @@ func stayOpen(conns []net.Conn, while time.Duration) int {
 	return int(open.Load())
 }
 
-// kubelet probes until it is answered, each time with a new connection.
-func kubelet(t *testing.T, s *Server) (took time.Duration) {
+// answers asks until it is answered, each time with a new connection.
+func answers(t *testing.T, s *Server) (took time.Duration) {
 	t.Helper()
 	began := time.Now()
 	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, 10*tick)
@@ -140,31 +141,79 @@ func TestIdleConnectionsAreFewAndKeepNobodyOutForLong(t *testing.T) {
 	t.Run("those that stay are timed out", func(t *testing.T) {
 		s := server(freePort(t))
 		running(t, s)
-		kubelet(t, s)
+		answers(t, s)
 		conns := idle(t, s.Bind, 500)
 		open := stayOpen(conns, readTimeout/4)
-		assert.LessOrEqual(t, open, maxOpen)
+		assert.LessOrEqual(t, open, maxOfPeer)
 		assert.Positive(t, open, "the limit is no ban")
-		assert.Less(t, kubelet(t, s), readTimeout+slack)
+		assert.Less(t, answers(t, s), readTimeout+slack)
 		assert.Zero(t, stayOpen(conns, readTimeout+slack))
 	})
 	t.Run("those that go make room at once", func(t *testing.T) {
 		s := server(freePort(t))
 		running(t, s)
-		kubelet(t, s)
+		answers(t, s)
 		for range 3 { // room that was not given back would be missed
 			for _, conn := range idle(t, s.Bind, 500) {
 				require.NoError(t, conn.Close())
 			}
-			assert.Less(t, kubelet(t, s), readTimeout/2)
+			assert.Less(t, answers(t, s), readTimeout/2)
 		}
 	})
+}
+
+// A peer that opens connections without end, and renews those that are closed,
+// keeps out nobody but itself.
+func TestAPeerThatFillsThePortKeepsOutOnlyItself(t *testing.T) {
+	s := server(freePort(t))
+	running(t, s)
+	answers(t, s)
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 66)}}
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var renewed atomic.Int64
+	for range maxOpen {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				conn, err := from.DialContext(ctx, "tcp", s.Bind)
+				if err != nil {
+					continue
+				}
+				renewed.Add(1)
+				stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+				_, _ = conn.Read(make([]byte, 1))
+				stop()
+				_ = conn.Close()
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return renewed.Load() > 2*maxOpen }, patience, tick)
+	for range 20 {
+		code, text := get("http://" + s.Bind + "/healthz")
+		assert.Equal(t, 200, code, text)
+	}
+}
+
+func TestAllPeersTogetherAreLimitedToo(t *testing.T) {
+	l := &limited{open: map[string]int{}}
+	in := 0
+	for peer := range maxOpen {
+		for range maxOfPeer {
+			if l.enter(strconv.Itoa(peer)) {
+				in++
+			}
+		}
+	}
+	assert.Equal(t, maxOpen, in)
+	assert.Len(t, l.open, maxOpen/maxOfPeer, "peers that are not in are not kept")
 }
 
 func TestAConnectionIsForOneRequest(t *testing.T) {
 	s := server(freePort(t))
 	running(t, s)
-	kubelet(t, s)
+	answers(t, s)
 	conn := idle(t, s.Bind, 1)[0]
 	_ = conn.SetDeadline(time.Now().Add(readTimeout / 2))
 	_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -183,22 +232,23 @@ func TestAConnectionIsForOneRequest(t *testing.T) {
 func TestAConnectionCountsUntilItIsFirstClosed(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := &limited{Listener: inner}
+	l := &limited{Listener: inner, open: map[string]int{}}
 	idle(t, inner.Addr().String(), 2)
 	first, err := l.Accept()
 	require.NoError(t, err)
 	second, err := l.Accept()
 	require.NoError(t, err)
-	assert.EqualValues(t, 2, l.open.Load())
+	assert.EqualValues(t, 2, l.all)
 
 	var group sync.WaitGroup
 	for range 8 { // as http.Server does: from Close and from the handler's end
 		group.Go(func() { _ = first.Close() })
 	}
 	group.Wait()
-	assert.EqualValues(t, 1, l.open.Load())
+	assert.EqualValues(t, 1, l.all)
 	require.NoError(t, second.Close())
-	assert.Zero(t, l.open.Load())
+	assert.Zero(t, l.all)
+	assert.Empty(t, l.open)
 
 	require.NoError(t, l.Close())
 	_, err = l.Accept()

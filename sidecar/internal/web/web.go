@@ -1,4 +1,4 @@
-// Package web tells how Vault is: /healthz and /readyz for the kubelet, /status
+// Package web tells how Vault is: /healthz and /readyz for whoever probes, /status
 // as JSON, a page for a person's browser on /, and the same as text for a
 // terminal. All of it comes from the newest snapshot and never by asking
 // anybody: it answers at once however long Vault hangs. It knows neither Vault

@@ -52,7 +52,7 @@ func (s Status) words() wording {
 	w := wordings[s.Phase]
 	switch {
 	case s.Stuck > 0:
-		return wording{act, "Stuck", "the sidecar waits to be restarted by its liveness probe; until then nobody knows how Vault is", ""}
+		return wording{act, "Stuck", "the sidecar is about to end itself and be started again; until then nobody knows how Vault is", ""}
 	case w.tone == good && (s.keyTrouble() || s.secretsTrouble()):
 		w.tone = warn
 	}

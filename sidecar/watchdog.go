@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+)
+
+const (
+	// lookEvery is how often the watchdog looks at the loop.
+	lookEvery = time.Second
+	// stuckLooks is how many looks in a row have to find it stuck. One does not
+	// count: a process that was stopped, or whose node slept, finds its own loop
+	// late once.
+	stuckLooks = 5
+	// lastWords is how long the process waits for its last line to be written:
+	// a log that nobody reads may be what the loop waits for.
+	lastWords = time.Second
+)
+
+// watchdog ends the process, so that the kubelet starts it again, when the loop
+// stands still. No probe does that: it would have to ask a port, and who fills a
+// port has its container killed.
+type watchdog struct {
+	turned func() time.Duration // how long ago the loop last turned
+	log    hclog.Logger
+	end    func(code int)
+}
+
+// run looks at every tick until ctx is done, or until it has ended the process.
+func (w watchdog) run(ctx context.Context, ticks <-chan time.Time) {
+	for stuck := 0; stuck < stuckLooks; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+		}
+		stuck++
+		if !web.Stuck(w.turned()) {
+			stuck = 0
+		}
+	}
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		w.log.Error("the loop stands still, the process ends to be started again", "since", w.turned().Round(time.Second))
+	}()
+	select {
+	case <-said:
+	case <-time.After(lastWords):
+	}
+	w.end(exitFailed)
+}
+
+// watchOver runs the watchdog of a loop until ctx is done.
+func watchOver(ctx context.Context, turned func() time.Duration, log hclog.Logger) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	watchdog{turned, log, os.Exit}.run(ctx, ticker.C)
+}
