@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,9 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
-// maxWords bounds what is repeated of ESO's own words, in bytes.
+// maxWords bounds what is repeated of ESO's own words, in characters.
 const maxWords = 200
 
 // secretsFinding is one about External Secrets.
@@ -161,10 +161,4 @@ func (c *Checker) checkSynced(ctx context.Context, home check.Home, stores []sto
 }
 
 // words keeps what another program says short and on one line.
-func words(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxWords {
-		s = strings.ToValidUTF8(s[:maxWords], "") + "..."
-	}
-	return s
-}
+func words(s string) string { return safetext.Line(s, maxWords) }

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/dynamic"
@@ -22,6 +21,7 @@ type nurse struct {
 	news      chan func()
 	patients  map[StoreName]*patient
 	leftAlone map[StoreName]bool // said so
+	crowded   bool               // said that there are too many
 	phase     unseal.Phase
 	epoch     int64
 	since     time.Time     // when Vault became active, or a store got down after all was settled
@@ -70,9 +70,8 @@ func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
 	}
 }
 
-func (n *nurse) run(ctx context.Context) {
-	var group sync.WaitGroup
-	defer group.Wait()
+// run starts what else it takes with start.
+func (n *nurse) run(ctx context.Context, start func(func())) {
 	send := func(f func()) {
 		select {
 		case n.news <- f:
@@ -80,9 +79,9 @@ func (n *nurse) run(ctx context.Context) {
 		}
 	}
 	n.sweeper.report = func(f findings) { send(func() { n.took(f) }) }
-	group.Go(func() { n.sweeper.run(ctx) })
-	group.Go(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
-	group.Go(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
+	start(func() { n.sweeper.run(ctx) })
+	start(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
+	start(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

@@ -101,7 +101,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	ours, err := n.evictor.ours(ctx, p.store, slices.Contains(n.config.Stores, p.StoreName))
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, said(err), keyAdvice, "apply "+grantsEviction)
 		return
 	}
 	if !ours {
@@ -114,7 +114,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	evicted, err := n.evictor.evict(ctx)
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, said(err), keyAdvice, "apply "+grantsEviction)
 	}
 	if len(evicted) == 0 {
 		return

@@ -12,6 +12,7 @@ const (
 	keyTook      = "took"      // since Vault served, or a store was down
 	keyCondition = "condition" // its type
 	keyStatus    = "status"    // of a condition
+	keyAgain     = "again_in"  // the wait until then
 	keyWhat      = "what"      // was asked of the Kubernetes API
 )
 
@@ -31,11 +32,16 @@ const (
 	msgNoESO       = "external-secrets is not found, nothing is woken"
 	msgForeign     = "a store that does not get ready uses another vault, or one that cannot be told to be this one"
 	msgUnknownName = "a store that was named does not exist"
+	msgPanicked    = "the part that speaks to kubernetes has failed, it starts again"
+	msgTooMany     = "there are more stores than can be looked after, one is left out"
 	msgElsewhere   = "a store is left alone, it uses a service of another namespace"
 )
 
 // adviceElsewhere is given of a store that is left alone.
 const adviceElsewhere = "if that service leads to this vault, name the store in --eso-stores, with all others that are to be looked after"
+
+// advicePanicked is given of a panic. Whatever it was, the core goes on.
+const advicePanicked = "vault is unsealed all the same; please report this line"
 
 // The manifests that grant what is asked for.
 const (

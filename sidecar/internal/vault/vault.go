@@ -242,7 +242,7 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 	return unseal.SealStatus{
 		Initialized: s.Initialized,
 		Sealed:      s.Sealed,
-		Type:        s.Type,
+		Type:        printable(s.Type),
 		Threshold:   s.T,
 		Shares:      s.N,
 		Progress:    s.Progress,
