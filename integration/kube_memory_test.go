@@ -100,16 +100,16 @@ func repeated(entry map[string]any, count int) []any {
 // crowd makes what fills the sidecar's memory, with names that begin alike, and
 // has all of it fail. It returns how many stores there are.
 func (t tenant) crowd(prefix string, few bool) (stores int) {
-	counts := []struct{ giants, large, medium, secrets, pushes int }{{5, 25, 100, 15, 10}, {2, 3, 5, 2, 2}}
+	counts := []struct{ giants, large, medium, secrets, pushes int }{{3, 25, 90, 6, 4}, {2, 3, 5, 2, 2}}
 	n := counts[map[bool]int{false: 0, true: 1}[few]]
 	var work errgroup.Group
 	work.SetLimit(4)
 	name := func(what string, i int) string { return fmt.Sprintf("%s-%s-%03d", prefix, what, i) }
 	for i := range n.medium {
-		work.Go(func() error { return t.store("app-1", name("medium", i), 250<<10, i%2 == 0) })
+		work.Go(func() error { return t.store("app-1", name("medium", i), 250<<10, i%10 == 0) })
 	}
 	for i := range n.large {
-		work.Go(func() error { return t.store("app-2", name("large", i), 1<<20, i%2 == 0) })
+		work.Go(func() error { return t.store("app-2", name("large", i), 1<<20, i%10 == 0) })
 	}
 	for i := range n.giants {
 		work.Go(func() error { return t.store("app-2", name("giant", i), 1400<<10, false) })
@@ -189,11 +189,11 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			more := tenant{w}.crowd("later", true)
 			await(w, followed(w, stores+more))
 			for i := range 20 {
-				_, err := w.cluster.Client.Resource(namespaceStoresResource).Namespace("app-2").Patch(w.ctx, fmt.Sprintf("before-giant-%03d", i%5),
+				_, err := w.cluster.Client.Resource(namespaceStoresResource).Namespace("app-2").Patch(w.ctx, fmt.Sprintf("before-giant-%03d", i%3),
 					types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{"i":"%d"}}}`, i), metav1.PatchOptions{})
 				require.NoError(w, err)
 			}
-			w.says(namespaceStoresResource, "app-2", "before-giant-004", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
+			w.says(namespaceStoresResource, "app-2", "before-giant-002", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
 		}, []expectation{logs("the store is ready"), serving()}},
 		phase{"it has taken little memory", small, nil},
 	)

@@ -24,8 +24,10 @@ type nurse struct {
 	crowded   bool               // said that there are too many
 	phase     unseal.Phase
 	epoch     int64
+	active    time.Time     // when Vault entered this phase
 	since     time.Time     // when Vault became active, or a store got down after all was settled
 	evicted   bool          // in this outage
+	spared    bool          // said that it is not, in this outage
 	slowest   time.Duration // that a store took to get Ready since then
 	settled   bool          // the sweep after that has come to its end
 	sweepDue  bool
@@ -58,6 +60,7 @@ type patient struct {
 	well      bool   // it was Ready after the outage was over: what fails it now is something else
 	foreign   bool   // said so
 	hopeless  string // what was said
+	works     int64  // the newest epoch in which ESO has made it Ready or synced from it
 }
 
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
@@ -117,8 +120,8 @@ func (n *nurse) catchUp(now time.Time) {
 		p.nextTouch, p.downSince, p.hopeless, p.well = time.Time{}, time.Time{}, "", false
 	}
 	n.sweeper.stop()
-	n.phase, n.epoch, n.since = phase, epoch, now
-	n.slowest, n.settled = 0, false
+	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
+	n.slowest, n.settled, n.spared = 0, false, false
 	n.found, n.sweepDue = nil, phase == unseal.Active
 }
 

@@ -160,7 +160,9 @@ func (n *nurse) saw(s store, gone bool) {
 	if !recovered {
 		return
 	}
+	works := p.works
 	if !p.downSince.IsZero() {
+		works = n.epoch
 		took := time.Since(p.downSince)
 		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(took))
 		if p.hopeless == "" { // else it took a person
@@ -168,6 +170,6 @@ func (n *nurse) saw(s store, gone bool) {
 			n.slowest = max(n.slowest, took)
 		}
 	}
-	*p = patient{store: s}
+	*p = patient{store: s, works: works}
 	n.sweepDue = true
 }

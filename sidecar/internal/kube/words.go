@@ -7,6 +7,7 @@ const (
 	keyError     = "error"     //
 	keyLeft      = "left"      // objects that are not Ready
 	keyPod       = "pod"       //
+	keyReady     = "ready"     // a store that is
 	keyReason    = "reason"    //
 	keyStore     = "store"     // kind and name
 	keyTook      = "took"      // since Vault served, or a store was down
@@ -28,6 +29,7 @@ const (
 	msgLeft        = "some secrets are still not synced, which is not the outage"
 	msgNotReady    = "a store does not get ready, which is not the outage"
 	msgEvicted     = "evicted the external-secrets controller"
+	msgSpared      = "external-secrets works with another store of this vault, it is not evicted"
 	msgNotEvicted  = "the external-secrets controller is not evicted"
 	msgNoESO       = "external-secrets is not found, nothing is woken"
 	msgForeign     = "a store that does not get ready uses another vault, or one that cannot be told to be this one"
