@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,5 +197,27 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			w.says(namespaceStoresResource, "app-2", "before-giant-002", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
 		}, []expectation{logs("the store is ready"), serving()}},
 		phase{"it has taken little memory", small, nil},
+	)
+}
+
+// An API server that takes every request and answers none delays nothing: neither
+// the start, nor an unseal, nor the end.
+func TestAnAPIServerThatHangsDelaysNothing(t *testing.T) {
+	t.Parallel()
+	const soon = 5 * time.Second
+	play(t, home{cluster: true},
+		phase{"the API server hangs, and the node reboots", all(killVault, slowAPIServer(time.Hour), startSidecar),
+			[]expectation{phaseIs("unreachable")}},
+		phase{"vault is back", fast(soon, startVault, serving()), []expectation{sent(1)}},
+		phase{"the API server answers again", slowAPIServer(0), []expectation{within(time.Minute, gateIs("True", "Unsealed"))}},
+		phase{"it hangs as vault does not", all(slowAPIServer(time.Hour), killVault), []expectation{phaseIs("unreachable")}},
+		phase{"vault is back once more", fast(soon, startVault, serving()), []expectation{sent(1)}},
+		phase{"the process of the API server stands still", func(w *world) {
+			w.cluster.APIServer.Signal(syscall.SIGSTOP)
+			w.Cleanup(func() { w.cluster.APIServer.Signal(syscall.SIGCONT) })
+			killVault(w)
+		}, []expectation{phaseIs("unreachable")}},
+		phase{"vault is back", fast(soon, startVault, serving()), []expectation{sent(1)}},
+		phase{"the pod ends", stopSidecar, []expectation{exits(0)}},
 	)
 }
