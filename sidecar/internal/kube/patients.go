@@ -37,17 +37,17 @@ func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceI
 		missing: rarely,
 		read:    storeOf,
 		wanted: func() func(store) bool {
-			found := crowd{}
+			ours, others := crowd{}, crowd{}
 			left = nil
 			return func(s store) bool {
-				if !n.config.looksAfter(s) && !n.config.leavesAlone(s) {
-					return false
+				if !n.config.looksAfter(s) {
+					return n.config.leavesAlone(s) && others.takes(s.Namespace)
 				}
-				if !found.takes(s.Namespace) {
+				room := len(n.config.Stores) > 0 || ours.takes(s.Namespace)
+				if !room && left == nil {
 					left = &s.StoreName
-					return false
 				}
-				return true
+				return room
 			}
 		},
 		all: func(all []store) {
@@ -126,8 +126,12 @@ func (n *nurse) tooMany(name StoreName) {
 	}
 }
 
-// hasRoom tells whether one more store can be followed.
+// hasRoom tells whether one more store can be followed. For those that were named
+// there always is.
 func (n *nurse) hasRoom(name StoreName) bool {
+	if len(n.config.Stores) > 0 {
+		return true
+	}
 	there := crowd{}
 	for other := range n.patients {
 		if other.kind() == name.kind() {

@@ -36,6 +36,7 @@ const (
 	msgUnknownName = "a store that was named does not exist"
 	msgPanicked    = "the part that speaks to kubernetes has failed, it starts again"
 	msgTooMany     = "there are more stores than can be looked after, one is left out"
+	msgTooManyLeft = "more has failed to sync than can be woken at once, the rest is left to external-secrets"
 	msgElsewhere   = "a store is left alone, it uses a service of another namespace"
 )
 
