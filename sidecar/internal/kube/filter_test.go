@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 )
@@ -173,6 +174,20 @@ func TestAPageThatIsTooLargeIsHalved(t *testing.T) {
 	assert.Len(t, seen, 25, "each is seen, once")
 	assert.Equal(t, []int{100, 50, 25, 12, 6}, (*limits)[:5])
 	assert.Less(t, len(*limits), 20)
+}
+
+func TestTheServerSendsLittleAhead(t *testing.T) {
+	c := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true, ServerName: t.Name()}}
+	c.Wrap(bound)
+	at, err := rest.TransportFor(c)
+	require.NoError(t, err)
+	for {
+		if last, is := at.(*http.Transport); is {
+			assert.Equal(t, maxWaiting, last.HTTP2.MaxReceiveBufferPerStream)
+			return
+		}
+		at = at.(utilnet.RoundTripperWrapper).WrappedRoundTripper()
+	}
 }
 
 // JSON of small objects takes fifty times its size when it is decoded.

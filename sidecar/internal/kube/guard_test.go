@@ -144,6 +144,18 @@ func (*broken) List(context.Context, metav1.ListOptions) (*unstructured.Unstruct
 	panic(wicked)
 }
 
+func TestAKubeWithNothingToDoDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g, started := guard(&log, &Kube{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		g.Run(ctx)
+		assert.Len(t, *started, 1)
+		assert.Empty(t, log.String())
+	})
+}
+
 func TestAPanicOfOneGoroutineEndsAllOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{Recovery: RecoveryBoth, Log: hclog.NewNullLogger()}

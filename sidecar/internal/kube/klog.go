@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -26,8 +27,12 @@ func silence(log hclog.Logger) {
 		// A watch decodes in a goroutine of client-go's own. One that panics
 		// ends, and is begun again.
 		utilruntime.ReallyCrash = false
+		var said atomic.Value // of the newest
 		utilruntime.PanicHandlers = []func(context.Context, any){func(_ context.Context, r any) {
-			log.Error(msgPanicked, keyError, panicOf(r), keyAdvice, advicePanicked)
+			err := panicOf(r)
+			if said.Swap(err.Error()) != err.Error() {
+				log.Error(msgPanicked, keyError, err, keyAdvice, advicePanicked)
+			}
 		}}
 	})
 }

@@ -145,5 +145,6 @@ func (k *Kube) Run(ctx context.Context) error {
 		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
 	}
 	parts.Wait()
+	<-ctx.Done() // there may be nothing to do
 	return context.Cause(ctx)
 }

@@ -12,6 +12,7 @@ import (
 const (
 	maxTheirs = 1000
 	maxOurs   = 900
+	maxReason = 60
 )
 
 // theirs is what somebody else wrote, fit to be repeated.

@@ -108,7 +108,7 @@ const (
 )
 
 func tells(status, reason, message string) condition {
-	return condition{SecretsCondition, status, reason, safetext.Line(message, maxOurs)}
+	return condition{SecretsCondition, status, safetext.Line(reason, maxReason), safetext.Line(message, maxOurs)}
 }
 
 // condition tells of ESO, the worst first. It is the zero one as long as too
