@@ -230,7 +230,7 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func
 	if c.podName == "" || c.podNamespace == "" {
 		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
 	}
-	k, err := kube.New(kube.Config{
+	k, err := kube.NewGuarded(kube.Config{
 		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
 		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log, Meter: counts,
 		Report: report,

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -23,6 +24,7 @@ type Faults struct {
 	mu       sync.Mutex
 	plan     map[string][]int // by "METHOD resource", the codes still to come
 	slow     time.Duration
+	words    string
 	requests []string
 }
 
@@ -75,6 +77,13 @@ func (f *Faults) Slow(d time.Duration) {
 	f.slow = d
 }
 
+// Say sets the message of the failures.
+func (f *Faults) Say(words string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.words = words
+}
+
 // Left returns the failures that nobody has met yet.
 func (f *Faults) Left() string {
 	f.mu.Lock()
@@ -119,7 +128,7 @@ func (f *Faults) through(next http.Handler) http.Handler {
 		what := nameOf(r)
 		f.mu.Lock()
 		f.requests = append(f.requests, what)
-		slow, code := f.slow, 0
+		slow, code, words := f.slow, 0, f.words
 		if codes := f.plan[what]; len(codes) > 0 {
 			code, f.plan[what] = codes[0], codes[1:]
 		}
@@ -135,20 +144,22 @@ func (f *Faults) through(next http.Handler) http.Handler {
 		case Cut:
 			panic(http.ErrAbortHandler)
 		default:
-			refuse(w, code)
+			refuse(w, code, words)
 		}
 	})
 }
 
 // refuse answers as an API server does.
-func refuse(w http.ResponseWriter, code int) {
+func refuse(w http.ResponseWriter, code int, words string) {
 	reason := map[int]string{401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}[code]
 	w.Header().Set("Content-Type", "application/json")
 	if code == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"made to fail","code":%d}`, reason, code)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": "made to fail" + words, "code": code,
+	})
 }
 
 // nameOf returns the method and the resource of a request: "PATCH pods/status".

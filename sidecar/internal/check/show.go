@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 // width is how wide a line of the table gets, in characters. A word that is
 // longer, such as a URL, is not broken.
 const width = 96
+
+// maxText bounds a finding, in characters.
+const maxText = 2000
 
 // row is one line of the table: the third column takes what is left.
 const row = "%-7s  %-16s  %s\n"
@@ -20,6 +26,10 @@ const textAt = 7 + 2 + 16 + 2
 
 // JSON writes the findings for machines.
 func JSON(w io.Writer, all []Finding) error {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i] = plain(all[i])
+	}
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
@@ -29,20 +39,27 @@ func JSON(w io.Writer, all []Finding) error {
 	}{Worst(all), all})
 }
 
+// plain is a finding whose words are fit to be shown: some are another program's.
+func plain(f Finding) Finding {
+	f.Text, f.Advice = safetext.Line(f.Text, maxText), safetext.Line(f.Advice, maxText)
+	return f
+}
+
 // Table writes the findings for people: no colours, so that it reads the same
 // in a terminal and in a ticket.
 func Table(w io.Writer, all []Finding) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, row, "LEVEL", "ABOUT", "FINDING")
 	for _, f := range all {
-		for i, line := range wrap(plain(f.Text), width-textAt) {
+		f = plain(f)
+		for i, line := range wrap(f.Text, width-textAt) {
 			level, about := f.Level.String(), f.About
 			if i > 0 {
 				level, about = "", ""
 			}
 			fmt.Fprintf(&b, row, level, about, line)
 		}
-		for i, line := range wrap(plain(f.Advice), width-textAt-len("-> ")) {
+		for i, line := range wrap(f.Advice, width-textAt-len("-> ")) {
 			fmt.Fprintf(&b, row, "", "", []string{"-> ", "   "}[min(i, 1)]+line)
 		}
 	}
@@ -77,17 +94,6 @@ func summary(all []Finding) string {
 		}
 	}
 	return strings.TrimPrefix(strings.Join(parts, ", ")+". "+verdicts[Worst(all)], ". ")
-}
-
-// plain takes out what could move a terminal's cursor: some texts are other
-// programs' words.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // wrap breaks a text at blanks into lines of at most limit characters; none

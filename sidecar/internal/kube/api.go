@@ -34,7 +34,8 @@ const (
 	// callLimit bounds a single request, other than a watch. A server that
 	// takes longer is as good as away.
 	callLimit = 10 * time.Second
-	// pageSize bounds the memory that a list takes, in objects.
+	// pageSize bounds the memory that a list takes, in objects. The transport
+	// bounds it in bytes.
 	pageSize = 100
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
@@ -69,12 +70,17 @@ func missing(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
 }
 
-// eachPage lists in pages and calls f with each. A list that the server has
-// forgotten half-way begins again: f meets some objects twice.
+// eachPage lists in pages and calls f with each. A page that is too large is
+// asked for again with half as many objects. A list that the server has forgotten
+// half-way begins again: f meets some objects twice.
 func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
 	o.Limit = pageSize
 	for again := 0; ; {
 		list, err := listOnce(ctx, api, o)
+		if errors.Is(err, errTooLarge) && o.Limit > 1 {
+			o.Limit /= 2
+			continue
+		}
 		if apierrors.IsResourceExpired(err) && o.Continue != "" && again < 3 {
 			o.Continue, again = "", again+1
 			continue
@@ -85,7 +91,7 @@ func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 		if err := f(list.Items); err != nil {
 			return "", err
 		}
-		o.Continue = list.GetContinue()
+		o.Continue, o.Limit = list.GetContinue(), min(o.Limit+max(1, o.Limit/4), pageSize)
 		if o.Continue == "" {
 			return list.GetResourceVersion(), nil
 		}

@@ -155,12 +155,13 @@ func useful(used bool, grants string) string {
 	return ""
 }
 
-// plainly tells a deadline in words, and leaves every other error as it is.
+// plainly tells a deadline in words, and every other error so that it can be
+// repeated.
 func plainly(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", glance)
 	}
-	return err
+	return said(err)
 }
 
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,9 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
-// maxWords bounds what is repeated of ESO's own words, in bytes.
+// maxWords bounds what is repeated of ESO's own words, in characters.
 const maxWords = 200
 
 // secretsFinding is one about External Secrets.
@@ -47,11 +47,12 @@ func (c *Checker) checkSecrets(ctx context.Context, home check.Home) []check.Fin
 func (c *Checker) stores(ctx context.Context) (found, alone []store, err error) {
 	var absent []error
 	for _, kind := range []schema.GroupVersionResource{clusterStores, namespaceStores} {
+		ours, others := crowd{}, crowd{} // the rest is not followed either
 		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
 			switch s := storeOf(o); {
-			case c.caresFor(s):
+			case c.caresFor(s) && ours.takes(s.Namespace):
 				found = append(found, s)
-			case c.config.leavesAlone(s):
+			case c.config.leavesAlone(s) && others.takes(s.Namespace):
 				alone = append(alone, s)
 			}
 		})
@@ -139,32 +140,28 @@ func (c *Checker) checkSynced(ctx context.Context, home check.Home, stores []sto
 	is := func(name StoreName) bool {
 		return slices.ContainsFunc(stores, func(s store) bool { return s.StoreName == name })
 	}
-	total := 0
-	var failed []string
+	total, failed := 0, 0
+	var one string
 	err := c.each(ctx, c.api.Resource(secrets), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
 		if !uses(o, is) {
 			return
 		}
 		total++
 		if failedSync(o) {
-			failed = append(failed, fmt.Sprintf("%s/%s (%s)", o.GetNamespace(), o.GetName(), words(readyOf(o).Message)))
+			if failed++; failed == 1 {
+				one = fmt.Sprintf("%s/%s (%s)", o.GetNamespace(), o.GetName(), words(readyOf(o).Message))
+			}
 		}
 	})
 	switch {
 	case err != nil:
 		return c.unseen(check.AboutSecrets, "the ExternalSecrets", useful(home.Wakes, grantsSecrets), err)
-	case len(failed) > 0:
-		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", len(failed), total, failed[0]),
+	case failed > 0:
+		return secretsFinding(check.Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", failed, total, one),
 			"kubectl get externalsecrets -A lists them; mend what their conditions say")
 	}
 	return secretsFinding(check.OK, fmt.Sprintf("ExternalSecrets that failed to sync: none of %d", total), "")
 }
 
 // words keeps what another program says short and on one line.
-func words(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxWords {
-		s = strings.ToValidUTF8(s[:maxWords], "") + "..."
-	}
-	return s
-}
+func words(s string) string { return safetext.Line(s, maxWords) }

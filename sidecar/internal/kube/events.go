@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -73,6 +74,7 @@ func (r *recorder) phase(s unseal.State) {
 
 // tell does not block; what does not fit into the queue is not told.
 func (r *recorder) tell(e event) {
+	e.Message = safetext.Line(e.Message, maxOurs)
 	select {
 	case r.queue <- e:
 	default:

@@ -25,21 +25,23 @@ type evictor struct {
 	config Config
 }
 
-// ours tells whether a store's Vault is the one beside us. A store that was
-// named is.
-func (e *evictor) ours(ctx context.Context, s store, named bool) (bool, error) {
-	if named {
-		return true, nil
+// ours returns what tells whether a store's Vault is the one beside us. That of a
+// store that was named is.
+func (e *evictor) ours(ctx context.Context) (func(store) bool, error) {
+	if len(e.config.Stores) > 0 {
+		return func(s store) bool { return slices.Contains(e.config.Stores, s.StoreName) }, nil
 	}
-	u, err := url.Parse(s.server)
-	if err != nil || u.Hostname() == "" || e.config.Namespace == "" {
-		return false, nil
+	if e.config.Namespace == "" {
+		return func(store) bool { return false }, nil
 	}
 	names, err := e.names(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")), nil
+	return func(s store) bool {
+		u, err := url.Parse(s.server)
+		return err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+	}, nil
 }
 
 // names returns the names and the addresses by which our pod is reached

@@ -14,13 +14,16 @@ import (
 
 // follower keeps up with a few objects, by a list and a watch. Its functions
 // are called one at a time.
-type follower struct {
+type follower[T any] struct {
 	api     dynamic.ResourceInterface
 	options metav1.ListOptions
-	// all takes everything there is; what it does not name is gone.
-	all func([]unstructured.Unstructured)
+	read    func(*unstructured.Unstructured) T
+	// wanted returns, for each list anew, what tells which objects are of it.
+	wanted func() func(T) bool
+	// all takes everything that is wanted; what it does not name is gone.
+	all func([]T)
 	// one takes an object that changed, or is gone.
-	one func(o *unstructured.Unstructured, gone bool)
+	one func(o T, gone bool)
 	// failed is told of every failure, and of nil once it works.
 	failed func(error)
 	// missing bounds the wait while only a person can mend it.
@@ -28,7 +31,7 @@ type follower struct {
 }
 
 // follow works until ctx is done.
-func (f *follower) follow(ctx context.Context) {
+func (f *follower[T]) follow(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		version, err := f.list(ctx)
@@ -52,10 +55,15 @@ func (f *follower) follow(ctx context.Context) {
 	}
 }
 
-func (f *follower) list(ctx context.Context) (version string, err error) {
-	var found []unstructured.Unstructured
+func (f *follower[T]) list(ctx context.Context) (version string, err error) {
+	var found []T
+	wanted := f.wanted()
 	version, err = eachPage(ctx, f.api, f.options, func(page []unstructured.Unstructured) error {
-		found = append(found, page...)
+		for i := range page {
+			if o := f.read(&page[i]); wanted(o) {
+				found = append(found, o)
+			}
+		}
 		return nil
 	})
 	if err == nil {
@@ -66,7 +74,7 @@ func (f *follower) list(ctx context.Context) (version string, err error) {
 
 // keepUp watches from a version on, again and again. It returns what ended
 // that.
-func (f *follower) keepUp(ctx context.Context, version string) error {
+func (f *follower[T]) keepUp(ctx context.Context, version string) error {
 	for failures := 0; ; {
 		began := time.Now()
 		next, err := f.watch(ctx, version)
@@ -88,7 +96,7 @@ func (f *follower) keepUp(ctx context.Context, version string) error {
 }
 
 // watch takes one watch to its end, and returns the version it came to.
-func (f *follower) watch(ctx context.Context, version string) (string, error) {
+func (f *follower[T]) watch(ctx context.Context, version string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchFor+time.Minute)
 	defer cancel()
 	o := f.options
@@ -116,7 +124,7 @@ func (f *follower) watch(ctx context.Context, version string) (string, error) {
 		}
 		version = o.GetResourceVersion()
 		if event.Type != watch.Bookmark {
-			f.one(o, event.Type == watch.Deleted)
+			f.one(f.read(o), event.Type == watch.Deleted)
 		}
 	}
 	return version, nil

@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
@@ -77,9 +76,7 @@ func New(c Config) (*Kube, error) {
 
 // open returns a client that has not connected yet.
 func open(c Config) (dynamic.Interface, error) {
-	// What client-go prints by itself is of no use to the person who runs this.
-	klog.LogToStderr(false)
-	klog.SetOutput(c.Log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
+	silence(c.Log)
 	connection, err := connect(c)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
@@ -106,6 +103,7 @@ func connect(c Config) (*rest.Config, error) {
 	}
 	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
 	connection.QPS = -1 // each kind of write has a limiter of its own
+	connection.Wrap(bound)
 	// The only warnings so far are of deprecations, which a person who runs
 	// this cannot do anything about.
 	connection.WarningHandler = rest.NoWarnings{}
@@ -133,16 +131,20 @@ func (k *Kube) Publish(s unseal.State) {
 	}
 }
 
-// Run works until ctx is done.
-func (k *Kube) Run(ctx context.Context) {
-	var group sync.WaitGroup
+// Run works until ctx is done, or until some part of it panics, which it returns.
+func (k *Kube) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	parts := group{end: cancel}
 	if k.pod != nil {
-		group.Go(func() { k.pod.watch(ctx) })
-		group.Go(func() { k.pod.keep(ctx) })
-		group.Go(func() { k.events.run(ctx) })
+		parts.Go(func() { k.pod.watch(ctx) })
+		parts.Go(func() { k.pod.keep(ctx) })
+		parts.Go(func() { k.events.run(ctx) })
 	}
 	if k.nurse != nil {
-		group.Go(func() { k.nurse.run(ctx) })
+		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
 	}
-	group.Wait()
+	parts.Wait()
+	<-ctx.Done() // there may be nothing to do
+	return context.Cause(ctx)
 }

@@ -23,6 +23,10 @@ const (
 // namedLeft bounds how many are told of by name.
 const namedLeft = 5
 
+// maxWoken bounds how many objects a sweep remembers to have woken, and with that
+// how many it wakes.
+const maxWoken = 20_000
+
 // findings are what a look has found.
 type findings struct {
 	epoch     int64
@@ -88,6 +92,13 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 		kind = kindClusterSecret
 	}
 	if w.touches[key] >= 2 || time.Since(s.last[key]) < lookEvery {
+		return nil
+	}
+	if w.touches[key] == 0 && len(w.touches) >= maxWoken {
+		if !w.crowded {
+			w.crowded = true
+			s.log.Warn(msgTooManyLeft, keyCount, maxWoken)
+		}
 		return nil
 	}
 	if err := s.limiter.Wait(ctx); err != nil {

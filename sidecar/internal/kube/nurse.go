@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/dynamic"
@@ -22,10 +21,13 @@ type nurse struct {
 	news      chan func()
 	patients  map[StoreName]*patient
 	leftAlone map[StoreName]bool // said so
+	crowded   bool               // said that there are too many
 	phase     unseal.Phase
 	epoch     int64
+	active    time.Time     // when Vault entered this phase
 	since     time.Time     // when Vault became active, or a store got down after all was settled
 	evicted   bool          // in this outage
+	spared    bool          // said that it is not, in this outage
 	slowest   time.Duration // that a store took to get Ready since then
 	settled   bool          // the sweep after that has come to its end
 	sweepDue  bool
@@ -58,6 +60,7 @@ type patient struct {
 	well      bool   // it was Ready after the outage was over: what fails it now is something else
 	foreign   bool   // said so
 	hopeless  string // what was said
+	works     int64  // the newest epoch in which ESO has made it Ready or synced from it
 }
 
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
@@ -70,9 +73,8 @@ func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
 	}
 }
 
-func (n *nurse) run(ctx context.Context) {
-	var group sync.WaitGroup
-	defer group.Wait()
+// run starts what else it takes with start.
+func (n *nurse) run(ctx context.Context, start func(func())) {
 	send := func(f func()) {
 		select {
 		case n.news <- f:
@@ -80,9 +82,9 @@ func (n *nurse) run(ctx context.Context) {
 		}
 	}
 	n.sweeper.report = func(f findings) { send(func() { n.took(f) }) }
-	group.Go(func() { n.sweeper.run(ctx) })
-	group.Go(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
-	group.Go(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
+	start(func() { n.sweeper.run(ctx) })
+	start(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
+	start(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -118,8 +120,8 @@ func (n *nurse) catchUp(now time.Time) {
 		p.nextTouch, p.downSince, p.hopeless, p.well = time.Time{}, time.Time{}, "", false
 	}
 	n.sweeper.stop()
-	n.phase, n.epoch, n.since = phase, epoch, now
-	n.slowest, n.settled = 0, false
+	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
+	n.slowest, n.settled, n.spared = 0, false, false
 	n.found, n.sweepDue = nil, phase == unseal.Active
 }
 

@@ -80,6 +80,7 @@ func TestEvictionIsForOutages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, k, w := onDuty(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
+				n.evictor.config = n.config
 				turns := func(status string) {
 					n.saw(store{StoreName: StoreName{"", "home"}, status: status}, false)
 					during(t, n, time.Second)

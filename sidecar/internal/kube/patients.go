@@ -6,25 +6,60 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 )
 
-func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface, send func(func())) *follower {
-	return &follower{
+// Tenants make stores, and each that is followed takes memory. So many of a kind
+// and in a namespace are.
+const (
+	maxStores   = 1000
+	maxStoresIn = 100
+)
+
+// crowd counts the stores of a kind, by their namespaces.
+type crowd map[string]int
+
+// takes counts one more, unless there is no room for it.
+func (c crowd) takes(namespace string) bool {
+	const all = "/" // no namespace is called so
+	if c[all] >= maxStores || namespace != "" && c[namespace] >= maxStoresIn {
+		return false
+	}
+	c[all]++
+	c[namespace]++
+	return true
+}
+
+func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface, send func(func())) *follower[store] {
+	var left *StoreName // out of the newest list
+	return &follower[store]{
 		api:     api,
 		missing: rarely,
-		all: func(found []unstructured.Unstructured) {
-			var all []store
-			for i := range found {
-				all = append(all, storeOf(&found[i]))
+		read:    storeOf,
+		wanted: func() func(store) bool {
+			ours, others := crowd{}, crowd{}
+			left = nil
+			return func(s store) bool {
+				if !n.config.looksAfter(s) {
+					return n.config.leavesAlone(s) && others.takes(s.Namespace)
+				}
+				room := len(n.config.Stores) > 0 || ours.takes(s.Namespace)
+				if !room && left == nil {
+					left = &s.StoreName
+				}
+				return room
 			}
-			send(func() { n.sawAll(kind, all) })
 		},
-		one: func(o *unstructured.Unstructured, gone bool) {
-			s := storeOf(o)
-			send(func() { n.saw(s, gone) })
+		all: func(all []store) {
+			first := left
+			send(func() {
+				n.sawAll(kind, all)
+				if first != nil {
+					n.tooMany(*first)
+				}
+			})
 		},
+		one: func(s store, gone bool) { send(func() { n.saw(s, gone) }) },
 		failed: func(err error) {
 			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
 			send(func() { n.couldWatch(kind, err, older) })
@@ -83,14 +118,41 @@ func (n *nurse) sawAll(kind string, all []store) {
 	}
 }
 
+// tooMany says once that a store is not followed for want of room.
+func (n *nurse) tooMany(name StoreName) {
+	if !n.crowded {
+		n.crowded = true
+		n.log.Warn(msgTooMany, keyStore, name.String(), keyAdvice, "name those that are to be looked after in --eso-stores")
+	}
+}
+
+// hasRoom tells whether one more store can be followed. For those that were named
+// there always is.
+func (n *nurse) hasRoom(name StoreName) bool {
+	if len(n.config.Stores) > 0 {
+		return true
+	}
+	there := crowd{}
+	for other := range n.patients {
+		if other.kind() == name.kind() {
+			there.takes(other.Namespace)
+		}
+	}
+	return there.takes(name.Namespace)
+}
+
 func (n *nurse) saw(s store, gone bool) {
 	p := n.patients[s.StoreName]
-	if !gone && n.config.leavesAlone(s) && !n.leftAlone[s.StoreName] {
+	if !gone && n.config.leavesAlone(s) && !n.leftAlone[s.StoreName] && len(n.leftAlone) < maxStores {
 		n.leftAlone[s.StoreName] = true
 		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, adviceElsewhere)
 	}
 	if gone || !n.config.looksAfter(s) {
 		delete(n.patients, s.StoreName)
+		return
+	}
+	if p == nil && !n.hasRoom(s.StoreName) {
+		n.tooMany(s.StoreName)
 		return
 	}
 	if p == nil || p.uid != s.uid {
@@ -102,7 +164,9 @@ func (n *nurse) saw(s store, gone bool) {
 	if !recovered {
 		return
 	}
+	works := p.works
 	if !p.downSince.IsZero() {
+		works = n.epoch
 		took := time.Since(p.downSince)
 		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(took))
 		if p.hopeless == "" { // else it took a person
@@ -110,6 +174,6 @@ func (n *nurse) saw(s store, gone bool) {
 			n.slowest = max(n.slowest, took)
 		}
 	}
-	*p = patient{store: s}
+	*p = patient{store: s, works: works}
 	n.sweepDue = true
 }

@@ -80,15 +80,18 @@ func (p *pod) want(c condition) {
 
 // watch sees when somebody else changes the pod.
 func (p *pod) watch(ctx context.Context) {
-	f := follower{
+	type object = *unstructured.Unstructured
+	f := follower[object]{
 		api:     p.api,
 		options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.name},
-		all: func(found []unstructured.Unstructured) {
-			for i := range found {
-				p.saw(&found[i])
+		read:    func(o object) object { return o },
+		wanted:  func() func(object) bool { return func(object) bool { return true } },
+		all: func(found []object) {
+			for _, o := range found {
+				p.saw(o)
 			}
 		},
-		one: func(o *unstructured.Unstructured, gone bool) {
+		one: func(o object, gone bool) {
 			if !gone {
 				p.saw(o)
 			}

@@ -1,6 +1,26 @@
 package kube
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
+)
+
+// What is repeated of what others say, and what is said in a condition or an
+// Event, in characters. Ours is shorter: a condition is read again, to see
+// whether it says the same.
+const (
+	maxTheirs = 1000
+	maxOurs   = 900
+	maxReason = 60
+)
+
+// theirs is what somebody else wrote, fit to be repeated.
+func theirs(text string) string { return safetext.Line(text, maxTheirs) }
+
+// said is an error, fit to be repeated: an API server puts into it what a webhook
+// or a policy says.
+func said(err error) error { return safetext.Error(err, maxTheirs) }
 
 // written is a condition as it stands in the pod.
 type written struct {
@@ -17,7 +37,7 @@ func conditionsOf(o *unstructured.Unstructured) []written {
 		if !ok {
 			continue
 		}
-		text := func(key string) string { s, _ := m[key].(string); return s }
+		text := func(key string) string { s, _ := m[key].(string); return theirs(s) }
 		out = append(out, written{condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
 	}
 	return out
@@ -34,7 +54,7 @@ func imageOf(o *unstructured.Unstructured) string {
 		for _, entry := range list {
 			if m, ok := entry.(map[string]any); ok && m["name"] == ourContainer {
 				id, _ := m["imageID"].(string)
-				return id
+				return theirs(id)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -107,7 +108,7 @@ const (
 )
 
 func tells(status, reason, message string) condition {
-	return condition{SecretsCondition, status, reason, message}
+	return condition{SecretsCondition, status, safetext.Line(reason, maxReason), safetext.Line(message, maxOurs)}
 }
 
 // condition tells of ESO, the worst first. It is the zero one as long as too
@@ -161,7 +162,7 @@ func (n *nurse) worst() condition {
 func (f *findings) condition() condition {
 	switch {
 	case f.err != nil:
-		text := sentence(fmt.Sprintf("what External Secrets failed to sync cannot be seen or woken: %v", f.err))
+		text := sentence(fmt.Sprintf("what External Secrets failed to sync cannot be seen or woken: %v", said(f.err)))
 		if apierrors.IsForbidden(f.err) {
 			text += " Apply " + grantsSecrets + "."
 		}

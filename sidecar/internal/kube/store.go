@@ -111,7 +111,8 @@ func (s store) ready() bool { return s.status == yes }
 func storeOf(o *unstructured.Unstructured) store {
 	s := store{StoreName: StoreName{o.GetNamespace(), o.GetName()}, uid: string(o.GetUID())}
 	_, s.vault, _ = unstructured.NestedMap(o.Object, "spec", "provider", "vault")
-	s.server, _, _ = unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
+	server, _, _ := unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
+	s.server = theirs(server)
 	c := readyOf(o)
 	s.status, s.reason, s.message = c.Status, c.Reason, c.Message
 	return s

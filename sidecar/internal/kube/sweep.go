@@ -48,6 +48,7 @@ type sweep struct {
 	stores  map[StoreName]bool
 	epoch   int64
 	touches map[string]int // by what was woken
+	crowded bool           // said that it was too many
 	ended   bool
 }
 

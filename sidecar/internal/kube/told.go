@@ -61,6 +61,7 @@ func (t *told) trouble(log witness, what, grants string, err error) {
 	}
 	log.Failed(strings.TrimPrefix(grants, "manifests/"))
 	kind := apierrors.ReasonForError(err)
+	err = said(err)
 	text := string(kind)
 	if text == "" {
 		text = "unreachable"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -98,23 +97,35 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 }
 
 func (n *nurse) evictFor(ctx context.Context, p *patient) {
-	ours, err := n.evictor.ours(ctx, p.store, slices.Contains(n.config.Stores, p.StoreName))
+	ours, err := n.evictor.ours(ctx)
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, said(err), keyAdvice, "apply "+grantsEviction)
 		return
 	}
-	if !ours {
+	if !ours(p.store) {
 		if !p.foreign {
 			p.foreign = true
 			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
 		}
 		return
 	}
+	works, err := n.worksWith(ctx, p, ours)
+	if err != nil {
+		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, said(err))
+		return // it is asked again
+	}
+	if works != "" {
+		if !n.spared {
+			n.spared = true
+			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works)
+		}
+		return
+	}
 	evicted, err := n.evictor.evict(ctx)
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, err, keyAdvice, "apply "+grantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, said(err), keyAdvice, "apply "+grantsEviction)
 	}
 	if len(evicted) == 0 {
 		return

@@ -1,9 +1,12 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // ward is a cluster with Vault's pod and Service and two controllers of ESO. It
@@ -25,6 +30,7 @@ type ward struct {
 	annotated  int
 	evicted    []string
 	refuseWith map[string]error // by the name of the pod
+	synced     []string         // ExternalSecrets
 }
 
 func (w *ward) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
@@ -42,6 +48,12 @@ func (w *ward) List(context.Context, metav1.ListOptions) (*unstructured.Unstruct
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	if w.resource == services {
 		list.Items = append(list.Items, *object(w.t, `{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`))
+		return list, nil
+	}
+	if w.resource == secrets {
+		for _, text := range w.synced {
+			list.Items = append(list.Items, *object(w.t, text))
+		}
 		return list, nil
 	}
 	for _, name := range []string{"eso-a", "eso-b"} {
@@ -71,6 +83,17 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	cut := io.ErrUnexpectedEOF
 	said := func(message string) func(*nurse, *ward) {
 		return func(n *nurse, _ *ward) { n.patients[StoreName{"", "home"}].message = message }
+	}
+	// beside adds a store that is Ready, and an ExternalSecret of it that was synced
+	// so long after Vault became active.
+	beside := func(server string, works int64, status string, after time.Duration) func(*nurse, *ward) {
+		return func(n *nurse, w *ward) {
+			name := StoreName{"app", "well"}
+			n.patients[name] = &patient{store: store{StoreName: name, server: server, status: yes}, works: works}
+			w.synced = append(w.synced, `{"metadata":{"name":"a","namespace":"other"},"spec":{"secretStoreRef":{"name":"well"}}}`,
+				`{"metadata":{"name":"a","namespace":"app"},"spec":{"secretStoreRef":{"name":"well"}},"status":{"refreshTime":"`+
+					n.active.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
+		}
 	}
 	for _, row := range []struct {
 		sentence  string
@@ -106,6 +129,11 @@ Code: 500. Errors:
 			n.kube.pod.first = sighting{conditions: map[string]written{SecretsCondition: {condition: condition{Reason: reasonEvicted}}}}
 			close(n.kube.pod.known)
 		}, 2, nil},
+		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, hopeFor, here, beside(here, 1, no, -time.Hour), 2, nil},
+		{"nor while it has synced from another since then", RecoveryBoth, hopeFor, here, beside(here, 0, yes, time.Minute), 2, nil},
+		{"but when that was before the outage: it may be stuck", RecoveryBoth, hopeFor, here, beside(here, 0, yes, -time.Minute), 2, both},
+		{"but when it failed to", RecoveryBoth, hopeFor, here, beside(here, 0, no, time.Minute), 2, both},
+		{"but when the other is of another Vault", RecoveryBoth, hopeFor, here, beside(elsewhere, 1, yes, time.Minute), 2, both},
 		{"a refusal is no eviction: it is tried again", RecoveryBoth, hopeFor, here,
 			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-a": budget} }, 2, nil},
 		{"one that was evicted before another was refused counts", RecoveryBoth, hopeFor, here,
@@ -117,7 +145,7 @@ Code: 500. Errors:
 			w := &ward{t: t}
 			c := Config{Pod: "vault-0", Namespace: "security", ESONamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
 			n := newNurse(c, w, &Kube{config: c, pod: newPod(c, w)})
-			n.epoch = 1
+			n.epoch, n.active = 1, time.Now().Add(-time.Hour)
 			now := time.Now()
 			p := &patient{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
 			n.patients[p.StoreName] = p
@@ -132,6 +160,37 @@ Code: 500. Errors:
 			assert.Equal(t, row.evicted, w.evicted, "evictions")
 		})
 	}
+}
+
+// A tenant's store that never gets ready evicted ESO in every outage.
+func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		n, k, w := onDuty(t, unseal.Unreachable)
+		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
+		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
+		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
+		n.evictor.config = n.config
+		turns := func(name StoreName, status string) {
+			n.saw(store{StoreName: name, uid: name.Name, status: status}, false)
+		}
+		outage := func() {
+			k.Publish(unseal.State{Phase: unseal.Unreachable})
+			during(t, n, time.Minute)
+			k.Publish(unseal.State{Phase: unseal.Active})
+			during(t, n, time.Second)
+		}
+		turns(mine, no)
+		turns(tenants, no)
+		outage()
+		turns(mine, yes)
+		during(t, n, time.Hour)
+		assert.Empty(t, w.evicted, "External Secrets has made mine Ready")
+		assert.Equal(t, 1, strings.Count(log.String(), msgSpared), log.String())
+		outage()
+		during(t, n, time.Hour)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted, "mine is Ready from before, and nothing happens: it is stuck")
+	})
 }
 
 func TestARefusedEvictionIsTriedAgain(t *testing.T) {

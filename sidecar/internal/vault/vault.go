@@ -68,7 +68,7 @@ func New(c Config) (*Client, error) {
 	}
 	// A key goes where it was told to go, or nowhere. Both follow redirects
 	// by themselves: net/http, and the api client after it.
-	web := &http.Client{Transport: dialer.transport(), CheckRedirect: stay}
+	web := &http.Client{Transport: short{dialer.transport()}, CheckRedirect: stay}
 	caller, err := newAPI(c.Addr, web)
 	if err != nil {
 		return nil, err
@@ -242,7 +242,7 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 	return unseal.SealStatus{
 		Initialized: s.Initialized,
 		Sealed:      s.Sealed,
-		Type:        s.Type,
+		Type:        printable(s.Type),
 		Threshold:   s.T,
 		Shares:      s.N,
 		Progress:    s.Progress,
@@ -255,6 +255,22 @@ func status(s *api.SealStatusResponse) unseal.SealStatus {
 		Raft:     s.StorageType == "raft",
 		Removed:  s.RemovedFromCluster != nil && *s.RemovedFromCluster,
 	}
+}
+
+// short is a transport whose answers end after maxBody, for those too that the
+// api client reads by itself: errors.
+type short struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s short) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxBody), resp.Body}
+	}
+	return resp, err
 }
 
 // drain reads what is left, so that the connection can serve again.

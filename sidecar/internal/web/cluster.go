@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -11,7 +12,8 @@ import (
 const (
 	maxStores = 25
 	maxLeft   = 20
-	maxText   = 400 // characters
+	maxText   = 400  // characters
+	maxLine   = 2000 // of what the core says, which repeats an error
 )
 
 // Cluster is what is known in Kubernetes. The zero value is nothing yet.
@@ -53,13 +55,6 @@ func (s *Server) PublishProof(p unseal.Proof) {
 	s.proof.Store(&p)
 }
 
-func bounded(text string) string {
-	count := 0
-	for i := range text {
-		if count == maxText {
-			return text[:i] + "..."
-		}
-		count++
-	}
-	return text
-}
+func line(text string) string { return safetext.Line(text, maxLine) }
+
+func bounded(text string) string { return safetext.Line(text, maxText) }

@@ -101,11 +101,11 @@ func (s *Server) tell(now time.Time) Status {
 func statusOf(s unseal.State, version string, now time.Time) Status {
 	out := Status{
 		Version: version, Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(),
-		Serving: s.Phase.Serving(), Message: s.Message, Reason: s.Reason, Advice: s.Advice,
-		KeyError: s.KeyError, Shares: s.Shares, KeyChanged: s.KeyChanged,
+		Serving: s.Phase.Serving(), Message: line(s.Message), Reason: line(s.Reason), Advice: line(s.Advice),
+		KeyError: line(s.KeyError), Shares: s.Shares, KeyChanged: s.KeyChanged,
 	}
 	for _, r := range s.Remarks {
-		out.Remarks = append(out.Remarks, r.String())
+		out.Remarks = append(out.Remarks, line(r.String()))
 	}
 	if !s.UnsealedAt.IsZero() {
 		out.UnsealedAt = s.UnsealedAt.UTC()

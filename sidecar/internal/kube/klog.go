@@ -1,0 +1,46 @@
+package kube
+
+import (
+	"context"
+	"flag"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/klog/v2"
+)
+
+var silenced sync.Once
+
+// silence has what client-go prints by itself in the log at debug: it is of no
+// use to the person who runs this, and repeats what others wrote. By default
+// klog writes errors to stderr too, and to the output once for each severity.
+func silence(log hclog.Logger) {
+	silenced.Do(func() {
+		flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+		klog.InitFlags(flags)
+		for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true"} {
+			_ = flags.Set(name, value) // these are klog's own
+		}
+		klog.SetOutput(debugLog{log})
+		// A watch decodes in a goroutine of client-go's own. One that panics
+		// ends, and is begun again.
+		utilruntime.ReallyCrash = false
+		var said atomic.Value // of the newest
+		utilruntime.PanicHandlers = []func(context.Context, any){func(_ context.Context, r any) {
+			err := panicOf(r)
+			if said.Swap(err.Error()) != err.Error() {
+				log.Error(msgPanicked, keyError, err, keyAdvice, advicePanicked)
+			}
+		}}
+	})
+}
+
+type debugLog struct{ hclog.Logger }
+
+// Write implements io.Writer.
+func (l debugLog) Write(line []byte) (int, error) {
+	l.Debug(theirs(string(line)))
+	return len(line), nil
+}

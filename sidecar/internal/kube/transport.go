@@ -1,0 +1,108 @@
+package kube
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+const (
+	// maxWhole bounds an answer that is kept as it is, in bytes: our own pod for
+	// the check, or what is answered to a review.
+	maxWhole = 1 << 20
+	// maxPlain bounds an answer that is no JSON.
+	maxPlain = 64 << 10
+	// maxWaiting bounds what the server may send of one answer before it is
+	// read, in bytes. By default that is 4 MiB, for each watch too.
+	maxWaiting = 256 << 10
+)
+
+// bounded is a transport whose answers take little memory, whatever the objects
+// hold that they tell of. Anybody who may write a SecretStore can fill 1.5 MiB,
+// as often as he likes.
+type bounded struct{ http.RoundTripper }
+
+func bound(inner http.RoundTripper) http.RoundTripper {
+	for at := inner; ; {
+		switch t := at.(type) {
+		case *http.Transport:
+			if t.HTTP2 == nil { // client-go keeps its transports: it may be in use
+				t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
+			}
+			return bounded{inner}
+		case utilnet.RoundTripperWrapper:
+			at = t.WrappedRoundTripper()
+		default:
+			return bounded{inner}
+		}
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err != nil || resp.Body == nil {
+		return resp, err
+	}
+	var read io.Reader
+	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
+	case kind != "application/json":
+		read = io.LimitReader(resp.Body, maxPlain)
+	case resp.StatusCode >= http.StatusBadRequest:
+		read = newFilter(resp.Body, answerFields)
+	default:
+		if keep := fieldsFor(r); keep != nil {
+			read = newFilter(resp.Body, keep)
+		} else {
+			read = &limited{resp.Body, maxWhole}
+		}
+	}
+	resp.Body = body{read, resp.Body}
+	resp.ContentLength = -1
+	resp.Header.Del("Content-Length")
+	return resp, nil
+}
+
+// WrappedRoundTripper returns the transport that is bounded.
+func (t bounded) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
+
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// fieldsFor returns what is kept of the answer to a request; nil stands for all.
+func fieldsFor(r *http.Request) fields {
+	path := r.URL.Path
+	switch {
+	case r.URL.Query().Get("watch") != "":
+		return eventFields
+	case r.Method == http.MethodPatch:
+		return answerFields
+	case r.Method != http.MethodGet:
+		return nil
+	case strings.HasPrefix(path, "/apis/"+esoGroup+"/"), strings.HasSuffix(path, "/pods"), strings.HasSuffix(path, "/services"):
+		return answerFields
+	}
+	return nil
+}
+
+// limited fails where more is read than left.
+type limited struct {
+	io.Reader
+	left int
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.left < 0 {
+		return 0, errTooLarge
+	}
+	n, err := l.Reader.Read(p[:min(len(p), l.left+1)])
+	if l.left -= n; l.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}

@@ -1,0 +1,68 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// worksWith names a store of this Vault other than p that is Ready and that ESO
+// has looked at since Vault is active; "" when there is none. What then fails p is
+// its own, and no restart of ESO mends it: anybody may write a store that never
+// gets ready. That a store is Ready alone may be from before the outage, of an ESO
+// that is stuck.
+func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool) (string, error) {
+	ready := map[StoreName]bool{}
+	for _, name := range n.names() {
+		other := n.patients[name]
+		if other == p || !other.ready() || !ours(other.store) {
+			continue
+		}
+		if other.works == n.epoch {
+			return name.String(), nil
+		}
+		ready[name] = true
+	}
+	if len(ready) == 0 {
+		return "", nil
+	}
+	name, err := n.syncedFrom(ctx, ready)
+	if err != nil || name == (StoreName{}) {
+		return "", err
+	}
+	n.patients[name].works = n.epoch
+	return name.String(), nil
+}
+
+// errEnough ends a list that need not go on.
+var errEnough = errors.New("that is enough")
+
+// syncedFrom returns one of the stores from which ESO has synced an ExternalSecret
+// since Vault is active. What may not be seen is not there.
+func (n *nurse) syncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
+	_, err = eachPage(ctx, n.api.Resource(secrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")
+			name := refOf(ref, page[i].GetNamespace())
+			if stores[name] && readyOf(&page[i]).Status == yes && refreshedAt(&page[i]).After(n.active) {
+				found = name
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if err == errEnough || missing(err) {
+		err = nil
+	}
+	return found, err
+}
+
+// refreshedAt is when ESO last synced an ExternalSecret; zero when it never did.
+func refreshedAt(o *unstructured.Unstructured) time.Time {
+	text, _, _ := unstructured.NestedString(o.Object, "status", "refreshTime")
+	at, _ := time.Parse(time.RFC3339, text)
+	return at
+}
