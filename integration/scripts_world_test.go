@@ -215,6 +215,7 @@ func (s *scripted) runAs(in string, env []string, script string, args ...string)
 	cmd.Path = path
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	text, readErr := os.ReadFile(s.record)
 	require.NoError(s, readErr)

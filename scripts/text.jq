@@ -3,7 +3,7 @@
 # visible takes out what a terminal acts on or does not show: control
 # characters but the tab, and what turns the direction or has no width. It cuts
 # what no line of ours is as long as.
-def cut($length): if length > $length then .[:$length] + " ..." else . end;
+def cut($most): if length > $most then .[:$most] + " ..." else . end;
 def visible: cut(4000) | explode | map(
 	if . == 9 or . == 10 then .
 	elif . < 32 or (. >= 127 and . < 160) or . == 173 or . == 1564 or . == 6158 or
@@ -12,8 +12,9 @@ def visible: cut(4000) | explode | map(
 	else . end) | implode;
 
 # oneline makes one line of a text.
-def oneline($length): cut(4 * $length) | visible | [splits("[\n\t ]+") | select(. != "")] | join(" ") | cut($length);
+def oneline($most): cut(4 * $most) | visible | [splits("[\n\t ]+") | select(. != "")] | join(" ") | cut($most);
 
-# lines reads all lines and gives so many of them.
-def lines($length; $count): foreach inputs as $line (0; . + 1;
-	if . <= $count then $line | cut($length) | visible elif . == $count + 1 then "..." else empty end);
+# lines reads all lines and gives so many of them, set off from what a script
+# says itself.
+def lines($most; $count): foreach inputs as $line (0; . + 1;
+	if . <= $count then $line | cut($most) | "  " + visible elif . == $count + 1 then "  ..." else empty end);
