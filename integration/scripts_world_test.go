@@ -69,7 +69,7 @@ exec "$program" "$@"
 `
 
 // programs are all that the scripts find.
-var programs = strings.Fields("base64 basename cat cksum cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
+var programs = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
 
 // scripted is a world whose Vault has a server's rule, and whose scripts run
 // with kubectl on the real API server.
@@ -215,6 +215,7 @@ func (s *scripted) runAs(in string, env []string, script string, args ...string)
 	cmd.Path = path
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	text, readErr := os.ReadFile(s.record)
 	require.NoError(s, readErr)

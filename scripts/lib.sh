@@ -29,9 +29,21 @@ options_help='  --settings FILE      your names: what no other option says is ta
   --help               print this'
 
 name=$(basename "$0")
+
+# shown copies lines without what a terminal would act on or hide, since names
+# and messages of the cluster and of Vault are other people's text.
+shown() {
+	if command -v jq >/dev/null; then with_text visible -Rr --unbuffered; else cat; fi
+}
+
+# plain TEXT... prints the words of others: one line, and no more than a screen
+# has room for.
+plain() { printf '%s' "$*" | with_text 'oneline(1000)' -Rrs; }
+
 # A terminal that is gone ends nothing half-way.
-say() { echo "$name: $*" || true; }
-warn() { echo "$name: $*" >&2 || true; }
+show() { printf '%s\n' "$*" | shown || true; }
+say() { show "$name: $*"; }
+warn() { show "$name: $*" >&2; }
 fail() {
 	warn "$@"
 	exit 1
@@ -79,8 +91,14 @@ setting() {
 	jq -er --arg key "$1" '.data[$key] // empty' <(printf '%s' "$chosen") || fail "the settings $settings do not say $1"
 }
 
-# k is kubectl in Vault's namespace.
-k() { kubectl ${context:+--context "$context"} --namespace "$namespace" "$@"; }
+# k is kubectl in Vault's namespace, all_k in none. What it says was wrong has
+# the words of others in it.
+k() { all_k --namespace "$namespace" "$@"; }
+all_k() {
+	{
+		kubectl ${context:+--context "$context"} "$@" 2>&1 >&3 3>&- | { with_text 'lines(2000; 30)' -nRr --unbuffered || true; } >&2 3>&-
+	} 3>&1
+}
 
 # reach checks that the cluster answers, names what is asked for in vain, and
 # sets pods to the names of the StatefulSet's.
@@ -88,9 +106,9 @@ reach() {
 	local out i
 	read_settings
 	out=$(k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
-		fail "the namespace $namespace cannot be read: $out"
+		fail "the namespace $namespace cannot be read: $(plain "$out")"
 	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
-		fail "the StatefulSet $statefulset in $namespace cannot be read: $out"
+		fail "the StatefulSet $statefulset in $namespace cannot be read: $(plain "$out")"
 	out=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}') || fail "the StatefulSet $statefulset cannot be read"
 	((out > 0)) || fail "the StatefulSet $statefulset has no replicas"
 	pods=()
@@ -142,8 +160,9 @@ check_threshold() {
 	(($2 > 1 || $1 == 1)) || misused "--shares $1 --threshold 1: with several shares Vault wants a threshold above 1"
 }
 
-# with_shares FILTER is jq with what shares.jq defines.
+# with_shares FILTER is jq with what shares.jq defines, with_text with text.jq's.
 with_shares() { jq -L "$root/scripts" "${@:2}" "include \"shares\"; $1"; }
+with_text() { jq -L "$root/scripts" "${@:2}" "include \"text\"; $1"; }
 
 # shares_in prints the shares in a text, each once and one a line, whatever
 # shape they come in. The sidecar understands the same shapes.
@@ -184,7 +203,8 @@ all_shares() {
 }
 
 # write_secret KEY TEXT puts a text into the Secret, which is made if need be;
-# an empty text takes the key out.
+# an empty text takes the key out. So that no key lives on beside it, annotations
+# go in which a tool keeps what it wrote, or in which a value stands.
 write_secret() {
 	local now
 	now=$(k get secret "$secret" --ignore-not-found -o json)
@@ -193,9 +213,15 @@ write_secret() {
 			'{apiVersion: "v1", kind: "Secret", metadata: {name: $name}, stringData: {($key): $text}}' | k create -f - >/dev/null
 		return
 	fi
+	[[ $(field "$now" '.metadata.annotations // {} | has("kubectl.kubernetes.io/last-applied-configuration")') != true ]] ||
+		warn "kubectl apply keeps the key in an annotation of the Secret $secret too, which is taken out. The file that it was applied from still holds what it held: do not apply it again, and destroy it"
 	# With the resourceVersion in it, a change that came in between is refused.
-	printf '%s' "$now" | jq --arg key "$1" --rawfile text <(printf '%s' "$2") \
-		'if $text == "" then del(.data[$key]) else .data[$key] = ($text | @base64) end' | k replace -f - >/dev/null
+	printf '%s' "$now" | jq --arg key "$1" --rawfile text <(printf '%s' "$2") '
+		([$text, (.data // {} | .[] | ., @base64d)] | map(splits("\\s+") | select(length > 15))) as $values |
+		if .metadata.annotations then .metadata.annotations |= with_entries(select(
+			(.key | IN("kubectl.kubernetes.io/last-applied-configuration", "objectset.rio.cattle.io/applied") | not) and
+			(.value as $note | any($values[]; . as $value | $note | contains($value)) | not))) else . end |
+		if $text == "" then del(.data[$key]) else .data[$key] = ($text | @base64) end' | k replace -f - >/dev/null
 }
 
 # sidecar_status POD prints what the sidecar tells of itself, as JSON.
@@ -207,8 +233,8 @@ gate() {
 		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .status][0] // "missing"'
 }
 gate_says() {
-	k get pod "$1" -o json |
-		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"'
+	plain "$(k get pod "$1" -o json |
+		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"')"
 }
 gate_open() { [[ $(gate "$1") == True ]]; }
 
@@ -223,9 +249,11 @@ hopeless() {
 # idle POD prints why the sidecar's container does not run, and fails when it
 # does.
 idle() {
-	k get pod "$1" --ignore-not-found -o json | jq -ers --arg name "$sidecar" '
+	local why
+	why=$(k get pod "$1" --ignore-not-found -o json | jq -ers --arg name "$sidecar" '
 		[.[0].status // {} | .containerStatuses[]?, .initContainerStatuses[]? | select(.name == $name) | .state][0] // {} |
-		select(.running | not) | .waiting // .terminated // {reason: "it was not made yet"} | [.reason, .message // empty] | join(": ")'
+		select(.running | not) | .waiting // .terminated // {reason: "it was not made yet"} | [.reason, .message // empty] | join(": ")') || return 1
+	plain "$why"
 }
 
 # stuck POD does the same when waiting would hardly mend it.

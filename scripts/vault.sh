@@ -61,7 +61,7 @@ ask() {
 		out=${out#"${out%%\{*}"} # what else was printed comes before the JSON
 		return 0
 	fi
-	out=$(sed '/^$/d; /^command terminated/d' <(printf '%s\n' "$out") | tr -s '\n\t ' ' ')
+	out=$(plain "$(sed '/^$/d; /^command terminated/d' <(printf '%s\n' "$out"))")
 	return 1
 }
 denied() { [[ $out == *"Code: 403"* ]]; }
@@ -92,8 +92,9 @@ open_rekey() {
 	}
 }
 
-# rekey_status prints what is under way, as JSON.
-rekey_status() { with_token vault read -format=json $rekey/init | jq .data; }
+# rekey_status prints what is under way, as JSON. A nonce goes into commands that
+# are shown, so it must look like one.
+rekey_status() { with_token vault read -format=json $rekey/init | jq -e '.data | select(.nonce // "" | test("[^A-Za-z0-9-]") | not)'; }
 
 # start_rekey SHARES THRESHOLD begins a rekey that takes effect only when it is
 # verified, and sets nonce.
@@ -102,6 +103,7 @@ start_rekey() {
 	answer=$(printf '{"secret_shares": %d, "secret_threshold": %d, "require_verification": true}' "$1" "$2" |
 		with_token vault write -format=json $rekey/init -) || return 1
 	nonce=$(field "$answer" .data.nonce)
+	[[ $nonce =~ ^[A-Za-z0-9-]+$ ]]
 }
 
 # stop_rekey NONCE ends it, which changes nothing. Of the two ways to send the
@@ -137,7 +139,7 @@ give() {
 	if complete "${answer:-{\}}"; then
 		printf '%s' "$answer"
 	elif [[ $words ]]; then
-		tr -s '\n\t ' ' ' <<<"$words" >&2
+		plain "$words" >&2
 		return 2
 	else
 		return 1

@@ -23,7 +23,7 @@ exec "$program" "$@"
 `
 
 // programs are all that the scripts find: what is not recorded does not run.
-var programs = strings.Fields("base64 basename cat cksum cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
+var programs = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
 
 // layRecorder makes the directory that is the scripts' PATH.
 func layRecorder() error {

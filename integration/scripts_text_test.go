@@ -1,0 +1,91 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+)
+
+// feigned is a kubectl that answers a call with WHEN in it as somebody would
+// who has Vault or its pod.
+const feigned = `#!/bin/bash
+if [[ "$*" == *"$WHEN"* ]]; then
+	printf '%s' "$ANSWER"
+	printf '%s\n' "$COMPLAINT" >&2
+	exit "$CODE"
+fi
+exec REAL "$@"
+`
+
+// rude is a text that a terminal would act on: it clears the screen, sets the
+// title, goes back in the line, and turns what follows; in C1 too.
+const rude = "began \x1b[2J\x1b]0;pwned\x07\r\u009b31m \u202eesrever\u2066 \u200b\x7f\nmigrate: all is well\x00 ended"
+
+// No text of others acts on a terminal, or fills it.
+func TestScripts_TextOfOthersIsShownPlain(t *testing.T) {
+	t.Parallel()
+	s := scriptedWorld(t, proxy.Open)
+	password := s.password()
+	s.works(password+"\n", "bootstrap", "--admin", "maria")
+	s.vault.Token = s.logIn("maria", password)
+	patchPod(`{"status": {"containerStatuses": [{"name": "vault-unseal-sidecar", "image": "sidecar:1", "imageID": "", "ready": true, "restartCount": 0,
+		"state": {"running": {}}}]}}`)(s.world)
+	bin := filepath.Join(s.lab.Dir, "feigned")
+	require.NoError(t, os.Mkdir(bin, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(strings.ReplaceAll(feigned, "REAL", filepath.Join(s.lab.Dir, "bin", "kubectl"))), 0o755))
+	long := strings.ReplaceAll(rude, "\x00", "") + strings.Repeat(" and on", 10_000)
+	feign := func(when, answer, complaint string, code int, script string, args ...string) string {
+		t.Helper()
+		out, err := s.runAs("", []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.lab.Dir, "bin") + ":" + os.Getenv("PATH"),
+			"WHEN=" + when, "ANSWER=" + answer, "COMPLAINT=" + complaint, fmt.Sprintf("CODE=%d", code)}, script, args...)
+		require.Error(t, err, out)
+		return out
+	}
+	fit := func(out string) {
+		t.Helper()
+		assert.Contains(t, out, "began")
+		assert.NotContains(t, out, "\nmigrate: all is well")
+		assert.Less(t, len(out), 15_000)
+		for _, r := range out {
+			require.True(t, r == '\n' || r == '\t' || unicode.IsPrint(r), "%q in %q", r, out)
+		}
+	}
+	fit(feign("vault read -format=json sys/rekey/init", "", long[:20_000], 2, "rotate")) // Vault's error
+	fit(feign("vault status", "", long[:20_000], 1, "rotate"))                           // what kubectl says of it
+	fit(feign("get namespace", "", long[:20_000], 1, "verify"))
+
+	// ExternalSecrets' status, in what the sidecar found.
+	found := `{"findings": [{"level": "failure", "about": "external-secrets", "text": ` + fmt.Sprintf("%q", "began \u009b31m \u202e and on") + `}]}`
+	fit(feign("check --prove-key", found, "", 1, "verify"))
+
+	// A number of Vault's is no command.
+	pwned := filepath.Join(s.lab.Dir, "pwned")
+	out := feign("vault status", `{"initialized": true, "sealed": false, "type": "shamir", "n": 1, "t": "a[$(touch `+pwned+`)]"}`, "", 0, "migrate")
+	assert.NoFileExists(t, pwned)
+	assert.Contains(t, out, "does not tell how many shares it wants")
+	assert.NotContains(t, feign("vault read -format=json sys/rekey/init", `{"data": {"started": true, "nonce": "$(touch pwned)"}}`, "", 0, "rotate"), "touch")
+
+	// A condition's message.
+	require.NoError(t, s.sidecar.Kill())
+	require.NoError(t, s.vault.Seal(s.ctx))
+	patchPod(fmt.Sprintf(`{"status": {"conditions": [{"type": %q, "status": "False", "reason": "HeldByOperator", "message": %s}]}}`, gateType, jsonText(long[:20_000])))(s.world)
+	for _, script := range []string{"bootstrap", "verify"} {
+		out, err := s.run("", script)
+		require.Error(t, err)
+		fit(out)
+	}
+}
+
+func jsonText(text string) string {
+	out, _ := json.Marshal(text)
+	return string(out)
+}
