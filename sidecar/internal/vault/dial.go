@@ -44,7 +44,19 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	// The address of the other end stays that of the socket for as long as it
+	// lives: what is seen now holds for each request that it carries.
+	if to := conn.RemoteAddr(); d.socket == "" && !isLoopback(to) {
+		_ = conn.Close()
+		return nil, withheld(fmt.Sprintf("%s led to %v, which is not this pod, and plain HTTP shows the key to a network: "+
+			"see who changed /etc/hosts in the pod, or set --vault-addr to https", addr, to))
+	}
 	return d.watch(conn), nil
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // dialTLS reads the CA file and the client certificate for every connection, so

@@ -177,6 +177,51 @@ func TestNewRefusesACAThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// led is a connection that a name has led astray.
+type led struct {
+	net.Conn
+	to net.Addr
+}
+
+func (l led) RemoteAddr() net.Addr { return l.to }
+
+func TestPlainHTTPStaysOnLoopback(t *testing.T) {
+	for _, row := range []struct {
+		to    net.Addr
+		stays bool
+	}{
+		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv4(127, 8, 9, 10), Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv6loopback, Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv4(203, 0, 113, 5), Port: 8200}, false},
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8::5"), Port: 8200}, false},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 8200}, false},
+		{&net.UnixAddr{Name: "/tmp/x"}, false},
+	} {
+		for name, call := range calls {
+			s := serve(t, says(403, `{"errors":["permission denied"]}`))
+			c := client(t, s.URL)
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			require.NoError(t, err)
+			conn = led{conn, row.to}
+			o := &opened{}
+			o.conn.Store(&conn)
+			err = call(c, context.WithValue(t.Context(), openedKey{}, o))
+			if row.stays {
+				assert.Equal(t, 1, s.asked(), "%s to %v", name, row.to)
+				continue
+			}
+			assert.ErrorContains(t, err, "led to "+row.to.String()+", which is not this pod", name)
+			for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrNotVault} {
+				assert.NotErrorIs(t, err, sentinel, name)
+			}
+			assert.Zero(t, s.asked(), "%s to %v: something was sent", name, row.to)
+			_, err = conn.Write([]byte("x"))
+			assert.ErrorIs(t, err, net.ErrClosed, name)
+		}
+	}
+}
+
 func TestBroken(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		var broken atomic.Int32

@@ -37,6 +37,10 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &unwrapped) {
 		err = unwrapped.Err // without the method and the URL
 	}
+	var kept withheld
+	if errors.As(err, &kept) {
+		return kept
+	}
 	if trouble := handshakeTrouble(err); trouble != nil {
 		return trouble
 	}
@@ -67,6 +71,11 @@ func classify(ctx context.Context, err error) error {
 	}
 	return notVault("no answer that is vault's: " + printable(err.Error()))
 }
+
+// withheld says why nothing was sent to whoever took the connection.
+type withheld string
+
+func (w withheld) Error() string { return string(w) }
 
 // notVault is an ErrNotVault in other words.
 type notVault string
