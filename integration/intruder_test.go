@@ -1,13 +1,20 @@
 package integration
 
 import (
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -37,6 +44,93 @@ func playVault(t *testing.T, addr string) (asked, keys *atomic.Int32) {
 	s.Start()
 	t.Cleanup(s.Close)
 	return asked, keys
+}
+
+// playVaultAs does it with the sockets of another user's process.
+func playVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic.Int32, end func()) {
+	t.Helper()
+	keys = &atomic.Int32{}
+	s := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			keys.Add(1)
+		}
+		_, _ = w.Write([]byte(sealedAnswer))
+	})}
+	began := make(chan error)
+	go func() {
+		runtime.LockOSThread() // its sockets are made on this thread, which ends with it
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
+			began <- errno
+			return
+		}
+		l, err := net.Listen(network, addr)
+		began <- err
+		if err == nil {
+			_ = s.Serve(l)
+		}
+	}()
+	require.NoError(t, <-began)
+	end = sync.OnceFunc(func() { _ = s.Close() })
+	t.Cleanup(end)
+	return keys, end
+}
+
+// While Vault is down, a process of another user has its port.
+func TestVaultUID_AnotherUsersProcessGetsNoKey(t *testing.T) {
+	t.Parallel()
+	uid := strconv.Itoa(os.Geteuid()) // Vault's, here
+	for name, args := range map[string][]string{"proofs off": nil, "proofs on": {"--prove-interval", "1m"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := play(t, home{args: append([]string{"--vault-uid", uid}, args...)},
+				phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}},
+				phase{"vault restarts", restartVaultAtOnce, []expectation{serving(), sent(1)}},
+			)
+			killVault(w)
+			keys, end := playVaultAs(t, 1000, "tcp4", w.vault.HostPort())
+			await(w, phaseIs("failing"))
+			await(w, logs("the process at vault's address runs as uid 1000 and --vault-uid says "+uid+": see whether another container"))
+			found := w.checkedBeside("--vault-addr", w.vault.Addr, "--vault-uid", uid)
+			assert.True(t, found.has("failure", "vault", "the sidecar would not send the key: the process at vault's address runs as uid 1000"), found.output)
+			attempts := strings.Count(w.sidecar.Output(), "unseal answered: verdict=failed")
+			assert.Less(t, attempts, 20)
+			assert.Zero(t, keys.Load(), "keys that it was sent")
+			end()
+			startVaultAndWait(w)
+			await(w, serving())
+			assert.Zero(t, keys.Load())
+			found = w.checkedBeside("--vault-addr", w.vault.Addr, "--vault-uid", uid)
+			assert.True(t, found.has("ok", "vault", "runs as uid "+uid+", and the key goes to no other"), found.output)
+		})
+	}
+}
+
+func TestVaultUID_OverAUnixSocketAndTLS(t *testing.T) {
+	t.Parallel()
+	uid := strconv.Itoa(os.Geteuid())
+	l := beside(t)
+	path := filepath.Join(l.Dir, "vault.sock")
+	a, err := l.Authority("right")
+	require.NoError(t, err)
+	secure, secureAddr := secureListener(t, a, "")
+	socket := fmt.Sprintf("listener \"unix\" {\n  address = %q\n  socket_mode = \"0666\"\n}\n", path)
+	for name, at := range map[string][]string{
+		"socket": {"--vault-addr", "unix://" + path}, "TLS": {"--vault-addr", secureAddr, "--vault-cacert", a.CAFile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := play(t, home{listeners: socket + secure, args: append(at, "--vault-uid", uid)},
+				phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}})
+			killSidecar(w)
+			killVault(w)
+			startVaultAndWait(w)
+			w.mark = w.vault.SharesSent()
+			w.home.args = append(at, "--vault-uid", "4321")
+			w.startSidecar()
+			await(w, logs("runs as uid "+uid+" and --vault-uid says 4321"))
+			await(w, phaseIs("failing"))
+			assert.Equal(t, w.mark, w.vault.SharesSent())
+		})
+	}
 }
 
 // ownAddress is an address of this machine that is not loopback.

@@ -12,12 +12,14 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -220,6 +222,73 @@ func TestPlainHTTPStaysOnLoopback(t *testing.T) {
 			assert.ErrorIs(t, err, net.ErrClosed, name)
 		}
 	}
+}
+
+// keyed are the calls that carry a key; Login carries a token.
+var keyed = []string{"Unseal", "AuthorizeRekey", "Login"}
+
+func withLogin(t *testing.T) map[string]func(*Client, context.Context) error {
+	all := maps.Clone(calls)
+	all["Login"] = func(c *Client, ctx context.Context) error {
+		_, err := c.Login(ctx, loginAs(t, jwt))
+		return err
+	}
+	return all
+}
+
+func TestTrusts_NoKeyGoesToWhomItRefuses(t *testing.T) {
+	a := newAuthority(t)
+	for _, secure := range []bool{false, true} {
+		s := serve(t, says(200, sealedBody))
+		if secure {
+			s = a.serve(t, says(200, sealedBody))
+		}
+		for name, call := range withLogin(t) {
+			var looked []string
+			refuse := errors.New("whoever listens is a stranger")
+			c := client(t, s.URL, func(c *Config) {
+				c.Trusts = func(conn net.Conn) error {
+					looked = append(looked, conn.RemoteAddr().String())
+					return refuse
+				}
+				if secure {
+					c.CACert, c.ServerName = a.file, serverName
+				}
+			})
+			before := s.asked()
+			err := call(c, t.Context())
+			if !slices.Contains(keyed, name) {
+				assert.Equal(t, before+1, s.asked(), "%s carries nothing that is secret", name)
+				assert.Empty(t, looked, name)
+				continue
+			}
+			_, _ = c.SealStatus(t.Context()) // leaves a connection that is used again
+			again := call(c, t.Context())
+			assert.Equal(t, before+1, s.asked(), "%s: only the seal status was asked for", name)
+			for _, err := range []error{err, again} {
+				assert.ErrorIs(t, err, unseal.ErrWithheld, name)
+				assert.ErrorContains(t, err, "whoever listens is a stranger; no key is sent", name)
+				assert.NotErrorIs(t, err, unseal.ErrUnreachable, name)
+			}
+			assert.Subset(t, []string{s.Listener.Addr().String()}, looked, name)
+			assert.ErrorIs(t, c.Trusted(t.Context()), unseal.ErrWithheld, name)
+
+			refuse, looked = nil, nil
+			_ = call(c, t.Context())
+			_ = call(c, t.Context())
+			assert.Len(t, looked, 2, "%s: each time, on a connection that is used again too", name)
+			assert.Equal(t, before+3, s.asked(), name)
+			assert.NoError(t, c.Trusted(t.Context()))
+		}
+	}
+}
+
+// Where nobody holds the other end any more, Vault is away, and no stranger there.
+func TestTrusts_AnEndThatIsGoneIsABrokenConnection(t *testing.T) {
+	s := serve(t, says(200, sealedBody))
+	c := client(t, s.URL, func(c *Config) { c.Trusts = func(net.Conn) error { return net.ErrClosed } })
+	assert.ErrorIs(t, calls["Unseal"](c, t.Context()), unseal.ErrBroken)
+	assert.Zero(t, s.asked())
 }
 
 func TestBroken(t *testing.T) {

@@ -77,6 +77,18 @@ type withheld string
 
 func (w withheld) Error() string { return string(w) }
 
+// Unwrap returns the sentinel.
+func (withheld) Unwrap() error { return unseal.ErrWithheld }
+
+// untrusted is a withheld for that reason. A connection that has ended meanwhile
+// is broken, as any other.
+func untrusted(reason error) error {
+	if reason == nil || errors.Is(reason, net.ErrClosed) {
+		return reason
+	}
+	return withheld(reason.Error() + "; no key is sent")
+}
+
 // notVault is an ErrNotVault in other words.
 type notVault string
 

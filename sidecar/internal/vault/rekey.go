@@ -81,7 +81,7 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 	body = append(s.AppendHex(append(body, head...)), tail...)
 	body = append(append(body, quoted...), '}')
 	defer clear(body)
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, c.rekeyPath("update"), body)
+	resp, err := c.api.Logical().WriteRawWithContext(guarded(ctx), c.rekeyPath("update"), body)
 	var answered *api.ResponseError
 	if errors.As(err, &answered) && verdict(answered) {
 		return unseal.Progress{}, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
