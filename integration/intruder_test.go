@@ -54,6 +54,9 @@ func playVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic.Int3
 		if r.Method == http.MethodPut {
 			keys.Add(1)
 		}
+		if r.URL.Path == "/v1/sys/health" {
+			w.WriteHeader(http.StatusServiceUnavailable) // or it would seem to serve
+		}
 		_, _ = w.Write([]byte(sealedAnswer))
 	})}
 	began := make(chan error)

@@ -355,6 +355,30 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 	})
 }
 
+// A rekey that somebody forgot, and an error that passes, hide no key for a day.
+func TestAProofWithoutAVerdictIsTriedAgainSoon(t *testing.T) {
+	for result, hinder := range map[ProofResult]func(v *rekeyVault){
+		ProofBusy:   func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "theirs"} },
+		ProofFailed: func(v *rekeyVault) { v.fails["begin"] = errors.New("answered 500") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			hinder(v)
+			p, after := proving(t, v, 24*time.Hour)
+			p.Take(State{Phase: Active, Keys: "one"})
+			assert.Equal(t, []ProofResult{result}, after(firstProof+lookEvery))
+			hindered := after(3 * time.Hour)
+			assert.InDelta(t, 12, len(hindered), 2, "no more of them than one each 15 minutes or so")
+			assert.Equal(t, []ProofResult{result}, slices.Compact(hindered))
+			v.Lock()
+			v.rekey, v.fails = Rekey{}, map[string]error{}
+			v.Unlock()
+			assert.Equal(t, []ProofResult{ProofValid}, after(17*time.Minute))
+			assert.Empty(t, after(20*time.Hour))
+		})
+	}
+}
+
 // What is known of a key for the worse is known until Vault says otherwise.
 func TestAFailureHidesNoWrongKey(t *testing.T) {
 	for name, fail := range map[string]func(v *rekeyVault){
