@@ -15,7 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const stranger = 1234
+// user is another one, where root can be another, and else whoever we are.
+func user(uid int) int {
+	if os.Geteuid() == 0 {
+		return uid
+	}
+	return os.Geteuid()
+}
+
+var stranger = user(1234)
 
 // as runs f on a thread of its own that makes its sockets as a user.
 func as(t *testing.T, uid int, f func() error) error {
@@ -26,7 +34,7 @@ func as(t *testing.T, uid int, f func() error) error {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(uid), 0, 0)
 		now, _, _ := syscall.RawSyscall(syscall.SYS_SETFSUID, ^uintptr(0), 0, 0)
 		if int(now) != uid {
-			done <- fmt.Errorf("sockets of uid %d can be made by root alone", uid)
+			done <- fmt.Errorf("this thread makes its sockets as uid %d, not %d", now, uid)
 			return
 		}
 		done <- f()
@@ -95,13 +103,14 @@ func TestOwner_OfWhoeverHoldsTheOtherEnd(t *testing.T) {
 				})
 			}
 			ends("it waits to be accepted", stranger)
-			far := acceptAs(t, 4321, l)
-			ends("a process of another user has accepted it", 4321)
+			another := user(4321)
+			far := acceptAs(t, another, l)
+			ends("a process of another user has accepted it", another)
 			require.NoError(t, l.Close())
-			ends("nobody listens any more", 4321)
+			ends("nobody listens any more", another)
 
 			require.NoError(t, far.Close())
-			bothWays(t, 4321, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
+			bothWays(t, another, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
 		})
 	}
 }
@@ -112,8 +121,8 @@ func TestOwner_TheListenerIsGone(t *testing.T) {
 	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
 	conn := dialed(t, "tcp", l.Addr().String())
 	require.NoError(t, l.Close())
-	listenAs(t, 100, "tcp4", l.Addr().String())
-	bothWays(t, 100, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
+	listenAs(t, user(100), "tcp4", l.Addr().String())
+	bothWays(t, user(100), conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
 }
 
 // While the kernel is asked who listens, the stranger in whose queue the
@@ -121,14 +130,14 @@ func TestOwner_TheListenerIsGone(t *testing.T) {
 func TestOwner_AcceptedBetweenTwoLooks(t *testing.T) {
 	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
 	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(100)
+	o := NewOwner(uint32(stranger + 1))
 	looks := 0
 	o.ask = func(local, remote netip.AddrPort) (end, error) {
 		found, err := askConnection(local, remote)
 		if looks++; looks == 1 {
 			acceptAs(t, stranger, l)
 			require.NoError(t, l.Close())
-			listenAs(t, 100, "tcp4", l.Addr().String())
+			listenAs(t, user(100), "tcp4", l.Addr().String())
 		}
 		return found, err
 	}
@@ -154,7 +163,9 @@ func TestOwner_AQueueThatIsFull(t *testing.T) {
 		}
 		defer conn.Close()
 		bothWays(t, stranger, conn, func(err error, how string) { assert.NoError(t, err, how) })
-		bothWays(t, 100, conn, func(err error, how string) { assert.ErrorContains(t, err, "runs as uid 1234", how) })
+		bothWays(t, stranger+1, conn, func(err error, how string) {
+			assert.ErrorContains(t, err, fmt.Sprintf("runs as uid %d", stranger), how)
+		})
 	}
 }
 
@@ -164,14 +175,14 @@ func TestOwner_OfAUnixSocket(t *testing.T) {
 	defer l.Close()
 	conn := dialed(t, "unix", path)
 	assert.NoError(t, NewOwner(uint32(os.Getuid())).Check(conn))
-	assert.ErrorContains(t, NewOwner(stranger).Check(conn), "and --vault-uid says 1234")
+	assert.ErrorContains(t, NewOwner(uint32(os.Getuid()+1)).Check(conn), fmt.Sprintf("and --vault-uid says %d", os.Getuid()+1))
 }
 
 // What lies elsewhere, or behind something that changes addresses, is not known.
 func TestOwner_ElsewhereIsNotKnown(t *testing.T) {
 	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
 	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(stranger)
+	o := NewOwner(uint32(stranger))
 	o.ask = func(local, remote netip.AddrPort) (end, error) {
 		if local == addrPort(conn.LocalAddr()) {
 			return askConnection(local, remote)
@@ -182,13 +193,13 @@ func TestOwner_ElsewhereIsNotKnown(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	assert.ErrorContains(t, NewOwner(stranger).Check(near), "over TCP or a Unix socket")
+	assert.ErrorContains(t, NewOwner(uint32(stranger)).Check(near), "over TCP or a Unix socket")
 }
 
 func TestOwner_AKernelThatDoesNotTell(t *testing.T) {
 	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
 	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(stranger)
+	o := NewOwner(uint32(stranger))
 	asked := 0
 	o.ask = func(netip.AddrPort, netip.AddrPort) (end, error) { asked++; return end{}, syscall.ENOENT }
 	assert.NoError(t, o.Check(conn), "its tables do")
