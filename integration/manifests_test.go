@@ -26,6 +26,7 @@ var renderings = map[string]rendering{
 	"chart-native":   {"vault-chart.yaml", []string{"patches", "patches/native"}},
 	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services", "patches/monitoring", "patches/imported"}},
 	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
+	"chart-uid":      {"vault-chart.yaml", []string{"patches", "patches/vault-uid", "patches/native"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
 	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
@@ -135,6 +136,30 @@ func TestThePatchLeavesWhatIsOthers(t *testing.T) {
 			assert.Equal(t, want.gates, gates)
 		})
 	}
+}
+
+// Whatever uid the StatefulSet gives Vault, the key goes to no other; and where
+// it gives none, nothing is built that would keep the key from Vault.
+func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
+	l, err := lab.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	chart, err := os.ReadFile("testdata/vault-chart.yaml")
+	require.NoError(t, err)
+	dir := copied(t, l)
+	build := func(uid string) (string, error) {
+		vault := strings.Replace(string(chart), "        runAsUser: 100\n", uid, 1)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), []byte(vault), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: [vault.yaml]\ncomponents: [patches, patches/vault-uid]\n"), 0o644))
+		return l.Kustomize(dir)
+	}
+	text, err := build("        runAsUser: 4711\n")
+	require.NoError(t, err)
+	containers, names := list(t, statefulSet(t, text), "containers", "name")
+	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
+	assert.Contains(t, containers[1].(map[string]any)["env"], map[string]any{"name": "VAULT_UID", "value": "4711"})
+	_, err = build("")
+	assert.ErrorContains(t, err, "runAsUser")
 }
 
 // The chart's values say the same as the patch.

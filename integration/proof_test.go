@@ -1,17 +1,21 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -82,6 +86,68 @@ func leaveARekeyBehind(w *world) {
 	close(killed)
 	require.NoError(w, err)
 	require.Error(w, proof.Wait())
+}
+
+// swapped stands in front of Vault. When a proof begins its rekey, somebody
+// cancels that and begins another with the same public key, before Vault says
+// what is under way, which it asks itself after it has begun one.
+func (w *world) swapped(change map[string]any) (addr string, updates func() int) {
+	target, err := url.Parse(w.vault.Addr)
+	require.NoError(w, err)
+	through, sent := httputil.NewSingleHostReverseProxy(target), atomic.Int32{}
+	begin := func(body map[string]any) {
+		_, err := w.vault.Call(w.ctx, "PUT", "sys/rekey/init", body, nil)
+		assert.NoError(w, err)
+	}
+	between := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/sys/rekey/update" {
+			sent.Add(1)
+		}
+		if r.URL.Path != "/v1/sys/rekey/init" || r.Method != http.MethodPut {
+			through.ServeHTTP(out, r)
+			return
+		}
+		var body map[string]any
+		assert.NoError(w, json.NewDecoder(r.Body).Decode(&body))
+		begin(body)
+		var ours, answer map[string]any
+		_, err := w.vault.Call(w.ctx, "GET", "sys/rekey/init", nil, &ours)
+		assert.NoError(w, err)
+		_, err = w.vault.Call(w.ctx, "DELETE", "sys/rekey/init", map[string]any{"nonce": ours["nonce"]}, nil)
+		assert.NoError(w, err)
+		maps.Copy(body, change)
+		begin(body)
+		_, err = w.vault.Call(w.ctx, "GET", "sys/rekey/init", nil, &answer)
+		assert.NoError(w, err)
+		assert.NoError(w, json.NewEncoder(out).Encode(answer))
+	}))
+	w.Cleanup(between.Close)
+	return between.URL, func() int { return int(sent.Load()) }
+}
+
+func TestProof_AuthorisesNoRekeyOfAStranger(t *testing.T) {
+	t.Parallel()
+	w := furnish(t, home{})
+	unsealByHand(w)
+	for name, change := range map[string]map[string]any{
+		"one that takes effect at once":  {"require_verification": false},
+		"one of which a backup is kept":  {"backup": true},
+		"one for anybody, of two shares": {"pgp_keys": nil, "secret_shares": 2, "secret_threshold": 2},
+	} {
+		addr, updates := w.swapped(change)
+		found := w.checkedBeside("--prove-key", "--vault-addr", addr)
+		assert.True(t, found.has("unknown", "key", "put another in its place"), "%s: %s", name, found.output)
+		assert.Zero(t, updates(), "%s: shares sent", name)
+		var theirs map[string]any
+		_, err := w.vault.Call(w.ctx, "GET", "sys/rekey/init", nil, &theirs)
+		require.NoError(t, err)
+		assert.Equal(t, true, theirs["started"], "%s: it is left to whoever began it", name)
+		_, err = w.vault.Call(w.ctx, "DELETE", "sys/rekey/init", map[string]any{"nonce": theirs["nonce"]}, nil)
+		require.NoError(t, err)
+	}
+	restartVaultAtOnce(w)
+	require.NoError(t, w.vault.AwaitListening(w.ctx))
+	require.NoError(t, w.vault.UnsealAll(w.ctx), "the key is what it was")
 }
 
 func TestTheKeyIsProvedWhileVaultIsOpen(t *testing.T) {

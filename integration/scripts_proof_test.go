@@ -189,3 +189,37 @@ func TestRotate_TheSidecarKnowsThatTheNewKeyIsRight(t *testing.T) {
 	s.works("", "rotate")
 	await(s.world, measures(`vault_unseal_sidecar_key_proof{result="valid"} 1`))
 }
+
+// swapping is Vault's command for a stranger who waits: before Vault has said
+// what rekey is under way, he has put one in its place that takes effect at once.
+const swapping = `#!/bin/bash
+REAL "$@" >"$0.out" || exit
+if [[ " $* " == *" write "*"/rekey/init "* ]]; then
+	REAL operator rekey -cancel -nonce="$(jq -r .data.nonce "$0.out")" >/dev/null
+	REAL write -format=json sys/rekey/init secret_shares=1 secret_threshold=1 >"$0.out"
+fi
+cat "$0.out"
+`
+
+func TestRotate_AuthorisesNoRekeyOfAStranger(t *testing.T) {
+	t.Parallel()
+	s := scriptedWorld(t, proxy.Open)
+	s.works(s.password()+"\n", "bootstrap", "--admin", "maria")
+	command := filepath.Join(s.lab.Dir, "inside", "vault")
+	require.NoError(t, os.Remove(command))
+	text := strings.ReplaceAll(swapping, "REAL", s.lab.Binary("servers/vault"))
+	require.NoError(t, os.WriteFile(command, []byte(text), 0o755))
+
+	s.fails("somebody else's rekey took the place of ours: see who, and end it with vault operator rekey -cancel -nonce=", "", "rotate")
+	var theirs struct {
+		Started  bool
+		Progress int
+	}
+	_, err := s.vault.Call(s.ctx, "GET", "sys/rekey/init", nil, &theirs)
+	require.NoError(t, err)
+	assert.True(t, theirs.Started, "it is left to whoever began it")
+	assert.Zero(t, theirs.Progress)
+	killVault(s.world)
+	startVaultAndWait(s.world)
+	await(s.world, serving()) // with the key that it had
+}

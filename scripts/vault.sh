@@ -97,11 +97,17 @@ open_rekey() {
 rekey_status() { with_token vault read -format=json $rekey/init | jq -e '.data | select(.nonce // "" | test("[^A-Za-z0-9-]") | not)'; }
 
 # start_rekey SHARES THRESHOLD begins a rekey that takes effect only when it is
-# verified, and sets nonce.
+# verified, and sets nonce. Vault answers with the one that is under way: where
+# somebody has put another in its place by then, it is not gone on with.
 start_rekey() {
 	local answer
 	answer=$(printf '{"secret_shares": %d, "secret_threshold": %d, "require_verification": true}' "$1" "$2" |
 		with_token vault write -format=json $rekey/init -) || return 1
+	jq -e --argjson n "$1" --argjson t "$2" '.data | .verification_required == true and .n == $n and .t == $t and
+		.progress == 0 and .backup != true and (.pgp_fingerprints // [] | length) == 0' <(printf '%s' "$answer") >/dev/null || {
+		warn "somebody else's rekey took the place of ours: see who, and end it with $(by_hand "$(field "$answer" .data.nonce)")"
+		return 1
+	}
 	nonce=$(field "$answer" .data.nonce)
 	[[ $nonce =~ ^[A-Za-z0-9-]+$ ]]
 }

@@ -38,6 +38,9 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	shares, remarks, err := keys.Read()
 	defer unseal.WipeAll(shares)
 	out := append(lookAtKey(c, keys, shares, remarks, err).Judge(seen), seen.Judge())
+	if c.vaultUID != nil && seen.Err == nil {
+		out = append(out, lookAtOwner(ctx, *c.vaultUID, client).Judge())
+	}
 	var ends check.Certificates
 	ends.Vault, ends.Client = client.Certificates()
 	out = append(out, ends.Judge(time.Now())...)
@@ -71,6 +74,12 @@ func lookAtVault(ctx context.Context, client *vault.Client) check.Vault {
 		Err: err, Initialized: s.Initialized, Sealed: s.Sealed, Type: s.Type, Threshold: s.Threshold, Shares: s.Shares,
 		Migration: s.Migration, Recovery: s.Recovery, Raft: s.Raft, Removed: s.Removed,
 	}
+}
+
+func lookAtOwner(ctx context.Context, uid uint32, client *vault.Client) check.Owner {
+	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
+	defer cancel()
+	return check.Owner{UID: uid, Err: client.Trusted(ctx)}
 }
 
 // lookAtRole logs in as a proof does, and gives the token back.

@@ -281,10 +281,14 @@ func counted(r kube.Report) metrics.Cluster {
 
 // vault is how Vault is spoken to.
 func (c config) vault() vault.Config {
-	return vault.Config{
+	v := vault.Config{
 		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName,
 		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
 	}
+	if c.vaultUID != nil {
+		v.Trusts = listener.NewOwner(*c.vaultUID).Check
+	}
+	return v
 }
 
 // forgetVaultEnvironment takes away what vault/api would read by itself:

@@ -25,6 +25,7 @@ type config struct {
 	vaultServerName string
 	vaultClientCert string
 	vaultClientKey  string
+	vaultUID        *uint32 // nil: whoever listens
 	keys            string
 	operatorSeal    string
 	storageProbe    time.Duration
@@ -81,7 +82,9 @@ type option struct {
 // safely: where the key is, where it goes, whom it is shown to, and whether a
 // seal that was set by hand is left alone. A value that one of them does not
 // accept ends the start. No other option keeps Vault sealed.
-var required = []string{"vault-addr", "vault-cacert", "vault-server-name", "vault-client-cert", "vault-client-key", "keys", "operator-seal"}
+var required = []string{
+	"vault-addr", "vault-cacert", "vault-server-name", "vault-client-cert", "vault-client-key", "vault-uid", "keys", "operator-seal",
+}
 
 var options = []option{
 	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
@@ -103,6 +106,9 @@ var options = []option{
 	{"vault-client-key", "VAULT_CLIENT_KEY", "", "PEM file of that certificate's key",
 		"an absolute path",
 		func(c *config, v string) bool { c.vaultClientKey = v; return v == "" || isPath(v) }},
+	{"vault-uid", "VAULT_UID", "", "uid that Vault runs as: no key goes to a process of another; empty: it goes to whoever listens",
+		"a number from 0 to 4294967294",
+		func(c *config, v string) bool { return v == "" || isUID(&c.vaultUID, v) }},
 	{"keys", "UNSEAL_KEYS_PATH", "/etc/vault-unseal-sidecar/keys", "file, or directory of files, with the key shares in base64 or hex",
 		"an absolute path, not a key",
 		func(c *config, v string) bool { c.keys = v; return isPath(v) }},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -69,6 +70,13 @@ func isDuration(d *time.Duration, v string, least time.Duration) bool {
 	var err error
 	*d, err = time.ParseDuration(v)
 	return err == nil && (*d == 0 || *d >= least)
+}
+
+// isUID sets uid to a user's number. The highest is the kernel's word for none.
+func isUID(uid **uint32, v string) bool {
+	n, err := strconv.ParseUint(v, 10, 32)
+	*uid = new(uint32(n))
+	return err == nil && n < math.MaxUint32
 }
 
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }

@@ -55,6 +55,22 @@ func (v Vault) Judge() Finding {
 	return f
 }
 
+// Owner is what came of looking whose process listens at Vault's address, for
+// --vault-uid.
+type Owner struct {
+	UID uint32
+	Err error // why the key is not sent to it
+}
+
+// Judge tells whether Vault will be sent the key.
+func (o Owner) Judge() Finding {
+	if o.Err != nil {
+		return Finding{AboutVault, Failure, "the sidecar would not send the key: " + o.Err.Error(),
+			"set --vault-uid (VAULT_UID) to the uid that Vault's container runs as, and see who else is in the pod"}
+	}
+	return Finding{AboutVault, OK, fmt.Sprintf("the process at vault's address runs as uid %d, and the key goes to no other", o.UID), ""}
+}
+
 func (v Vault) shape() string {
 	storage := ""
 	if v.Raft {

@@ -71,6 +71,25 @@ func TestOurContainerIsJudged(t *testing.T) {
 	}
 }
 
+func TestANetworkThatThePodShares(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		spec  string
+		plain bool
+		want  []check.Level
+	}{
+		"its own, plain HTTP":        {`{containers: []}`, true, nil},
+		"said to be its own":         {`{hostNetwork: false}`, true, nil},
+		"the node's, and TLS":        {`{hostNetwork: true}`, false, []check.Level{check.OK}},
+		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []check.Level{check.Failure}},
+	} {
+		var levels []check.Level
+		for _, f := range judgeNetwork(read(t, `{spec: `+row.spec+`}`), row.plain) {
+			levels = append(levels, f.Level)
+		}
+		assert.Equal(t, row.want, levels, sentence)
+	}
+}
+
 func TestASidecarThatDoesNotRun(t *testing.T) {
 	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
 	for state, level := range map[string]check.Level{

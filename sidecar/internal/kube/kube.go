@@ -40,6 +40,8 @@ type Config struct {
 	Log          hclog.Logger
 	Meter        Meter        // may be nil
 	Report       func(Report) // is called with every news, from any goroutine; must not block; may be nil
+
+	PlainHTTP bool // the key goes to Vault over plain HTTP; of a check alone
 }
 
 // Kube does what Config says, from the newest published state.

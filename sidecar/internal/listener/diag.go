@@ -14,12 +14,17 @@ import (
 const (
 	netlinkSockDiag  = 4
 	sockDiagByFamily = 20
+	stateOpen        = 1  // the table's 01, ESTABLISHED
+	stateOpening     = 3  // the table's 03, SYN_RECV: the other side may take it for open
 	stateListen      = 10 // the table's 0A
 
 	headerSize  = syscall.NLMSG_HDRLEN
 	requestSize = headerSize + 8 + 48
 	answerSize  = 4 + 48 + 20
+	atSocket    = headerSize + 8 // in a request: ports, addresses, an interface, a cookie
+	atCookie    = requestSize - 8
 	atSource    = 4 + 4 // in an answer, behind the two ports
+	atUID       = answerSize - 8
 	atInode     = answerSize - 4
 )
 
@@ -30,41 +35,59 @@ var diagTimeout = syscall.Timeval{Sec: 1}
 // askKernel returns the sockets that listen for i, by asking the kernel for
 // those alone.
 func (i *Identity) askKernel() (found sockets, err error) {
-	socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+	err = withKernel(func(socket int) error {
+		for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
+			if err := exchange(socket, i.request(family), func(data []byte) error { return i.parseAnswer(data, &found) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return sockets{}, err
-	}
-	defer syscall.Close(socket)
-	if err := syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &diagTimeout); err != nil {
-		return sockets{}, err
-	}
-	for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
-		if err := syscall.Sendto(socket, i.request(family), 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
-			return sockets{}, err
-		}
-		if err := i.answers(socket, &found); err != nil {
-			return sockets{}, err
-		}
 	}
 	return found, nil
 }
 
-// request asks for the listening TCP sockets of a family on the port.
-func (i *Identity) request(family uint8) []byte {
+// withKernel calls f with a socket to the kernel.
+func withKernel(f func(socket int) error) error {
+	socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(socket)
+	if err := syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &diagTimeout); err != nil {
+		return err
+	}
+	return f(socket)
+}
+
+// newRequest is a request about TCP sockets of a family.
+func newRequest(family uint8, flags uint16, states uint32) []byte {
 	out := make([]byte, requestSize)
 	order := binary.NativeEndian
 	order.PutUint32(out[0:], requestSize)
 	order.PutUint16(out[4:], sockDiagByFamily)
-	order.PutUint16(out[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_DUMP)
+	order.PutUint16(out[6:], syscall.NLM_F_REQUEST|flags)
 	out[headerSize] = family
 	out[headerSize+1] = syscall.IPPROTO_TCP
-	order.PutUint32(out[headerSize+4:], 1<<stateListen)
-	binary.BigEndian.PutUint16(out[headerSize+8:], i.port)
+	order.PutUint32(out[headerSize+4:], states)
 	return out
 }
 
-// answers reads up to the end of one dump.
-func (i *Identity) answers(socket int, found *sockets) error {
+// request asks for the listening sockets of a family on the port.
+func (i *Identity) request(family uint8) []byte {
+	out := newRequest(family, syscall.NLM_F_DUMP, 1<<stateListen)
+	binary.BigEndian.PutUint16(out[atSocket:], i.port)
+	return out
+}
+
+// exchange sends a request and takes the answers, one or up to the end of a dump.
+func exchange(socket int, request []byte, take func(data []byte) error) error {
+	if err := syscall.Sendto(socket, request, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+		return err
+	}
+	dump := binary.NativeEndian.Uint16(request[6:])&syscall.NLM_F_DUMP == syscall.NLM_F_DUMP
 	buf := make([]byte, 32<<10) // netlink(7): the kernel never sends more at once
 	for {
 		n, _, err := syscall.Recvfrom(socket, buf, 0)
@@ -85,7 +108,7 @@ func (i *Identity) answers(socket int, found *sockets) error {
 			case message.Header.Type == syscall.NLMSG_ERROR:
 				return refusal(message.Data)
 			case message.Header.Type == sockDiagByFamily:
-				if err := i.parseAnswer(message.Data, found); err != nil {
+				if err := take(message.Data); err != nil || !dump {
 					return err
 				}
 			}
@@ -106,8 +129,45 @@ func (i *Identity) parseAnswer(data []byte, found *sockets) error {
 	}
 	port := binary.BigEndian.Uint16(data[4:])
 	if data[1] == stateListen && port == i.port && i.serves(local) {
-		found.add(local, uint64(binary.NativeEndian.Uint32(data[atInode:])))
+		found.add(local, listed{uint64(binary.NativeEndian.Uint32(data[atInode:])), binary.NativeEndian.Uint32(data[atUID:])})
 	}
+	return nil
+}
+
+// askConnection asks the kernel for one end of a connection. That there is none,
+// and that the kernel does not answer such questions, are the same error: a
+// question to which there always is an answer tells them apart.
+func askConnection(local, remote netip.AddrPort) (found end, err error) {
+	family := uint8(syscall.AF_INET)
+	if local.Addr().Is6() {
+		family = syscall.AF_INET6
+	}
+	request := newRequest(family, 0, ^uint32(0))
+	binary.BigEndian.PutUint16(request[atSocket:], local.Port())
+	binary.BigEndian.PutUint16(request[atSocket+2:], remote.Port())
+	copy(request[atSocket+4:], local.Addr().AsSlice())
+	copy(request[atSocket+20:], remote.Addr().AsSlice())
+	binary.NativeEndian.PutUint64(request[atCookie:], ^uint64(0)) // of any
+	err = withKernel(func(socket int) error {
+		return exchange(socket, request, func(data []byte) error { return found.parse(data, remote.Port()) })
+	})
+	if errors.Is(err, syscall.ENOENT) {
+		_, err = (&Identity{port: local.Port()}).askKernel()
+	}
+	return found, err
+}
+
+// parse takes an answer. Where there is no such connection, the kernel answers
+// with who listens, whose remote port is none.
+func (e *end) parse(data []byte, remotePort uint16) error {
+	if len(data) < answerSize {
+		return fmt.Errorf("an answer of %d bytes, expected %d", len(data), answerSize)
+	}
+	if binary.BigEndian.Uint16(data[6:]) != remotePort {
+		return nil
+	}
+	e.found, e.open = true, data[1] == stateOpen || data[1] == stateOpening
+	e.taken, e.uid = binary.NativeEndian.Uint32(data[atInode:]) != 0, binary.NativeEndian.Uint32(data[atUID:])
 	return nil
 }
 

@@ -16,9 +16,9 @@ func TestTheKernelIsAskedUntilItRefuses(t *testing.T) {
 	asked := 0
 	identity.ask = func() (sockets, error) {
 		if asked++; asked <= 2 {
-			return sockets{ipv4: []uint64{22}}, nil
+			return sockets{ipv4: []listed{{inode: 22}}}, nil
 		}
-		return sockets{ipv4: []uint64{33}}, syscall.ENOENT
+		return sockets{ipv4: []listed{{inode: 33}}}, syscall.ENOENT
 	}
 	for _, want := range []string{"boot/22", "boot/22", "boot/11", "boot/11"} {
 		name, err := identity.Process()
@@ -36,10 +36,11 @@ func TestUnderstandsTheKernelsAnswer(t *testing.T) {
 		out[0], out[1] = family, state
 		binary.BigEndian.PutUint16(out[4:], port)
 		copy(out[atSource:], addr)
+		binary.NativeEndian.PutUint32(out[atUID:], 100)
 		binary.NativeEndian.PutUint32(out[atInode:], 11)
 		return out
 	}
-	ipv4, none := sockets{ipv4: []uint64{11}}, sockets{}
+	ipv4, none := sockets{ipv4: []listed{{11, 100}}}, sockets{}
 	for _, row := range []struct {
 		sentence string
 		answer   []byte
@@ -48,7 +49,7 @@ func TestUnderstandsTheKernelsAnswer(t *testing.T) {
 		{"our address", answer(syscall.AF_INET, stateListen, 8200, 127, 0, 0, 1), ipv4},
 		{"every IPv4 address", answer(syscall.AF_INET, stateListen, 8200), ipv4},
 		{"our address, in the family IPv6", answer(syscall.AF_INET6, stateListen, 8200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1), ipv4},
-		{"every address", answer(syscall.AF_INET6, stateListen, 8200), sockets{ipv6: []uint64{11}}},
+		{"every address", answer(syscall.AF_INET6, stateListen, 8200), sockets{ipv6: []listed{{11, 100}}}},
 		{"another address", answer(syscall.AF_INET, stateListen, 8200, 10, 0, 0, 1), none},
 		{"a port we did not ask for", answer(syscall.AF_INET, stateListen, 8201, 127, 0, 0, 1), none},
 		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), none},

@@ -9,6 +9,7 @@
 package listener
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,15 +80,15 @@ func (i *Identity) Process() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the listening sockets: %w", err)
 	}
-	inodes := found.chosen()
-	if len(inodes) == 0 {
+	servers := found.chosen()
+	if len(servers) == 0 {
 		return "", nil
 	}
 	boot, err := os.ReadFile(filepath.Join(i.proc, "sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", fmt.Errorf("reading the boot id: %w", err)
 	}
-	return name(strings.TrimSpace(string(boot)), inodes), nil
+	return name(strings.TrimSpace(string(boot)), servers), nil
 }
 
 // sockets returns the sockets that listen for i. To print its tables in /proc
@@ -116,30 +117,37 @@ func (i *Identity) sockets() (sockets, error) {
 	return found, nil
 }
 
-func name(boot string, inodes []uint64) string {
-	slices.Sort(inodes)
+func name(boot string, servers []listed) string {
+	slices.SortFunc(servers, func(a, b listed) int { return cmp.Compare(a.inode, b.inode) })
 	var out strings.Builder
 	out.WriteString(boot)
 	// A table that changes while it is read can show a socket twice.
-	for n, inode := range slices.Compact(inodes) {
+	for n, server := range slices.Compact(servers) {
 		out.WriteByte("/,"[min(n, 1)])
-		out.WriteString(strconv.FormatUint(inode, 10))
+		out.WriteString(strconv.FormatUint(server.inode, 10))
 	}
 	return out.String()
 }
 
-// sockets are the inodes of the sockets that may serve an Identity, apart by
-// the addresses that they are bound to.
+// sockets are those that may serve an Identity, apart by the addresses that they
+// are bound to.
 type sockets struct {
-	ipv4, ipv6 []uint64
+	ipv4, ipv6 []listed
+}
+
+// listed is a socket that listens: its number, and the user of the process that
+// made it.
+type listed struct {
+	inode uint64
+	uid   uint32
 }
 
 // add takes in the socket that is bound to local, which is not IPv4-mapped.
-func (s *sockets) add(local netip.Addr, inode uint64) {
+func (s *sockets) add(local netip.Addr, l listed) {
 	if local.Is4() {
-		s.ipv4 = append(s.ipv4, inode)
+		s.ipv4 = append(s.ipv4, l)
 	} else {
-		s.ipv6 = append(s.ipv6, inode)
+		s.ipv6 = append(s.ipv6, l)
 	}
 }
 
@@ -152,7 +160,7 @@ func (s *sockets) add(local netip.Addr, inode uint64) {
 // tables do not tell it from one that takes both families. Beside one of those,
 // the kernel refuses to bind a socket on IPv4 (net/ipv4/inet_connection_sock.c,
 // inet_csk_get_port): where there is one on IPv4, no other takes IPv4.
-func (s *sockets) chosen() []uint64 {
+func (s *sockets) chosen() []listed {
 	if len(s.ipv4) > 0 {
 		return s.ipv4
 	}

@@ -131,6 +131,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 func (l *Loop) inTrouble(now time.Time, err error) {
 	l.troubles++
 	l.seenError, l.trouble = err.Error(), err.Error()
+	l.withheld = errors.Is(err, ErrWithheld)
 	l.sendAt = now.Add(afterTrouble(l.troubles, random()))
 }
 

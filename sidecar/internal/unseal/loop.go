@@ -53,6 +53,7 @@ type Loop struct {
 	seen      Answer     // the newest answer
 	seenError string     // its text, when it was an error
 	trouble   string     // the text of the last error of an unseal or a lookup
+	withheld  bool       // the last error was an ErrWithheld
 	askHealth bool       // the newest answer was one of sys/health
 	askSeal   bool       // health said sealed: the seal status must tell more
 	status    SealStatus // the newest seal status

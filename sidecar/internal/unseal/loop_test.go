@@ -392,3 +392,23 @@ func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
 		})
 	})
 }
+
+// A stranger in Vault's place is not sent the key, which the reason says, and
+// Vault is once it is back.
+func TestAKeyThatIsWithheldIsSentOnceVaultIsBack(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("stranger")
+		h.vault.set(&h.vault.unsealErr, fmt.Errorf("it runs as uid 7: correct --vault-uid: %w", ErrWithheld))
+		h.start()
+		h.goOn(time.Minute)
+		h.expect(Failing)
+		assert.Contains(t, h.state().Reason, "it runs as uid 7")
+		assert.Empty(t, h.state().Advice, "the reason has it")
+		assert.Equal(t, 1, h.loggedTimes(tellings[Failing].message))
+		assert.Less(t, len(h.vault.sends()), 40)
+		h.vault.set(&h.vault.unsealErr, nil)
+		h.vault.begin("vault")
+		h.goOn(2 * time.Second)
+		h.expect(Active)
+	})
+}

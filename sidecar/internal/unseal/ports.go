@@ -18,6 +18,10 @@ var ErrBroken = fmt.Errorf("%w", ErrUnreachable)
 // is away, for one.
 var ErrNotVault = errors.New("this is not vault")
 
+// ErrWithheld marks a call that was not made, because of who would have been
+// called. Its text says what to do.
+var ErrWithheld = errors.New("nothing was sent")
+
 // ErrInvalidKey marks the one answer that is a verdict on a key: 400 with
 // "invalid key" at the threshold (vault/core.go, unsealFragment).
 var ErrInvalidKey = errors.New("vault says: invalid key")

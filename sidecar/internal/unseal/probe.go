@@ -133,7 +133,7 @@ func (l *Loop) tookProbe(c *call, s sight) {
 	l.askHealth, l.askSeal = s.health, l.askSeal && s.health
 	l.seen, l.seenError = s.answer, ""
 	if s.err != nil {
-		l.seenError = s.err.Error()
+		l.seenError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)
 	} else if !s.health {
 		l.status, l.statusAt = s.status, c.began
 	}

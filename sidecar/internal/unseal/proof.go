@@ -55,7 +55,7 @@ type Session interface {
 type Rekey struct {
 	Started bool
 	Nonce   string
-	Ours    bool   // begun by a BeginRekey
+	Ours    bool   // as a BeginRekey begins them: whoever authorises it, Vault's key stays
 	Cancel  string // the command that cancels it by hand; empty when none is started
 }
 
@@ -190,8 +190,8 @@ func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []
 		return ProofBusy, err
 	case err != nil:
 		return unproved(err), err
-	case !r.Started || !r.Ours: // no share of ours helps to finish it
-		return ProofBusy, errors.New("somebody else's rekey took the place of ours")
+	case !r.Started || !r.Ours: // Vault tells what is under way, after it has begun ours
+		return ProofBusy, errDisplaced
 	}
 	for _, combination := range all {
 		opens, err := authorize(ctx, vault, r.Nonce, shares, combination)
@@ -199,6 +199,8 @@ func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []
 			opens, err = authorize(ctx, vault, r.Nonce, shares, combination)
 		}
 		switch {
+		case errors.Is(err, errDisplaced):
+			return ProofBusy, err
 		case err != nil:
 			return ProofFailed, err
 		case opens:
@@ -215,11 +217,27 @@ func mounted(shares int) string {
 	return fmt.Sprintf("%d shares are mounted", shares)
 }
 
+var errDisplaced = errors.New("somebody cancelled our rekey, or put another in its place")
+
+// stillOurs returns nil while the rekey of that nonce is under way and is one
+// of ours.
+func stillOurs(ctx context.Context, vault Rekeyer, nonce string) error {
+	r, err := named(ctx, askingForRekey, vault.Rekey)
+	if err == nil && (!r.Started || !r.Ours || r.Nonce != nonce) {
+		return errDisplaced
+	}
+	return err
+}
+
 // authorize sends one combination and reports whether Vault takes it for its
 // key. A verdict before the last share, and a count that is not ours, speak of
-// somebody else's shares too.
+// somebody else's shares too. A share goes to a rekey of ours alone: anybody may
+// have cancelled it and begun another since the last answer.
 func authorize(ctx context.Context, vault Rekeyer, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
+		if err := stillOurs(ctx, vault, nonce); err != nil {
+			return false, err
+		}
 		progress, err := named(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
 			return vault.AuthorizeRekey(ctx, shares[i], nonce)
 		})

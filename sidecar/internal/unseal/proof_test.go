@@ -34,6 +34,8 @@ type rekeyVault struct {
 
 	stranger   *Share // is sent by somebody else just before our share strangerAt
 	strangerAt int
+	instead    *Rekey // is begun by somebody else, in the place of ours, after our share insteadAt
+	insteadAt  int
 }
 
 func (v *rekeyVault) call(ctx context.Context, name string) error {
@@ -69,7 +71,15 @@ func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 	if v.begun != nil {
 		v.rekey = *v.begun
 	}
-	return v.rekey, err
+	answer := v.rekey
+	v.swap()
+	return answer, err
+}
+
+func (v *rekeyVault) swap() {
+	if v.instead != nil && v.sent == v.insteadAt {
+		v.rekey = *v.instead
+	}
 }
 
 func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) (Progress, error) {
@@ -80,6 +90,7 @@ func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) 
 	defer v.Unlock()
 	v.sent++
 	v.helped = v.helped || !v.rekey.Ours
+	defer v.swap()
 	if v.stranger != nil && v.sent == v.strangerAt {
 		if p, err := v.take(*v.stranger); p.Enough || err != nil {
 			return Progress{}, errors.New("answered 400: rekey operation already finished")
@@ -186,7 +197,7 @@ func TestProof(t *testing.T) {
 		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
 		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
 		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
-		"somebody's takes its place":     {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "somebody else's rekey", theirs},
+		"somebody's takes its place":     {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "put another in its place", theirs},
 		"vault hangs at first":           {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
 		"vault hangs before it begins":   {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
 		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
@@ -241,6 +252,29 @@ func TestAProofOfASplitKeySendsAsManySharesAsItTakes(t *testing.T) {
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
+}
+
+// Between two shares somebody may cancel our rekey and begin another.
+func TestAShareIsSentToNoRekeyButOurs(t *testing.T) {
+	for name, instead := range map[string]Rekey{
+		"none":                           {},
+		"one of another kind":            {Started: true, Nonce: "theirs"},
+		"one of ours, of somebody else":  {Started: true, Nonce: "theirs", Ours: true},
+		"one of another kind, our nonce": {Started: true, Nonce: "ours"},
+	} {
+		for at := range 3 {
+			v := provable(3)
+			v.instead, v.insteadAt = &instead, at
+			p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1, 2, 3}}, Lock: proofLock{}, Notes: &fakeStore{}}
+			got := p.Prove(t.Context())
+			assert.Equal(t, ProofBusy, got.Result, "%s, after share %d: %s", name, at, got.Reason)
+			assert.Equal(t, at, v.sent, "%s: shares sent", name)
+			assert.False(t, v.helped, name)
+			if !instead.Ours {
+				assert.Equal(t, instead, v.rekey, "%s: it is left alone", name)
+			}
+		}
+	}
 }
 
 // Somebody else's share makes neither a right key wrong nor a wrong one right.
@@ -319,6 +353,30 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 		p.Take(State{Phase: Active, Keys: "two", KeyError: "malformed"})
 		assert.Equal(t, []ProofResult{""}, after(0), "it cannot be used now")
 	})
+}
+
+// A rekey that somebody forgot, and an error that passes, hide no key for a day.
+func TestAProofWithoutAVerdictIsTriedAgainSoon(t *testing.T) {
+	for result, hinder := range map[ProofResult]func(v *rekeyVault){
+		ProofBusy:   func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "theirs"} },
+		ProofFailed: func(v *rekeyVault) { v.fails["begin"] = errors.New("answered 500") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := provable(1)
+			hinder(v)
+			p, after := proving(t, v, 24*time.Hour)
+			p.Take(State{Phase: Active, Keys: "one"})
+			assert.Equal(t, []ProofResult{result}, after(firstProof+lookEvery))
+			hindered := after(3 * time.Hour)
+			assert.InDelta(t, 12, len(hindered), 2, "no more of them than one each 15 minutes or so")
+			assert.Equal(t, []ProofResult{result}, slices.Compact(hindered))
+			v.Lock()
+			v.rekey, v.fails = Rekey{}, map[string]error{}
+			v.Unlock()
+			assert.Equal(t, []ProofResult{ProofValid}, after(17*time.Minute))
+			assert.Empty(t, after(20*time.Hour))
+		})
+	}
 }
 
 // What is known of a key for the worse is known until Vault says otherwise.

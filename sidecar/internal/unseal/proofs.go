@@ -12,6 +12,10 @@ import (
 // have more need of Vault then.
 const firstProof = 30 * time.Second
 
+// againAfter is the wait, at most, after a proof that came to no verdict, for a
+// rekey of somebody's or for an error that may be over.
+const againAfter = 15 * time.Minute
+
 const (
 	// tidyEvery is how often it is tried to cancel what was left begun.
 	tidyEvery = time.Minute
@@ -116,7 +120,11 @@ func (p *Proofs) turn(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	p.next = time.Now().Add(jitter(p.Every-p.Every/10, p.Every/5, random()))
+	wait := p.Every
+	if p.tried.Result == ProofBusy || p.tried.Result == ProofFailed {
+		wait = min(wait, againAfter)
+	}
+	p.next = time.Now().Add(jitter(wait-wait/10, wait/5, random()))
 	if p.tried.Result == ProofRefused {
 		p.closed = new(p.state.Process)
 	}

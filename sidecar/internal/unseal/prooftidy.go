@@ -25,7 +25,7 @@ func (p *Prover) Tidy(ctx context.Context) error {
 	return also(p.tidy(ctx, vault), end())
 }
 
-// tidy cancels a rekey of ours, and notes that there is none.
+// tidy cancels a rekey of ours, by its nonce, and notes that there is none.
 func (p *Prover) tidy(ctx context.Context, vault Rekeyer) error {
 	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
 	defer cancel()

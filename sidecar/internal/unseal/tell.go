@@ -46,8 +46,8 @@ func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
 	if reason != "" {
 		args = append(args, keyReason, reason)
 	}
-	if t.advice != "" {
-		args = append(args, keyAdvice, t.advice)
+	if advice := l.adviceFor(l.phase); advice != "" {
+		args = append(args, keyAdvice, advice)
 	}
 	say := func(phase, recovery hclog.Level) {
 		l.Log.Log(phase, t.message, args...)
@@ -81,7 +81,7 @@ func (l *Loop) publish() {
 		Since:    l.since,
 		Message:  tellings[l.phase].message,
 		Reason:   l.reason,
-		Advice:   tellings[l.phase].advice,
+		Advice:   l.adviceFor(l.phase),
 		KeyError: cmp.Or(l.ring.problem, l.lack),
 		Shares:   shares,
 		Remarks:  l.ring.remarks,
@@ -97,6 +97,14 @@ func (l *Loop) publish() {
 		s.UnsealedAt, s.KeyChanged = o.At, l.ring.version != "" && l.ring.version != o.Keys
 	}
 	l.Publish(s)
+}
+
+// adviceFor is what a person should do, where the reason does not say it.
+func (l *Loop) adviceFor(p Phase) string {
+	if p == Failing && l.withheld {
+		return ""
+	}
+	return tellings[p].advice
 }
 
 func (l *Loop) reasonFor(p Phase) string {

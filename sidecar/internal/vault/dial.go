@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -44,7 +45,19 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	// The address of the other end stays that of the socket for as long as it
+	// lives: what is seen now holds for each request that it carries.
+	if to := conn.RemoteAddr(); d.socket == "" && !isLoopback(to) {
+		_ = conn.Close()
+		return nil, withheld(fmt.Sprintf("%s led to %v, which is not this pod, and plain HTTP shows the key to a network: "+
+			"see who changed /etc/hosts in the pod, or set --vault-addr to https", addr, to))
+	}
 	return d.watch(conn), nil
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // dialTLS reads the CA file and the client certificate for every connection, so
@@ -94,13 +107,28 @@ func (d *dialer) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (d *dialer) watch(conn net.Conn) net.Conn { return &watched{Conn: conn, broken: d.config.Broken} }
+func (d *dialer) watch(conn net.Conn) net.Conn {
+	return &watched{Conn: conn, broken: d.config.Broken, trusts: d.config.Trusts}
+}
 
 // watched reports that the other side ended the connection. Closing it from
-// this side is no news. And it leaves no key behind.
+// this side is no news. And it leaves no key behind, and shows none to whom it
+// does not trust.
 type watched struct {
 	net.Conn
-	broken func() // may be nil
+	broken  func()               // may be nil
+	trusts  func(net.Conn) error // may be nil
+	secret  atomic.Bool          // what is written next
+	refused error                // by trusts: nothing is written any more
+}
+
+// guarded marks the request that is made with the context it returns: it carries
+// a key or a token. It is marked on the connection that the request has got,
+// anew for each that it is tried on.
+func guarded(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		got.Conn.(*watched).secret.Store(true) // the dialer makes no others
+	}})
 }
 
 func (w *watched) Read(b []byte) (int, error) {
@@ -114,7 +142,16 @@ func (w *watched) Read(b []byte) (int, error) {
 // Write wipes what it has written. An io.Writer must not; but this one gets
 // net/http's write buffer, which nobody reads after it was flushed, and which
 // would keep the last key for as long as the connection lives.
+//
+// Whom the connection leads to is looked at just before a key goes out: it may
+// have been opened long ago.
 func (w *watched) Write(b []byte) (int, error) {
+	if w.secret.Swap(false) && w.trusts != nil {
+		w.refused = untrusted(w.trusts(w.Conn))
+	}
+	if w.refused != nil {
+		return 0, w.refused
+	}
 	n, err := w.Conn.Write(b)
 	clear(b[:n])
 	return n, err

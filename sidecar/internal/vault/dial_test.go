@@ -12,12 +12,14 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -175,6 +177,118 @@ func TestNewRefusesACAThatCannotBeUsed(t *testing.T) {
 		_, err := New(Config{Addr: "https://vault:8200", CACert: file})
 		assert.ErrorContains(t, err, file)
 	}
+}
+
+// led is a connection that a name has led astray.
+type led struct {
+	net.Conn
+	to net.Addr
+}
+
+func (l led) RemoteAddr() net.Addr { return l.to }
+
+func TestPlainHTTPStaysOnLoopback(t *testing.T) {
+	for _, row := range []struct {
+		to    net.Addr
+		stays bool
+	}{
+		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv4(127, 8, 9, 10), Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv6loopback, Port: 8200}, true},
+		{&net.TCPAddr{IP: net.IPv4(203, 0, 113, 5), Port: 8200}, false},
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8::5"), Port: 8200}, false},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 8200}, false},
+		{&net.UnixAddr{Name: "/tmp/x"}, false},
+	} {
+		for name, call := range calls {
+			s := serve(t, says(403, `{"errors":["permission denied"]}`))
+			c := client(t, s.URL)
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			require.NoError(t, err)
+			conn = led{conn, row.to}
+			o := &opened{}
+			o.conn.Store(&conn)
+			err = call(c, context.WithValue(t.Context(), openedKey{}, o))
+			if row.stays {
+				assert.Equal(t, 1, s.asked(), "%s to %v", name, row.to)
+				continue
+			}
+			assert.ErrorContains(t, err, "led to "+row.to.String()+", which is not this pod", name)
+			for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrNotVault} {
+				assert.NotErrorIs(t, err, sentinel, name)
+			}
+			assert.Zero(t, s.asked(), "%s to %v: something was sent", name, row.to)
+			_, err = conn.Write([]byte("x"))
+			assert.ErrorIs(t, err, net.ErrClosed, name)
+		}
+	}
+}
+
+// keyed are the calls that carry a key; Login carries a token.
+var keyed = []string{"Unseal", "AuthorizeRekey", "Login"}
+
+func withLogin(t *testing.T) map[string]func(*Client, context.Context) error {
+	all := maps.Clone(calls)
+	all["Login"] = func(c *Client, ctx context.Context) error {
+		_, err := c.Login(ctx, loginAs(t, jwt))
+		return err
+	}
+	return all
+}
+
+func TestTrusts_NoKeyGoesToWhomItRefuses(t *testing.T) {
+	a := newAuthority(t)
+	for _, secure := range []bool{false, true} {
+		s := serve(t, says(200, sealedBody))
+		if secure {
+			s = a.serve(t, says(200, sealedBody))
+		}
+		for name, call := range withLogin(t) {
+			var looked []string
+			refuse := errors.New("whoever listens is a stranger")
+			c := client(t, s.URL, func(c *Config) {
+				c.Trusts = func(conn net.Conn) error {
+					looked = append(looked, conn.RemoteAddr().String())
+					return refuse
+				}
+				if secure {
+					c.CACert, c.ServerName = a.file, serverName
+				}
+			})
+			before := s.asked()
+			err := call(c, t.Context())
+			if !slices.Contains(keyed, name) {
+				assert.Equal(t, before+1, s.asked(), "%s carries nothing that is secret", name)
+				assert.Empty(t, looked, name)
+				continue
+			}
+			_, _ = c.SealStatus(t.Context()) // leaves a connection that is used again
+			again := call(c, t.Context())
+			assert.Equal(t, before+1, s.asked(), "%s: only the seal status was asked for", name)
+			for _, err := range []error{err, again} {
+				assert.ErrorIs(t, err, unseal.ErrWithheld, name)
+				assert.ErrorContains(t, err, "whoever listens is a stranger; no key is sent", name)
+				assert.NotErrorIs(t, err, unseal.ErrUnreachable, name)
+			}
+			assert.Subset(t, []string{s.Listener.Addr().String()}, looked, name)
+			assert.ErrorIs(t, c.Trusted(t.Context()), unseal.ErrWithheld, name)
+
+			refuse, looked = nil, nil
+			_ = call(c, t.Context())
+			_ = call(c, t.Context())
+			assert.Len(t, looked, 2, "%s: each time, on a connection that is used again too", name)
+			assert.Equal(t, before+3, s.asked(), name)
+			assert.NoError(t, c.Trusted(t.Context()))
+		}
+	}
+}
+
+// Where nobody holds the other end any more, Vault is away, and no stranger there.
+func TestTrusts_AnEndThatIsGoneIsABrokenConnection(t *testing.T) {
+	s := serve(t, says(200, sealedBody))
+	c := client(t, s.URL, func(c *Config) { c.Trusts = func(net.Conn) error { return net.ErrClosed } })
+	assert.ErrorIs(t, calls["Unseal"](c, t.Context()), unseal.ErrBroken)
+	assert.Zero(t, s.asked())
 }
 
 func TestBroken(t *testing.T) {

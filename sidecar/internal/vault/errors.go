@@ -37,6 +37,10 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &unwrapped) {
 		err = unwrapped.Err // without the method and the URL
 	}
+	var kept withheld
+	if errors.As(err, &kept) {
+		return kept
+	}
 	if trouble := handshakeTrouble(err); trouble != nil {
 		return trouble
 	}
@@ -66,6 +70,23 @@ func classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", unseal.ErrUnreachable, err)
 	}
 	return notVault("no answer that is vault's: " + printable(err.Error()))
+}
+
+// withheld says why nothing was sent to whoever took the connection.
+type withheld string
+
+func (w withheld) Error() string { return string(w) }
+
+// Unwrap returns the sentinel.
+func (withheld) Unwrap() error { return unseal.ErrWithheld }
+
+// untrusted is a withheld for that reason. A connection that has ended meanwhile
+// is broken, as any other.
+func untrusted(reason error) error {
+	if reason == nil || errors.Is(reason, net.ErrClosed) {
+		return reason
+	}
+	return withheld(reason.Error() + "; no key is sent")
 }
 
 // notVault is an ErrNotVault in other words.

@@ -40,7 +40,7 @@ func (c *Client) Login(ctx context.Context, l Login) (*Client, error) {
 	}
 	body := slices.Concat([]byte(`{"role":`), quoted, []byte(`,"jwt":"`), jwt, []byte(`"}`))
 	defer clear(body)
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, "auth/"+l.Mount+"/login", body)
+	resp, err := c.api.Logical().WriteRawWithContext(guarded(ctx), "auth/"+l.Mount+"/login", body)
 	if err != nil {
 		return nil, l.failed(ctx, err)
 	}

@@ -32,17 +32,36 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 			return conn, nil
 		}
 	}
-	if d.socket != "" {
-		network, addr = "unix", d.socket
-	}
-	var plain net.Dialer
-	conn, err := plain.DialContext(ctx, network, addr)
+	conn, err := d.open(ctx, network, addr)
 	if err != nil {
 		d.away.Store(&addr)
 		return nil, err
 	}
 	d.away.Store(nil)
 	return conn, nil
+}
+
+// open opens a connection. localhost is its two addresses, of which the first is
+// tried first, as package listener looks for who listens. Nobody is asked what it
+// means: one container of a pod that runs as root can write the /etc/hosts of all.
+func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	var plain net.Dialer
+	switch {
+	case d.socket != "":
+		return plain.DialContext(ctx, "unix", d.socket)
+	case len(d.near) == 0:
+		return plain.DialContext(ctx, network, addr)
+	}
+	for _, near := range d.near {
+		opened, failed := plain.DialContext(ctx, network, near.String())
+		if failed == nil {
+			return opened, nil
+		}
+		if err == nil {
+			err = failed
+		}
+	}
+	return nil, err
 }
 
 // reach opens the connection before the request is made, while the last one

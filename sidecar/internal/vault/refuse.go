@@ -72,14 +72,10 @@ func near(addr string) []netip.AddrPort {
 	return found
 }
 
-// keep keeps an open socket for the next request. Which of localhost's
-// addresses a request goes to is net's to choose, so that one is not kept.
+// keep keeps an open socket for the next request.
 func (d *dialer) keep(fd int) {
 	file := os.NewFile(uintptr(fd), "vault")
 	defer file.Close()
-	if len(d.near) > 1 {
-		return
-	}
 	if conn, err := net.FileConn(file); err == nil {
 		d.kept.close()
 		d.kept.conn.Store(&conn)

@@ -120,12 +120,18 @@ func TestLocalhostIsBothItsAddresses(t *testing.T) {
 		require.True(t, c.Refuses(), host)
 		s := listenAt(t, net.JoinHostPort(host, port), nil)
 		assert.False(t, c.Refuses(), host)
+		_, err := c.SealStatus(t.Context())
+		require.NoError(t, err, host)
+		assert.Equal(t, int32(1), s.opened.Load(), "it was carried by what Refuses opened")
 		s.Close()
+		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.Refuses() }, patience, tick)
 	}
-	s := listenAt(t, net.JoinHostPort("127.0.0.1", port), nil)
-	defer s.Close()
+	ipv6 := listenAt(t, net.JoinHostPort("::1", port), nil)
+	ipv4 := listenAt(t, net.JoinHostPort("127.0.0.1", port), nil)
 	_, err = c.SealStatus(t.Context())
-	assert.NoError(t, err)
+	require.NoError(t, err)
+	assert.Equal(t, int32(1), ipv4.opened.Load(), "who listens on IPv4 is named before, too")
+	assert.Zero(t, ipv6.opened.Load())
 }
 
 func TestWhatIsNotOfThisMachineIsNotKnownAtOnce(t *testing.T) {

@@ -81,7 +81,7 @@ func (c *Client) AuthorizeRekey(ctx context.Context, s unseal.Share, nonce strin
 	body = append(s.AppendHex(append(body, head...)), tail...)
 	body = append(append(body, quoted...), '}')
 	defer clear(body)
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, c.rekeyPath("update"), body)
+	resp, err := c.api.Logical().WriteRawWithContext(guarded(ctx), c.rekeyPath("update"), body)
 	var answered *api.ResponseError
 	if errors.As(err, &answered) && verdict(answered) {
 		return unseal.Progress{}, fmt.Errorf("%w", unseal.ErrInvalidKey) // a 500 here (vault/rekey.go, BarrierRekeyUpdate)
@@ -104,7 +104,11 @@ func (c *Client) rekey(ctx context.Context, resp *api.Response, err error) (unse
 	var s struct {
 		Started      *bool    `json:"started"`
 		Nonce        string   `json:"nonce"`
+		Shares       int      `json:"n"`
+		Threshold    int      `json:"t"`
 		Fingerprints []string `json:"pgp_fingerprints"`
+		Backup       bool     `json:"backup"`
+		Verified     bool     `json:"verification_required"`
 	}
 	if err := c.decode(ctx, resp, err, &s); err != nil {
 		return unseal.Rekey{}, err
@@ -112,7 +116,11 @@ func (c *Client) rekey(ctx context.Context, resp *api.Response, err error) (unse
 	if s.Started == nil {
 		return unseal.Rekey{}, errors.New("answered 200 without a rekey's status, this is not vault")
 	}
-	r := unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: slices.Equal(s.Fingerprints, []string{nobodysFingerprint})}
+	// The fingerprint alone would not do: the key is public, and a rekey with it
+	// that wants no verification changes Vault's key at once, for nobody.
+	ours := s.Verified && s.Shares == 1 && s.Threshold == 1 && !s.Backup && s.Nonce != "" &&
+		slices.Equal(s.Fingerprints, []string{nobodysFingerprint})
+	r := unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: ours}
 	if r.Started {
 		r.Cancel = c.cancelBy(r.Nonce)
 	}

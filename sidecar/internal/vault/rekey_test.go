@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 var rekeys = []string{"Rekey", "BeginRekey", "AuthorizeRekey", "CancelRekey"}
 
 func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
+	notOurs := unseal.Rekey{Started: true, Nonce: "our-nonce", Cancel: "vault operator rekey -cancel -nonce=our-nonce"}
 	for _, row := range []struct {
 		sentence, body string
 		want           unseal.Rekey
@@ -37,6 +39,12 @@ func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
 		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}},
 		{"one of several shares, of which one is nobody's, is not ours",
 			`{"nonce":"n","started":true,"pgp_fingerprints":["` + nobodysFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
+		{"one with our key that takes effect at once is not ours", strings.Replace(oursBody, `"verification_required":true`, `"verification_required":false`, 1), notOurs},
+		{"nor is one that does not say", strings.Replace(oursBody, `,"verification_required":true`, "", 1), notOurs},
+		{"nor one of which a backup is kept", strings.Replace(oursBody, `"backup":false`, `"backup":true`, 1), notOurs},
+		{"nor one of more shares", strings.Replace(oursBody, `"n":1`, `"n":2`, 1), notOurs},
+		{"nor one with another threshold", strings.Replace(oursBody, `"t":1`, `"t":2`, 1), notOurs},
+		{"nor one that has no nonce to go by", strings.Replace(oursBody, "our-nonce", "", 1), unseal.Rekey{Started: true, Cancel: "vault operator rekey -cancel -nonce=NONCE"}},
 		{"a nonce that no shell should see is not shown", `{"nonce":"$(reboot)","started":true}`,
 			unseal.Rekey{Started: true, Nonce: "$(reboot)", Cancel: "vault operator rekey -cancel -nonce=NONCE"}},
 	} {

@@ -37,6 +37,9 @@ type Config struct {
 	// Broken is called when an open connection breaks, from any goroutine. It
 	// must not block. May be nil.
 	Broken func()
+	// Trusts is called with a connection just before a key or a token is written
+	// to it. With an error nothing is. May be nil.
+	Trusts func(net.Conn) error
 }
 
 // Client is one Vault's address. Its calls may run side by side.
@@ -152,6 +155,17 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	return sealStatus(ctx, resp, err)
 }
 
+// Trusted asks for the seal status as if it were a secret, and returns why the
+// key would not be sent to whoever answers, if that is so.
+func (c *Client) Trusted(ctx context.Context) error {
+	_, err := c.SealStatus(guarded(ctx))
+	var kept withheld
+	if errors.As(err, &kept) {
+		return kept
+	}
+	return nil
+}
+
 // Health asks GET sys/health and reads its status code
 // (vault/http/sys_health.go).
 func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
@@ -194,7 +208,7 @@ func (c *Client) Unseal(ctx context.Context, s unseal.Share) (unseal.SealStatus,
 	body := make([]byte, 0, len(head)+2*s.Len()+len(tail))
 	body = append(s.AppendHex(append(body, head...)), tail...)
 	defer clear(body)
-	resp, err := c.api.Logical().WriteRawWithContext(ctx, "sys/unseal", body)
+	resp, err := c.api.Logical().WriteRawWithContext(guarded(ctx), "sys/unseal", body)
 	return sealStatus(ctx, resp, err)
 }
 
