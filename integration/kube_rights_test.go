@@ -67,6 +67,7 @@ func (i intruder) may(what string, err error) { assert.NoError(i, err, what) }
 func (i intruder) mayNot(what string, err error) {
 	if assert.Error(i, err, "it may %s", what) {
 		assert.Regexp(i, "forbidden: User|ValidatingAdmissionPolicy .* denied request", err.Error(), what)
+		assert.NotContains(i, err.Error(), "resulted in error", what)
 	}
 }
 
@@ -274,6 +275,20 @@ func (i intruder) triesEvictions() {
 		i.mayNot("evict itself", i.evict(i.in.pod))
 		i.mayNot("evict another", i.evict("other-0"))
 	}
+	for what, options := range map[string]map[string]any{
+		"at once":            {"gracePeriodSeconds": int64(0)},
+		"after an hour":      {"gracePeriodSeconds": int64(3600)},
+		"before its objects": {"propagationPolicy": "Orphan"},
+		"if it is that one":  {"preconditions": map[string]any{"resourceVersion": "1"}},
+		"at once, in a try":  {"gracePeriodSeconds": int64(0), "dryRun": []any{"All"}},
+	} {
+		o := i.evictionOf(controllerPod)
+		o["deleteOptions"] = options
+		i.mayNot("evict the controller "+what, i.create(podsResource, i.in.eso, o, "eviction"))
+	}
+	o := i.evictionOf(controllerPod)
+	o["deleteOptions"] = map[string]any{"dryRun": []any{"All"}}
+	i.may("try the eviction", i.create(podsResource, i.in.eso, o, "eviction"))
 	i.mayNot("delete the controller", i.delete(podsResource, i.in.eso, controllerPod))
 	i.may("evict the controller", i.evict(controllerPod))
 }
