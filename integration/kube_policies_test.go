@@ -50,6 +50,25 @@ func TestPolicies_BindWhoeverHoldsTheRights(t *testing.T) {
 	}
 }
 
+// Two Vaults of a cluster have the same names: the second takes the policies of
+// the first, which say the same.
+func TestPolicies_BindTheFirstOfTwoVaults(t *testing.T) {
+	t.Parallel()
+	first := breaksIn(t)
+	w := first.world
+	second := install{"vault-b", "vault-b", "vault-b-0", "external-secrets"}
+	require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(podElsewhere, second.namespace, second.account, second.pod),
+		fmt.Sprintf(rightsObjects, second.eso, second.namespace), w.manifests(second, allComponents...)))
+	token, err := w.cluster.Token(w.ctx, second.namespace, second.account, second.pod)
+	require.NoError(t, err)
+	client, err := w.cluster.As(token)
+	require.NoError(t, err)
+	intruder{w, client, second}.awaitPolicies()
+	intruder{w, client, second}.triesAll()
+	first.triesPods()
+	first.triesEvents()
+}
+
 // renamed renders all rights with the account beside them, and more in the
 // kustomization.
 func (w *world) renamed(above string) string {

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -146,6 +147,25 @@ func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
 	}
 	for _, component := range []string{"externalsecrets", "more"} {
 		assert.Equal(t, shared("stores"), shared(component), component)
+	}
+}
+
+// What others wrote may be long, and a policy that refused it would keep the
+// condition from being written.
+func TestMessagesAreCutToWhatThePoliciesLetThrough(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	p := &pod{wake: make(chan struct{}, 1)}
+	p.want(condition{Type: "gate", Status: no, Message: long})
+	assert.Len(t, p.gate.Load().Message, conditionMessage)
+	r := &recorder{pod: p}
+	assert.Len(t, r.fields(&pending{event: event{Message: long}}, "")["message"], eventMessage)
+	for file, want := range map[string]string{
+		"policy.yaml": fmt.Sprintf("c.?message.orValue(\"\").size() <= %d", conditionMessage),
+		"events.yaml": fmt.Sprintf("object.?message.orValue(\"\").size() <= %d", eventMessage),
+	} {
+		text, err := os.ReadFile("../../../manifests/gate/" + file)
+		require.NoError(t, err)
+		assert.Contains(t, string(text), want)
 	}
 }
 
