@@ -220,6 +220,15 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/gate grants"},
 		{what: "nor what those for the stores do", make: remove(policyBindings, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/stores grants"},
+		{what: "the right is granted without the verb that its policy asks for", make: rewritten("stores", "- vault-unseal-sidecar-restricted\n", "- other\n"), mend: grant("stores"),
+			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/stores grants"},
+		{what: "another role grants the verb of administrators", make: applied(fmt.Sprintf(oneRule, `{apiGroups: [external-secrets.io], resources: [externalsecrets], verbs: ["*"]}`)),
+			mend: remove(wideBindingsResource, "", "one-rule"),
+			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/externalsecrets grants"},
+		{what: "the policies for the gate have other names", mend: all(grant("gate"), remove(policyBindings, "", "b-vault-unseal-sidecar-gate"), remove(policyBindings, "", "b-vault-unseal-sidecar-events")),
+			make: all(remove(policyBindings, "", "vault-unseal-sidecar-gate"), remove(policyBindings, "", "vault-unseal-sidecar-events"),
+				rewritten("gate", ": vault-unseal-sidecar-", ": b-vault-unseal-sidecar-")),
+			seen: both, code: 0, level: "ok", about: "rights", says: "policies narrow what is granted by gate, stores"},
 		{what: "nor what those for the eviction do", make: remove(policyBindings, "", "vault-unseal-sidecar-eviction"), mend: grant("eviction"),
 			seen: both, code: 4, level: "failure", about: "rights", says: "nothing narrows what manifests/eviction grants"},
 		{what: "nor those for the eviction, which nothing uses", make: remove(policyBindings, "", "vault-unseal-sidecar-eviction"), mend: grant("eviction"),
@@ -293,6 +302,15 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 }
 
 var otherController = strings.Replace(esoPod, controllerPod, "eso-6d5f7c8b9c-x2x4z", 1)
+
+// rewritten applies a component as somebody has changed it.
+func rewritten(component, old, new string) func(w *world) {
+	return func(w *world) {
+		text := w.manifests(asShipped, component)
+		require.Contains(w, text, old)
+		require.NoError(w, w.cluster.Apply(w.ctx, strings.ReplaceAll(text, old, new)))
+	}
+}
 
 // tooMuchOf gives the pod one rule, everywhere.
 func tooMuchOf(what, rule, says string, more int) fault {

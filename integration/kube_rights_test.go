@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -35,9 +38,7 @@ func TestTheRightsAreNoMoreThanIsNeeded(t *testing.T) {
 			require.NoError(t, err)
 			i := intruder{w, client, in}
 			i.awaitPolicies()
-			i.triesPods()
-			i.triesExternalSecrets()
-			i.triesEvictions()
+			i.triesAll()
 			i.triesTheRest()
 		})
 	}
@@ -66,11 +67,26 @@ func (i intruder) may(what string, err error) { assert.NoError(i, err, what) }
 func (i intruder) mayNot(what string, err error) {
 	if assert.Error(i, err, "it may %s", what) {
 		assert.Regexp(i, "forbidden: User|ValidatingAdmissionPolicy .* denied request", err.Error(), what)
+		assert.NotContains(i, err.Error(), "resulted in error", what)
 	}
 }
 
+// triesAll tries what the policies narrow.
+func (i intruder) triesAll() {
+	i.triesPods()
+	i.triesExternalSecrets()
+	i.triesEvents()
+	i.triesEvictions()
+}
+
+// patch acts under the name of the sidecar's fields.
 func (i intruder) patch(r schema.GroupVersionResource, namespace, name string, kind types.PatchType, body string, subresources ...string) error {
-	_, err := i.client.Resource(r).Namespace(namespace).Patch(i.ctx, name, kind, []byte(body), metav1.PatchOptions{}, subresources...)
+	return i.patchAs("vault-unseal-sidecar", r, namespace, name, kind, body, subresources...)
+}
+
+func (i intruder) patchAs(manager string, r schema.GroupVersionResource, namespace, name string, kind types.PatchType, body string, subresources ...string) error {
+	_, err := i.client.Resource(r).Namespace(namespace).
+		Patch(i.ctx, name, kind, []byte(body), metav1.PatchOptions{FieldManager: manager}, subresources...)
 	return err
 }
 
@@ -89,7 +105,8 @@ func (i intruder) list(r schema.GroupVersionResource, namespace string, o metav1
 }
 
 func (i intruder) create(r schema.GroupVersionResource, namespace string, o map[string]any, subresources ...string) error {
-	_, err := i.client.Resource(r).Namespace(namespace).Create(i.ctx, &unstructured.Unstructured{Object: o}, metav1.CreateOptions{}, subresources...)
+	_, err := i.client.Resource(r).Namespace(namespace).Create(i.ctx, &unstructured.Unstructured{Object: o},
+		metav1.CreateOptions{FieldManager: "vault-unseal-sidecar"}, subresources...)
 	return err
 }
 
@@ -117,6 +134,10 @@ func (i intruder) awaitPolicies() {
 		if i.in.eso == i.in.namespace && i.create(podsResource, i.in.eso, o, "eviction") == nil {
 			return "the eviction's is not"
 		}
+		if _, err := i.client.Resource(eventsResource).Namespace(i.in.namespace).Create(i.ctx, &unstructured.Unstructured{Object: i.eventOf("x")},
+			metav1.CreateOptions{DryRun: dry.DryRun}); err == nil {
+			return "that of the Events is not"
+		}
 		return ""
 	}})
 }
@@ -126,7 +147,7 @@ func (i intruder) triesPods() {
 		[]byte(`{"status":{"conditions":[{"type":"example.com/other","status":"True"}]}}`), metav1.PatchOptions{}, "status")
 	require.NoError(i, err)
 	i.may("read its pod", i.get(podsResource, i.in.namespace, i.in.pod))
-	for _, kind := range []string{gateType, secretsType} {
+	for _, kind := range []string{gateType, secretsType, restrictedType} {
 		i.may("write "+kind, i.patchStatus(i.in.pod, `{"status":{"conditions":[{"type":"`+kind+`","status":"True"}]}}`))
 	}
 	for what, body := range map[string]string{
@@ -139,6 +160,7 @@ func (i intruder) triesPods() {
 		"label the pod through its status":  `{"metadata":{"labels":{"app":"other"}},"status":{"conditions":[{"type":"` + gateType + `","status":"False"}]}}`,
 		"annotate it through its status":    `{"metadata":{"annotations":{"a":"b"}}}`,
 		"put a finalizer on it that way":    `{"metadata":{"finalizers":["example.com/x"]}}`,
+		"tell a tale on it":                 `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","message":"` + strings.Repeat("x", 5000) + `"}]}}`,
 		"claim that its containers are fit": `{"status":{"containerStatuses":[{"name":"vault","image":"x","imageID":"x","ready":true,"restartCount":0}]}}`,
 	} {
 		i.mayNot(what, i.patchStatus(i.in.pod, body))
@@ -154,17 +176,29 @@ func (i intruder) triesPods() {
 }
 
 // wakeable is what may be annotated, and with what.
-var wakeable = []struct {
-	resource        schema.GroupVersionResource
-	namespace, name string
-	annotation      string
-}{
+var wakeable = []wakeableObject{
 	{storesResource, "", "home", "force-sync"},
 	{eso("v1", "secretstores"), "app", "own", "force-sync"},
 	{secretsResource, "app", "one", "force-sync"},
 	{eso("v1", "clusterexternalsecrets"), "", "everywhere", "external-secrets.io/force-sync"},
 	{eso("v1alpha1", "pushsecrets"), "app", "one", "force-sync"},
 }
+
+// wakeableObject is one of them.
+type wakeableObject struct {
+	resource        schema.GroupVersionResource
+	namespace, name string
+	annotation      string
+}
+
+// wake is the patch that has it synced.
+func (o wakeableObject) wake(value string) string {
+	body, _ := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{o.annotation: value}}})
+	return string(body)
+}
+
+// timeOf is one as the sidecar writes it.
+func timeOf(n int) string { return time.Unix(1e9, int64(n)).UTC().Format(time.RFC3339Nano) }
 
 func eso(version, resource string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: "external-secrets.io", Version: version, Resource: resource}
@@ -173,10 +207,14 @@ func eso(version, resource string) schema.GroupVersionResource {
 func (i intruder) triesExternalSecrets() {
 	for _, o := range wakeable {
 		what := " " + o.resource.Resource
-		for range 2 {
-			i.may("wake"+what, i.patch(o.resource, o.namespace, o.name, merge, `{"metadata":{"annotations":{"`+o.annotation+`":"1"}}}`))
+		readyIs(o.resource, o.namespace, o.name, "False", "Failed", "it is not")(i.world)
+		for n := range 2 {
+			i.may("wake"+what, i.patch(o.resource, o.namespace, o.name, merge, o.wake(timeOf(n))))
 		}
 		for deed, body := range map[string]string{
+			"write more than a time to":   o.wake("1"),
+			"hide a letter in":            o.wake(timeOf(3) + "\n" + strings.Repeat("x", 1000)),
+			"unwake":                      `{"metadata":{"annotations":{"` + o.annotation + `":null}}}`,
 			"annotate otherwise":          `{"metadata":{"annotations":{"other":"1"}}}`,
 			"remove an annotation of":     `{"metadata":{"annotations":{"theirs":null}}}`,
 			"change an annotation of":     `{"metadata":{"annotations":{"theirs":"2"}}}`,
@@ -237,6 +275,20 @@ func (i intruder) triesEvictions() {
 		i.mayNot("evict itself", i.evict(i.in.pod))
 		i.mayNot("evict another", i.evict("other-0"))
 	}
+	for what, options := range map[string]map[string]any{
+		"at once":            {"gracePeriodSeconds": int64(0)},
+		"after an hour":      {"gracePeriodSeconds": int64(3600)},
+		"before its objects": {"propagationPolicy": "Orphan"},
+		"if it is that one":  {"preconditions": map[string]any{"resourceVersion": "1"}},
+		"at once, in a try":  {"gracePeriodSeconds": int64(0), "dryRun": []any{"All"}},
+	} {
+		o := i.evictionOf(controllerPod)
+		o["deleteOptions"] = options
+		i.mayNot("evict the controller "+what, i.create(podsResource, i.in.eso, o, "eviction"))
+	}
+	o := i.evictionOf(controllerPod)
+	o["deleteOptions"] = map[string]any{"dryRun": []any{"All"}}
+	i.may("try the eviction", i.create(podsResource, i.in.eso, o, "eviction"))
 	i.mayNot("delete the controller", i.delete(podsResource, i.in.eso, controllerPod))
 	i.may("evict the controller", i.evict(controllerPod))
 }
@@ -255,19 +307,6 @@ func (i intruder) triesTheRest() {
 	i.mayNot("widen its rights", i.patch(schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
 		i.in.namespace, "vault-unseal-sidecar", merge, `{"rules":[]}`))
 	i.mayNot("remove a policy", i.delete(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"}, "", "vault-unseal-sidecar-gate"))
-
-	event := func(name string) map[string]any {
-		return map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"name": name},
-			"involvedObject": map[string]any{"kind": "Pod", "namespace": i.in.namespace, "name": i.in.pod}}
-	}
-	ours := i.in.pod + ".vault-unseal-sidecar.unsealed"
-	i.may("tell an Event", i.create(eventsResource, i.in.namespace, event(ours)))
-	i.may("tell it again", i.patch(eventsResource, i.in.namespace, ours, merge, `{"count":2}`))
-	_, err := i.cluster.Client.Resource(eventsResource).Namespace(i.in.namespace).
-		Create(i.ctx, &unstructured.Unstructured{Object: event("theirs")}, metav1.CreateOptions{})
-	require.NoError(i, err)
-	i.mayNot("change another's Event", i.patch(eventsResource, i.in.namespace, "theirs", merge, `{"count":2}`))
-	i.mayNot("remove an Event", i.delete(eventsResource, i.in.namespace, ours))
 }
 
 const podElsewhere = `

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	gateType    = "vault-unseal-sidecar/unsealed"
-	secretsType = "vault-unseal-sidecar/external-secrets"
+	gateType       = "vault-unseal-sidecar/unsealed"
+	secretsType    = "vault-unseal-sidecar/external-secrets"
+	restrictedType = "vault-unseal-sidecar/restricted"
 )
 
 var (

@@ -143,6 +143,18 @@ func esoRights(verbs string, resources ...string) (out []Right) {
 	return out
 }
 
+// Writes returns the rights of a component to change something.
+func Writes(needs []Need, component string) (out []Right) {
+	for _, n := range needs {
+		for _, r := range n.Rights {
+			if n.Component == component && (r.Verb == "patch" || r.Verb == "create") {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
 // JudgeNeeds tells what who lacks of what is needed.
 func JudgeNeeds(needs []Need, who string, answers map[Right]Answer) []Finding {
 	var out []Finding

@@ -53,7 +53,7 @@ func (h Home) names(namespace, resource string) []string {
 	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
 	type place struct{ namespace, resource string }
 	set := h.Pod[:max(0, strings.LastIndex(h.Pod, "-"))]
-	policies := []string{ours + "-gate", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
+	policies := []string{ours + "-gate", ours + "-events", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
 	names := map[place][]string{
 		{h.Namespace, "secrets"}:                  h.Secrets,
 		{h.Namespace, "statefulsets"}:             {set},
@@ -129,10 +129,13 @@ func (h Home) namespaces() []string {
 	return out
 }
 
+// IsAdministrator reports whether who was asked about may do everything.
+func (h Home) IsAdministrator(answers map[Right]Answer) bool { return answers[everything].Allowed }
+
 // JudgeRisks tells what who may do and should not.
 func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
 	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
-	if answers[everything].Allowed {
+	if h.IsAdministrator(answers) {
 		return []Finding{{AboutRights, Failure, who + " may do everything in the cluster", advice}}
 	}
 	var out []Finding

@@ -127,7 +127,7 @@ func (c *Checker) checkController(ctx context.Context, home check.Home) check.Fi
 			"start it, or name its namespace with --eso-namespace")
 	}
 	// Only the pod itself is bound by the policy.
-	if !c.outside && home.Evicts && byPolicy(c.tryEviction(ctx, there[0])) {
+	if !c.outside && home.Evicts && byPolicy(trial{c.api, c.config}.evict(ctx, there[0])) {
 		return secretsFinding(check.Warning, fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when waking does not help", there[0]),
 			"put the name of its Deployment into manifests/eviction/policy.yaml, or set --eso-recovery nudge")
 	}

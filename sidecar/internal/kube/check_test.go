@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -261,33 +260,37 @@ func TestAPolicyThatIsNotThere(t *testing.T) {
 
 func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
 	resource := pods.GroupResource()
+	denied := func(policy string) error {
+		return apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy '"+policy+"' with binding 'x' denied request: no"))
+	}
 	for sentence, row := range map[string]struct {
-		through      bool
-		err          error
-		open, unseen []string
+		through bool
+		err     error
+		state   string
 	}{
-		"was let through":         {true, nil, []string{"gate: true"}, nil},
-		"was refused by one":      {false, apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy 'x' denied request")), []string{"gate: false"}, nil},
-		"was refused by a role":   {false, apierrors.NewForbidden(resource, "x", errors.New("User x cannot patch")), nil, nil},
-		"was not answered":        {false, context.DeadlineExceeded, nil, []string{"no answer within 5s"}},
-		"is of what is not there": {false, apierrors.NewNotFound(resource, "x"), nil, []string{`pods "x" not found`}},
+		"was let through":                {true, nil, policyMissing},
+		"was refused by ours":            {false, denied("vault-unseal-sidecar-gate"), policyEnforced},
+		"was refused by ours, renamed":   {false, denied("b-vault-unseal-sidecar-gate"), policyEnforced},
+		"was refused by another's":       {false, denied("x"), policyUnknown},
+		"was refused by a role":          {false, apierrors.NewForbidden(resource, "x", errors.New(`User "x" cannot patch`)), policyIdle},
+		"was refused by a webhook":       {false, apierrors.NewForbidden(resource, "x", errors.New("admission webhook denied the request")), policyUnknown},
+		"was not answered":               {false, context.DeadlineExceeded, policyUnknown},
+		"is of what is not there":        {false, apierrors.NewNotFound(resource, "x"), policyUnknown},
+		"has nothing that it can try on": {false, errNothing, policyUnknown},
 	} {
 		n := narrowing{open: map[string]bool{}, unseen: map[string]error{}}
-		n.tried("gate", row.through, row.err)
-		var open, unseen []string
-		for component, isOpen := range n.open {
-			open = append(open, fmt.Sprintf("%s: %v", component, isOpen))
-		}
-		for _, err := range n.unseen {
-			unseen = append(unseen, err.Error())
-		}
-		assert.Equal(t, row.open, open, sentence)
-		assert.Equal(t, row.unseen, unseen, sentence)
+		n.tried("gate", "gate", row.through, row.err)
+		assert.Equal(t, row.state, n.state("gate"), sentence)
 	}
-	n := narrowing{open: map[string]bool{}}
-	n.tried("stores", true, nil)
-	n.tried("stores", false, apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy 'x' denied request")))
-	assert.True(t, n.open["stores"], "one of two kinds is enough")
+	n := narrowing{open: map[string]bool{}, unseen: map[string]error{}}
+	n.tried("stores", "stores", true, nil)
+	n.tried("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
+	assert.Equal(t, policyMissing, n.state("stores"), "one of two kinds is enough")
+	n = narrowing{open: map[string]bool{}, unseen: map[string]error{"stores": errNothing, "more": errNothing}}
+	n.tried("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
+	n.forget(errNothing)
+	assert.Equal(t, policyEnforced, n.state("stores"), "one of two kinds has no object")
+	assert.Equal(t, policyUnknown, n.state("more"))
 }
 
 func TestWhatTheOptionsHaveAUseFor(t *testing.T) {

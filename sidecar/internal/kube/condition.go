@@ -13,6 +13,10 @@ import (
 // gate: Vault serves whether or not ESO does.
 const SecretsCondition = "vault-unseal-sidecar/external-secrets"
 
+// RestrictedCondition is the type of the condition that tells whether admission
+// policies restrict what the manifests grant. It is no gate either.
+const RestrictedCondition = "vault-unseal-sidecar/restricted"
+
 // The statuses of a condition.
 const (
 	yes     = "True"

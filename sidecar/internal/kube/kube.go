@@ -50,6 +50,7 @@ type Kube struct {
 	pod    *pod      // nil without a pod's name
 	events *recorder // nil without a pod's name
 	nurse  *nurse    // nil with RecoveryOff
+	bound  *restriction
 	phase  atomic.Uint32
 	epochs atomic.Int64 // how often Vault became active
 
@@ -70,6 +71,7 @@ func New(c Config) (*Kube, error) {
 		k.pod.sawImage = func(id string) { k.tell(func(r *Report) { r.Image = id }) }
 		k.events = newRecorder(c, api, k.pod)
 	}
+	k.bound = newRestriction(c, api, k.pod)
 	if c.Recovery != RecoveryOff {
 		k.nurse = newNurse(c, api, k)
 	}
@@ -143,6 +145,7 @@ func (k *Kube) Run(ctx context.Context) error {
 		parts.Go(func() { k.pod.keep(ctx) })
 		parts.Go(func() { k.events.run(ctx) })
 	}
+	parts.Go(func() { k.bound.run(ctx) })
 	if k.nurse != nil {
 		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
 	}

@@ -58,10 +58,11 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 					continue
 				}
 				f.leftCount++
+				alone := generates(o)
 				if len(f.left) < namedLeft {
-					f.left = append(f.left, fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), readyOf(o).Message))
+					f.left = append(f.left, leftOf(o, alone))
 				}
-				if wakes {
+				if wakes && !alone {
 					if err := s.wakeUp(ctx, w, kind.resource, o); err != nil {
 						return err
 					}
@@ -80,6 +81,15 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 	}
 	f.at, f.touched = time.Now(), len(w.touches)
 	return f
+}
+
+// leftOf names an object that was not synced.
+func leftOf(o *unstructured.Unstructured, alone bool) string {
+	text := fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), readyOf(o).Message)
+	if alone {
+		text += " (left to External Secrets: it would generate a new value)"
+	}
+	return text
 }
 
 // wakeUp annotates an object, or the one that made it, at most twice a sweep.
@@ -111,7 +121,11 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 			return nil
 		}
 	}
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || readyMeanwhile(err) {
+		return nil
+	}
+	if byPolicy(err) { // the rest goes on without
+		s.refused.trouble(s.log, "annotating "+kind+"s", manifestOf(r), err)
 		return nil
 	}
 	if err != nil {
@@ -121,6 +135,13 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	w.touches[key]++
 	s.last[key] = time.Now()
 	return nil
+}
+
+func manifestOf(r schema.GroupVersionResource) string {
+	if r == pushSecrets {
+		return grantsMore
+	}
+	return grantsSecrets
 }
 
 // touch sets an annotation to a value that it never had.

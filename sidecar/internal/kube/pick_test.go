@@ -65,6 +65,30 @@ func TestUses(t *testing.T) {
 	assert.False(t, uses(elsewhere, ours), "a SecretStore serves its own namespace alone")
 }
 
+func TestGenerates(t *testing.T) {
+	const child = `"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`
+	from := func(kind string) string {
+		return `{"dataFrom":[{"extract":{"key":"x"}},{"sourceRef":{"generatorRef":{"kind":"` + kind + `","name":"x"}}}]}`
+	}
+	for _, row := range []struct {
+		sentence, metadata, spec string
+		want                     bool
+	}{
+		{"what is read", ``, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
+		{"a password", ``, from("Password"), true},
+		{"what the cluster tells", ``, from("ClusterGenerator"), true},
+		{"what Vault generates", ``, from("VaultDynamicSecret"), false},
+		{"what Vault generates, for all the children", child, from("VaultDynamicSecret"), true},
+		{"a child that is read", child, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
+		{"a Secret that is pushed", ``, `{"selector":{"secret":{"name":"x"}}}`, false},
+		{"a password that is pushed", ``, `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
+		{"what makes no sense", ``, `{"selector":"x","data":1,"dataFrom":["x"]}`, false},
+	} {
+		o := object(t, `{"metadata":{`+row.metadata+`},"spec":`+row.spec+`}`)
+		assert.Equal(t, row.want, generates(o), row.sentence)
+	}
+}
+
 func TestPushes(t *testing.T) {
 	ours := func(n StoreName) bool { return n == StoreName{"", "home"} }
 	for spec, want := range map[string]bool{

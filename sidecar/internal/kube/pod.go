@@ -71,6 +71,7 @@ func (p *pod) want(c condition) {
 	if c.Type == SecretsCondition {
 		slot = &p.secrets
 	}
+	c.Message = cut(c.Message, conditionMessage)
 	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
 		return
 	}

@@ -36,6 +36,7 @@ type sweeper struct {
 	report  func(findings) // set before run
 	seeing  map[schema.GroupVersionResource]*told
 	last    map[string]time.Time // when an object was woken, by its UID; run's
+	refused told                 // by a policy; run's
 
 	mu     sync.Mutex
 	wanted *sweep

@@ -34,6 +34,8 @@ type slowESO struct {
 	each     time.Duration
 	lists    int
 	mended   bool // what is broken
+	sooner   bool // it syncs each object before it is woken, and a policy refuses that
+	policy   error
 	refuses  map[schema.GroupVersionResource]error
 }
 
@@ -75,6 +77,12 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
 	e.Lock()
 	defer e.Unlock()
+	if e.policy != nil {
+		if e.sooner {
+			e.ready[name] = time.Now()
+		}
+		return nil, e.policy
+	}
 	e.woken[name]++
 	if now := time.Now(); name != "broken" && e.woken[name] == 1 {
 		if e.busy.Before(now) {
@@ -280,4 +288,37 @@ func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
 		s.request(map[StoreName]bool{two: true}, 1)
 		assert.False(t, s.pause(ctx, lookEvery), "now somebody did")
 	})
+}
+
+// ESO is at work too: what it has synced since the list was read need not be
+// woken, and a policy refuses that.
+func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
+			policy: deniedBy("externalsecrets", "only what is not Ready may be annotated")}
+		s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		assert.NoError(t, f.err)
+		assert.Equal(t, 2, f.leftCount)
+		assert.Len(t, eso.ready, 2, "each was tried")
+		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		assert.Zero(t, f.leftCount)
+		assert.NotContains(t, out.String(), "[WARN]")
+	})
+}
+
+func TestWhatAPolicyRefusesIsToldOnceAndLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{policy: deniedBy("externalsecrets", "force-sync takes a time")}
+		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		defer eso.Unlock()
+		assert.NoError(t, (*found)[0].err)
+		assert.Equal(t, 1, strings.Count(out.String(), "takes a time"), out.String())
+	})
+}
+
+func deniedBy(policy, why string) error {
+	return apierrors.NewForbidden(secrets.GroupResource(), "x", errors.New("ValidatingAdmissionPolicy 'vault-unseal-sidecar-"+policy+"' with binding 'x' denied request: "+why))
 }

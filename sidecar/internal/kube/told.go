@@ -16,6 +16,8 @@ type Meter interface {
 	// Reached tells that a store is Ready, or all objects are synced, and how
 	// long after the trouble began.
 	Reached(step string, took time.Duration)
+	// Policy tells the state of the policy for what a manifest grants.
+	Policy(manifest, state string)
 }
 
 // The steps of ESO's recovery.
@@ -32,6 +34,7 @@ func (unmetered) Touched(string) {}
 func (unmetered) Evicted()       {}
 
 func (unmetered) Reached(string, time.Duration) {}
+func (unmetered) Policy(string, string)         {}
 
 // witness is told what happens.
 type witness struct {

@@ -69,7 +69,7 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 	}
 	if n.config.Recovery != RecoveryRestart {
 		err := touch(ctx, n.storeAPI(p.StoreName), p.Name, annotation)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || readyMeanwhile(err) {
 			return next
 		}
 		p.touching.trouble(n.log, "annotating "+p.String(), grantsStores, err)

@@ -40,7 +40,15 @@ type Metrics struct {
 	touched    *prometheus.CounterVec
 	evictions  prometheus.Counter
 	reached    *prometheus.HistogramVec
+	policies   *prometheus.GaugeVec
 }
+
+// manifests are those that grant rights.
+var manifests = []string{"gate", "stores", "externalsecrets", "more", "eviction"}
+
+// policyStates are those of the policies that restrict what a manifest grants,
+// the first at the start.
+var policyStates = []string{"unknown", "enforced", "missing", "not-granted"}
 
 // durations are the buckets of what takes from milliseconds to an hour, in
 // seconds.
@@ -69,7 +77,7 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 		recoveries: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "recovery_duration_seconds",
 			Help: "Time from Vault being away to Vault serving.", Buckets: durations}),
 		errors: counters("kubernetes_errors_total", "Calls to the Kubernetes API that failed, by the manifest that grants them.",
-			"manifest", []string{"gate", "stores", "externalsecrets", "more", "eviction"}),
+			"manifest", manifests),
 		touched: counters("eso_objects_touched_total", "Objects of External Secrets that were annotated to have them synced, by kind.",
 			"kind", []string{"ClusterSecretStore", "SecretStore", "ExternalSecret", "ClusterExternalSecret", "PushSecret"}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "eso_evictions_total",
@@ -77,6 +85,12 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 		reached: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "eso_recovery_duration_seconds",
 			Help:    "Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
 			Buckets: durations}, []string{"until"}),
+		policies: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "admission_policy",
+			Help: "1 for the state of the admission policy that restricts what a manifest grants, by the newest dry run that told."},
+			[]string{"manifest", "state"}),
+	}
+	for _, manifest := range manifests {
+		m.Policy(manifest, policyStates[0])
 	}
 	for _, step := range []string{"store", "objects"} {
 		m.reached.WithLabelValues(step)
@@ -93,7 +107,7 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
 	m.snapshot.proof.Store(&unseal.Proof{})
 	m.snapshot.cluster.Store(&Cluster{})
-	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached,
+	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -134,6 +148,13 @@ func (m *Metrics) Touched(kind string) { m.touched.WithLabelValues(kind).Inc() }
 
 // Evicted counts a pod that was evicted.
 func (m *Metrics) Evicted() { m.evictions.Inc() }
+
+// Policy takes the state of the policy that restricts what a manifest grants.
+func (m *Metrics) Policy(manifest, state string) {
+	for _, each := range policyStates {
+		m.policies.WithLabelValues(manifest, each).Set(one(each == state))
+	}
+}
 
 // Reached takes how long External Secrets took to come to a step of its
 // recovery.

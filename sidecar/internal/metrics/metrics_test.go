@@ -61,6 +61,7 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	m.Failed("stores")
 	m.Touched("PushSecret")
 	m.Evicted()
+	m.Policy("gate", "missing")
 	m.Reached("store", 2*time.Second)
 	m.Reached("objects", 3*time.Second)
 	after := scrape(t, m)
@@ -79,6 +80,9 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	assert.Equal(t, "3", after[prefix+`eso_recovery_duration_seconds_sum{until="objects"}`])
 	assert.Equal(t, "1", after[prefix+`key_proof{result="invalid"}`])
 	assert.Equal(t, "0", after[prefix+`key_proof{result="none"}`])
+	assert.Equal(t, "1", after[prefix+`admission_policy{manifest="gate",state="missing"}`])
+	assert.Equal(t, "0", after[prefix+`admission_policy{manifest="gate",state="unknown"}`])
+	assert.Equal(t, "1", after[prefix+`admission_policy{manifest="stores",state="unknown"}`])
 }
 
 func TestKeyTokenMounted(t *testing.T) {

@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// policed grants everything, and refuses by policy what is tried of a resource.
+// A real API server has no virtual time.
+type policed struct {
+	dynamic.NamespaceableResourceInterface
+	resource string
+	answers  func(resource string) error
+	tries    int
+}
+
+func (p *policed) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return &policed{resource: r.Resource, answers: func(resource string) error {
+		p.tries++
+		return p.answers(resource)
+	}}
+}
+
+func (p *policed) Namespace(string) dynamic.ResourceInterface { return p }
+
+func (p *policed) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	return &unstructured.UnstructuredList{Items: []unstructured.Unstructured{{Object: map[string]any{"metadata": map[string]any{"name": "one"}}}}}, nil
+}
+
+func (p *policed) Patch(_ context.Context, _ string, _ types.PatchType, _ []byte, o metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	if len(o.DryRun) == 0 {
+		return nil, errors.New("this was no dry run")
+	}
+	return nil, p.answers(p.resource)
+}
+
+func (p *policed) Create(_ context.Context, _ *unstructured.Unstructured, o metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+	if len(o.DryRun) == 0 {
+		return nil, errors.New("this was no dry run")
+	}
+	return nil, p.answers(strings.Join(append([]string{p.resource}, sub...), "/"))
+}
+
+// policyMeter keeps the newest states.
+type policyMeter struct {
+	unmetered
+	states map[string]string
+}
+
+func (m *policyMeter) Policy(manifest, state string) { m.states[manifest] = state }
+
+func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
+	deny := func(resource string) error {
+		policy := map[string]string{"pods": "gate", "events": "events", "clustersecretstores": "stores", "secretstores": "stores",
+			"externalsecrets": "externalsecrets", "clusterexternalsecrets": "more", "pushsecrets": "more", "pods/eviction": "eviction"}[resource]
+		return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "x",
+			errors.New("ValidatingAdmissionPolicy 'vault-unseal-sidecar-"+policy+"' with binding 'x' denied request: no"))
+	}
+	through := func(string) error { return nil }
+	away := func(string) error { return errors.New("connection refused") }
+	synctest.Test(t, func(t *testing.T) {
+		api := &policed{answers: deny}
+		meter := &policyMeter{states: map[string]string{}}
+		r := newRestriction(Config{Log: hclog.NewNullLogger(), Meter: meter}, api, nil)
+		go r.run(t.Context())
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		pass(time.Minute)
+		require.Equal(t, policyEnforced, meter.states["stores"], "%v", meter.states)
+		first := api.tries
+		pass(23 * time.Hour)
+		assert.Equal(t, first, api.tries)
+		api.answers = through
+		pass(8 * time.Hour)
+		assert.Equal(t, policyMissing, meter.states["stores"])
+		api.answers = away
+		pass(time.Hour)
+		assert.Equal(t, policyMissing, meter.states["stores"], "that the API is away is no verdict")
+		api.answers = deny
+		pass(15 * time.Minute)
+		assert.Equal(t, policyEnforced, meter.states["stores"])
+	})
+}
+
+func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		states         map[string]string
+		unseen         error
+		status, reason string
+		says           string
+	}{
+		"all are there":         {map[string]string{"gate": policyEnforced, "stores": policyEnforced, "more": policyIdle}, nil, yes, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
+		"one is missing":        {map[string]string{"gate": policyEnforced, "stores": policyMissing}, nil, no, "PolicyMissing", "by manifests/stores:"},
+		"one has nothing":       {map[string]string{"gate": policyEnforced, "stores": policyUnknown}, nil, yes, "PoliciesEnforced", "manifests/stores could not be tried"},
+		"the API does not work": {map[string]string{"gate": policyUnknown}, errors.New("x"), unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
+		"nothing is granted":    {map[string]string{"gate": policyIdle}, nil, yes, "NothingGranted", "None of the rights"},
+	} {
+		r := &restriction{states: row.states}
+		c := r.condition(narrowing{unseen: map[string]error{"gate": row.unseen}})
+		assert.Equal(t, []string{RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason}, sentence)
+		assert.Contains(t, c.Message, row.says, sentence)
+	}
+}
+
+// What the program looks for in a refusal is what the manifests have it say.
+func TestThePoliciesSayWhatIsLookedFor(t *testing.T) {
+	for _, component := range []string{"externalsecrets", "more", "stores"} {
+		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
+		require.NoError(t, err)
+		assert.Contains(t, string(text), notReadyOnly+"\n", component)
+		assert.Contains(t, string(text), `"`+restrictedVerb+`"`)
+		assert.Contains(t, string(text), `"`+unrestrictedVerb+`"`)
+	}
+	text, err := os.ReadFile("../../../manifests/gate/events.yaml")
+	require.NoError(t, err)
+	for _, reason := range []string{eventUnsealed, eventHeld, eventRejected, eventRecovered, eventNotRecovering} {
+		assert.Contains(t, string(text), `"`+reason+`"`)
+	}
+}
+
+// The three that are about force-sync differ in their kinds, and in the rule on
+// when.
+func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
+	shared := func(component string) string {
+		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
+		require.NoError(t, err)
+		_, rest, found := strings.Cut(string(text), "    - name: served #")
+		require.True(t, found)
+		part, _, found := strings.Cut(rest, "      message: no field but the annotation may lose its owner")
+		require.True(t, found)
+		return part
+	}
+	for _, component := range []string{"externalsecrets", "more"} {
+		assert.Equal(t, shared("stores"), shared(component), component)
+	}
+}
+
+// What others wrote may be long, and a policy that refused it would keep the
+// condition from being written.
+func TestMessagesAreCutToWhatThePoliciesLetThrough(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	p := &pod{wake: make(chan struct{}, 1)}
+	p.want(condition{Type: "gate", Status: no, Message: long})
+	assert.Len(t, p.gate.Load().Message, conditionMessage)
+	r := &recorder{pod: p}
+	assert.Len(t, r.fields(&pending{event: event{Message: long}}, "")["message"], eventMessage)
+	for file, want := range map[string]string{
+		"policy.yaml": fmt.Sprintf("c.?message.orValue(\"\").size() <= %d", conditionMessage),
+		"events.yaml": fmt.Sprintf("object.?message.orValue(\"\").size() <= %d", eventMessage),
+	} {
+		text, err := os.ReadFile("../../../manifests/gate/" + file)
+		require.NoError(t, err)
+		assert.Contains(t, string(text), want)
+	}
+}
+
+func TestCut(t *testing.T) {
+	assert.Equal(t, "short", cut("short", 8))
+	assert.Equal(t, "long ...", cut("long words", 8))
+	assert.Equal(t, "\u00e9\u00e9...", cut("\u00e9\u00e9\u00e9\u00e9\u00e9", 8), "no half letters")
+}
