@@ -145,7 +145,9 @@ func (k *Kube) Run(ctx context.Context) error {
 		parts.Go(func() { k.pod.keep(ctx) })
 		parts.Go(func() { k.events.run(ctx) })
 	}
-	parts.Go(func() { k.bound.run(ctx) })
+	if k.bound != nil {
+		parts.Go(func() { k.bound.run(ctx) })
+	}
 	if k.nurse != nil {
 		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
 	}
