@@ -46,13 +46,13 @@ type Config struct {
 
 // Kube does what Config says, from the newest published state.
 type Kube struct {
-	config Config
-	pod    *pod      // nil without a pod's name
-	events *recorder // nil without a pod's name
-	nurse  *nurse    // nil with RecoveryOff
-	bound  *restriction
-	phase  atomic.Uint32
-	epochs atomic.Int64 // how often Vault became active
+	config      Config
+	pod         *pod      // nil without a pod's name
+	events      *recorder // nil without a pod's name
+	nurse       *nurse    // nil with RecoveryOff
+	restriction *restriction
+	phase       atomic.Uint32
+	epochs      atomic.Int64 // how often Vault became active
 
 	reporting sync.Mutex
 	report    Report
@@ -71,7 +71,7 @@ func New(c Config) (*Kube, error) {
 		k.pod.sawImage = func(id string) { k.tell(func(r *Report) { r.Image = id }) }
 		k.events = newRecorder(c, api, k.pod)
 	}
-	k.bound = newRestriction(c, api, k.pod)
+	k.restriction = newRestriction(c, api, k.pod)
 	if c.Recovery != RecoveryOff {
 		k.nurse = newNurse(c, api, k)
 	}
@@ -145,8 +145,8 @@ func (k *Kube) Run(ctx context.Context) error {
 		parts.Go(func() { k.pod.keep(ctx) })
 		parts.Go(func() { k.events.run(ctx) })
 	}
-	if k.bound != nil {
-		parts.Go(func() { k.bound.run(ctx) })
+	if k.restriction != nil {
+		parts.Go(func() { k.restriction.run(ctx) })
 	}
 	if k.nurse != nil {
 		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
