@@ -17,10 +17,10 @@ func (n *nurse) works(name StoreName) bool {
 }
 
 // worksWith names a store of this Vault other than p that is Ready and that ESO
-// has looked at since Vault is active; the zero name when there is none. What then fails p is
-// its own, and no restart of ESO mends it: anybody may write a store that never
-// gets ready. That a store is Ready alone may be from before the outage, of an ESO
-// that is stuck.
+// has looked at since Vault is active; the zero name when there is none. What then
+// fails p is its own, and no restart of ESO mends it: anybody may write a store
+// that never gets ready. That a store is Ready alone may be from before the
+// outage, of an ESO that is stuck.
 func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool) (StoreName, error) {
 	ready := map[StoreName]bool{}
 	for _, name := range n.names() {
