@@ -28,7 +28,7 @@ metadata: {name: external-secrets, namespace: external-secrets}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: external-secrets-0, namespace: external-secrets, labels: {app.kubernetes.io/name: external-secrets}}
+metadata: {name: external-secrets-6d5f7c8b9c-x2x4z, namespace: external-secrets, labels: {app.kubernetes.io/name: external-secrets}}
 spec: {serviceAccountName: external-secrets, containers: [{name: c, image: "c:1"}]}
 ---
 apiVersion: v1

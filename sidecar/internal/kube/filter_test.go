@@ -183,6 +183,7 @@ func TestTheServerSendsLittleAhead(t *testing.T) {
 	require.NoError(t, err)
 	for {
 		if last, is := at.(*http.Transport); is {
+			require.NotNil(t, last.HTTP2)
 			assert.Equal(t, maxWaiting, last.HTTP2.MaxReceiveBufferPerStream)
 			return
 		}

@@ -27,7 +27,7 @@ type nurse struct {
 	active    time.Time     // when Vault entered this phase
 	since     time.Time     // when Vault became active, or a store got down after all was settled
 	evicted   bool          // in this outage
-	spared    bool          // said that it is not, in this outage
+	spared    StoreName     // with which ESO works since this outage, as was said
 	slowest   time.Duration // that a store took to get Ready since then
 	settled   bool          // the sweep after that has come to its end
 	sweepDue  bool
@@ -121,7 +121,7 @@ func (n *nurse) catchUp(now time.Time) {
 	}
 	n.sweeper.stop()
 	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
-	n.slowest, n.settled, n.spared = 0, false, false
+	n.slowest, n.settled, n.spared = 0, false, StoreName{}
 	n.found, n.sweepDue = nil, phase == unseal.Active
 }
 

@@ -97,6 +97,9 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 }
 
 func (n *nurse) evictFor(ctx context.Context, p *patient) {
+	if n.works(n.spared) {
+		return
+	}
 	ours, err := n.evictor.ours(ctx)
 	if err != nil {
 		n.log.Failed("eviction")
@@ -115,11 +118,11 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, said(err))
 		return // it is asked again
 	}
-	if works != "" {
-		if !n.spared {
-			n.spared = true
-			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works)
+	if works != (StoreName{}) {
+		if n.spared == (StoreName{}) {
+			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works.String())
 		}
+		n.spared = works
 		return
 	}
 	evicted, err := n.evictor.evict(ctx)

@@ -9,32 +9,39 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// works tells whether a store is Ready that ESO has looked at since Vault is
+// active.
+func (n *nurse) works(name StoreName) bool {
+	p := n.patients[name]
+	return p != nil && p.ready() && p.works == n.epoch
+}
+
 // worksWith names a store of this Vault other than p that is Ready and that ESO
-// has looked at since Vault is active; "" when there is none. What then fails p is
-// its own, and no restart of ESO mends it: anybody may write a store that never
-// gets ready. That a store is Ready alone may be from before the outage, of an ESO
-// that is stuck.
-func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool) (string, error) {
+// has looked at since Vault is active; the zero name when there is none. What then
+// fails p is its own, and no restart of ESO mends it: anybody may write a store
+// that never gets ready. That a store is Ready alone may be from before the
+// outage, of an ESO that is stuck.
+func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool) (StoreName, error) {
 	ready := map[StoreName]bool{}
 	for _, name := range n.names() {
 		other := n.patients[name]
 		if other == p || !other.ready() || !ours(other.store) {
 			continue
 		}
-		if other.works == n.epoch {
-			return name.String(), nil
+		if n.works(name) {
+			return name, nil
 		}
 		ready[name] = true
 	}
 	if len(ready) == 0 {
-		return "", nil
+		return StoreName{}, nil
 	}
 	name, err := n.syncedFrom(ctx, ready)
 	if err != nil || name == (StoreName{}) {
-		return "", err
+		return StoreName{}, err
 	}
 	n.patients[name].works = n.epoch
-	return name.String(), nil
+	return name, nil
 }
 
 // errEnough ends a list that need not go on.
