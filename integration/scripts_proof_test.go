@@ -196,7 +196,7 @@ const swapping = `#!/bin/bash
 REAL "$@" >"$0.out" || exit
 if [[ " $* " == *" write "*"/rekey/init "* ]]; then
 	REAL operator rekey -cancel -nonce="$(jq -r .data.nonce "$0.out")" >/dev/null
-	REAL write -format=json sys/rekey/init secret_shares=1 secret_threshold=1 >"$0.out"
+	REAL write -format=json sys/rekey/init - <<<'{"secret_shares": 1, "secret_threshold": 1}' >"$0.out"
 fi
 cat "$0.out"
 `

@@ -103,8 +103,8 @@ start_rekey() {
 	local answer
 	answer=$(printf '{"secret_shares": %d, "secret_threshold": %d, "require_verification": true}' "$1" "$2" |
 		with_token vault write -format=json $rekey/init -) || return 1
-	jq -e --argjson n "$1" --argjson t "$2" '.data | .verification_required == true and .n == $n and .t == $t and
-		.progress == 0 and .backup != true and (.pgp_fingerprints // [] | length) == 0' <(printf '%s' "$answer") >/dev/null || {
+	[[ $(jq -r --argjson n "$1" --argjson t "$2" '.data | .verification_required == true and .n == $n and .t == $t and
+		.progress == 0 and .backup != true and (.pgp_fingerprints // [] | length) == 0' <(printf '%s' "$answer")) == true ]] || {
 		warn "somebody else's rekey took the place of ours: see who, and end it with $(by_hand "$(field "$answer" .data.nonce)")"
 		return 1
 	}

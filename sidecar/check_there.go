@@ -10,13 +10,13 @@ import (
 )
 
 // judgedBy are the options that decide what Kubernetes has to hold.
-var judgedBy = []string{"vault-addr", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
+var judgedBy = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
 
 func lookedAt(c config) kube.Config {
 	return kube.Config{
 		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
 		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace,
-		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"),
+		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"), VaultUID: c.vaultUID,
 	}
 }
 

@@ -29,6 +29,7 @@ func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, 
 	out = append(out, judgeLiveness(pod)...)
 	out = append(out, judgeOwnProbe(pod)...)
 	out = append(out, judgeNetwork(pod, c.config.PlainHTTP)...)
+	out = append(out, judgeUsers(pod, c.config.VaultUID)...)
 	out = append(out, c.checkOwner(ctx, pod))
 	return append(out, c.checkServices(ctx, pod, home)...)
 }
@@ -155,22 +156,6 @@ func placeOf(pod *unstructured.Unstructured, outside bool) check.Finding {
 func isOurs(container map[string]any) bool {
 	image, _ := container["image"].(string)
 	return container["name"] == ownName || strings.Contains(image, ownName)
-}
-
-// judgeNetwork tells whether others than the pod's own containers can take the
-// place of a Vault that is down.
-func judgeNetwork(pod *unstructured.Unstructured, plain bool) []check.Finding {
-	shared, _, _ := unstructured.NestedBool(pod.Object, "spec", "hostNetwork")
-	switch {
-	case !shared:
-		return nil
-	case !plain:
-		return []check.Finding{{About: check.AboutPod, Text: "the pod shares the network of its node, and the key does not go over plain HTTP"}}
-	}
-	return []check.Finding{{About: check.AboutPod, Level: check.Failure,
-		Text: "the pod shares the network of its node, and the key goes over plain HTTP: " +
-			"while Vault is down every process of the node can take its port and is sent the key",
-		Advice: "take hostNetwork away, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
 }
 
 // checkOwner looks whether a change of the pod's template still waits.

@@ -89,6 +89,34 @@ func TestANetworkThatThePodShares(t *testing.T) {
 	}
 }
 
+func TestContainersOfVaultsUser(t *testing.T) {
+	const ours = `{name: vault-unseal-sidecar, securityContext: {runAsUser: 100}}`
+	for sentence, row := range map[string]struct {
+		spec string
+		says string
+	}{
+		"vault alone":                {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, ` + ours + `]}`, ""},
+		"another inherits it":        {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}, ` + ours + `]}`, "vault, logs run as uid 100"},
+		"another says its own":       {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs, securityContext: {runAsUser: 65533}}]}`, ""},
+		"another says the same":      {`{containers: [{name: vault, securityContext: {runAsUser: 100}}, {name: logs, securityContext: {runAsUser: 100}}]}`, "vault, logs run as uid 100"},
+		"nobody says":                {`{containers: [{name: vault}, {name: logs}]}`, ""},
+		"one that has ended":         {`{securityContext: {runAsUser: 100}, initContainers: [{name: prepare}], containers: [{name: vault}]}`, ""},
+		"a native one":               {`{securityContext: {runAsUser: 100}, initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, "vault, logs run as uid 100"},
+		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
+	} {
+		pod := read(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, judgeUsers(pod, nil), sentence)
+		found := judgeUsers(pod, new(uint32(100)))
+		if row.says == "" {
+			assert.Empty(t, found, sentence)
+			continue
+		}
+		require.Len(t, found, 1, sentence)
+		assert.Equal(t, check.Warning, found[0].Level, sentence)
+		assert.Contains(t, found[0].Text, row.says, sentence)
+	}
+}
+
 func TestASidecarThatDoesNotRun(t *testing.T) {
 	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
 	for state, level := range map[string]check.Level{

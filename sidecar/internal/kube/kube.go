@@ -41,7 +41,9 @@ type Config struct {
 	Meter        Meter        // may be nil
 	Report       func(Report) // is called with every news, from any goroutine; must not block; may be nil
 
-	PlainHTTP bool // the key goes to Vault over plain HTTP; of a check alone
+	// Of a check alone.
+	PlainHTTP bool    // the key goes to Vault over plain HTTP
+	VaultUID  *uint32 // whose processes get the key; nil: whoever listens
 }
 
 // Kube does what Config says, from the newest published state.

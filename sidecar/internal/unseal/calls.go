@@ -162,7 +162,7 @@ func (l *Loop) tookLookup(c *call, err error) {
 		l.storage, l.lookupAt, l.nextProbe = StorageUnknown, now.Add(besideEvery), now
 	default:
 		l.lookupBad++
-		l.storage, l.trouble = StorageErrors, err.Error()
+		l.storage, l.trouble, l.withheld = StorageErrors, err.Error(), false
 		l.lookupAt = now.Add(afterTrouble(l.lookupBad, random()))
 	}
 }
