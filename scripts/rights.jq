@@ -15,7 +15,8 @@ def removable: among(replaced) or among(granted) or
 	(.kind == "ConfigMap" and .apiVersion == "v1" and (.metadata.name | contains("vault-unseal-sidecar-dashboard")));
 
 def id: {apiVersion, kind, metadata: (.metadata | {name} + if .namespace then {namespace} else {} end)};
-def same($other): .kind == $other.kind and .metadata.name == $other.metadata.name and .metadata.namespace == $other.metadata.namespace;
+def key: [.kind, .metadata.namespace, .metadata.name] | tojson;
+def keyset(f): reduce (.[] | f) as $key ({}; .[$key] = true);
 def list: {apiVersion: "v1", kind: "List", items: .};
 def named: "\(.kind) " + (.metadata | if .namespace then "\(.namespace)/" else "" end +
 	(.name | if test("[^A-Za-z0-9:._-]") then tojson else . end));
@@ -30,8 +31,8 @@ def builtin: .kind == "ClusterRole" and ((.metadata.name | IN("cluster-admin", "
 
 def template: .spec.jobTemplate.spec.template.spec // .spec.template.spec // .spec;
 def account: template.serviceAccountName // "default";
-def binds($role): .roleRef.kind == $role.kind and .roleRef.name == $role.metadata.name and
-	($role.kind == "ClusterRole" or .metadata.namespace == $role.metadata.namespace);
+# role is the key of the role that a binding names.
+def role: [.roleRef.kind, (if .roleRef.kind == "Role" then .metadata.namespace else null end), .roleRef.name] | tojson;
 
 # retired takes all objects that matter, and gives {remove, used, stays}: what
 # the CronJobs have to themselves, in the order in which it goes; the accounts
@@ -44,17 +45,23 @@ def retired($ns; $jobs; $known):
 	[.[] | select(.kind | IN("Pod", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")) | select(job | not) |
 		select((.metadata.ownerReferences // []) | all(.kind != "Job" and .kind != "CronJob")) | account] as $busy |
 	($accounts - $busy) as $free |
+	def theirs: (.subjects // [] | length > 0) and all(.subjects[];
+		.kind == "ServiceAccount" and (.namespace // $ns) == $ns and (.name | IN($free[])));
 	map(select(.kind | IN("RoleBinding", "ClusterRoleBinding"))) as $all |
-	[$all[] | select((.subjects // [] | length > 0) and all(.subjects[];
-		.kind == "ServiceAccount" and (.namespace // $ns) == $ns and (.name | IN($free[]))))] as $bindings |
+	($all | map(select(theirs))) as $bindings |
+	($bindings | keyset(role)) as $bound |
+	($all | map(select(theirs | not)) | keyset(role)) as $held |
+	($bindings | map(select(.kind == "ClusterRoleBinding" or .metadata.namespace == $ns)) | keyset(role)) as $near |
 	# A role goes with its last binding.
-	[.[] | select(.kind | IN("Role", "ClusterRole")) | select(builtin | not) | . as $role |
-		select(any($bindings[]; binds($role))) |
-		select([$all[] | select(binds($role))] - $bindings == [])] as $roles |
-	[$roles[] | . as $role | select(.kind == "Role" or
-		any($bindings[]; binds($role) and (.kind == "ClusterRoleBinding" or .metadata.namespace == $ns)))] as $going |
+	map(select(.kind | IN("Role", "ClusterRole")) | select(builtin | not) | select($bound[key] and ($held[key] | not))) as $roles |
+	($roles | map(select(.kind == "Role" or $near[key]))) as $going |
 	{
 		remove: ($cronjobs + $going + $bindings + map(select(.kind == "ServiceAccount" and .metadata.namespace == $ns and (.metadata.name | IN($free[]))))),
 		used: ($accounts - $free),
 		stays: ($roles - $going | map(named))
 	};
+
+# added and common take two of these: what only the second removes, and what
+# both do.
+def added: (.[0].remove | keyset(key)) as $before | .[1].remove | map(select($before[key] | not));
+def common: (.[1].remove | keyset(key)) as $now | .[0].remove | map(select($now[key]));

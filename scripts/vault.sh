@@ -61,7 +61,7 @@ ask() {
 		out=${out#"${out%%\{*}"} # what else was printed comes before the JSON
 		return 0
 	fi
-	out=$(plain "$(sed '/^$/d; /^command terminated/d' <(printf '%s\n' "$out"))")
+	out=$(plain "$(sed '/^$/d; /^ *command terminated/d' <(printf '%s\n' "$out"))")
 	return 1
 }
 denied() { [[ $out == *"Code: 403"* ]]; }
