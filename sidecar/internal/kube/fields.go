@@ -33,7 +33,8 @@ var objectFields = func() fields {
 	metadata := leaves("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp", "continue").
 		with("annotations", leaves(annotation, parentAnnotation)).
 		with("ownerReferences", leaves("apiVersion", "kind", "name"))
-	spec := leaves("clusterIP", "clusterIPs", "publishNotReadyAddresses", "refreshInterval", "refreshPolicy", "updatePolicy").
+	spec := leaves("clusterIP", "clusterIPs", "publishNotReadyAddresses",
+		"refreshInterval", "refreshPolicy", "updatePolicy").
 		with("selector", leaves(anyField).with("generatorRef", generator)). // of a Service, and of a PushSecret
 		with("provider", fields{"vault": leaves("server")}).
 		with("secretStoreRef", leaves("name", "kind")).

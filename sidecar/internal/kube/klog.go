@@ -20,7 +20,9 @@ func silence(log hclog.Logger) {
 	silenced.Do(func() {
 		flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 		klog.InitFlags(flags)
-		for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true"} {
+		for name, value := range map[string]string{
+			"logtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true",
+		} {
 			_ = flags.Set(name, value) // these are klog's own
 		}
 		klog.SetOutput(debugLog{log})

@@ -30,7 +30,8 @@ func (c crowd) takes(namespace string) bool {
 	return true
 }
 
-func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface, send func(func())) *follower[store] {
+func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface,
+	send func(func())) *follower[store] {
 	var left *StoreName // out of the newest list
 	return &follower[store]{
 		api:     api,
@@ -122,7 +123,8 @@ func (n *nurse) sawAll(kind string, all []store) {
 func (n *nurse) tooMany(name StoreName) {
 	if !n.crowded {
 		n.crowded = true
-		n.log.Warn(msgTooMany, keyStore, name.String(), keyAdvice, "name those that are to be looked after in --eso-stores")
+		n.log.Warn(msgTooMany, keyStore, name.String(),
+			keyAdvice, "name those that are to be looked after in --eso-stores")
 	}
 }
 

@@ -84,7 +84,8 @@ func fieldsFor(r *http.Request) fields {
 		return answerFields
 	case r.Method != http.MethodGet:
 		return nil
-	case strings.HasPrefix(path, "/apis/"+esoGroup+"/"), strings.HasSuffix(path, "/pods"), strings.HasSuffix(path, "/services"):
+	case strings.HasPrefix(path, "/apis/"+esoGroup+"/"),
+		strings.HasSuffix(path, "/pods"), strings.HasSuffix(path, "/services"):
 		return answerFields
 	}
 	return nil
