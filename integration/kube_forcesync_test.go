@@ -141,20 +141,20 @@ func TestForceSync_ChangesNobodysFields(t *testing.T) {
 		less := i.read(o).GetManagedFields()
 		for n := range less {
 			if less[n].Manager == "gitops" {
-				less[n].FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:applied":{}}}}`)}
+				less[n].FieldsV1 = metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:applied":{}}}}`)
 			}
 		}
 		i.mayNot("take the fields of its owner"+what, i.patch(o.resource, o.namespace, o.name, merge, managed(t, o, less, timeOf(3))))
 		more := i.read(o).GetManagedFields()
 		for n := range more {
 			if more[n].Manager == "gitops" {
-				more[n].FieldsV1 = &metav1.FieldsV1{Raw: []byte(strings.Replace(string(more[n].FieldsV1.Raw), `"f:applied":{}`, `"f:applied":{},"f:not-there":{}`, 1))}
+				more[n].FieldsV1 = metav1.NewFieldsV1(strings.Replace(more[n].FieldsV1.GetRawString(), `"f:applied":{}`, `"f:applied":{},"f:not-there":{}`, 1))
 			}
 		}
 		i.mayNot("give more to its owner"+what, i.patch(o.resource, o.namespace, o.name, merge, managed(t, o, more, timeOf(4))))
 		i.mayNot("forge entries"+what, i.patch(o.resource, o.namespace, o.name, merge, managed(t, o, append(less, metav1.ManagedFieldsEntry{
 			Manager: "vault-unseal-sidecar", Operation: "Update", APIVersion: o.resource.GroupVersion().String(), FieldsType: "FieldsV1",
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:` + strings.Repeat("x", 5000) + `":{}}}}`)}}), timeOf(5))))
+			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:` + strings.Repeat("x", 5000) + `":{}}}}`)}), timeOf(5))))
 		apply := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
 			"name": o.name, "annotations": map[string]any{o.annotation: timeOf(6), "applied": "1"}}}}
 		apply.SetGroupVersionKind(applied.GroupVersionKind())
@@ -190,7 +190,7 @@ func TestForceSync_OfLargeAndOldObjects(t *testing.T) {
 		o.is(i, "False")
 		old := i.read(o).GetManagedFields()
 		old = append(old, metav1.ManagedFieldsEntry{Manager: "older", Operation: "Update", APIVersion: "external-secrets.io/v1alpha9",
-			FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:refreshInterval":{}}}`)}})
+			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:refreshInterval":{}}}`)})
 		i.asAdmin(o, "kubectl-edit", managed(t, o, old, "1"))
 		i.may("wake one with fields of an older version"+what, i.wakes(o))
 		i.asAdmin(o, "kubectl-client-side-apply", string(many))

@@ -155,12 +155,16 @@ func patchPod(body string) func(w *world) {
 	}
 }
 
-// staysAs waits until the sidecar has looked at Vault three more times, and
-// fails for good when the pod was written to meanwhile.
+// podIsNotWritten waits until the sidecar has looked at Vault three more times,
+// and fails for good when the pod was written to meanwhile. It begins when the
+// policies have been tried, which takes some seconds from the start.
 func podIsNotWritten() expectation {
 	version := ""
 	alone := leavesVaultAlone()
 	return expectation{alone.what + ", and the pod not written", func(w *world) string {
+		if lab.Condition(w.pod(), restrictedType)["status"] == "" {
+			return "the policies are not tried yet"
+		}
 		now := w.pod().GetResourceVersion()
 		if version == "" {
 			version = now

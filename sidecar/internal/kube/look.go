@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -115,7 +116,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 		return err
 	}
 	err := touch(ctx, api, name, with)
-	if with == parentAnnotation {
+	if with == parentAnnotation && !ofOneObject(err) {
 		s.seeing[clusterSecrets].trouble(s.log, "annotating "+clusterSecrets.Resource, grantsMore, err)
 		if err != nil && missing(err) { // the rest goes on without
 			return nil
@@ -124,7 +125,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	if apierrors.IsNotFound(err) || readyMeanwhile(err) {
 		return nil
 	}
-	if byPolicy(err) { // the rest goes on without
+	if ofOneObject(err) { // the rest goes on without
 		s.refused.trouble(s.log, "annotating "+kind+"s", manifestOf(r), err)
 		return nil
 	}
@@ -135,6 +136,19 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	w.touches[key]++
 	s.last[key] = time.Now()
 	return nil
+}
+
+// ofOneObject reports whether an error says nothing of other objects: whoever
+// may write one could keep all that follow from being woken, with annotations
+// for instance that leave no room for another.
+func ofOneObject(err error) bool {
+	switch {
+	case apierrors.IsForbidden(err):
+		return !lacksRight(err)
+	case apierrors.IsInternalError(err): // of a webhook, it is of all; else, etcd takes no more of this one
+		return !strings.Contains(err.Error(), "webhook")
+	}
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsConflict(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
 func manifestOf(r schema.GroupVersionResource) string {

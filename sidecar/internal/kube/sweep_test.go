@@ -36,6 +36,7 @@ type slowESO struct {
 	mended   bool // what is broken
 	sooner   bool // it syncs each object before it is woken, and a policy refuses that
 	policy   error
+	tried    int
 	refuses  map[schema.GroupVersionResource]error
 }
 
@@ -77,6 +78,7 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
 	e.Lock()
 	defer e.Unlock()
+	e.tried++
 	if e.policy != nil {
 		if e.sooner {
 			e.ready[name] = time.Now()
@@ -317,6 +319,34 @@ func TestWhatAPolicyRefusesIsToldOnceAndLeft(t *testing.T) {
 		assert.NoError(t, (*found)[0].err)
 		assert.Equal(t, 1, strings.Count(out.String(), "takes a time"), out.String())
 	})
+}
+
+func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ExternalSecret"}, "bad", nil)
+	for sentence, row := range map[string]struct {
+		err  error
+		goes bool
+	}{
+		"its annotations are full":    {invalid, true},
+		"a policy of others":          {deniedBy("others", "no"), true},
+		"a webhook refuses it":        {apierrors.NewForbidden(secrets.GroupResource(), "bad", errors.New("admission webhook denied the request")), true},
+		"etcd takes no more of it":    {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), true},
+		"a webhook is away":           {apierrors.NewInternalError(errors.New("failed calling webhook")), false},
+		"the right is missing":        {apierrors.NewForbidden(secrets.GroupResource(), "bad", errors.New(`User "x" cannot patch`)), false},
+		"the API server is away":      {errors.New("connection refused"), false},
+		"the API server has a lot on": {apierrors.NewTooManyRequests("", 1), false},
+	} {
+		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
+		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		if row.goes {
+			assert.NoError(t, f.err, sentence)
+			assert.Equal(t, 3, eso.tried, sentence)
+		} else {
+			assert.Error(t, f.err, sentence)
+			assert.Equal(t, 1, eso.tried, sentence)
+		}
+	}
 }
 
 func deniedBy(policy, why string) error {
