@@ -134,7 +134,8 @@ func run(c config, stderr io.Writer) int {
 		}
 	}
 	wire := c.vault()
-	wire.Broken = hint
+	processes := identity(c.vaultAddr)
+	wire.Broken, wire.Process = hint, processes.Process
 	client, err := vault.New(wire)
 	if err != nil { // the address was accepted by the option table
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
@@ -158,7 +159,7 @@ func run(c config, stderr io.Writer) int {
 	loop = unseal.New(unseal.Config{
 		Vault:        client,
 		Keys:         keys,
-		Processes:    identity(c.vaultAddr),
+		Processes:    processes,
 		Store:        statefile.New(c.stateDir, stateName),
 		Log:          log,
 		HoldSeals:    c.operatorSeal == "hold",

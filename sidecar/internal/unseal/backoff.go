@@ -8,6 +8,7 @@ const (
 	overdueAfter = 2 * time.Second        // silence longer than this is a phase of its own
 	besideEvery  = 1 * time.Second        // a further probe beside one that waits
 	maxProbes    = 3                      // probes in flight
+	renewAfter   = 1 * time.Minute        // the newest of them, where processes have no names
 	wokenAfter   = 20 * time.Millisecond  // between probes that hints ask for
 	watchEvery   = 900 * time.Millisecond // a Vault and a key where nothing happens
 	joinsWithin  = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice

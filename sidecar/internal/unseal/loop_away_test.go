@@ -1,6 +1,7 @@
 package unseal
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -33,5 +34,24 @@ func TestAVaultThatComesBackUnsealedIsKnownAtOnce(t *testing.T) {
 		h.goOn(5 * time.Second)
 		h.expect(Held)
 		h.expectSent(0)
+	})
+}
+
+// Who took Vault's port before it keeps the probes that it has, and never answers.
+func TestProbesThatAnotherHolds_AreRenewedWhereProcessesHaveNoNames(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.vault.blind = errors.New("no /proc")
+		held := make(chan struct{})
+		defer close(held)
+		h.vault.silent = held
+		h.start()
+		h.goOn(10 * time.Second)
+		h.expect(Unresponsive)
+		h.vault.mu.Lock()
+		h.vault.silent = nil
+		h.vault.mu.Unlock()
+		h.goOn(renewAfter)
+		h.expect(Active)
 	})
 }

@@ -20,6 +20,7 @@ type sight struct {
 // startProbe starts a probe when one is due. One that waits is left open: the
 // first answer after a thaw is the fastest notice there is.
 func (l *Loop) startProbe(now time.Time) {
+	l.renewProbe(now)
 	if len(l.probes) >= maxProbes || now.Before(l.nextProbe) {
 		return
 	}
@@ -41,6 +42,29 @@ func (l *Loop) startProbe(now time.Time) {
 		s := l.look(ctx, health, identify, away)
 		return func() { l.tookProbe(c, s) }
 	})
+}
+
+// renewProbe gives the newest of the probes up once it has waited for long, where
+// processes have no names. Elsewhere a connection ends when another process
+// listens than took it; here whoever took Vault's port before it could keep its
+// answers away for good.
+func (l *Loop) renewProbe(now time.Time) {
+	if len(l.probes) < maxProbes {
+		return
+	}
+	var newest *call
+	for c := range l.probes {
+		if newest == nil || c.began.After(newest.began) {
+			newest = c
+		}
+	}
+	if now.Sub(newest.began) < renewAfter {
+		return
+	}
+	if _, err := l.Processes.Process(); err != nil {
+		newest.cancel()
+		delete(l.probes, newest)
+	}
 }
 
 // look asks Vault once. Who listens is read on both sides of the question,

@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// maxHeader bounds the header of an answer, in bytes; Vault's has some hundred.
+const maxHeader = 32 << 10
+
 // dialer opens connections, and tells when one breaks: that a Vault has died
 // is known at once then, not at the next poll.
 type dialer struct {
@@ -26,6 +29,8 @@ type dialer struct {
 	near     []netip.AddrPort       // Addr, as far as it is of this machine and needs no name server
 	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
 	kept     opened                 // for the next request
+
+	lookAgain time.Duration
 }
 
 func (d *dialer) transport() *http.Transport {
@@ -37,11 +42,14 @@ func (d *dialer) transport() *http.Transport {
 		MaxIdleConnsPerHost: 3,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
+		// Whoever answers in Vault's place could fill the memory with the 10 MB
+		// that are the default.
+		MaxResponseHeaderBytes: maxHeader,
 	}
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := d.connect(ctx, network, addr)
+	conn, err := d.tie(func() (net.Conn, error) { return d.connect(ctx, network, addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +86,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		}
 		config.RootCAs = roots
 	}
-	conn, err := d.connect(ctx, network, addr)
+	conn, err := d.tie(func() (net.Conn, error) { return d.connect(ctx, network, addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +155,7 @@ func (w *watched) Read(b []byte) (int, error) {
 // have been opened long ago.
 func (w *watched) Write(b []byte) (int, error) {
 	if w.secret.Swap(false) && w.trusts != nil {
-		w.refused = untrusted(w.trusts(w.Conn))
+		w.refused = untrusted(w.trusts(untied(w.Conn)))
 	}
 	if w.refused != nil {
 		return 0, w.refused
@@ -155,4 +163,15 @@ func (w *watched) Write(b []byte) (int, error) {
 	n, err := w.Conn.Write(b)
 	clear(b[:n])
 	return n, err
+}
+
+// untied returns the socket below a connection of the dialer's.
+func untied(conn net.Conn) net.Conn {
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = outer.NetConn()
+	}
 }

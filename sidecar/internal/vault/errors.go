@@ -50,6 +50,8 @@ func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("connection refused: %w", unseal.ErrUnreachable)
+	case errors.Is(err, errMoved):
+		return fmt.Errorf("%w: %w", unseal.ErrUnreachable, errMoved)
 	case errors.Is(err, errTrust):
 		return err
 	case errors.Is(err, errOwn):

@@ -58,9 +58,11 @@ func (c *Client) Login(ctx context.Context, l Login) (*Client, error) {
 	if json.Unmarshal(raw, &answer) != nil || answer.Auth.Token == "" || resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("answered %d without a token, this is not vault", resp.StatusCode)
 	}
-	session := &Client{web: c.web, dialer: c.dialer, addr: c.addr, loggedIn: true}
+	// The token goes to whom the key may go.
+	web := &http.Client{Transport: guardedTransport{c.web.Transport}, CheckRedirect: stay}
+	session := &Client{web: web, dialer: c.dialer, addr: c.addr, loggedIn: true}
 	for _, each := range []**api.Client{&session.api, &session.copied} {
-		if *each, err = newAPI(c.addr, c.web); err != nil {
+		if *each, err = newAPI(c.addr, web); err != nil {
 			return nil, err
 		}
 		(*each).SetToken(answer.Auth.Token)
@@ -151,4 +153,12 @@ func (c *Client) Lacks(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// guardedTransport marks all that it carries as guarded.
+type guardedTransport struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t guardedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.RoundTripper.RoundTrip(r.WithContext(guarded(r.Context())))
 }

@@ -37,6 +37,9 @@ type Config struct {
 	// Broken is called when an open connection breaks, from any goroutine. It
 	// must not block. May be nil.
 	Broken func()
+	// Process names the process that listens at Addr; it is empty when nobody
+	// does, and an error says that it cannot be known. May be nil.
+	Process func() (string, error)
 	// Trusts is called with a connection just before a key or a token is written
 	// to it. With an error nothing is. May be nil.
 	Trusts func(net.Conn) error
@@ -60,7 +63,7 @@ func New(c Config) (*Client, error) {
 	if err := CheckAddr(c.Addr); err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	dialer := &dialer{config: c, expiries: &expiries{}, near: near(c.Addr)}
+	dialer := &dialer{config: c, expiries: &expiries{}, near: near(c.Addr), lookAgain: lookAgain}
 	if path, found := SocketPath(c.Addr); found {
 		dialer.socket, c.Addr = path, "http://localhost" // a host that no request goes to
 	}

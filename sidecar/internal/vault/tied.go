@@ -1,0 +1,88 @@
+package vault
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// lookAgain is how often it is looked who listens while an answer is awaited.
+const lookAgain = 3 * time.Second
+
+// errMoved ends a connection to a process that does not listen any more. Vault
+// closes its listeners as it ends. Another that took its port while it was down
+// need not end its connections: held open, they would keep the answers of the
+// Vault that came after it away, and what they say would pass for that Vault's.
+var errMoved = errors.New("who listens has changed")
+
+// tied is a connection to the process that listened when it was opened. No
+// request is written once another listens, and no answer is waited for.
+type tied struct {
+	net.Conn
+	dialer *dialer
+	to     string // that process; empty where processes have no names
+}
+
+// tie opens a connection, to who listens before and after that.
+func (d *dialer) tie(open func() (net.Conn, error)) (net.Conn, error) {
+	before, _ := d.listens()
+	conn, err := open()
+	if err != nil {
+		return nil, err
+	}
+	after, known := d.listens()
+	if known && (after == "" || before != "" && before != after) {
+		_ = conn.Close()
+		return nil, errMoved
+	}
+	return &tied{Conn: conn, dialer: d, to: after}, nil
+}
+
+// listens names the process that listens now, "" when nobody does, and reports
+// whether that can be known.
+func (d *dialer) listens() (process string, known bool) {
+	if d.config.Process == nil {
+		return "", false
+	}
+	process, err := d.config.Process()
+	return process, err == nil
+}
+
+// moved ends the connection when another process listens now, or none.
+func (t *tied) moved() error {
+	if t.to == "" {
+		return nil
+	}
+	if now, known := t.dialer.listens(); !known || now == t.to {
+		return nil
+	}
+	_ = t.Conn.Close()
+	return errMoved
+}
+
+func (t *tied) Read(b []byte) (int, error) {
+	for t.to != "" {
+		if err := t.Conn.SetReadDeadline(time.Now().Add(t.dialer.lookAgain)); err != nil {
+			return 0, err
+		}
+		n, err := t.Conn.Read(b)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if err := t.moved(); err != nil {
+			return 0, err
+		}
+	}
+	return t.Conn.Read(b)
+}
+
+func (t *tied) Write(b []byte) (int, error) {
+	if err := t.moved(); err != nil {
+		return 0, err
+	}
+	return t.Conn.Write(b)
+}
+
+// NetConn returns the connection that is tied.
+func (t *tied) NetConn() net.Conn { return t.Conn }

@@ -1,0 +1,152 @@
+package vault
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// processes names who listens, as a test says.
+type processes struct{ name atomic.Pointer[string] }
+
+func (p *processes) are(name string) { p.name.Store(&name) }
+
+func (p *processes) Process() (string, error) {
+	if name := *p.name.Load(); name != "unknown" {
+		return name, nil
+	}
+	return "", errors.New("not known here")
+}
+
+func TestTied_NoRequestGoesToAProcessThatListensNoMore(t *testing.T) {
+	s := listenAt(t, "127.0.0.1:0", nil)
+	for _, row := range []struct {
+		sentence, first, then string
+		opened                int32
+	}{
+		{"the same listens", "a", "a", 1},
+		{"another does", "a", "b", 2},
+		{"it cannot be known any more", "a", "unknown", 1},
+		{"it never could be", "unknown", "b", 1},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			var p processes
+			p.are(row.first)
+			c, err := New(Config{Addr: s.URL, Process: p.Process})
+			require.NoError(t, err)
+			before := s.opened.Load()
+			_, err = c.SealStatus(t.Context())
+			require.NoError(t, err)
+			p.are(row.then)
+			_, err = c.SealStatus(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, row.opened, s.opened.Load()-before, "connections")
+		})
+	}
+}
+
+func TestTied_AConnectionIsToWhoListensBeforeAndAfter(t *testing.T) {
+	s := listenAt(t, "127.0.0.1:0", nil)
+	for _, row := range []struct {
+		sentence string
+		names    []string // each time that it is asked
+		asked    bool
+	}{
+		{"the same", []string{"a", "a", "a"}, true},
+		{"one that has just begun to", []string{"", "a", "a"}, true},
+		{"another, after it", []string{"a", "b", "b"}, false},
+		{"nobody, after it", []string{"a", "", ""}, false},
+		{"nobody", []string{"", "", ""}, false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			var asked atomic.Int32
+			next := func() (string, error) {
+				return row.names[min(int(asked.Add(1)), len(row.names))-1], nil
+			}
+			c, err := New(Config{Addr: s.URL, Process: next})
+			require.NoError(t, err)
+			_, err = c.SealStatus(t.Context())
+			if row.asked {
+				require.NoError(t, err)
+				return
+			}
+			assert.ErrorIs(t, err, unseal.ErrUnreachable)
+			assert.NotErrorIs(t, err, unseal.ErrBroken)
+		})
+	}
+}
+
+// A process that took the port while Vault was down holds what it has accepted
+// and says nothing, in TLS not even hello.
+func TestTied_NoAnswerIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			accepted := make(chan net.Conn, 1)
+			go func() {
+				if conn, err := l.Accept(); err == nil {
+					accepted <- conn
+				}
+			}()
+			var p processes
+			p.are("a")
+			c, err := New(Config{Addr: scheme + "://" + l.Addr().String(), Process: p.Process})
+			require.NoError(t, err)
+			c.dialer.lookAgain = 10 * tick
+			ended := make(chan error, 1)
+			go func() {
+				_, err := c.SealStatus(t.Context())
+				ended <- err
+			}()
+			conn := <-accepted
+			defer conn.Close()
+			select {
+			case err := <-ended:
+				t.Fatalf("it is waited for while it listens: %v", err)
+			case <-time.After(20 * c.dialer.lookAgain):
+			}
+			p.are("b")
+			select {
+			case err := <-ended:
+				assert.ErrorIs(t, err, unseal.ErrUnreachable)
+			case <-time.After(patience):
+				t.Fatal("it is waited for")
+			}
+		})
+	}
+}
+
+func TestAHeaderIsBounded(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	sent := make(chan int64, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		n, _ := io.Copy(conn, io.MultiReader(strings.NewReader("HTTP/1.1 200 OK\r\n"), strings.NewReader(strings.Repeat("a:\r\n", 2<<20))))
+		sent <- n
+	}()
+	c, err := New(Config{Addr: "http://" + l.Addr().String()})
+	require.NoError(t, err)
+	_, err = c.SealStatus(t.Context())
+	assert.ErrorIs(t, err, unseal.ErrNotVault)
+	assert.Less(t, <-sent, int64(8<<20), "the rest is not read")
+}
