@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,19 @@ func TestWhatAStrangerAnswersInHTTPIsHarmless(t *testing.T) {
 			assert.Less(t, len(text), 3000, "%s, %s", what, form)
 		}
 		_ = l.Close()
+	}
+}
+
+// The container has room for two processes, and not for a third of that size.
+func TestAStrangersAnswerDoesNotFillTheMemory(t *testing.T) {
+	for list, entry := range map[string]string{"recoveries": "{}", "key_remarks": `""`} {
+		raw := []byte(`{"` + list + `": [` + entry + strings.Repeat(","+entry, web.MaxStatus/3-10) + `]}`)
+		require.LessOrEqual(t, len(raw), web.MaxStatus)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = web.ReadStatus(raw) // or an error
+		runtime.ReadMemStats(&after)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(30<<20), list)
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 // shorter.
 const MaxStatus = 512 << 10
 
+// maxBraces bounds the objects of a status: an empty one takes 3 bytes there and 64
+// in memory, which the container has little of. Texts may hold braces, too.
+const maxBraces = 80_000
+
 // maxEntries bounds each list of a status that is read. A recovery has at most
 // 48 steps, and the other lists are shorter.
 const maxEntries = 50
@@ -22,6 +26,9 @@ func ReadStatus(raw []byte) (Status, error) {
 	var s Status
 	if len(raw) > MaxStatus {
 		return s, fmt.Errorf("the answer is longer than %d bytes", MaxStatus)
+	}
+	if bytes.Count(raw, []byte("{")) > maxBraces {
+		return s, fmt.Errorf("the answer has more than %d objects", maxBraces)
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return Status{}, err
