@@ -273,6 +273,8 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seen: []string{outside}, code: 0, level: "ok", about: "pod", says: "the key does not go over plain HTTP"},
 		{what: "or a socket", make: podOf(specWith("args: [--vault-addr, \"unix:///run/vault/vault.sock\"]", "hostNetwork: true")), mend: podOf(patchedSpec),
 			seen: []string{outside}, code: 0, level: "ok", about: "pod", says: "the key does not go over plain HTTP"},
+		{what: "another container may read plain HTTP", make: podOf(rawSpec), mend: podOf(patchedSpec),
+			seen: both, code: 3, level: "warning", about: "pod", says: "which --vault-uid does not prevent: logs (may run as root"},
 		{what: "the sidecar comes first", make: podOf(firstSpec), mend: podOf(patchedSpec),
 			seen: both, code: 3, level: "warning", about: "pod", says: "first container"},
 		{what: "the pod has no sidecar", make: podOf(unhelpedSpec), mend: podOf(patchedSpec),

@@ -164,6 +164,7 @@ const (
 	ungatedSpec  = `containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "s:1"}]`
 	probedSpec   = `readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}], containers: [{name: vault, image: "vault:1", livenessProbe: {httpGet: {path: "/v1/sys/health?standbyok=true", port: 8200}}}, {name: vault-unseal-sidecar, image: "s:1"}]`
 	firstSpec    = `readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}], containers: [{name: vault-unseal-sidecar, image: "s:1"}, {name: vault, image: "vault:1"}]`
+	rawSpec      = `readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}], containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "s:1"}, {name: logs, image: "l:1"}]`
 	unhelpedSpec = `containers: [{name: vault, image: "vault:1"}]`
 )
 

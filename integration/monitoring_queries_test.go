@@ -12,7 +12,7 @@ import (
 )
 
 // scrapeLabels are those that Prometheus puts to what it scrapes.
-var scrapeLabels = []string{"job", "namespace", "pod"}
+var scrapeLabels = []string{"job", "namespace", "pod", "instance"}
 
 // variables are what Grafana puts in their places.
 var variables = strings.NewReplacer("$namespace", ".*", "$pod", ".*", "$__rate_interval", "2m")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
@@ -25,6 +25,11 @@ const (
 	statusWithin = 3 * time.Second
 	// watchEvery is the time between two looks of status --watch.
 	watchEvery = time.Second
+	// maxStranger bounds what is repeated of an error, in characters: it may
+	// quote whoever listens in the sidecar's place. maxHeader bounds the header
+	// of an answer, in bytes.
+	maxStranger = 500
+	maxHeader   = 16 << 10
 	// plainWidth is the width of the text where there is no terminal.
 	plainWidth = 80
 )
@@ -52,23 +57,30 @@ func status(c config, stdout, stderr io.Writer) int {
 	return exitStopped
 }
 
-// seen is an answer, and what it means.
+// seen is a status, and its JSON.
 type seen struct {
 	raw    []byte
 	status web.Status
 }
 
-// askSidecar asks the sidecar that serves at this address.
+// askSidecar asks the sidecar that serves at this address, or whoever has taken
+// its port: nothing that it returns controls a terminal.
 func askSidecar(ctx context.Context, bind string) (seen, error) {
+	s, err := readSidecar(ctx, bind)
+	return s, safetext.Error(err, maxStranger)
+}
+
+func readSidecar(ctx context.Context, bind string) (seen, error) {
 	raw, err := ask(ctx, bind)
 	if err != nil {
 		return seen{}, err
 	}
-	s := seen{raw: raw}
-	if err := json.Unmarshal(raw, &s.status); err != nil {
+	status, err := web.ReadStatus(raw)
+	if err != nil {
 		return seen{}, fmt.Errorf("what answers is not the sidecar, or another version of it: %w", err)
 	}
-	return s, nil
+	raw, err = status.JSON()
+	return seen{raw, status}, err
 }
 
 func ask(ctx context.Context, bind string) ([]byte, error) {
@@ -84,7 +96,8 @@ func ask(ctx context.Context, bind string) ([]byte, error) {
 	}
 	req.Host = "localhost"
 	dialer := net.Dialer{LocalAddr: from}
-	resp, err := (&http.Transport{DialContext: dialer.DialContext}).RoundTrip(req) // no proxy
+	transport := http.Transport{DialContext: dialer.DialContext, MaxResponseHeaderBytes: maxHeader} // no proxy
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +105,7 @@ func ask(ctx context.Context, bind string) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s", to, resp.Status)
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return io.ReadAll(io.LimitReader(resp.Body, web.MaxStatus+1))
 }
 
 // statusAt returns where a sidecar with this --http-bind listens, and the

@@ -30,6 +30,7 @@ func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, 
 	out = append(out, judgeOwnProbe(pod)...)
 	out = append(out, judgeNetwork(pod, c.config.PlainHTTP)...)
 	out = append(out, judgeUsers(pod, c.config.VaultUID)...)
+	out = append(out, judgeCapture(pod, c.config.PlainHTTP)...)
 	out = append(out, c.checkOwner(ctx, pod))
 	return append(out, c.checkServices(ctx, pod, home)...)
 }

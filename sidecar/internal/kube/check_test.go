@@ -117,6 +117,67 @@ func TestContainersOfVaultsUser(t *testing.T) {
 	}
 }
 
+func TestContainersThatReadPlainHTTP(t *testing.T) {
+	const root, raw = "may run as root and does not drop NET_RAW", "adds NET_RAW"
+	beside := func(security string) string {
+		return `{containers: [{name: vault}, {name: logs, securityContext: ` + security + `}, {name: vault-unseal-sidecar}]}`
+	}
+	for sentence, row := range map[string]struct {
+		spec string
+		says string
+	}{
+		"none but vault's and ours":      {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, ""},
+		"vault's has another name":       {`{containers: [{name: server}, {name: vault-unseal-sidecar}]}`, ""},
+		"ours comes first":               {`{containers: [{name: vault-unseal-sidecar}, {name: server}, {name: logs}]}`, ": logs (" + root + ")"},
+		"no container":                   {`{}`, ""},
+		"with what the runtime gives":    {`{containers: [{name: vault}, {name: logs}]}`, ": logs (" + root + ")"},
+		"vault's is not the first":       {`{containers: [{name: logs}, {name: vault}]}`, ": logs (" + root + ")"},
+		"OpenBao's is not the first":     {`{containers: [{name: logs}, {name: openbao}]}`, ": logs (" + root + ")"},
+		"a native sidecar":               {`{initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, ": logs ("},
+		"a native sidecar of that name":  {`{initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: server}]}`, ": logs ("},
+		"an init container":              {`{initContainers: [{name: prepare}], containers: [{name: vault}]}`, ""},
+		"one that somebody debugs with":  {`{containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, ": debugger-x ("},
+		"several":                        {`{containers: [{name: vault}, {name: a}, {name: b, securityContext: {privileged: true}}]}`, ": a (" + root + "), b (is privileged)"},
+		"drops all":                      {beside(`{capabilities: {drop: [ALL]}}`), ""},
+		"drops all, in another spelling": {beside(`{capabilities: {drop: [all]}}`), ""},
+		"drops that one":                 {beside(`{capabilities: {drop: [CAP_NET_RAW]}}`), ""},
+		"drops another":                  {beside(`{capabilities: {drop: [CHOWN]}}`), root},
+		"drops all and adds it":          {beside(`{runAsUser: 1, capabilities: {drop: [ALL], add: [NET_RAW]}}`), raw},
+		"adds what leads traffic astray": {beside(`{capabilities: {drop: [ALL], add: [net_admin]}}`), "adds NET_ADMIN"},
+		"adds all":                       {beside(`{runAsNonRoot: true, capabilities: {add: [ALL]}}`), "adds ALL"},
+		"adds another":                   {beside(`{capabilities: {drop: [ALL], add: [IPC_LOCK]}}`), ""},
+		"is privileged":                  {beside(`{privileged: true, runAsUser: 1, capabilities: {drop: [ALL]}}`), "is privileged"},
+		"is not root":                    {beside(`{runAsUser: 1}`), ""},
+		"is said not to be root":         {beside(`{runAsNonRoot: true}`), ""},
+		"is root":                        {beside(`{runAsUser: 0, runAsNonRoot: false}`), root},
+		"the pod is not root":            {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}]}`, ""},
+		"the pod is said not to be":      {`{securityContext: {runAsNonRoot: true}, containers: [{name: vault}, {name: logs}]}`, ""},
+		"the pod is not, and it is": {`{securityContext: {runAsUser: 100, runAsNonRoot: true}, containers: [{name: vault},
+			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
+	} {
+		pod := read(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, judgeCapture(pod, false), "%s, and no plain HTTP", sentence)
+		found := judgeCapture(pod, true)
+		if row.says == "" {
+			assert.Empty(t, found, sentence)
+			continue
+		}
+		require.Len(t, found, 1, sentence)
+		assert.Equal(t, check.Warning, found[0].Level, sentence)
+		assert.Contains(t, found[0].Text, row.says, sentence)
+		assert.Contains(t, found[0].Advice, "NET_RAW", sentence)
+	}
+}
+
+func TestADebugContainerThatHasEnded(t *testing.T) {
+	const spec = `{spec: {securityContext: {runAsUser: 0}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}, `
+	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
+		pod := read(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: y, state: {terminated: {}}}]}}`)
+		assert.Equal(t, found, len(judgeCapture(pod, true)) == 1, state)
+		assert.Equal(t, found, len(judgeUsers(pod, new(uint32(0)))) == 1, state)
+	}
+}
+
 func TestASidecarThatDoesNotRun(t *testing.T) {
 	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
 	for state, level := range map[string]check.Level{

@@ -7,7 +7,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -131,7 +130,5 @@ func local(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(s.tell(time.Now()))
+	_ = s.tell(time.Now()).write(w)
 }
