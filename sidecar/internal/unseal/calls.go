@@ -99,6 +99,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	switch v {
 	case opened:
 		l.opened(a.scope.Keys)
+		l.brief.opened(a.scope.Process, now)
 		if !l.seen.unsealed() { // or somebody was faster
 			l.seen, l.seenError = AnswerUnsealed, ""
 		}
