@@ -27,6 +27,9 @@ import (
 var proxied atomic.Int32
 
 func TestMain(m *testing.M) {
+	if os.Getenv(ownNetwork) != "" {
+		loopbackUp()
+	}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { proxied.Add(1) }))
 	for name, value := range map[string]string{
 		"HTTP_PROXY": proxy.URL, "HTTPS_PROXY": proxy.URL, "http_proxy": proxy.URL, "https_proxy": proxy.URL, "ALL_PROXY": proxy.URL,
