@@ -254,7 +254,9 @@ func BenchmarkCombinations(b *testing.B) {
 }
 
 func TestCombinations_WhateverTheThreshold(t *testing.T) {
-	mounted := [][]Share{nil, strangers(32), strangers(33, 33), split(5, 3), append(split(4, 2), split(3, 3)...), strangers(16, 33, 2, 33, 1, 32)}
+	mounted := [][]Share{
+		nil, strangers(32), strangers(33, 33), split(5, 3), append(split(4, 2), split(3, 3)...), strangers(16, 33, 2, 33, 1, 32),
+	}
 	for _, shares := range mounted {
 		for _, threshold := range []int{math.MinInt, -255, -1, 0, 1, 2, 3, 5, 8, 254, 255, 256, math.MaxInt} {
 			r := ring{lengths: lengthsOf(shares), combinations: combinations(shares, threshold), threshold: threshold}

@@ -117,7 +117,8 @@ func TestAnAddressThatDoesNotExistRefuses(t *testing.T) {
 
 func TestPortless(t *testing.T) {
 	failed := func(op, ip string, errno syscall.Errno) error {
-		return &net.OpError{Op: op, Net: "tcp", Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 8200}, Err: os.NewSyscallError("connect", errno)}
+		to := &net.TCPAddr{IP: net.ParseIP(ip), Port: 8200}
+		return &net.OpError{Op: op, Net: "tcp", Addr: to, Err: os.NewSyscallError("connect", errno)}
 	}
 	for _, row := range []struct {
 		err  error

@@ -250,7 +250,8 @@ func sealStatus(ctx context.Context, resp *api.Response, err error) (unseal.Seal
 		return unseal.SealStatus{}, fmt.Errorf("answered 200 without a seal status, %w", unseal.ErrNotVault)
 	}
 	if !plausible(&s) {
-		return unseal.SealStatus{}, fmt.Errorf("answered 200 with a seal of %d of %d shares, of which it has %d, %w", s.T, s.N, s.Progress, unseal.ErrNotVault)
+		return unseal.SealStatus{}, fmt.Errorf("answered 200 with a seal of %d of %d shares, of which it has %d, %w",
+			s.T, s.N, s.Progress, unseal.ErrNotVault)
 	}
 	return status(&s), nil
 }
