@@ -99,6 +99,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	switch v {
 	case opened:
 		l.opened(a.scope.Keys)
+		l.brief.opened(a.scope.Process, now)
 		if !l.seen.unsealed() { // or somebody was faster
 			l.seen, l.seenError = AnswerUnsealed, ""
 		}
@@ -162,7 +163,7 @@ func (l *Loop) tookLookup(c *call, err error) {
 		l.storage, l.lookupAt, l.nextProbe = StorageUnknown, now.Add(besideEvery), now
 	default:
 		l.lookupBad++
-		l.storage, l.trouble, l.withheld = StorageErrors, err.Error(), false
+		l.storage, l.trouble, l.withheld = StorageErrors, err.Error(), errors.Is(err, ErrWithheld)
 		l.lookupAt = now.Add(afterTrouble(l.lookupBad, random()))
 	}
 }

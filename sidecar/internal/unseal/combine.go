@@ -21,7 +21,7 @@ const (
 // run. Of several the one that ends last comes first: a Read gives the newest
 // shares last. With no threshold known, t = 0, all of them are one combination.
 func combinations(shares []Share, t int) [][]int {
-	if t == 0 && len(shares) > 0 {
+	if t <= 0 && len(shares) > 0 {
 		return [][]int{inTurn(shares)}
 	}
 	sets, groups := candidates(shares, t)

@@ -2,6 +2,7 @@ package unseal
 
 import (
 	"crypto/rand"
+	"math"
 	mathrand "math/rand/v2"
 	"slices"
 	"testing"
@@ -249,5 +250,27 @@ func BenchmarkCombinations(b *testing.B) {
 				combinations(row.shares, row.t)
 			}
 		})
+	}
+}
+
+func TestCombinations_WhateverTheThreshold(t *testing.T) {
+	mounted := [][]Share{
+		nil, strangers(32), strangers(33, 33), split(5, 3), append(split(4, 2), split(3, 3)...), strangers(16, 33, 2, 33, 1, 32),
+	}
+	for _, shares := range mounted {
+		for _, threshold := range []int{math.MinInt, -255, -1, 0, 1, 2, 3, 5, 8, 254, 255, 256, math.MaxInt} {
+			r := ring{lengths: lengthsOf(shares), combinations: combinations(shares, threshold), threshold: threshold}
+			_ = r.lack(threshold)
+			for _, c := range r.combinations {
+				if threshold > 0 {
+					assert.Len(t, c, threshold)
+				} else {
+					assert.Len(t, c, len(shares), "an unknown threshold: all of them")
+				}
+			}
+			m := Memory{Salt: newSalt()}
+			m.Refused = &Refused{Scope: Scope{Keys: m.fingerprint(shares), Threshold: threshold}}
+			assert.False(t, m.Refuses(shares) && len(r.combinations) > 0)
+		}
 	}
 }

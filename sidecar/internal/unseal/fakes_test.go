@@ -45,6 +45,7 @@ type fakeVault struct {
 	joinsIn                                    time.Duration // not 0: a raft node that opens so long after it has accepted the key
 	timesOut                                   bool          // what an unseal has done is answered by an error
 	judges                                     bool          // at an unknown threshold each share is judged
+	pretends                                   bool          // it says that it was opened, and is sealed at once again
 
 	sent      []string // the shares in hex
 	sentAt    []time.Time
@@ -334,7 +335,7 @@ func (v *fakeVault) add(text string) said {
 		time.AfterFunc(v.joinsIn, v.unseal)
 		return said{status: v.shown(true)}
 	}
-	v.status.Sealed = false
+	v.status.Sealed = v.pretends
 	return said{status: v.shown(false)}
 }
 

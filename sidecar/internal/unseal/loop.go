@@ -81,6 +81,7 @@ type Loop struct {
 	troubles  int       // attempts in a row that ended in an error
 	mixtures  int       // attempts in a row that somebody else spoilt
 	doubt     doubt
+	brief     brief
 	accepted  bool   // the key, by a raft replica that joins its cluster
 	allSent   string // names the keys of which all was sent, and what came of it is not known yet
 	disturbed bool   // said so, for this seal
@@ -215,6 +216,7 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 		}
 	}
 	sooner(l.sendAt)
+	sooner(l.brief.until)
 	sooner(l.lookupAt)
 	sooner(l.storageDue)
 	return next
@@ -226,6 +228,9 @@ func (l *Loop) observe(now time.Time) Observation {
 		if c.overdue(now) {
 			l.seen, l.seenError = AnswerOverdue, ""
 		}
+	}
+	if l.seen > AnswerUnsealed { // an unseal's own answer tells no health
+		l.brief = brief{}
 	}
 	o := Observation{
 		Vault:          l.seen,
@@ -259,7 +264,7 @@ func (l *Loop) storageState(now time.Time) StorageState {
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
 	switch {
-	case a == SendShare && l.sending == nil && !now.Before(l.sendAt):
+	case a == SendShare && l.sending == nil && !now.Before(l.sendAt) && !l.brief.holds(l.process, now):
 		return l.send(now)
 	case a == CheckStorage && l.lookup == nil && !now.Before(l.lookupAt):
 		l.checkStorage(now)

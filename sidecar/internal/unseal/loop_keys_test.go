@@ -3,6 +3,7 @@ package unseal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -651,4 +652,72 @@ func TestKeysThatChangeInTheTurnOfAnAnswer(t *testing.T) {
 			l.ring.wipe()
 		})
 	}
+}
+
+func TestAVaultThatOnlySaysItWasOpenedIsSentTheKeyInPeace(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		meddle   func(h *home)
+	}{
+		{"and stays connected", func(*home) {}},
+		{"and breaks connections", func(h *home) {
+			h.vault.set(&h.vault.statusErr, fmt.Errorf("connection broken: %w", ErrBroken))
+			h.goOn(30 * time.Millisecond)
+			h.vault.set(&h.vault.statusErr, nil)
+			h.hint()
+		}},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *home) {
+				h.vault.pretends = true
+				h.vault.begin("p")
+				h.start(func(c *Config) { c.HoldSeals = false })
+				for range 100 {
+					h.goOn(100 * time.Millisecond)
+					row.meddle(h)
+				}
+				sent := len(h.vault.sends())
+				assert.Greater(h, sent, 3, "it is tried again without end")
+				assert.Less(h, sent, 12, "in growing intervals")
+				assert.GreaterOrEqual(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 50*time.Millisecond)
+
+				h.vault.with(func() { h.vault.pretends = false })
+				h.goOn(6 * time.Second)
+				h.expect(Active)
+			})
+		})
+	}
+}
+
+func TestAVaultThatIsRestartedBeforeItWasSeenOpenIsOpenedAtOnce(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.pretends = true
+		h.vault.begin("p")
+		h.start()
+		h.goOn(10 * time.Second)
+		h.vault.with(func() { h.vault.pretends = false })
+		began := time.Now()
+		h.vault.begin("q")
+		h.hint()
+		h.goOn(5 * time.Second)
+		h.expect(Active)
+		assert.Less(h, h.vault.sentAt[len(h.vault.sentAt)-1].Sub(began), 50*time.Millisecond)
+	})
+}
+
+func TestASealThatFollowsAnOpenVaultIsOpenedAtOnce(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start(func(c *Config) { c.HoldSeals = false })
+		for n := range 5 {
+			h.goOn(2 * time.Second)
+			h.expect(Active)
+			h.vault.seal()
+			began := time.Now()
+			h.hint()
+			h.goOn(25 * time.Millisecond)
+			h.expectSent(n + 2)
+			assert.Less(h, h.vault.sentAt[n+1].Sub(began), 25*time.Millisecond)
+		}
+	})
 }

@@ -19,7 +19,7 @@ var ErrBroken = fmt.Errorf("%w", ErrUnreachable)
 var ErrNotVault = errors.New("this is not vault")
 
 // ErrWithheld marks a call that was not made, because of who would have been
-// called. Its text says what to do.
+// called, or for want of a local port. Its text says what to do.
 var ErrWithheld = errors.New("nothing was sent")
 
 // ErrInvalidKey marks the one answer that is a verdict on a key: 400 with

@@ -75,7 +75,7 @@ func (r *ring) lack(t int) string {
 	switch {
 	case len(r.lengths) < max(1, t):
 		return fmt.Sprintf("%d of the %d shares that the threshold needs are mounted", len(r.lengths), max(1, t))
-	case t == 0:
+	case t <= 0:
 		return ""
 	case len(byLength(r.lengths, t)) == 0 && t == 1:
 		return "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"

@@ -41,6 +41,9 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &kept) {
 		return kept
 	}
+	if portless(err) {
+		return errNoPort
+	}
 	if trouble := handshakeTrouble(err); trouble != nil {
 		return trouble
 	}

@@ -57,7 +57,7 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 		if failed == nil {
 			return opened, nil
 		}
-		if err == nil {
+		if err == nil || portless(failed) { // that the other refuses says nothing of this one
 			err = failed
 		}
 	}

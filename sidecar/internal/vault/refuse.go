@@ -38,7 +38,8 @@ func (c *Client) Refuses() bool {
 	return true
 }
 
-// nobodyThere tells an errno that is final. localhost may have no IPv6.
+// nobodyThere tells an error of connectNow that is final. localhost may have no
+// IPv6.
 func nobodyThere(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EADDRNOTAVAIL) ||
 		errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.ENETUNREACH)
@@ -88,11 +89,7 @@ func (d *dialer) keep(fd int) {
 // None of the calls blocks, so they are made without Go's scheduler, which
 // would wake a thread to watch each of them: that doubles the cost.
 func connectNow(to netip.AddrPort) (fd int, err error) {
-	family := syscall.AF_INET
-	if to.Addr().Is6() {
-		family = syscall.AF_INET6
-	}
-	fd, err = syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	fd, err = newSocket(to.Addr())
 	if err != nil {
 		return -1, err
 	}
@@ -105,10 +102,23 @@ func connectNow(to netip.AddrPort) (fd int, err error) {
 		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}) // or the port would be kept from Vault for a minute
 	}
 	if errno != 0 && errno != syscall.EISCONN {
+		if errno == syscall.EADDRNOTAVAIL && exists(fd, to.Addr()) {
+			err = errNoPort
+		} else {
+			err = errno
+		}
 		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
-		return -1, errno
+		return -1, err
 	}
 	return fd, nil
+}
+
+func newSocket(ip netip.Addr) (fd int, err error) {
+	family := syscall.AF_INET
+	if ip.Is6() {
+		family = syscall.AF_INET6
+	}
+	return syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 }
 
 // connectedToItself reports whether the kernel happened to choose the port that
@@ -124,14 +134,17 @@ func connectedToItself(fd int, to netip.AddrPort) bool {
 	return false
 }
 
-func connect(fd int, to netip.AddrPort) syscall.Errno {
-	port := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, to.Port())) // in the byte order of the network
-	if to.Addr().Is6() {
-		addr := syscall.RawSockaddrInet6{Family: syscall.AF_INET6, Port: port, Addr: to.Addr().As16()}
-		_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
+func connect(fd int, to netip.AddrPort) syscall.Errno { return call(unix.SYS_CONNECT, fd, to) }
+
+// call makes a system call on a socket that takes an address.
+func call(trap uintptr, fd int, addr netip.AddrPort) syscall.Errno {
+	port := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, addr.Port())) // in the byte order of the network
+	if addr.Addr().Is6() {
+		raw := syscall.RawSockaddrInet6{Family: syscall.AF_INET6, Port: port, Addr: addr.Addr().As16()}
+		_, _, errno := syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&raw)), unsafe.Sizeof(raw))
 		return errno
 	}
-	addr := syscall.RawSockaddrInet4{Family: syscall.AF_INET, Port: port, Addr: to.Addr().As4()}
-	_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
+	raw := syscall.RawSockaddrInet4{Family: syscall.AF_INET, Port: port, Addr: addr.Addr().As4()}
+	_, _, errno := syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&raw)), unsafe.Sizeof(raw))
 	return errno
 }

@@ -252,7 +252,19 @@ func sealStatus(ctx context.Context, resp *api.Response, err error) (unseal.Seal
 	if err := json.Unmarshal(raw, &s); err != nil || s.Type == "" {
 		return unseal.SealStatus{}, fmt.Errorf("answered 200 without a seal status, %w", unseal.ErrNotVault)
 	}
+	if !plausible(&s) {
+		return unseal.SealStatus{}, fmt.Errorf("answered 200 with a seal of %d of %d shares, of which it has %d, %w",
+			s.T, s.N, s.Progress, unseal.ErrNotVault)
+	}
 	return status(&s), nil
+}
+
+// maxShares is the most that Vault splits a key into (shamir/shamir.go, Split).
+const maxShares = 255
+
+// plausible reports whether the numbers of a seal status can be Vault's.
+func plausible(s *api.SealStatusResponse) bool {
+	return s.T >= 0 && s.T <= maxShares && s.N >= 0 && s.N <= maxShares && s.Progress >= 0
 }
 
 func status(s *api.SealStatusResponse) unseal.SealStatus {

@@ -27,6 +27,9 @@ import (
 var proxied atomic.Int32
 
 func TestMain(m *testing.M) {
+	if os.Getenv(ownNetwork) != "" {
+		loopbackUp()
+	}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { proxied.Add(1) }))
 	for name, value := range map[string]string{
 		"HTTP_PROXY": proxy.URL, "HTTPS_PROXY": proxy.URL, "http_proxy": proxy.URL, "https_proxy": proxy.URL, "ALL_PROXY": proxy.URL,
@@ -243,6 +246,17 @@ func TestStorageIsReadByAMadeUpToken(t *testing.T) {
 	}
 }
 
+// withNumbers is a seal status.
+func withNumbers(t, n, progress int) string {
+	return fmt.Sprintf(`{"type":"shamir","initialized":true,"sealed":true,"t":%d,"n":%d,"progress":%d}`, t, n, progress)
+}
+
+func TestTheLargestSealIsRead(t *testing.T) {
+	got, err := client(t, serve(t, says(200, withNumbers(255, 255, 254))).URL).SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []int{255, 255, 254}, []int{got.Threshold, got.Shares, got.Progress})
+}
+
 func TestFaultsAreTold(t *testing.T) {
 	reset := func(conn *net.TCPConn) { _ = conn.SetLinger(0) }
 	for _, row := range []struct {
@@ -263,6 +277,12 @@ func TestFaultsAreTold(t *testing.T) {
 		{"nothing but braces with 200", says(200, `{}`), unseal.ErrNotVault, "not vault"},
 		{"half of a seal status with 200", says(200, sealedBody[:50]), unseal.ErrNotVault, "not vault"},
 		{"a list with 200", says(200, `[]`), unseal.ErrNotVault, "not vault"},
+		{"a threshold below 0", says(200, withNumbers(-1, 1, 0)), unseal.ErrNotVault, "a seal of -1 of 1 shares"},
+		{"a threshold that no seal has", says(200, withNumbers(256, 5, 0)), unseal.ErrNotVault, "a seal of 256 of 5 shares"},
+		{"a number of shares below 0", says(200, withNumbers(3, -5, 0)), unseal.ErrNotVault, "not vault"},
+		{"more shares than a seal has", says(200, withNumbers(3, 256, 0)), unseal.ErrNotVault, "not vault"},
+		{"less than no progress", says(200, withNumbers(3, 5, -1)), unseal.ErrNotVault, "of which it has -1"},
+		{"a threshold that is no number of ours", says(200, `{"type":"shamir","t":9223372036854775808}`), unseal.ErrNotVault, "not vault"},
 		{"invalid key", says(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key with a reason", says(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key as Vault's barrier says it", says(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
