@@ -12,6 +12,7 @@ const (
 	keyStore     = "store"     // kind and name
 	keyTook      = "took"      // since Vault served, or a store was down
 	keyCondition = "condition" // its type
+	keyNamespace = "namespace" // in which much is left
 	keyStatus    = "status"    // of a condition
 	keyAgain     = "again_in"  // the wait until then
 	keyManifests = "manifests" // of rights
