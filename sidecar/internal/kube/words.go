@@ -6,6 +6,7 @@ const (
 	keyCount     = "count"     // of objects
 	keyError     = "error"     //
 	keyLeft      = "left"      // objects that are not Ready
+	keyOn        = "on"        // what a dry run was let through
 	keyPod       = "pod"       //
 	keyReady     = "ready"     // a store that is
 	keyReason    = "reason"    //
