@@ -37,6 +37,9 @@ const (
 	// pageSize bounds the memory that a list takes, in objects. The transport
 	// bounds it in bytes.
 	pageSize = 100
+	// maxPages bounds a list: a server that always has one more page is not
+	// followed for ever.
+	maxPages = 20_000
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
 	// rarely is how often it is looked, in the end, whether a kind of object has
@@ -47,6 +50,9 @@ const (
 
 // errGone ends a watch that the server cannot go on with: list again.
 var errGone = errors.New("the watch has to begin anew")
+
+// errEndless is what becomes of a list without an end.
+var errEndless = errors.New("the list does not end")
 
 // calling bounds one request.
 func calling(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -75,7 +81,10 @@ func missing(err error) bool {
 // half-way begins again: f meets some objects twice.
 func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
 	o.Limit = pageSize
-	for again := 0; ; {
+	for again, pages := 0, 0; ; pages++ {
+		if pages == maxPages {
+			return "", errEndless
+		}
 		list, err := listOnce(ctx, api, o)
 		if errors.Is(err, errTooLarge) && o.Limit > 1 {
 			o.Limit /= 2

@@ -41,7 +41,7 @@ type There func(Start) (as Config, mute bool, said []check.Finding)
 // the sidecar in the pod: it is judged by what there makes of its start.
 func NewChecker(c Config, there There) (*Checker, error) {
 	c.Log = hclog.NewNullLogger() // what is found is told by findings
-	api, err := open(c)
+	api, err := open(c, boundCheck)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ const (
 // bind the account.
 func (c *Checker) readPolicies(ctx context.Context, account string, whole []check.Need, answers map[check.Right]check.Answer) narrowing {
 	n := narrowing{map[string]bool{}, map[string]error{},
-		"its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb " + restrictedVerb}
+		"its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb " + restrictedVerb, nil}
 	enforced, err := c.enforced(ctx)
 	for _, component := range check.Held(whole, answers) {
 		if err != nil {
@@ -112,7 +112,7 @@ func (n narrowing) judge(needs []check.Need) []check.Finding {
 		switch err := n.unseen[component]; {
 		case isOpen:
 			out = append(out, check.Finding{About: check.AboutRights, Level: check.Failure,
-				Text:   fmt.Sprintf("nothing narrows what manifests/%s grants: %s", component, n.why),
+				Text:   fmt.Sprintf("nothing narrows what manifests/%s grants: %s%s", component, n.why, onWhat(n.on[component])),
 				Advice: narrow(component, needs)})
 		case errors.Is(err, errNothing): // there is nothing to spoil either
 		case err != nil:
@@ -129,6 +129,14 @@ func (n narrowing) judge(needs []check.Need) []check.Finding {
 		out = append(out, check.Finding{About: check.AboutRights, Text: "policies narrow what is granted by " + strings.Join(shut, ", ")})
 	}
 	return out
+}
+
+// onWhat names the objects that a dry run was of.
+func onWhat(on string) string {
+	if on == "" {
+		return ""
+	}
+	return ", on " + theirs(on)
 }
 
 // narrow says what to do about rights that nothing narrows.

@@ -14,6 +14,13 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
+const (
+	// maxNames bounds what is remembered of the Services beside us, in bytes.
+	maxNames = 1 << 20
+	// maxControllers bounds how many pods of ESO's controller are evicted.
+	maxControllers = 100
+)
+
 // controllerLabel is on ESO's controller pods and on neither its webhook's
 // nor its cert-controller's (ESO, deploy/charts/external-secrets).
 const controllerLabel = "app.kubernetes.io/name=external-secrets"
@@ -54,13 +61,19 @@ func (e *evictor) names(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("reading our own pod: %w", err)
 	}
 	var names []string
+	room := maxNames
 	_, err = eachPage(ctx, e.api.Resource(services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for i := range page {
-			names = append(names, namesOf(&page[i], self)...)
+			for _, name := range namesOf(&page[i], self) {
+				if room -= len(name) + entryCost; room < 0 {
+					return errEnough
+				}
+				names = append(names, name)
+			}
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && err != errEnough {
 		return nil, fmt.Errorf("listing the Services beside us: %w", err)
 	}
 	return names, nil
@@ -93,13 +106,16 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	var found []string
 	_, err := eachPage(ctx, api, metav1.ListOptions{LabelSelector: controllerLabel}, func(page []unstructured.Unstructured) error {
 		for i := range page {
+			if len(found) == maxControllers {
+				return errEnough
+			}
 			if page[i].GetDeletionTimestamp() == nil {
 				found = append(found, page[i].GetName())
 			}
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && err != errEnough {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {

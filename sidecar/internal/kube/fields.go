@@ -57,5 +57,10 @@ var objectFields = func() fields {
 // answerFields are what is read of an object, or of a page of them.
 var answerFields = maps.Clone(objectFields).with(itemsField, objectFields)
 
+// podFields are what is read of our own pod when it is asked for by its name. It
+// is all that is: labels of others would take room in a page.
+var podFields = maps.Clone(objectFields).
+	with("metadata", maps.Clone(objectFields["metadata"]).with("labels", leaves(anyField)))
+
 // eventFields are what is read of an event of a watch.
 var eventFields = leaves("type").with("object", objectFields)

@@ -10,8 +10,7 @@ import (
 )
 
 // What may be read of an answer, and what is kept of it. An object in etcd has
-// 1.5 MiB by default, so that one alone always passes. Decoded, JSON takes up to
-// fifty times its size.
+// 1.5 MiB by default, so that one alone always passes.
 const (
 	maxRead   = 8 << 20   // bytes of a page, or of an event of a watch
 	maxKept   = 256 << 10 // bytes of that
@@ -22,6 +21,13 @@ const (
 	maxList   = 64        // entries of a list in an object
 	maxNumber = 64        // bytes
 	entryCost = 32        // bytes that an entry takes at least, however little is in it
+
+	// What is kept takes so much memory when it is decoded, in bytes: a map for
+	// each object, and some for each value. Of small objects that is fifty times
+	// the text.
+	maxDecoded = 1 << 20
+	objectSize = 256
+	valueSize  = 48
 )
 
 const itemsField = "items"
@@ -41,6 +47,7 @@ type filter struct {
 	out  bytes.Buffer // what was kept of the newest value and is not read yet
 	left int          // bytes that may be read of this value
 	room int          // bytes that may be kept of this object
+	size int          // bytes that what is kept of this value takes when decoded
 	err  error
 }
 
@@ -63,7 +70,7 @@ func (f *filter) Read(p []byte) (int, error) {
 
 // next takes the next value into out; io.EOF when there is none.
 func (f *filter) next() error {
-	f.left, f.room = maxRead, maxOfOne
+	f.left, f.room, f.size = maxRead, maxOfOne, 0
 	f.out.Reset()
 	b, err := f.token()
 	if err == io.EOF {
@@ -101,7 +108,11 @@ func (f *filter) token() (byte, error) {
 
 // value keeps what begins with b, as far as it is wanted.
 func (f *filter) value(b byte, keep fields, page bool) error {
-	if f.out.Len() > maxKept {
+	f.size += valueSize
+	if b == '{' {
+		f.size += objectSize
+	}
+	if f.out.Len() > maxKept || f.out.Len()+f.size > maxDecoded {
 		return errTooLarge
 	}
 	switch b {
@@ -202,7 +213,7 @@ func (f *filter) list(keep fields, page bool) error {
 			}
 			continue
 		}
-		before := f.out.Len()
+		before, size := f.out.Len(), f.size
 		if kept > 0 {
 			f.out.WriteByte(',')
 		}
@@ -212,6 +223,7 @@ func (f *filter) list(keep fields, page bool) error {
 		}
 		if string(f.out.Bytes()[from:]) == "{}" {
 			f.out.Truncate(before)
+			f.size = size
 			continue
 		}
 		kept++

@@ -30,6 +30,10 @@ type follower[T any] struct {
 	missing time.Duration
 }
 
+// maxFollowed bounds how many objects are taken of a list. What is wanted is
+// fewer, unless a server lists the same again and again.
+const maxFollowed = 2*maxStores + 1000
+
 // follow works until ctx is done.
 func (f *follower[T]) follow(ctx context.Context) {
 	failures := 0
@@ -60,7 +64,7 @@ func (f *follower[T]) list(ctx context.Context) (version string, err error) {
 	wanted := f.wanted()
 	version, err = eachPage(ctx, f.api, f.options, func(page []unstructured.Unstructured) error {
 		for i := range page {
-			if o := f.read(&page[i]); wanted(o) {
+			if o := f.read(&page[i]); len(found) < maxFollowed && wanted(o) {
 				found = append(found, o)
 			}
 		}

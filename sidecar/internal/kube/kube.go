@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
@@ -63,7 +64,7 @@ type Kube struct {
 // New returns a Kube that has not connected yet. It fails when there are no
 // credentials, or they cannot be read.
 func New(c Config) (*Kube, error) {
-	api, err := open(c)
+	api, err := open(c, bound)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +82,13 @@ func New(c Config) (*Kube, error) {
 }
 
 // open returns a client that has not connected yet.
-func open(c Config) (dynamic.Interface, error) {
+func open(c Config, bound transport.WrapperFunc) (dynamic.Interface, error) {
 	silence(c.Log)
 	connection, err := connect(c)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
 	}
+	connection.Wrap(bound)
 	api, err := dynamic.NewForConfig(connection)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
@@ -109,7 +111,6 @@ func connect(c Config) (*rest.Config, error) {
 	}
 	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
 	connection.QPS = -1 // each kind of write has a limiter of its own
-	connection.Wrap(bound)
 	// The only warnings so far are of deprecations, which a person who runs
 	// this cannot do anything about.
 	connection.WarningHandler = rest.NoWarnings{}

@@ -24,9 +24,16 @@ const (
 // namedLeft bounds how many are told of by name.
 const namedLeft = 5
 
-// maxWoken bounds how many objects a sweep remembers to have woken, and with that
-// how many it wakes.
-const maxWoken = 20_000
+const (
+	// maxWoken bounds how many objects a sweep remembers to have woken, and with
+	// that how many it wakes; maxWokenIn, how many in a namespace.
+	maxWoken   = 20_000
+	maxWokenIn = 2_000
+	// firstIn bounds how many in a namespace are woken before those in others.
+	firstIn = 100
+	// maxKey bounds what each is remembered by: a UID, or a name.
+	maxKey = 253
+)
 
 // findings are what a look has found.
 type findings struct {
@@ -43,9 +50,36 @@ type findings struct {
 }
 
 // look goes once through all that ESO keeps, and wakes what failed, unless it
-// only came to see.
+// only came to see. Where much of a namespace failed, it goes through it once more.
 func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 	f := findings{epoch: w.epoch}
+	t := &turns{began: time.Now(), most: firstIn, tried: map[string]int{}}
+	f.err = s.round(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+		f.leftCount++
+		alone := generates(o)
+		if len(f.left) < namedLeft {
+			f.left = append(f.left, leftOf(o, alone))
+		}
+		if !wakes || alone {
+			return nil
+		}
+		return s.wakeUp(ctx, w, t, r, o)
+	})
+	if t.more && f.err == nil && ctx.Err() == nil {
+		t.most = maxWokenIn
+		f.err = s.round(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+			if generates(o) {
+				return nil
+			}
+			return s.wakeUp(ctx, w, t, r, o)
+		})
+	}
+	f.at, f.touched = time.Now(), len(w.touches)
+	return f
+}
+
+// round calls f with each object that failed and uses one of the stores.
+func (s *sweeper) round(ctx context.Context, w *sweep, f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
 	is := func(n StoreName) bool { return w.stores[n] }
 	for _, kind := range []struct {
 		resource schema.GroupVersionResource
@@ -54,17 +88,8 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 	}{{secrets, uses, grantsSecrets}, {pushSecrets, pushes, grantsMore}} {
 		_, err := eachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 			for i := range page {
-				o := &page[i]
-				if !failedSync(o) || !kind.picks(o, is) {
-					continue
-				}
-				f.leftCount++
-				alone := generates(o)
-				if len(f.left) < namedLeft {
-					f.left = append(f.left, leftOf(o, alone))
-				}
-				if wakes && !alone {
-					if err := s.wakeUp(ctx, w, kind.resource, o); err != nil {
+				if o := &page[i]; failedSync(o) && kind.picks(o, is) {
+					if err := f(kind.resource, o); err != nil {
 						return err
 					}
 				}
@@ -72,16 +97,41 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 			return nil
 		})
 		if ctx.Err() != nil {
-			return f
+			return nil
 		}
 		s.seeing[kind.resource].trouble(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
 		if err != nil && !(kind.resource == pushSecrets && missing(err)) {
-			f.err = err
-			break
+			return err
 		}
 	}
-	f.at, f.touched = time.Now(), len(w.touches)
-	return f
+	return nil
+}
+
+// turns keeps a namespace in which much failed from holding up all others: the
+// first of each are woken before the rest of any.
+type turns struct {
+	began time.Time      // of the look
+	most  int            // that is tried in a namespace
+	tried map[string]int // by namespace
+	more  bool           // something is left for the next round
+}
+
+// crowded tells whether there is no room for one more, and says so once.
+func (s *sweeper) crowded(w *sweep, t *turns, namespace string, first bool) bool {
+	switch {
+	case first && len(w.touches) >= maxWoken:
+	case first && w.spaces[namespace] >= maxWokenIn, t.tried[namespace] >= maxWokenIn:
+	case t.tried[namespace] >= t.most:
+		t.more = true
+		return true
+	default:
+		return false
+	}
+	if !w.crowded {
+		w.crowded = true
+		s.log.Warn(msgTooManyLeft, keyCount, len(w.touches), keyNamespace, namespace)
+	}
+	return true
 }
 
 // leftOf names an object that was not synced.
@@ -95,23 +145,21 @@ func leftOf(o *unstructured.Unstructured, alone bool) string {
 
 // wakeUp annotates an object, or the one that made it, at most twice a sweep.
 // That one of many is gone meanwhile is no error.
-func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
 	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
 	kind := o.GetKind()
 	if parent := parentOf(o); parent != "" {
 		api, name, key, with = s.api.Resource(clusterSecrets), parent, parent, parentAnnotation
 		kind = kindClusterSecret
 	}
-	if w.touches[key] >= 2 || time.Since(s.last[key]) < lookEvery {
+	last, first := s.last[key], w.touches[key] == 0
+	if w.touches[key] >= 2 || !last.Before(t.began) || time.Since(last) < lookEvery || len(key) > maxKey {
 		return nil
 	}
-	if w.touches[key] == 0 && len(w.touches) >= maxWoken {
-		if !w.crowded {
-			w.crowded = true
-			s.log.Warn(msgTooManyLeft, keyCount, maxWoken)
-		}
+	if s.crowded(w, t, o.GetNamespace(), first) {
 		return nil
 	}
+	t.tried[o.GetNamespace()]++
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err
 	}
@@ -134,6 +182,9 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, r schema.GroupVersionRes
 	}
 	s.log.Touched(kind)
 	w.touches[key]++
+	if first {
+		w.spaces[o.GetNamespace()]++
+	}
 	s.last[key] = time.Now()
 	return nil
 }

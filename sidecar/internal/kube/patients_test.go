@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -56,10 +57,11 @@ func TestASweepRemembersSoMany(t *testing.T) {
 	var log bytes.Buffer
 	s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &ward{t: t})
 	s.limiter.SetLimit(1e9)
-	w := &sweep{touches: map[string]int{}}
+	w := &sweep{touches: map[string]int{}, spaces: map[string]int{}}
+	turn := &turns{began: time.Now(), most: maxWokenIn, tried: map[string]int{}}
 	for i := range maxWoken + 10 {
-		o := object(t, fmt.Sprintf(`{"kind":"ExternalSecret","metadata":{"name":"a","namespace":"app","uid":"%d"}}`, i))
-		assert.NoError(t, s.wakeUp(t.Context(), w, secrets, o))
+		o := object(t, fmt.Sprintf(`{"kind":"ExternalSecret","metadata":{"name":"a","namespace":"app-%d","uid":"%d"}}`, i%100, i))
+		assert.NoError(t, s.wakeUp(t.Context(), w, turn, secrets, o))
 	}
 	assert.Len(t, w.touches, maxWoken)
 	assert.Len(t, s.last, maxWoken)

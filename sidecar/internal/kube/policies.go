@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -41,9 +42,10 @@ var dryRun = []string{metav1.DryRunAll}
 
 // narrowing is what was seen of the policies, by component.
 type narrowing struct {
-	open   map[string]bool  // whether nothing narrows what it grants
-	unseen map[string]error // why that is not known
-	why    string           // what is said of one that is open
+	open   map[string]bool   // whether nothing narrows what it grants
+	unseen map[string]error  // why that is not known
+	why    string            // what is said of one that is open
+	on     map[string]string // what of one that is open let it through
 }
 
 // tried takes what came of a dry run that a policy has to refuse. One that was
@@ -91,7 +93,7 @@ type trial struct {
 // policy has to refuse. Nobody grants us to read the policies, and this shows
 // that they bind us.
 func (t trial) run(ctx context.Context, pod string) narrowing {
-	n := narrowing{map[string]bool{}, map[string]error{}, "a dry run of what its policy has to refuse was let through"}
+	n := narrowing{map[string]bool{}, map[string]error{}, "a dry run of what its policy has to refuse was let through", map[string]string{}}
 	if pod != "" {
 		api := t.api.Resource(pods).Namespace(t.config.Namespace)
 		err := t.patch(ctx, api, pod, types.StrategicMergePatchType, forbiddenStatus, "status")
@@ -100,12 +102,13 @@ func (t trial) run(ctx context.Context, pod string) narrowing {
 		n.tried("gate", "events", err == nil, err)
 	}
 	for _, g := range guarded {
-		o, err := t.first(ctx, g.resource)
+		objects, err := t.some(ctx, g.resource)
 		switch {
 		case err == nil:
-			api := t.api.Resource(g.resource).Namespace(o.GetNamespace())
-			err = t.patch(ctx, api, o.GetName(), types.MergePatchType, forbiddenLabel)
-			n.tried(g.component, g.component, err == nil, err)
+			on, err := t.label(ctx, g.resource, g.component, objects)
+			if n.tried(g.component, g.component, err == nil, err); err == nil {
+				n.on[g.component] = on
+			}
 		case !missing(err):
 			n.unseen[g.component] = plainly(err)
 		}
@@ -163,11 +166,59 @@ func (t trial) evict(ctx context.Context, name string) error {
 	return err
 }
 
-// first returns any object of a kind.
-func (t trial) first(ctx context.Context, r schema.GroupVersionResource) (*unstructured.Unstructured, error) {
+// triedIn is in how many namespaces a policy is tried.
+const triedIn = 3
+
+// label tries a policy on objects of a kind, and names them where each lets it
+// through. Who may grant rights in a namespace can have the policy spare us there,
+// so that one refusal is enough.
+func (t trial) label(ctx context.Context, r schema.GroupVersionResource, policy string, objects []*unstructured.Unstructured) (on string, err error) {
+	var names []string
+	var lacking error
+	for _, o := range objects {
+		api, name := t.api.Resource(r).Namespace(o.GetNamespace()), o.GetName()
+		denied := t.patch(ctx, api, name, types.MergePatchType, forbiddenLabel)
+		if refusedBy(policy, denied) {
+			return "", denied
+		}
+		if lacksRight(denied) { // it may be granted in another
+			lacking = denied
+			continue
+		}
+		err = cmp.Or(err, denied)
+		names = append(names, strings.TrimPrefix(o.GetNamespace()+"/"+name, "/"))
+	}
+	if len(names) == 0 {
+		return "", lacking
+	}
+	return r.Resource + " " + strings.Join(names, ", "), err
+}
+
+// some returns objects of a kind, each of another namespace.
+func (t trial) some(ctx context.Context, r schema.GroupVersionResource) (out []*unstructured.Unstructured, err error) {
+	var others []string
+	for len(out) < triedIn {
+		o, err := t.first(ctx, r, strings.Join(others, ","))
+		if errors.Is(err, errNothing) && len(out) > 0 {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, o)
+		if o.GetNamespace() == "" {
+			break
+		}
+		others = append(others, "metadata.namespace!="+o.GetNamespace())
+	}
+	return out, nil
+}
+
+// first returns any object of a kind that a field selector lets through.
+func (t trial) first(ctx context.Context, r schema.GroupVersionResource, selector string) (*unstructured.Unstructured, error) {
 	ctx, cancel := context.WithTimeout(ctx, glance)
 	defer cancel()
-	list, err := t.api.Resource(r).List(ctx, metav1.ListOptions{Limit: 1})
+	list, err := t.api.Resource(r).List(ctx, metav1.ListOptions{Limit: 1, FieldSelector: selector})
 	if err != nil {
 		return nil, err
 	}

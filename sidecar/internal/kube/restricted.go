@@ -30,12 +30,13 @@ type restriction struct {
 	pod    *pod // nil without a pod's name
 	log    witness
 	states map[string]string // by component
+	on     map[string]string // what let it through that a policy has to refuse, by component
 	said   string            // in the log
 	told
 }
 
 func newRestriction(c Config, api dynamic.Interface, p *pod) *restriction {
-	return &restriction{trial: trial{api, c}, pod: p, log: newWitness(c), states: map[string]string{}}
+	return &restriction{trial: trial{api, c}, pod: p, log: newWitness(c), states: map[string]string{}, on: map[string]string{}}
 }
 
 func (r *restriction) run(ctx context.Context) {
@@ -95,7 +96,7 @@ func (r *restriction) take(n narrowing) {
 		if state == policyUnknown && (before == policyEnforced || before == policyMissing) {
 			continue
 		}
-		r.states[c] = state
+		r.states[c], r.on[c] = state, n.on[c]
 		r.log.Policy(c, state)
 	}
 }
@@ -118,8 +119,12 @@ func (r *restriction) condition(n narrowing) condition {
 	}
 	switch {
 	case len(missing) > 0:
-		return tells(no, "PolicyMissing", fmt.Sprintf("No admission policy restricts what is granted by %s: "+
-			"apply these manifests, which takes Kubernetes 1.30 or later.", manifests(missing)))
+		text := fmt.Sprintf("No admission policy restricts what is granted by %s: "+
+			"apply these manifests, which takes Kubernetes 1.30 or later.", manifests(missing))
+		if on := r.letThrough(); on != "" {
+			text += " A dry run was let through on " + on + "."
+		}
+		return tells(no, "PolicyMissing", text)
 	case len(enforced) == 0 && len(unknownOnes) == 0:
 		return tells(yes, "NothingGranted", "None of the rights is granted that a policy would restrict.")
 	case len(enforced) == 0:
@@ -136,6 +141,17 @@ func (r *restriction) condition(n narrowing) condition {
 	return tells(yes, "PoliciesEnforced", fmt.Sprintf("Admission policies restrict what is granted by %s.", manifests(enforced)))
 }
 
+// letThrough names the objects on which it was seen.
+func (r *restriction) letThrough() string {
+	var on []string
+	for _, c := range r.in(policyMissing) {
+		if r.on[c] != "" {
+			on = append(on, r.on[c])
+		}
+	}
+	return theirs(strings.Join(on, "; "))
+}
+
 func manifests(components []string) string {
 	return "manifests/" + strings.Join(components, ", manifests/")
 }
@@ -148,8 +164,12 @@ func (r *restriction) tell(ctx context.Context, n narrowing) (written bool) {
 		r.said = said
 		switch c.Status {
 		case no:
-			r.log.Warn(msgUnrestricted, keyManifests, manifests(r.in(policyMissing)),
-				keyAdvice, "apply them, which takes Kubernetes 1.30 or later; check says more")
+			args := []any{keyManifests, manifests(r.in(policyMissing)),
+				keyAdvice, "apply them, which takes Kubernetes 1.30 or later; check says more"}
+			if on := r.letThrough(); on != "" {
+				args = append(args, keyOn, on)
+			}
+			r.log.Warn(msgUnrestricted, args...)
 		case yes:
 			r.log.Info(msgRestricted, keyManifests, manifests(r.in(policyEnforced)))
 		}

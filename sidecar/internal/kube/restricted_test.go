@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,11 +28,29 @@ type policed struct {
 	dynamic.NamespaceableResourceInterface
 	resource string
 	answers  func(resource string) error
-	tries    int
+
+	mu    sync.Mutex // to wait in a bubble orders what others did before, not after
+	tries int
+}
+
+// count returns how often something was tried.
+func (p *policed) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
+// set has it answer otherwise.
+func (p *policed) set(answers func(string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = answers
 }
 
 func (p *policed) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	return &policed{resource: r.Resource, answers: func(resource string) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.tries++
 		return p.answers(resource)
 	}}
@@ -60,10 +79,21 @@ func (p *policed) Create(_ context.Context, _ *unstructured.Unstructured, o meta
 // policyMeter keeps the newest states.
 type policyMeter struct {
 	unmetered
+	mu     sync.Mutex
 	states map[string]string
 }
 
-func (m *policyMeter) Policy(manifest, state string) { m.states[manifest] = state }
+func (m *policyMeter) Policy(manifest, state string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.states[manifest] = state
+}
+
+func (m *policyMeter) of(manifest string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.states[manifest]
+}
 
 func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
 	deny := func(resource string) error {
@@ -81,19 +111,19 @@ func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
 		go r.run(t.Context())
 		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		pass(time.Minute)
-		require.Equal(t, policyEnforced, meter.states["stores"], "%v", meter.states)
-		first := api.tries
+		require.Equal(t, policyEnforced, meter.of("stores"))
+		first := api.count()
 		pass(23 * time.Hour)
-		assert.Equal(t, first, api.tries)
-		api.answers = through
+		assert.Equal(t, first, api.count())
+		api.set(through)
 		pass(8 * time.Hour)
-		assert.Equal(t, policyMissing, meter.states["stores"])
-		api.answers = away
+		assert.Equal(t, policyMissing, meter.of("stores"))
+		api.set(away)
 		pass(time.Hour)
-		assert.Equal(t, policyMissing, meter.states["stores"], "that the API is away is no verdict")
-		api.answers = deny
+		assert.Equal(t, policyMissing, meter.of("stores"), "that the API is away is no verdict")
+		api.set(deny)
 		pass(15 * time.Minute)
-		assert.Equal(t, policyEnforced, meter.states["stores"])
+		assert.Equal(t, policyEnforced, meter.of("stores"))
 	})
 }
 

@@ -49,6 +49,7 @@ type sweep struct {
 	stores  map[StoreName]bool
 	epoch   int64
 	touches map[string]int // by what was woken
+	spaces  map[string]int // how much was, by namespace
 	crowded bool           // said that it was too many
 	ended   bool
 }
@@ -67,7 +68,7 @@ func newSweeper(c Config, api dynamic.Interface) *sweeper {
 func (s *sweeper) request(stores map[StoreName]bool, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}}
+	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}, spaces: map[string]int{}}
 	poke(s.wake)
 }
 
@@ -111,7 +112,7 @@ func (s *sweeper) run(ctx context.Context) {
 		}
 		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > lookEvery })
 		if before != nil && before.epoch == next.epoch && !before.ended {
-			next.touches = before.touches
+			next.touches, next.spaces = before.touches, before.spaces
 		}
 		before = next
 		s.sweep(within, next)

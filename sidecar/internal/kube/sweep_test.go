@@ -270,7 +270,7 @@ func TestWakingKeepsItsPace(t *testing.T) {
 			eso.woken[fmt.Sprint("more-", i)] = 0
 		}
 		began := time.Now()
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
 	})
 }
@@ -300,11 +300,11 @@ func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
 			policy: deniedBy("externalsecrets", "only what is not Ready may be annotated")}
 		s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		assert.NoError(t, f.err)
 		assert.Equal(t, 2, f.leftCount)
 		assert.Len(t, eso.ready, 2, "each was tried")
-		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		assert.Zero(t, f.leftCount)
 		assert.NotContains(t, out.String(), "[WARN]")
 	})
@@ -338,7 +338,7 @@ func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
 	} {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
 		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}}, true)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		if row.goes {
 			assert.NoError(t, f.err, sentence)
 			assert.Equal(t, 3, eso.tried, sentence)

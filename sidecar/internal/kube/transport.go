@@ -10,33 +10,46 @@ import (
 )
 
 const (
-	// maxWhole bounds an answer that is kept as it is, in bytes: our own pod for
-	// the check, or what is answered to a review.
+	// maxWhole bounds an answer that a check keeps as it is, in bytes: our own pod,
+	// or what is answered to a review.
 	maxWhole = 1 << 20
 	// maxPlain bounds an answer that is no JSON.
 	maxPlain = 64 << 10
 	// maxWaiting bounds what the server may send of one answer before it is
 	// read, in bytes. By default that is 4 MiB, for each watch too.
 	maxWaiting = 256 << 10
+	// maxHeaders bounds the headers of one answer, in bytes. By default that is
+	// 10 MiB.
+	maxHeaders = 32 << 10
 )
 
 // bounded is a transport whose answers take little memory, whatever the objects
 // hold that they tell of. Anybody who may write a SecretStore can fill 1.5 MiB,
 // as often as he likes.
-type bounded struct{ http.RoundTripper }
+type bounded struct {
+	http.RoundTripper
+	whole bool // what the sidecar that runs does not read is kept as it is
+}
 
-func bound(inner http.RoundTripper) http.RoundTripper {
+// bound is for the sidecar that runs.
+func bound(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, false) }
+
+// boundCheck is for a check, which is a short process of its own and reads more.
+func boundCheck(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, true) }
+
+func boundAs(inner http.RoundTripper, whole bool) http.RoundTripper {
 	for at := inner; ; {
 		switch t := at.(type) {
 		case *http.Transport:
 			if t.HTTP2 == nil { // client-go keeps its transports: it may be in use
 				t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
+				t.MaxResponseHeaderBytes = maxHeaders // of HTTP/2 as well
 			}
-			return bounded{inner}
+			return bounded{inner, whole}
 		case utilnet.RoundTripperWrapper:
 			at = t.WrappedRoundTripper()
 		default:
-			return bounded{inner}
+			return bounded{inner, whole}
 		}
 	}
 }
@@ -54,7 +67,7 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	case resp.StatusCode >= http.StatusBadRequest:
 		read = newFilter(resp.Body, answerFields)
 	default:
-		if keep := fieldsFor(r); keep != nil {
+		if keep := t.fieldsFor(r); keep != nil {
 			read = newFilter(resp.Body, keep)
 		} else {
 			read = &limited{resp.Body, maxWhole}
@@ -75,20 +88,22 @@ type body struct {
 }
 
 // fieldsFor returns what is kept of the answer to a request; nil stands for all.
-func fieldsFor(r *http.Request) fields {
+func (t bounded) fieldsFor(r *http.Request) fields {
 	path := r.URL.Path
 	switch {
 	case r.URL.Query().Get("watch") != "":
 		return eventFields
 	case r.Method == http.MethodPatch:
 		return answerFields
-	case r.Method != http.MethodGet:
-		return nil
-	case strings.HasPrefix(path, "/apis/"+esoGroup+"/"),
-		strings.HasSuffix(path, "/pods"), strings.HasSuffix(path, "/services"):
+	case r.Method == http.MethodGet && (strings.HasPrefix(path, "/apis/"+esoGroup+"/") ||
+		strings.HasSuffix(path, "/pods") || strings.HasSuffix(path, "/services")):
 		return answerFields
+	case t.whole:
+		return nil
+	case r.Method == http.MethodGet:
+		return podFields
 	}
-	return nil
+	return answerFields
 }
 
 // limited fails where more is read than left.

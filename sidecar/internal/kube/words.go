@@ -6,12 +6,14 @@ const (
 	keyCount     = "count"     // of objects
 	keyError     = "error"     //
 	keyLeft      = "left"      // objects that are not Ready
+	keyOn        = "on"        // what a dry run was let through
 	keyPod       = "pod"       //
 	keyReady     = "ready"     // a store that is
 	keyReason    = "reason"    //
 	keyStore     = "store"     // kind and name
 	keyTook      = "took"      // since Vault served, or a store was down
 	keyCondition = "condition" // its type
+	keyNamespace = "namespace" // in which much is left
 	keyStatus    = "status"    // of a condition
 	keyAgain     = "again_in"  // the wait until then
 	keyManifests = "manifests" // of rights
