@@ -79,7 +79,8 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 }
 
 // round calls f with each object that failed and uses one of the stores.
-func (s *sweeper) round(ctx context.Context, w *sweep, f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
+func (s *sweeper) round(ctx context.Context, w *sweep,
+	f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
 	is := func(n StoreName) bool { return w.stores[n] }
 	for _, kind := range []struct {
 		resource schema.GroupVersionResource
@@ -145,7 +146,8 @@ func leftOf(o *unstructured.Unstructured, alone bool) string {
 
 // wakeUp annotates an object, or the one that made it, at most twice a sweep.
 // That one of many is gone meanwhile is no error.
-func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource,
+	o *unstructured.Unstructured) error {
 	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
 	kind := o.GetKind()
 	if parent := parentOf(o); parent != "" {

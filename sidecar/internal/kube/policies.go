@@ -93,7 +93,8 @@ type trial struct {
 // policy has to refuse. Nobody grants us to read the policies, and this shows
 // that they bind us.
 func (t trial) run(ctx context.Context, pod string) narrowing {
-	n := narrowing{map[string]bool{}, map[string]error{}, "a dry run of what its policy has to refuse was let through", map[string]string{}}
+	const why = "a dry run of what its policy has to refuse was let through"
+	n := narrowing{map[string]bool{}, map[string]error{}, why, map[string]string{}}
 	if pod != "" {
 		api := t.api.Resource(pods).Namespace(t.config.Namespace)
 		err := t.patch(ctx, api, pod, types.StrategicMergePatchType, forbiddenStatus, "status")
@@ -172,7 +173,8 @@ const triedIn = 3
 // label tries a policy on objects of a kind, and names them where each lets it
 // through. Who may grant rights in a namespace can have the policy spare us there,
 // so that one refusal is enough.
-func (t trial) label(ctx context.Context, r schema.GroupVersionResource, policy string, objects []*unstructured.Unstructured) (on string, err error) {
+func (t trial) label(ctx context.Context, r schema.GroupVersionResource, policy string,
+	objects []*unstructured.Unstructured) (on string, err error) {
 	var names []string
 	var lacking error
 	for _, o := range objects {

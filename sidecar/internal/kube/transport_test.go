@@ -51,6 +51,21 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
+func TestInterimResponsesAreBounded(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		api := answering(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", strings.Repeat("x", 1000))
+			for range 1000 {
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
+		})
+		_, err := api.Resource(pods).List(t.Context(), metav1.ListOptions{})
+		assert.Error(t, err)
+	}
+}
+
 // Whatever is asked, the sidecar that runs keeps what it reads of the answer. A
 // check reads more.
 func TestWhatIsKeptOfEachAnswer(t *testing.T) {
