@@ -54,11 +54,11 @@ func TestHeadersAreBounded(t *testing.T) {
 func TestInterimResponsesAreBounded(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		api := answering(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json") // all of it now: each is written while the next is made
 			w.Header().Set("Link", strings.Repeat("x", 1000))
 			for range 1000 {
 				w.WriteHeader(http.StatusEarlyHints)
 			}
-			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
 		})
 		_, err := api.Resource(pods).List(t.Context(), metav1.ListOptions{})

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,16 +67,19 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	setSysctl(t, "ipv4/ip_local_port_range", "40000 40007")
-	for _, row := range []struct{ host, listens string }{
+	for i, row := range []struct{ host, listens string }{
 		{"127.0.0.1", "127.0.0.1"}, {"localhost", "127.0.0.1"}, {"[::1]", "[::1]"}, {"localhost", "[::1]"},
 	} {
 		t.Run(row.host+" on "+row.listens, func(t *testing.T) {
-			c := refused(t, "http://"+row.host+":8200")
+			// Ports of its own: those of connections that have ended stay taken for a minute.
+			first := 40000 + 10*i
+			vault := strconv.Itoa(8200 + i)
+			setSysctl(t, "ipv4/ip_local_port_range", fmt.Sprintf("%d %d", first, first+7))
+			c := refused(t, "http://"+row.host+":"+vault)
 			require.True(t, c.Refuses())
-			s := listenAt(t, row.listens+":8200", nil)
+			s := listenAt(t, row.listens+":"+vault, nil)
 			var held []net.Listener
-			for port := 40000; port <= 40007; port++ {
+			for port := first; port <= first+7; port++ {
 				l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", row.listens, port))
 				require.NoError(t, err)
 				held = append(held, l)
