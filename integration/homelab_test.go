@@ -96,7 +96,7 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 	assert.True(t, found["ESO_NAMESPACE"], "the sidecar looks for External Secrets there")
 	for key := range settings.Data {
 		switch key {
-		case "secondPod", "thirdPod", "monitoringNamespace", "monitoringRelease": // of components that this home does without
+		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that this home does without
 		default:
 			assert.True(t, found[key], "%s is used", key)
 		}
