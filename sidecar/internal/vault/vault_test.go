@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -333,12 +334,23 @@ func TestEveryCallIsOneRequestWhateverTheAnswer(t *testing.T) {
 	}
 }
 
-func TestARefusedConnectionIsUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// closedPort returns an address that nobody listens at, and holds its port so
+// that nobody else can.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	own, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", own.(*syscall.SockaddrInet4).Port)
+}
+
+func TestARefusedConnectionIsUnreachable(t *testing.T) {
+	addr := closedPort(t)
 	for name, call := range calls {
-		err := call(client(t, "http://"+l.Addr().String()), t.Context())
+		err := call(client(t, "http://"+addr), t.Context())
 		assert.ErrorIs(t, err, unseal.ErrUnreachable, name)
 		assert.ErrorContains(t, err, "refused", name)
 	}
