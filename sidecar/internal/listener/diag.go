@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"syscall"
 )
 
@@ -82,13 +83,19 @@ func (i *Identity) request(family uint8) []byte {
 	return out
 }
 
+// buffers are for answers, of which the kernel never sends more at once
+// (netlink(7)). It is asked each second or so: what is kept need not be collected.
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // exchange sends a request and takes the answers, one or up to the end of a dump.
 func exchange(socket int, request []byte, take func(data []byte) error) error {
 	if err := syscall.Sendto(socket, request, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return err
 	}
 	dump := binary.NativeEndian.Uint16(request[6:])&syscall.NLM_F_DUMP == syscall.NLM_F_DUMP
-	buf := make([]byte, 32<<10) // netlink(7): the kernel never sends more at once
+	kept := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(kept)
+	buf := kept[:]
 	for {
 		n, _, err := syscall.Recvfrom(socket, buf, 0)
 		if err == syscall.EINTR { // Go's own signals; with a timeout set, nothing restarts the call
