@@ -28,6 +28,7 @@ type Identity struct {
 	hosts []netip.Addr
 	port  uint16
 	proc  string
+	boot  boot
 	ask   func() (sockets, error)
 	// onlyTables is set when asking has failed; see Identity.sockets.
 	onlyTables atomic.Bool
@@ -84,11 +85,27 @@ func (i *Identity) Process() (string, error) {
 	if len(servers) == 0 {
 		return "", nil
 	}
-	boot, err := os.ReadFile(filepath.Join(i.proc, "sys/kernel/random/boot_id"))
+	boot, err := i.boot.id(i.proc)
+	if err != nil {
+		return "", err
+	}
+	return name(boot, servers), nil
+}
+
+// boot is the boot that this process lives in, read once.
+type boot struct{ read atomic.Pointer[string] }
+
+func (b *boot) id(proc string) (string, error) {
+	if id := b.read.Load(); id != nil {
+		return *id, nil
+	}
+	text, err := os.ReadFile(filepath.Join(proc, "sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", fmt.Errorf("reading the boot id: %w", err)
 	}
-	return name(strings.TrimSpace(string(boot)), servers), nil
+	id := strings.TrimSpace(string(text))
+	b.read.Store(&id)
+	return id, nil
 }
 
 // sockets returns the sockets that listen for i. To print its tables in /proc

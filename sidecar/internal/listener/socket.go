@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 )
 
@@ -14,6 +12,7 @@ import (
 type Socket struct {
 	path string
 	proc string
+	boot boot
 }
 
 // NewSocket returns the Socket at path, as this container sees it.
@@ -36,9 +35,9 @@ func (s *Socket) Process() (string, error) {
 	if !ok || info.Mode().Type() != fs.ModeSocket {
 		return "", fmt.Errorf("looking at the socket: %s is none", s.path)
 	}
-	boot, err := os.ReadFile(filepath.Join(s.proc, "sys/kernel/random/boot_id"))
+	boot, err := s.boot.id(s.proc)
 	if err != nil {
-		return "", fmt.Errorf("reading the boot id: %w", err)
+		return "", err
 	}
-	return fmt.Sprintf("%s/%d:%d:%d", strings.TrimSpace(string(boot)), file.Dev, file.Ino, info.ModTime().UnixNano()), nil
+	return fmt.Sprintf("%s/%d:%d:%d", boot, file.Dev, file.Ino, info.ModTime().UnixNano()), nil
 }
