@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -72,7 +71,6 @@ func gateCondition(kind string, s unseal.State) condition {
 		c.Message += fmt.Sprintf(recoveredIn+"%s at %s: %s.",
 			short(s.Last.Took), s.Last.Began.Add(s.Last.Took).UTC().Format(time.RFC3339), s.Last)
 	}
-	c.Message = safetext.Line(c.Message, maxOurs)
 	return c
 }
 

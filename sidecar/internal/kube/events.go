@@ -199,7 +199,7 @@ func (r *recorder) fields(p *pending, uid string) map[string]any {
 		kind = "Warning"
 	}
 	return map[string]any{
-		"type": kind, "reason": p.Reason, "message": cut(p.Message, eventMessage), "lastTimestamp": stamp(p.last),
+		"type": kind, "reason": p.Reason, "message": p.Message, "lastTimestamp": stamp(p.last),
 		"source": map[string]any{"component": fieldManager},
 		"involvedObject": map[string]any{
 			"apiVersion": "v1", "kind": "Pod", "name": r.config.Pod, "namespace": r.config.Namespace, "uid": uid,

@@ -123,12 +123,8 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	}
 	var evicted []string
 	for _, name := range found {
-		eviction := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "policy/v1", "kind": "Eviction",
-			"metadata": map[string]any{"name": name, "namespace": e.config.ESONamespace},
-		}}
 		within, cancel := calling(ctx)
-		_, err := api.Create(within, eviction, metav1.CreateOptions{FieldManager: fieldManager}, "eviction")
+		_, err := api.Create(within, evictionOf(name, e.config.ESONamespace), metav1.CreateOptions{FieldManager: fieldManager}, "eviction")
 		cancel()
 		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
 			return evicted, fmt.Errorf("evicting %s: %w", name, err)
@@ -136,4 +132,11 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 		evicted = append(evicted, name)
 	}
 	return evicted, nil
+}
+
+func evictionOf(pod, namespace string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction",
+		"metadata": map[string]any{"name": pod, "namespace": namespace},
+	}}
 }

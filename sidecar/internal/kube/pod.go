@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 const (
@@ -71,7 +73,7 @@ func (p *pod) want(c condition) {
 	if c.Type == SecretsCondition {
 		slot = &p.secrets
 	}
-	c.Message = cut(c.Message, conditionMessage)
+	c.Message = safetext.Line(c.Message, maxOurs)
 	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
 		return
 	}

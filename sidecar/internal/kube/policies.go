@@ -158,12 +158,8 @@ func (t trial) event(ctx context.Context, pod string) error {
 func (t trial) evict(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, glance)
 	defer cancel()
-	eviction := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "policy/v1", "kind": "Eviction",
-		"metadata": map[string]any{"name": name, "namespace": t.config.ESONamespace},
-	}}
 	_, err := t.api.Resource(pods).Namespace(t.config.ESONamespace).
-		Create(ctx, eviction, metav1.CreateOptions{DryRun: dryRun, FieldManager: fieldManager}, "eviction")
+		Create(ctx, evictionOf(name, t.config.ESONamespace), metav1.CreateOptions{DryRun: dryRun, FieldManager: fieldManager}, "eviction")
 	return err
 }
 
@@ -228,22 +224,6 @@ func (t trial) first(ctx context.Context, r schema.GroupVersionResource, selecto
 		return nil, errNothing
 	}
 	return &list.Items[0], nil
-}
-
-// What the policies let through of a message, in characters. Ours are cut to as
-// many bytes.
-const (
-	eventMessage     = 1024
-	conditionMessage = 4096
-)
-
-// cut shortens a text to so many bytes.
-func cut(s string, most int) string {
-	const end = "..."
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most-len(end)], "") + end
 }
 
 // The states of the policy for what a manifest grants.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 const (
@@ -115,7 +117,7 @@ func (r *restriction) in(state string) (out []string) {
 func (r *restriction) condition(n narrowing) condition {
 	enforced, missing, unknownOnes := r.in(policyEnforced), r.in(policyMissing), r.in(policyUnknown)
 	tells := func(status, reason, message string) condition {
-		return condition{RestrictedCondition, status, reason, message}
+		return condition{RestrictedCondition, status, reason, safetext.Line(message, maxOurs)}
 	}
 	switch {
 	case len(missing) > 0:
