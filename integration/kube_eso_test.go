@@ -515,6 +515,26 @@ func annotateStore(w *world) {
 	require.NoError(w, err)
 }
 
+// vaultService leads to Vault's pod.
+const vaultService = `
+apiVersion: v1
+kind: Service
+metadata: {name: vault, namespace: security}
+spec: {selector: {app.kubernetes.io/name: vault}, ports: [{port: 8200}]}
+`
+
+// podsOfESO expects so many pods where ESO's are.
+func podsOfESO(want int) expectation {
+	return expectation{fmt.Sprintf("%d pods of external-secrets", want), func(w *world) string {
+		list, err := w.cluster.Client.Resource(podsResource).Namespace("external-secrets").List(w.ctx, metav1.ListOptions{})
+		require.NoError(w, err)
+		if len(list.Items) != want {
+			return fmt.Sprint(len(list.Items))
+		}
+		return ""
+	}}
+}
+
 // A store of this Vault that does not get ready: ESO's controller is evicted,
 // once, and neither its webhook nor its cert-controller.
 func TestTheControllerIsEvictedOnce(t *testing.T) {
@@ -523,11 +543,6 @@ func TestTheControllerIsEvictedOnce(t *testing.T) {
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: external-secrets, namespace: external-secrets}
----
-apiVersion: v1
-kind: Service
-metadata: {name: vault, namespace: security}
-spec: {selector: {app.kubernetes.io/name: vault}, ports: [{port: 8200}]}
 ---
 apiVersion: external-secrets.io/v1
 kind: ClusterSecretStore
@@ -541,27 +556,17 @@ spec: {provider: {vault: {server: "http://vault.security.svc:8200", path: secret
 	pods := podOf("external-secrets-6d5f7c8b9c-x2x4z", "external-secrets") +
 		podOf("external-secrets-webhook-6d5f7c8b9c-x2x4z", "external-secrets-webhook") +
 		podOf("external-secrets-cert-controller-6d5f7c8b9c-x2x4z", "external-secrets-cert-controller")
-	controllers := func(want int) expectation {
-		return expectation{fmt.Sprintf("%d pods of external-secrets", want), func(w *world) string {
-			list, err := w.cluster.Client.Resource(podsResource).Namespace("external-secrets").List(w.ctx, metav1.ListOptions{})
-			require.NoError(w, err)
-			if len(list.Items) != want {
-				return fmt.Sprint(len(list.Items))
-			}
-			return ""
-		}}
-	}
 	play(t, home{cluster: true},
 		phase{"a store of this vault is down, and nothing helps", func(w *world) {
 			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, objects, pods))
+			require.NoError(w, w.cluster.Apply(w.ctx, objects, vaultService, pods))
 			startSidecar(w)
-		}, []expectation{serving(), podSays(secretsType, "False", "Recovering"), controllers(3)}},
+		}, []expectation{serving(), podSays(secretsType, "False", "Recovering"), podsOfESO(3)}},
 		phase{"after two minutes the controller is evicted", nil, []expectation{
-			within(170*time.Second, controllers(2)), podSays(secretsType, "False", "ControllerEvicted"), logsTimes("evicted the external-secrets controller", 1)}},
+			within(170*time.Second, podsOfESO(2)), podSays(secretsType, "False", "ControllerEvicted"), logsTimes("evicted the external-secrets controller", 1)}},
 		phase{"its Deployment makes another, which is let be", func(w *world) {
 			require.NoError(w, w.cluster.Apply(w.ctx, podOf("external-secrets-6d5f7c8b9c-z4z2x", "external-secrets")))
-		}, []expectation{within(150*time.Second, podSays(secretsType, "False", "StoreNotReady")), controllers(3),
+		}, []expectation{within(150*time.Second, podSays(secretsType, "False", "StoreNotReady")), podsOfESO(3),
 			tells("ExternalSecretsNotRecovering", "home"), logsTimes("evicted the external-secrets controller", 1)}},
 	)
 }
