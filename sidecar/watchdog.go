@@ -12,11 +12,11 @@ import (
 
 const (
 	// lookEvery is how often the watchdog looks at the loop.
-	lookEvery = time.Second
+	lookEvery = 5 * time.Second
 	// stuckLooks is how many looks in a row have to find it stuck. One does not
 	// count: a process that was stopped, or whose node slept, finds its own loop
 	// late once.
-	stuckLooks = 5
+	stuckLooks = 2
 	// lastWords is how long the process waits for its last line to be written:
 	// a log that nobody reads may be what the loop waits for.
 	lastWords = time.Second

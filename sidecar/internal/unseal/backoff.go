@@ -10,7 +10,9 @@ const (
 	maxProbes    = 3                      // probes in flight
 	renewAfter   = 1 * time.Minute        // the newest of them, where processes have no names
 	wokenAfter   = 20 * time.Millisecond  // between probes that hints ask for
-	watchEvery   = 900 * time.Millisecond // a Vault and a key where nothing happens
+	watchEvery   = 900 * time.Millisecond // a Vault where nothing happens
+	keysEvery    = 950 * time.Millisecond // the mounted key, with the probe of such a Vault if it can be:
+	keysEarly    = 150 * time.Millisecond // each time that the process wakes costs more than what it does then
 	joinsWithin  = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
 	quietFor     = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
 	quietEvery   = 50 * time.Millisecond  // between the probes that look

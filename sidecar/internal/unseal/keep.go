@@ -10,10 +10,10 @@ import (
 // for a threshold: which of them are of one key shows in the shares alone.
 func (l *Loop) readKeys(now time.Time) {
 	other := l.ring.read && l.ring.threshold != l.status.Threshold
-	if now.Before(l.nextKeys) && !other {
+	if now.Before(l.nextKeys.Add(-keysEarly)) && !other {
 		return
 	}
-	l.nextKeys = now.Add(watchEvery)
+	l.nextKeys = now.Add(keysEvery)
 	if other || !l.ring.read || l.Keys.Stamp() != l.ring.stamp {
 		l.loadKeys(l.attempt != nil)
 	}

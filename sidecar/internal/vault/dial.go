@@ -29,6 +29,7 @@ type dialer struct {
 	near     []netip.AddrPort       // Addr, as far as it is of this machine and needs no name server
 	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
 	kept     opened                 // for the next request
+	refused  []reusable             // one for each of near
 
 	lookAgain time.Duration
 }
@@ -40,8 +41,10 @@ func (d *dialer) transport() *http.Transport {
 		DialContext:         d.dial,
 		DialTLSContext:      d.dialTLS,
 		MaxIdleConnsPerHost: 3,
-		IdleConnTimeout:     90 * time.Second,
-		DisableCompression:  true,
+		// A process that wakes for its connections does so for each. One is in use
+		// each second; the others are of a time when answers were awaited.
+		IdleConnTimeout:    10 * time.Second,
+		DisableCompression: true,
 		// Whoever answers in Vault's place could fill the memory with the 10 MB
 		// that are the default.
 		MaxResponseHeaderBytes: maxHeader,

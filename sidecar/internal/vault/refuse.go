@@ -19,17 +19,18 @@ import (
 // It costs a fiftieth of a call, for whoever asks many times a second. Where
 // that cannot be known at once, on an address that is not of this machine or
 // while connections queue up, it reports false. A connection that it opens
-// carries the next SealStatus, so call that after each false.
+// carries the next SealStatus, so call that after each false. One goroutine may
+// call it at a time.
 func (c *Client) Refuses() bool {
 	d := c.dialer
 	if d.away.Load() == nil || len(d.near) == 0 {
 		return false
 	}
-	for _, addr := range d.near {
-		fd, err := connectNow(addr)
+	for i, addr := range d.near {
+		err := d.refused[i].connectNow(addr)
 		switch {
 		case err == nil:
-			d.keep(fd)
+			d.keep(d.refused[i].take())
 			return false
 		case !nobodyThere(err):
 			return false
@@ -37,6 +38,19 @@ func (c *Client) Refuses() bool {
 	}
 	return true
 }
+
+// reusable is a socket that was refused, with which connect(2) is tried again: to
+// make it and to close it would cost nearly as much as that. Zero: none; no socket
+// has the number of standard input.
+type reusable int
+
+// take hands the socket over.
+func (r *reusable) take() (fd int) {
+	fd, *r = int(*r), 0
+	return fd
+}
+
+func (r *reusable) close() { _, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(r.take()), 0, 0) }
 
 // nobodyThere tells an error of connectNow that is final. localhost may have no
 // IPv6.
@@ -83,34 +97,45 @@ func (d *dialer) keep(fd int) {
 	}
 }
 
-// connectNow connects a socket without waiting. On the loopback the kernel
-// has the answer when connect(2) returns, and the second call fetches it.
+// connectNow connects the socket without waiting, and makes it before where there
+// is none. On the loopback the kernel has the answer when connect(2) returns, and
+// the second call fetches it. It is left where it was connected or refused.
 //
 // None of the calls blocks, so they are made without Go's scheduler, which
 // would wake a thread to watch each of them: that doubles the cost.
-func connectNow(to netip.AddrPort) (fd int, err error) {
-	fd, err = newSocket(to.Addr())
-	if err != nil {
-		return -1, err
+func (r *reusable) connectNow(to netip.AddrPort) error {
+	if *r == 0 {
+		fd, err := newSocket(to.Addr())
+		if err != nil {
+			return err
+		}
+		*r = reusable(fd)
 	}
+	fd := int(*r)
 	errno := connect(fd, to)
 	if errno == syscall.EINPROGRESS {
 		errno = connect(fd, to)
 	}
-	if (errno == 0 || errno == syscall.EISCONN) && connectedToItself(fd, to) {
-		errno = syscall.ECONNREFUSED
-		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}) // or the port would be kept from Vault for a minute
-	}
-	if errno != 0 && errno != syscall.EISCONN {
-		if errno == syscall.EADDRNOTAVAIL && exists(fd, to.Addr()) {
-			err = errNoPort
-		} else {
-			err = errno
+	switch errno {
+	case 0, syscall.EISCONN:
+		if !connectedToItself(fd, to) {
+			return nil
 		}
-		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
-		return -1, err
+		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}) // or the port would be kept from Vault for a minute
+		r.close()
+		return syscall.ECONNREFUSED
+	case syscall.ECONNREFUSED:
+		return errno
+	case syscall.EADDRNOTAVAIL:
+		defer r.close()
+		if exists(fd, to.Addr()) {
+			return errNoPort
+		}
+		return errno
+	default:
+		r.close()
+		return errno
 	}
-	return fd, nil
 }
 
 func newSocket(ip netip.Addr) (fd int, err error) {

@@ -231,12 +231,13 @@ func TestAFullQueueIsNoRefusal(t *testing.T) {
 	before := descriptors(t)
 	for i := 0; ; i++ {
 		require.Less(t, i, 100, "the queue does not fill")
-		fd, err := connectNow(c.dialer.near[0])
-		if err != nil {
+		var fd reusable
+		if err := fd.connectNow(c.dialer.near[0]); err != nil {
 			require.ErrorIs(t, err, syscall.EALREADY)
+			assert.Zero(t, fd)
 			break
 		}
-		defer syscall.Close(fd)
+		defer fd.close()
 		before++
 	}
 	for range 10 {
