@@ -27,8 +27,8 @@ func pace(p Phase, age time.Duration, r float64) time.Duration {
 	case Starting:
 		return 0
 	case Unreachable:
-		if age < youngFor {
-			return jitter(10*time.Millisecond, 10*time.Millisecond, r)
+		if age < youngFor { // the longer it is away, the less a few milliseconds add
+			return jitter(clamp(age/1000, 10*time.Millisecond, 20*time.Millisecond), 10*time.Millisecond, r)
 		}
 		return jitter(900*time.Millisecond, 200*time.Millisecond, r)
 	case Failing:

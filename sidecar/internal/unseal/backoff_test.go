@@ -20,7 +20,9 @@ func TestPace(t *testing.T) {
 	}{
 		{"the first probe goes out at once", Starting, 0, 0, 0},
 		{"a refused connection is tried again in 10 to 20 ms", Unreachable, 0, 10 * ms, 20 * ms},
-		{"so it is just before a quarter of an hour", Unreachable, 15*time.Minute - 1, 10 * ms, 20 * ms},
+		{"so it is after 10 seconds", Unreachable, 10 * time.Second, 10 * ms, 20 * ms},
+		{"in 20 to 30 ms when it has waited for long", Unreachable, 20 * time.Second, 20 * ms, 30 * ms},
+		{"so it is just before a quarter of an hour", Unreachable, 15*time.Minute - 1, 20 * ms, 30 * ms},
 		{"after that it is about a second", Unreachable, 15 * time.Minute, 900 * ms, 1100 * ms},
 		{"for ever", Unreachable, 1000 * time.Hour, 900 * ms, 1100 * ms},
 		{"a failing Vault is asked soon", Failing, 0, 50 * ms, 50 * ms},

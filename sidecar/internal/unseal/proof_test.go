@@ -407,7 +407,9 @@ func TestAFailureHidesNoWrongKey(t *testing.T) {
 				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, told[0])
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, nil })
 				p.Take(State{Phase: Active, Keys: "one", Process: "another that answers"})
-				assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(27*time.Hour)))
+				told = after(27 * time.Hour) // the first may be of a proof that hung until now
+				require.NotEmpty(t, told)
+				assert.Equal(t, ProofInvalid, told[len(told)-1])
 				p.Take(State{Phase: Active, Keys: "two"})
 				assert.Equal(t, []ProofResult{""}, after(0), "that was another key")
 			})
