@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -97,7 +98,7 @@ func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 		if err != nil {
 			return "", err
 		}
-		if err := f(list.Items); err != nil {
+		if err := f(slices.DeleteFunc(list.Items, func(o unstructured.Unstructured) bool { return !nameable(&o) })); err != nil {
 			return "", err
 		}
 		o.Continue, o.Limit = list.GetContinue(), min(o.Limit+max(1, o.Limit/4), pageSize)
@@ -105,6 +106,13 @@ func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 			return list.GetResourceVersion(), nil
 		}
 	}
+}
+
+// nameable reports whether an object has a name as Kubernetes gives them. What is
+// remembered of objects is mostly their names, and a server of longer ones would
+// fill the memory with them.
+func nameable(o *unstructured.Unstructured) bool {
+	return len(o.GetName()) <= 253 && len(o.GetUID()) <= 253 && len(o.GetNamespace()) <= 63
 }
 
 func listOnce(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {

@@ -48,7 +48,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 	assert.ErrorIs(t, err, errEndless)
 	assert.Equal(t, maxPages, api.pages)
 
-	api = serve(fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 1000)), 1)
+	api = serve(fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250)), 1)
 	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).names(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, names)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -26,6 +27,8 @@ type follower[T any] struct {
 	one func(o T, gone bool)
 	// failed is told of every failure, and of nil once it works.
 	failed func(error)
+	// most bounds how many objects are taken of a list; zero: maxFollowed.
+	most int
 	// missing bounds the wait while only a person can mend it.
 	missing time.Duration
 }
@@ -61,10 +64,10 @@ func (f *follower[T]) follow(ctx context.Context) {
 
 func (f *follower[T]) list(ctx context.Context) (version string, err error) {
 	var found []T
-	wanted := f.wanted()
+	wanted, most := f.wanted(), cmp.Or(f.most, maxFollowed)
 	version, err = eachPage(ctx, f.api, f.options, func(page []unstructured.Unstructured) error {
 		for i := range page {
-			if o := f.read(&page[i]); len(found) < maxFollowed && wanted(o) {
+			if o := f.read(&page[i]); len(found) < most && wanted(o) {
 				found = append(found, o)
 			}
 		}
@@ -127,7 +130,7 @@ func (f *follower[T]) watch(ctx context.Context, version string) (string, error)
 			return version, fmt.Errorf("a watch sent a %T", event.Object)
 		}
 		version = o.GetResourceVersion()
-		if event.Type != watch.Bookmark {
+		if event.Type != watch.Bookmark && nameable(o) {
 			f.one(f.read(o), event.Type == watch.Deleted)
 		}
 	}

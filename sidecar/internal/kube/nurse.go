@@ -31,7 +31,9 @@ type nurse struct {
 	slowest   time.Duration // that a store took to get Ready since then
 	settled   bool          // the sweep after that has come to its end
 	sweepDue  bool
-	found     *findings // by the newest look since Vault became active
+	treats    int            // counts those of stores in this phase
+	treated   map[string]int // the newest of them in each namespace
+	found     *findings      // by the newest look since Vault became active
 	sweeper   *sweeper
 	evictor   *evictor
 
@@ -66,7 +68,7 @@ type patient struct {
 func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
 	return &nurse{
 		config: c, api: api, kube: k, log: newWitness(c),
-		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{}, leftAlone: map[StoreName]bool{},
+		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{}, leftAlone: map[StoreName]bool{}, treated: map[string]int{},
 		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
 		sweeper:  newSweeper(c, api),
 		evictor:  &evictor{api: api, config: c},
@@ -123,6 +125,7 @@ func (n *nurse) catchUp(now time.Time) {
 	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
 	n.slowest, n.settled, n.spared = 0, false, StoreName{}
 	n.found, n.sweepDue = nil, phase == unseal.Active
+	n.treats, n.treated = 0, map[string]int{}
 }
 
 func (n *nurse) readyStores() map[StoreName]bool {
@@ -145,7 +148,8 @@ func (n *nurse) seesEnough() bool {
 	return len(n.patients) == 0 || len(n.readyStores()) > 0
 }
 
-// turn does for each store what is due, and returns when to look again.
+// turn does for one store what is due, and returns when to look again: at once when
+// there is more to do. In between, the news of others are taken.
 func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Hour)
 	if n.phase != unseal.Active {
@@ -155,25 +159,52 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 		n.sweepDue = false
 		n.sweep()
 	}
+	var first *patient
 	for _, p := range n.patients {
-		if p.ready() {
-			// That it is Ready as Vault opens may be from before: ESO has not looked.
-			p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= hopeFor
-			continue
-		}
-		if p.downSince.IsZero() {
-			p.downSince, p.nextTouch = now, now
-			if n.settled {
-				n.since, n.slowest, n.settled = now, 0, false
+		switch {
+		case !n.down(p, now):
+		case now.Before(p.nextTouch):
+			if p.nextTouch.Before(next) {
+				next = p.nextTouch
 			}
-			n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.reason)
-		}
-		if !now.Before(p.nextTouch) {
-			p.nextTouch = time.Now().Add(n.treat(ctx, p, now))
-		}
-		if p.nextTouch.Before(next) {
-			next = p.nextTouch
+		case first == nil || n.before(p, first):
+			first = p
 		}
 	}
-	return next
+	if first == nil {
+		return next
+	}
+	n.treats++
+	n.treated[first.Namespace] = n.treats
+	first.nextTouch = time.Now().Add(n.treat(ctx, first, now))
+	return now
+}
+
+// before orders the stores that are due: those of the cluster, and then by how long
+// ago one of their namespace was treated, so that nobody's many hold up another's.
+func (n *nurse) before(a, b *patient) bool {
+	if (a.Namespace == "") != (b.Namespace == "") {
+		return a.Namespace == ""
+	}
+	if x, y := n.treated[a.Namespace], n.treated[b.Namespace]; x != y {
+		return x < y
+	}
+	return a.nextTouch.Before(b.nextTouch)
+}
+
+// down reports whether a store is to be brought back, and notes since when.
+func (n *nurse) down(p *patient, now time.Time) bool {
+	if p.ready() {
+		// That it is Ready as Vault opens may be from before: ESO has not looked.
+		p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= hopeFor
+		return false
+	}
+	if p.downSince.IsZero() {
+		p.downSince, p.nextTouch = now, now
+		if n.settled {
+			n.since, n.slowest, n.settled = now, 0, false
+		}
+		n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.reason)
+	}
+	return true
 }

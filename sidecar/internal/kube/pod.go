@@ -105,6 +105,7 @@ func (p *pod) watch(ctx context.Context) {
 				poke(p.refused)
 			}
 		},
+		most:    1,
 		missing: 30 * time.Second,
 	}
 	f.follow(ctx)

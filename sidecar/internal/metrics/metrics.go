@@ -112,9 +112,10 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	return m
 }
 
-// Handler serves the metrics in Prometheus' text format.
+// Handler serves the metrics in Prometheus' text format. How many are served at
+// once is bounded by who listens, for each peer.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
 // Publish takes the core's newest state.

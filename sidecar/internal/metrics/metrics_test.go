@@ -148,3 +148,36 @@ func TestCertificates_TheirEndsAreSeconds(t *testing.T) {
 	assert.Equal(t, "1000", scrape(t, m)[name("vault")])
 	assert.Equal(t, "2000", scrape(t, m)[name("sidecar")])
 }
+
+// stuckWriter is a client that takes nothing.
+type stuckWriter struct {
+	*httptest.ResponseRecorder
+	began chan struct{}
+	until chan struct{}
+}
+
+func (w stuckWriter) Write(b []byte) (int, error) {
+	w.began <- struct{}{}
+	<-w.until
+	return len(b), nil
+}
+
+// Four requests of one stranger keep everybody else out.
+func TestOneClientKeepsNoOtherOut(t *testing.T) {
+	m := New("v", "c", func() bool { return false }, func() (a, b time.Time) { return })
+	h := m.Handler()
+	until := make(chan struct{})
+	defer close(until)
+	began := make(chan struct{}, 100)
+	for range 4 {
+		go h.ServeHTTP(stuckWriter{httptest.NewRecorder(), began, until}, httptest.NewRequest("GET", "/metrics", nil))
+	}
+	for range 4 {
+		<-began
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("answered %d", w.Code)
+	}
+}

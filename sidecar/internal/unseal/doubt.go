@@ -50,10 +50,7 @@ func (l *Loop) secondRound(now time.Time) (begun bool) {
 }
 
 // seenOthers takes note of shares that lie in Vault while none are being sent:
-// refusals seen so far say nothing, and a key that was accepted is forgotten.
-func (l *Loop) seenOthers(now time.Time) {
-	l.doubt = doubt{}
-	if l.accepted {
-		l.accepted, l.sendAt = false, now
-	}
-}
+// refusals seen so far say nothing. A key that a raft replica has accepted stays so
+// until joinsWithin is over: whoever may send shares could have it sent again and
+// again, and the replica unsealed as often.
+func (l *Loop) seenOthers() { l.doubt = doubt{} }

@@ -167,7 +167,7 @@ func (l *Loop) tookProbe(c *call, s sight) {
 	l.place(s)
 	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
 	if l.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
-		l.seenOthers(now)
+		l.seenOthers()
 	}
 	if l.doubt.watching {
 		l.nextProbe = now.Add(quietEvery)

@@ -30,6 +30,7 @@ type dialer struct {
 	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
 	kept     opened                 // for the next request
 	refused  []reusable             // one for each of near
+	secure   bool                   // Vault is called over TLS
 
 	lookAgain time.Duration
 }

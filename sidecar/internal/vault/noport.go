@@ -40,17 +40,17 @@ func portless(err error) bool {
 	if !ip.IsLoopback() {
 		return ip.Is4() // without IPv6 its addresses are not to be had either
 	}
+	return exists(ip)
+}
+
+// exists reports whether a loopback address is there: a socket can be bound to
+// it, or could if a port were free.
+func exists(ip netip.Addr) bool {
 	fd, err := newSocket(ip)
 	if err != nil {
 		return false
 	}
 	defer syscall.Close(fd)
-	return exists(fd, ip)
-}
-
-// exists reports whether a loopback address is there: a socket can be bound to
-// it, or could if a port were free.
-func exists(fd int, ip netip.Addr) bool {
 	errno := call(unix.SYS_BIND, fd, netip.AddrPortFrom(ip, 0))
 	return errno == 0 || errno == syscall.EADDRINUSE
 }

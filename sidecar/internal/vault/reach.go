@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"syscall"
 )
 
 // opened is a connection that a request brings with it, until it is taken.
@@ -53,6 +54,9 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 		return plain.DialContext(ctx, network, addr)
 	}
 	for _, near := range d.near {
+		plain.Control = func(_, _ string, raw syscall.RawConn) error {
+			return raw.Control(func(fd uintptr) { fromNowhere(int(fd), near.Addr()) })
+		}
 		opened, failed := plain.DialContext(ctx, network, near.String())
 		if failed == nil {
 			return opened, nil

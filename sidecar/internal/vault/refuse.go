@@ -18,9 +18,9 @@ import (
 // Refuses reports whether it is certain, without waiting, that nobody listens.
 // It costs a fiftieth of a call, for whoever asks many times a second. Where
 // that cannot be known at once, on an address that is not of this machine or
-// while connections queue up, it reports false. A connection that it opens
-// carries the next SealStatus, so call that after each false. One goroutine may
-// call it at a time.
+// while connections queue up, it reports false. With TLS, a connection that it
+// opens carries the next SealStatus, so call that after each false: Vault would
+// log one that ends without a handshake. One goroutine may call it at a time.
 func (c *Client) Refuses() bool {
 	d := c.dialer
 	if d.away.Load() == nil || len(d.near) == 0 {
@@ -29,8 +29,12 @@ func (c *Client) Refuses() bool {
 	for i, addr := range d.near {
 		err := d.refused[i].connectNow(addr)
 		switch {
-		case err == nil:
+		case err == nil && d.secure:
 			d.keep(d.refused[i].take())
+			return false
+		case err == nil: // to whom is not known
+			d.refused[i].close()
+			d.away.Store(nil)
 			return false
 		case !nobodyThere(err):
 			return false
@@ -112,6 +116,7 @@ func (r *reusable) connectNow(to netip.AddrPort) error {
 		*r = reusable(fd)
 	}
 	fd := int(*r)
+	fromNowhere(fd, to.Addr())
 	errno := connect(fd, to)
 	if errno == syscall.EINPROGRESS {
 		errno = connect(fd, to)
@@ -127,8 +132,8 @@ func (r *reusable) connectNow(to netip.AddrPort) error {
 	case syscall.ECONNREFUSED:
 		return errno
 	case syscall.EADDRNOTAVAIL:
-		defer r.close()
-		if exists(fd, to.Addr()) {
+		r.close()
+		if exists(to.Addr()) {
 			return errNoPort
 		}
 		return errno

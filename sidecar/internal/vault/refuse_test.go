@@ -101,13 +101,17 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 			if row.looks {
 				assert.False(t, c.Refuses())
 			}
+			opened := int32(1)
+			if row.looks && row.scheme == "http" {
+				opened = 2 // the first led to whoever listened then
+			}
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, int32(1), s.opened.Load())
+			assert.Equal(t, opened, s.opened.Load())
 			assert.False(t, c.Refuses(), "nothing is tried while it is reached")
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, int32(1), s.opened.Load())
+			assert.Equal(t, opened, s.opened.Load())
 		})
 	}
 }
@@ -122,7 +126,6 @@ func TestLocalhostIsBothItsAddresses(t *testing.T) {
 		assert.False(t, c.Refuses(), host)
 		_, err := c.SealStatus(t.Context())
 		require.NoError(t, err, host)
-		assert.Equal(t, int32(1), s.opened.Load(), "it was carried by what Refuses opened")
 		s.Close()
 		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.Refuses() }, patience, tick)
 	}
@@ -158,7 +161,7 @@ func TestAConnectionThatIsNotNeededIsClosed(t *testing.T) {
 	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, patience, tick)
 }
 
-// A port that listens, and does with its first connection what the row says.
+// A port that listens, and does with the connection of a request what the row says.
 func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
@@ -176,14 +179,17 @@ func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 			require.NoError(t, err)
 			defer l.Close()
 			require.False(t, c.Refuses())
-			conn, err := l.Accept()
+			looked, err := l.Accept()
 			require.NoError(t, err)
-			defer conn.Close()
-			row.then(conn.(*net.TCPConn))
+			defer looked.Close()
 
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error)
 			go func() { _, err := c.SealStatus(ctx); ended <- err }()
+			conn, err := l.Accept()
+			require.NoError(t, err)
+			defer conn.Close()
+			row.then(conn.(*net.TCPConn))
 			if row.want == context.Canceled {
 				require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
 				_, err = conn.Read(make([]byte, 1)) // the request has come
@@ -279,7 +285,7 @@ func TestARefusalLeavesNoGarbage(t *testing.T) {
 func TestRefuses_ASocketThatReachesItselfIsRefused(t *testing.T) {
 	var addr string
 	for addr == "" { // an even one, which it prefers for clients (net/ipv4/inet_hashtables.c)
-		near, err := netip.ParseAddrPort(free(t, "127.0.0.1"))
+		near, err := netip.ParseAddrPort(free(t, "::1")) // on IPv4 it is at another address
 		require.NoError(t, err)
 		if l, err := net.Listen("tcp", netip.AddrPortFrom(near.Addr(), near.Port()&^1).String()); err == nil {
 			addr = l.Addr().String()

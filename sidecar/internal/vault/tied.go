@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,12 +17,16 @@ const lookAgain = 3 * time.Second
 // Vault that came after it away, and what they say would pass for that Vault's.
 var errMoved = errors.New("who listens has changed")
 
+// began is what times are counted from: the wall clock may jump.
+var began = time.Now()
+
 // tied is a connection to the process that listened when it was opened. No
 // request is written once another listens, and no answer is waited for.
 type tied struct {
 	net.Conn
 	dialer *dialer
-	to     string // that process; empty where processes have no names
+	to     string       // that process; empty where processes have no names
+	looked atomic.Int64 // when it last was that process, as time since began
 }
 
 // tie opens a connection, to who listens before and after that.
@@ -36,7 +41,9 @@ func (d *dialer) tie(open func() (net.Conn, error)) (net.Conn, error) {
 		_ = conn.Close()
 		return nil, errMoved
 	}
-	return &tied{Conn: conn, dialer: d, to: after}, nil
+	t := &tied{Conn: conn, dialer: d, to: after}
+	t.looked.Store(int64(time.Since(began)))
+	return t, nil
 }
 
 // listens names the process that listens now, "" when nobody does, and reports
@@ -55,23 +62,30 @@ func (t *tied) moved() error {
 		return nil
 	}
 	if now, known := t.dialer.listens(); !known || now == t.to {
+		t.looked.Store(int64(time.Since(began)))
 		return nil
 	}
 	_ = t.Conn.Close()
 	return errMoved
 }
 
+// Read looks now and then who listens, whether anything comes or not: an answer
+// that trickles could go on for days.
 func (t *tied) Read(b []byte) (int, error) {
 	for t.to != "" {
 		if err := t.Conn.SetReadDeadline(time.Now().Add(t.dialer.lookAgain)); err != nil {
 			return 0, err
 		}
 		n, err := t.Conn.Read(b)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		waited := n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+		if !waited && (err != nil || time.Since(began)-time.Duration(t.looked.Load()) < t.dialer.lookAgain) {
 			return n, err
 		}
 		if err := t.moved(); err != nil {
 			return 0, err
+		}
+		if !waited {
+			return n, nil
 		}
 	}
 	return t.Conn.Read(b)

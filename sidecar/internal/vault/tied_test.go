@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,4 +150,43 @@ func TestAHeaderIsBounded(t *testing.T) {
 	_, err = c.SealStatus(t.Context())
 	assert.ErrorIs(t, err, unseal.ErrNotVault)
 	assert.Less(t, <-sent, int64(8<<20), "the rest is not read")
+}
+
+// What Refuses opened led to whoever listened then: in the clear another may listen
+// by the time a request is made.
+func TestRefuses_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
+	s := listenAt(t, "127.0.0.1:0", nil)
+	var p processes
+	p.are("a")
+	c, err := New(Config{Addr: s.URL, Process: p.Process})
+	require.NoError(t, err)
+	host := s.Listener.Addr().String()
+	c.dialer.away.Store(&host)
+	require.False(t, c.Refuses())
+	p.are("b")
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, int32(2), s.opened.Load())
+}
+
+// An answer that goes on for ever, a byte at a time, is given up like one that
+// does not come.
+func TestTied_NoAnswerThatTricklesIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
+	var p processes
+	p.are("a")
+	s := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		p.are("b")
+		for range time.Tick(tick) {
+			if _, err := io.WriteString(out, " "); err != nil || r.Context().Err() != nil {
+				return
+			}
+			_ = http.NewResponseController(out).Flush()
+		}
+	}))
+	defer s.Close()
+	c, err := New(Config{Addr: s.URL, Process: p.Process})
+	require.NoError(t, err)
+	c.dialer.lookAgain = 50 * tick
+	_, err = c.SealStatus(t.Context())
+	assert.ErrorIs(t, err, unseal.ErrUnreachable)
 }

@@ -1,0 +1,59 @@
+package integration
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+)
+
+// trickling begins its answer and goes on with a space each second: no read waits
+// for three seconds, after which it would be looked who listens.
+func trickling(w *world) func(*impostor) http.HandlerFunc {
+	return func(*impostor) http.HandlerFunc {
+		return func(out http.ResponseWriter, _ *http.Request) {
+			out.Header().Set("Content-Type", "application/json")
+			tick := time.NewTicker(time.Second)
+			defer tick.Stop()
+			for w.ctx.Err() == nil {
+				if _, err := io.WriteString(out, " "); err != nil {
+					return
+				}
+				_ = http.NewResponseController(out).Flush()
+				<-tick.C
+			}
+		}
+	}
+}
+
+// Of another user, with --vault-uid or without: the sidecar has its three probes
+// with it, and asks the Vault that listens now nothing.
+func TestAProcessThatHadVaultsPort_TricklesItsAnswers(t *testing.T) {
+	w := play(t, home{}, phase{"vault is open", startSidecar, []expectation{serving()}})
+	killVault(w)
+	i := takePort(w, trickling(w))
+	require.NoError(t, lab.Await(w.ctx, patience, "three probes", func() string {
+		if i.asked.Load() >= 3 {
+			return ""
+		}
+		return "not yet"
+	}))
+	require.NoError(t, i.Close())
+	startVault(w)
+	err := lab.Await(w.ctx, patience, "vault to be open", func() string {
+		s, err := w.vault.SealStatus(w.ctx)
+		if err != nil {
+			return err.Error()
+		}
+		if s.Sealed {
+			return "sealed"
+		}
+		return ""
+	})
+	s, _ := w.sidecar.Status(w.ctx)
+	require.NoError(t, err, "sidecar says: %s %s", s.Phase, s.Reason)
+}

@@ -1,0 +1,67 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// slowWard takes 15 ms for each patch.
+type slowWard struct{ *ward }
+
+func (w slowWard) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return w
+}
+
+func (w slowWard) Namespace(string) dynamic.ResourceInterface { return w }
+
+func (w slowWard) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	time.Sleep(15 * time.Millisecond)
+	return &unstructured.Unstructured{Object: map[string]any{}}, nil
+}
+
+// Stores that never get ready hold up neither the news of others nor the others
+// themselves.
+func TestTurn_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
+	for _, count := range []int{1, 100, 1000} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := slowWard{&ward{t: t}}
+				c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
+				k := &Kube{config: c}
+				n := newNurse(c, w, k)
+				add := func(name StoreName) *patient {
+					p := &patient{store: store{StoreName: name, status: no}}
+					n.patients[name] = p
+					return p
+				}
+				for i := range count {
+					add(StoreName{"tenant", fmt.Sprint("s", i)})
+				}
+				k.Publish(unseal.State{Phase: unseal.Active})
+				n.catchUp(time.Now())
+				began := time.Now()
+				n.turn(t.Context(), began)
+				assert.Less(t, time.Since(began), 100*time.Millisecond, "news wait for one request")
+
+				ofAll, ofAnother := add(StoreName{"", "home"}), add(StoreName{"zoo", "store"})
+				n.turn(t.Context(), time.Now())
+				assert.True(t, ofAll.nextTouch.After(time.Now()), "the cluster's is the next")
+				n.turn(t.Context(), time.Now())
+				assert.True(t, ofAnother.nextTouch.After(time.Now()), "then another namespace's")
+			})
+		})
+	}
+}
