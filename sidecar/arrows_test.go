@@ -49,7 +49,7 @@ func TestTheArrowsPointInward(t *testing.T) {
 	require.Contains(t, all, leaf)
 	const words = "internal/safetext" // which every adapter and check may use
 	require.Contains(t, all, words)
-	for _, adapter := range []string{"keyfile", "listener", "statefile", "vault", "web", "harden", "metrics"} {
+	for _, adapter := range []string{"keyfile", "procid", "statefile", "vault", "web", "hardening", "metrics"} {
 		require.Contains(t, all, "internal/"+adapter)
 	}
 	only := map[string]string{ // what lives in one place

@@ -10,7 +10,7 @@ import (
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
@@ -51,7 +51,7 @@ func preflight(c config, args []string, stdout, stderr io.Writer) int {
 
 func look(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	var out []check.Finding
-	if err := harden.Process(); err != nil {
+	if err := hardening.Process(); err != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
 			Text: "memory is less protected than it should be: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}

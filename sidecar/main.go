@@ -37,11 +37,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/listener"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
@@ -115,7 +115,7 @@ func run(c config, stderr io.Writer) int {
 		JSONFormat: c.logJSON,
 		TimeFn:     utc,
 	})
-	if err := harden.Process(); err != nil {
+	if err := hardening.Process(); err != nil {
 		log.Warn("memory is less protected than it should be", "error", err)
 	}
 	forgetVaultEnvironment()
@@ -287,7 +287,7 @@ func (c config) vault() vault.Config {
 		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
 	}
 	if c.vaultUID != nil {
-		v.Trusts = listener.NewOwner(*c.vaultUID).Check
+		v.Trusts = procid.NewOwner(*c.vaultUID).Check
 	}
 	return v
 }
@@ -306,14 +306,14 @@ func forgetVaultEnvironment() {
 // identity names the process that listens where Vault should.
 func identity(vaultAddr string) unseal.Processes {
 	if path, found := vault.SocketPath(vaultAddr); found {
-		return listener.NewSocket(path)
+		return procid.NewSocket(path)
 	}
 	u, _ := url.Parse(vaultAddr) // accepted by the option table
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	id, err := listener.New(net.JoinHostPort(u.Hostname(), port))
+	id, err := procid.New(net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return nameless{err}
 	}

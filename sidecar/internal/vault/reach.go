@@ -43,7 +43,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 }
 
 // open opens a connection. localhost is its two addresses, of which the first is
-// tried first, as package listener looks for who listens. Nobody is asked what it
+// tried first, as package procid looks for who listens. Nobody is asked what it
 // means: one container of a pod that runs as root can write the /etc/hosts of all.
 func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 	var plain net.Dialer

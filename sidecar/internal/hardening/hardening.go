@@ -1,4 +1,4 @@
-// Package harden closes the ways by which a key share could leave the memory
+// Package hardening closes the ways by which a key share could leave the memory
 // of this process without being sent. It exists because the containers of a
 // pod may share a user id, and with shareProcessNamespace their processes see
 // each other: the same user may read another's memory, unless it is not
@@ -6,7 +6,7 @@
 //
 // It must not know what there is to protect, nor decide whether a failure
 // ends the program.
-package harden
+package hardening
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package listener
+package procid
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ type Owner struct {
 	uid  uint32
 	proc string
 	ask  func(local, remote netip.AddrPort) (end, error)
-	// onlyTables is set when asking has failed; see Identity.sockets.
+	// onlyTables is set when asking has failed; see Listener.sockets.
 	onlyTables atomic.Bool
 }
 
@@ -107,7 +107,7 @@ func (o *Owner) otherEnd(local, remote netip.AddrPort) (end, error) {
 
 // listeners returns who may accept a connection to an address.
 func (o *Owner) listeners(at netip.AddrPort) ([]listed, error) {
-	i := &Identity{hosts: []netip.Addr{at.Addr()}, port: at.Port(), proc: o.proc}
+	i := &Listener{hosts: []netip.Addr{at.Addr()}, port: at.Port(), proc: o.proc}
 	i.ask = i.askKernel
 	i.onlyTables.Store(o.onlyTables.Load())
 	found, err := i.sockets()

@@ -1,4 +1,4 @@
-package harden_test
+package hardening_test
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/harden"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 )
 
 // role makes this binary, started again, one of the processes that the tests
@@ -25,7 +25,7 @@ const role = "HARDEN_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "hardened":
-		if err := harden.Process(); err != nil {
+		if err := hardening.Process(); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

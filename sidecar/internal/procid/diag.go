@@ -1,4 +1,4 @@
-package listener
+package procid
 
 import (
 	"encoding/binary"
@@ -35,7 +35,7 @@ var diagTimeout = syscall.Timeval{Sec: 1}
 
 // askKernel returns the sockets that listen for i, by asking the kernel for
 // those alone.
-func (i *Identity) askKernel() (found sockets, err error) {
+func (i *Listener) askKernel() (found sockets, err error) {
 	err = withKernel(func(socket int) error {
 		for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
 			if err := exchange(socket, i.request(family), func(data []byte) error { return i.parseAnswer(data, &found) }); err != nil {
@@ -77,7 +77,7 @@ func newRequest(family uint8, flags uint16, states uint32) []byte {
 }
 
 // request asks for the listening sockets of a family on the port.
-func (i *Identity) request(family uint8) []byte {
+func (i *Listener) request(family uint8) []byte {
 	out := newRequest(family, syscall.NLM_F_DUMP, 1<<stateListen)
 	binary.BigEndian.PutUint16(out[atSocket:], i.port)
 	return out
@@ -124,7 +124,7 @@ func exchange(socket int, request []byte, take func(data []byte) error) error {
 }
 
 // parseAnswer adds the socket of one answer, if it listens for i.
-func (i *Identity) parseAnswer(data []byte, found *sockets) error {
+func (i *Listener) parseAnswer(data []byte, found *sockets) error {
 	if len(data) < answerSize {
 		return fmt.Errorf("an answer of %d bytes, expected %d", len(data), answerSize)
 	}
@@ -159,7 +159,7 @@ func askConnection(local, remote netip.AddrPort) (found end, err error) {
 		return exchange(socket, request, func(data []byte) error { return found.parse(data, remote.Port()) })
 	})
 	if errors.Is(err, syscall.ENOENT) {
-		_, err = (&Identity{port: local.Port()}).askKernel()
+		_, err = (&Listener{port: local.Port()}).askKernel()
 	}
 	return found, err
 }

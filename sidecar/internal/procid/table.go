@@ -1,4 +1,4 @@
-package listener
+package procid
 
 import (
 	"bufio"
@@ -27,7 +27,7 @@ const (
 )
 
 // scan adds the sockets in the table at path that listen for i.
-func (i *Identity) scan(path string, found *sockets) error {
+func (i *Listener) scan(path string, found *sockets) error {
 	return eachRow(path, func(column *[columns][]byte) error {
 		if string(column[columnState]) != listening {
 			return nil

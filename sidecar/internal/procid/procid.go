@@ -1,4 +1,4 @@
-// Package listener names the process that serves Vault. It exists because a
+// Package procid names the process that serves Vault. It exists because a
 // Vault that was restarted must be told from one that an operator sealed on
 // purpose, and the sidecar should need no right in the cluster to do so: the
 // inode of a listening socket is visible to everybody in the network
@@ -6,7 +6,7 @@
 // same one before the kernel's count of 32 bits has come round.
 //
 // It must not know Vault's API or what a changed name leads to.
-package listener
+package procid
 
 import (
 	"cmp"
@@ -23,21 +23,21 @@ import (
 	"sync/atomic"
 )
 
-// Identity is the address of a server, whose process it can name.
-type Identity struct {
+// Listener is the address of a server, whose process it can name.
+type Listener struct {
 	hosts []netip.Addr
 	port  uint16
 	proc  string
 	boot  boot
 	ask   func() (sockets, error)
-	// onlyTables is set when asking has failed; see Identity.sockets.
+	// onlyTables is set when asking has failed; see Listener.sockets.
 	onlyTables atomic.Bool
 }
 
-// New returns the Identity of the server at addr, the host:port of VAULT_ADDR.
+// New returns the Listener of the server at addr, the host:port of VAULT_ADDR.
 // It fails unless the host is a loopback address or localhost: what listens
 // elsewhere is in another network namespace, or may be.
-func New(addr string) (*Identity, error) {
+func New(addr string) (*Listener, error) {
 	host, service, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("naming the process behind %q: %w", addr, err)
@@ -50,7 +50,7 @@ func New(addr string) (*Identity, error) {
 	if hosts == nil {
 		return nil, fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", addr)
 	}
-	i := &Identity{hosts: hosts, port: uint16(port), proc: "/proc"}
+	i := &Listener{hosts: hosts, port: uint16(port), proc: "/proc"}
 	i.ask = i.askKernel
 	return i, nil
 }
@@ -76,7 +76,7 @@ func loopback(host string) []netip.Addr {
 // listens: the boot's id and the inodes of its sockets, as in
 // "6f1c…/184467". It is empty when nobody listens. An error means that it
 // cannot be known now, and says why.
-func (i *Identity) Process() (string, error) {
+func (i *Listener) Process() (string, error) {
 	found, err := i.sockets()
 	if err != nil {
 		return "", fmt.Errorf("reading the listening sockets: %w", err)
@@ -114,7 +114,7 @@ func (b *boot) id(proc string) (string, error) {
 // it takes a hundredth of that. But it may not be willing, under gVisor or
 // where a module is missing, and is then not asked again, since each time it
 // might start modprobe.
-func (i *Identity) sockets() (sockets, error) {
+func (i *Listener) sockets() (sockets, error) {
 	if !i.onlyTables.Load() {
 		found, err := i.ask()
 		if err == nil {
@@ -146,7 +146,7 @@ func name(boot string, servers []listed) string {
 	return out.String()
 }
 
-// sockets are those that may serve an Identity, apart by the addresses that they
+// sockets are those that may serve a Listener, apart by the addresses that they
 // are bound to.
 type sockets struct {
 	ipv4, ipv6 []listed
@@ -186,7 +186,7 @@ func (s *sockets) chosen() []listed {
 
 // serves tells whether a socket bound to local may take connections to one of
 // the hosts. One bound to [::] may refuse IPv4, hence chosen.
-func (i *Identity) serves(local netip.Addr) bool {
+func (i *Listener) serves(local netip.Addr) bool {
 	for _, host := range i.hosts {
 		if local == host || local.IsUnspecified() && (local.Is6() || host.Is4()) {
 			return true
