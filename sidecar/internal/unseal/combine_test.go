@@ -259,8 +259,8 @@ func TestCombinations_WhateverTheThreshold(t *testing.T) {
 	}
 	for _, shares := range mounted {
 		for _, threshold := range []int{math.MinInt, -255, -1, 0, 1, 2, 3, 5, 8, 254, 255, 256, math.MaxInt} {
-			r := ring{lengths: lengthsOf(shares), combinations: combinations(shares, threshold), threshold: threshold}
-			_ = r.lack(threshold)
+			r := keySet{lengths: lengthsOf(shares), combinations: combinations(shares, threshold), threshold: threshold}
+			_ = r.shortOf(threshold)
 			for _, c := range r.combinations {
 				if threshold > 0 {
 					assert.Len(t, c, threshold)

@@ -17,17 +17,17 @@ type doubt struct {
 
 // rejected takes a refusal that showed no trace of anybody else.
 func (l *Loop) rejected(a *attempt) {
-	l.troubles, l.mixtures = 0, 0
+	l.sender.failures, l.sender.mixed = 0, 0
 	if a.scope != l.scope() {
 		return
 	}
-	if a.scope.Threshold > 1 && !l.doubt.before.has(a.scope, a.shares) {
-		l.doubt.now = l.doubt.now.with(a.scope, a.shares)
+	if a.scope.Threshold > 1 && !l.sender.doubt.before.has(a.scope, a.shares) {
+		l.sender.doubt.now = l.sender.doubt.now.with(a.scope, a.shares)
 		return
 	}
 	l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
-	l.memory.Refused = l.memory.Refused.with(a.scope, a.shares)
-	l.memory.Refused.At = time.Now().UTC()
+	l.saved.memory.Refused = l.saved.memory.Refused.with(a.scope, a.shares)
+	l.saved.memory.Refused.At = time.Now().UTC()
 	l.save()
 }
 
@@ -40,12 +40,12 @@ func (l *Loop) doubtful() bool {
 // secondRound begins to watch for others, or begins the second round when
 // nobody was seen for long enough. The result says that it did.
 func (l *Loop) secondRound(now time.Time) (begun bool) {
-	if !l.doubt.watching {
-		l.doubt.watching = true
-		l.sendAt, l.nextProbe = now.Add(quietFor), now
+	if !l.sender.doubt.watching {
+		l.sender.doubt.watching = true
+		l.sender.notBefore, l.prober.next = now.Add(quietFor), now
 		return false
 	}
-	l.doubt = doubt{before: l.doubt.now}
+	l.sender.doubt = doubt{before: l.sender.doubt.now}
 	return true
 }
 
@@ -53,4 +53,4 @@ func (l *Loop) secondRound(now time.Time) (begun bool) {
 // refusals seen so far say nothing. A key that a raft replica has accepted stays so
 // until joinsWithin is over: whoever may send shares could have it sent again and
 // again, and the replica unsealed as often.
-func (l *Loop) seenOthers() { l.doubt = doubt{} }
+func (l *Loop) seenOthers() { l.sender.doubt = doubt{} }

@@ -50,51 +50,16 @@ type Loop struct {
 	voice    voice
 	untold   func() // tells the phase aloud, when it was not
 
-	seen      Answer     // the newest answer
-	seenError string     // its text, when it was an error
-	trouble   string     // the text of the last error of an unseal or a lookup
-	withheld  bool       // the last error was an ErrWithheld
-	askHealth bool       // the newest answer was one of sys/health
-	askSeal   bool       // health said sealed: the seal status must tell more
-	status    SealStatus // the newest seal status
-	statusAt  time.Time  // when it was asked for
-	process   string     // Vault's process as of the newest answer; "" unknown yet
-	recorded  bool       // the process was recorded as unsealed since it last broke off
-	epoch     int        // counts the times Vault was away, where processes have no names
-	placed    int        // the epoch in which process was seen
+	trouble  string // the text of the last error of an unseal or a lookup
+	withheld bool   // the last error was an ErrWithheld
 
-	probes    map[*call]bool // in flight
-	lastProbe time.Time      // when one was started
-	nextProbe time.Time
-
-	ring     ring
-	nextKeys time.Time // when the mounted keys are looked at again
-	keysAt   time.Time // when something about them was last new
-	lack     string    // why they could not open Vault, by their number and lengths
-	asking   *call     // an open Vault for its threshold
-	askAt    time.Time // not before
-	memory   Memory
-
-	attempt   *attempt
-	sending   *call
-	sendAt    time.Time // not before
-	troubles  int       // attempts in a row that ended in an error
-	mixtures  int       // attempts in a row that somebody else spoilt
-	doubt     doubt
-	brief     brief
-	accepted  bool   // the key, by a raft replica that joins its cluster
-	allSent   string // names the keys of which all was sent, and what came of it is not known yet
-	disturbed bool   // said so, for this seal
-
-	storage    StorageState
-	lookup     *call
-	lookupAt   time.Time // not before
-	lookupBad  int       // lookups in a row that ended in an error
-	storageDue time.Time // when to look again, with StorageProbe
-
-	saveFailed  bool      // said so
-	saveAgain   time.Time // when to try again, if it failed
-	noProcesses bool      // said so
+	prober    prober
+	process   processTracker
+	keys      keySet
+	threshold thresholdQuery
+	sender    sender
+	storage   storageProbe
+	saved     savedState
 }
 
 // call is a request in flight.
@@ -105,6 +70,21 @@ type call struct {
 
 func (c *call) overdue(now time.Time) bool {
 	return c != nil && now.Sub(c.began) >= overdueAfter
+}
+
+// start runs f beside the loop and hands the report it returns to the loop,
+// unless the call was cancelled first.
+func (l *Loop) start(c *call, f func(context.Context) func()) {
+	ctx, cancel := context.WithCancel(l.ctx)
+	c.cancel = cancel
+	go func() {
+		defer cancel()
+		report := f(ctx)
+		select {
+		case l.reports <- report:
+		case <-ctx.Done():
+		}
+	}()
 }
 
 // New returns a Loop that has not looked at anything yet.
@@ -118,7 +98,7 @@ func New(c Config) *Loop {
 		reports: make(chan func()),
 		born:    now,
 		since:   now,
-		probes:  map[*call]bool{},
+		prober:  prober{inFlight: map[*call]bool{}},
 	}
 }
 
@@ -127,7 +107,7 @@ func New(c Config) *Loop {
 func (l *Loop) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer l.ring.wipe()
+	defer l.keys.wipe()
 	l.ctx = ctx
 	l.recall()
 	l.timeline.enter(Starting, l.since)
@@ -158,12 +138,12 @@ func (l *Loop) Turned() time.Duration {
 // woken follows a hint: the keys are looked at now, and so is Vault, unless it
 // is in a state in which connections break all the time.
 func (l *Loop) woken() {
-	l.nextKeys, l.recorded = time.Time{}, false
+	l.keys.next, l.process.recorded = time.Time{}, false
 	switch l.phase {
 	case Unreachable, Unresponsive, Failing:
 	default:
-		if soon := l.lastProbe.Add(wokenAfter); soon.Before(l.nextProbe) {
-			l.nextProbe = soon
+		if soon := l.prober.last.Add(wokenAfter); soon.Before(l.prober.next) {
+			l.prober.next = soon
 		}
 	}
 }
@@ -176,7 +156,7 @@ func (l *Loop) turn(now time.Time) time.Time {
 		phase, action := Next(l.phase, l.observe(now))
 		entered := l.enter(phase, now)
 		again := l.act(action, now)
-		if action != SendShare && l.sending == nil {
+		if action != SendShare && l.sender.call == nil {
 			l.endAttempt()
 		}
 		if !entered && !again || i == 3 {
@@ -187,7 +167,7 @@ func (l *Loop) turn(now time.Time) time.Time {
 		l.untold()
 		l.untold = nil
 	}
-	if l.saveFailed && !now.Before(l.saveAgain) {
+	if l.saved.failed && !now.Before(l.saved.retryAt) {
 		l.save()
 	}
 	l.judgeKeys(now)
@@ -198,75 +178,63 @@ func (l *Loop) turn(now time.Time) time.Time {
 
 // wakeUp returns the next moment at which something is due by itself.
 func (l *Loop) wakeUp(now time.Time) time.Time {
-	next := l.nextKeys
+	next := l.keys.next
 	sooner := func(t time.Time) {
 		if t.After(now) && t.Before(next) {
 			next = t
 		}
 	}
-	if len(l.probes) < maxProbes {
-		sooner(l.nextProbe)
+	if len(l.prober.inFlight) < maxProbes {
+		sooner(l.prober.next)
 	}
-	for c := range l.probes {
+	for c := range l.prober.inFlight {
 		sooner(c.began.Add(overdueAfter))
 	}
-	for _, c := range []*call{l.sending, l.lookup} {
+	for _, c := range []*call{l.sender.call, l.storage.call} {
 		if c != nil {
 			sooner(c.began.Add(overdueAfter))
 		}
 	}
-	sooner(l.sendAt)
-	sooner(l.brief.until)
-	sooner(l.lookupAt)
-	sooner(l.storageDue)
+	sooner(l.sender.notBefore)
+	sooner(l.sender.brief.until)
+	sooner(l.storage.notBefore)
+	sooner(l.storage.due)
 	return next
 }
 
 // observe gathers the facts that decide.
 func (l *Loop) observe(now time.Time) Observation {
-	for c := range l.probes {
+	for c := range l.prober.inFlight {
 		if c.overdue(now) {
-			l.seen, l.seenError = AnswerOverdue, ""
+			l.prober.answer, l.prober.answerError = AnswerOverdue, ""
 		}
 	}
-	if l.seen > AnswerUnsealed { // an unseal's own answer tells no health
-		l.brief = brief{}
+	if l.prober.answer > AnswerUnsealed { // an unseal's own answer tells no health
+		l.sender.brief = brief{}
 	}
 	o := Observation{
-		Vault:          l.seen,
+		Vault:          l.prober.answer,
 		HoldSeals:      l.HoldSeals,
-		SealedByHand:   l.process != "" && l.memory.Unsealed == l.process,
+		SealedByHand:   l.process.current != "" && l.saved.memory.Unsealed == l.process.current,
 		Released:       l.released(),
-		Sending:        l.sending != nil,
-		SendingOverdue: l.sending.overdue(now),
-		SendingFails:   l.troubles > 0,
+		Sending:        l.sender.call != nil,
+		SendingOverdue: l.sender.call.overdue(now),
+		SendingFails:   l.sender.failures > 0,
 	}
 	o.Storage = l.storageState(now)
-	if l.seen == AnswerSealed {
+	if l.prober.answer == AnswerSealed {
 		_, o.Keys, _ = l.pick()
 	}
 	return o
-}
-
-func (l *Loop) storageState(now time.Time) StorageState {
-	switch {
-	case l.seen != AnswerActive:
-		l.dropLookup()
-	case l.lookup.overdue(now):
-		l.storage = StorageSilent
-	case l.storage == StorageServes && l.StorageProbe > 0 && !now.Before(l.storageDue):
-		l.storage = StorageUnknown
-	}
-	return l.storage
 }
 
 // act does what was decided, unless it is not its time yet. The result says
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
 	switch {
-	case a == SendShare && l.sending == nil && !now.Before(l.sendAt) && !l.brief.holds(l.process, now):
+	case a == SendShare && l.sender.call == nil && !now.Before(l.sender.notBefore) && !l.sender.brief.holds(l.process.current, now):
 		return l.send(now)
-	case a == CheckStorage && l.lookup == nil && !now.Before(l.lookupAt):
+	case a == CheckStorage && l.storage.call == nil && !now.Before(l.storage.notBefore):
 		l.checkStorage(now)
 	}
 	return false
@@ -282,11 +250,11 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 	if changed {
 		after := round(now.Sub(l.since))
 		l.phase, l.since = p, now
-		l.nextProbe = now.Add(pace(p, 0, random()))
+		l.prober.next = now.Add(pace(p, 0, random()))
 		l.timeline.enter(p, now)
 		l.arrive(p)
-		if len(l.timeline.history) > 0 && !slices.Equal(l.memory.History, l.timeline.history) {
-			l.memory.History = slices.Clone(l.timeline.history)
+		if len(l.timeline.history) > 0 && !slices.Equal(l.saved.memory.History, l.timeline.history) {
+			l.saved.memory.History = slices.Clone(l.timeline.history)
 			l.Meter.Recovered(*l.timeline.history[0].copied())
 			l.save()
 		}
@@ -300,22 +268,22 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 // arrive does what belongs to the phase that begins.
 func (l *Loop) arrive(p Phase) {
 	switch {
-	case p == Held && l.memory.Held == nil:
-		l.memory.Held = &Hold{Process: l.process, Keys: l.ring.version}
+	case p == Held && l.saved.memory.Held == nil:
+		l.saved.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
 		l.save()
-	case l.seen == AnswerSealed && l.released():
+	case l.prober.answer == AnswerSealed && l.released():
 		l.Log.Info(msgReleased)
-		l.memory.Unsealed, l.memory.Held = "", nil
+		l.saved.memory.Unsealed, l.saved.memory.Held = "", nil
 		l.save()
-	case p == Unsealing && l.memory.Unsealed == l.process && l.process != "":
+	case p == Unsealing && l.saved.memory.Unsealed == l.process.current && l.process.current != "":
 		l.Log.Warn(msgOverruled)
-		l.memory.Unsealed = "" // said once for each seal
+		l.saved.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
-		l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
-		if l.allSent != "" { // a raft replica has joined, or an unseal that hung has come to its end
-			l.opened(l.allSent)
+		l.sender.forgive()
+		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
+			l.opened(l.sender.undecided)
 		}
-		l.accepted = false
+		l.sender.accepted = false
 	}
 }
 

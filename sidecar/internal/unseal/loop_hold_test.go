@@ -325,7 +325,6 @@ func TestARestartTooFastToBeRefusedIsNoSealByHand(t *testing.T) {
 			h.expect(Active)
 		}
 		assert.NotContains(h, h.phases(), Held.String())
-		assert.NotContains(h, h.phases(), Unreachable.String())
 		h.expectSent(21)
 	})
 }

@@ -634,22 +634,22 @@ func TestKeysThatChangeInTheTurnOfAnAnswer(t *testing.T) {
 			ctx, cancel := context.WithCancel(h.Context())
 			defer cancel()
 			l.ctx = ctx
-			l.seen, l.process, l.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
+			l.prober.answer, l.process.current, l.prober.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
 			l.turn(time.Now())
-			require.NotNil(h, l.sending)
-			first := l.sending
+			require.NotNil(h, l.sender.call)
+			first := l.sender.call
 
 			h.keys.mount(right[5-left:]...)
-			l.nextKeys = time.Time{}
+			l.keys.next = time.Time{}
 			l.tookUnseal(first, counts(1, "a").status, nil)
 			l.turn(time.Now())
 			if left < 3 {
 				assert.Equal(h, NoKey.String(), l.phase.String())
-				assert.Nil(h, l.sending)
+				assert.Nil(h, l.sender.call)
 			} else {
-				assert.Equal(h, 0, l.attempt.sent, "the attempt begins again with the new ones")
+				assert.Equal(h, 0, l.sender.attempt.sent, "the attempt begins again with the new ones")
 			}
-			l.ring.wipe()
+			l.keys.wipe()
 		})
 	}
 }

@@ -106,19 +106,19 @@ func TestAtMostThreeProbesWaitAndTheFirstAnswerWins(t *testing.T) {
 func TestAnAnswerThatComesTooLateIsIgnored(t *testing.T) {
 	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
 	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
-	l.probes[first], l.probes[second] = true, true
+	l.prober.inFlight[first], l.prober.inFlight[second] = true, true
 	l.tookProbe(first, sight{answer: AnswerUnsealed, process: "p"})
-	assert.Equal(t, AnswerUnsealed, l.seen)
-	assert.Equal(t, "p", l.memory.Unsealed)
-	assert.Empty(t, l.probes)
+	assert.Equal(t, AnswerUnsealed, l.prober.answer)
+	assert.Equal(t, "p", l.saved.memory.Unsealed)
+	assert.Empty(t, l.prober.inFlight)
 
 	l.tookProbe(second, sight{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
-	assert.Equal(t, AnswerUnsealed, l.seen, "the first answer won")
+	assert.Equal(t, AnswerUnsealed, l.prober.answer, "the first answer won")
 	l.tookUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
-	assert.Equal(t, AnswerUnsealed, l.seen)
-	assert.Zero(t, l.troubles)
+	assert.Equal(t, AnswerUnsealed, l.prober.answer)
+	assert.Zero(t, l.sender.failures)
 	l.tookLookup(&call{}, errors.New("of a lookup that was given up"))
-	assert.Equal(t, StorageUnknown, l.storage)
+	assert.Equal(t, StorageUnknown, l.storage.state)
 }
 
 // Vault reads its sealed flag before it waits for its lock: probes that hung

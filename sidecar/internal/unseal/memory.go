@@ -101,7 +101,7 @@ func (m Memory) Refuses(shares []Share) bool {
 		return false
 	}
 	t := m.Refused.Scope.Threshold
-	r := ring{lengths: lengthsOf(shares), combinations: combinations(shares, t), threshold: t}
+	r := keySet{lengths: lengthsOf(shares), combinations: combinations(shares, t), threshold: t}
 	_, state, _ := r.pick(func(c []int) bool { return m.Refused.has(m.Refused.Scope, c) })
 	return state == KeysRejected
 }

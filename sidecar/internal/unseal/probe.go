@@ -3,9 +3,22 @@ package unseal
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 )
+
+// prober is what Vault was asked and has answered.
+type prober struct {
+	inFlight map[*call]bool
+	last     time.Time // when one was started
+	next     time.Time // when the next is
+
+	answer      Answer     // the newest
+	answerError string     // its text, when it was an error
+	askHealth   bool       // the newest answer was one of sys/health
+	askSeal     bool       // health said sealed: the seal status must tell more
+	status      SealStatus // the newest
+	statusAt    time.Time  // when it was asked for
+}
 
 // sight is what one probe saw.
 type sight struct {
@@ -21,23 +34,23 @@ type sight struct {
 // first answer after a thaw is the fastest notice there is.
 func (l *Loop) startProbe(now time.Time) {
 	l.renewProbe(now)
-	if len(l.probes) >= maxProbes || now.Before(l.nextProbe) {
+	if len(l.prober.inFlight) >= maxProbes || now.Before(l.prober.next) {
 		return
 	}
-	l.lastProbe, l.nextProbe = now, now.Add(besideEvery)
-	if l.seen == AnswerRefused && len(l.probes) == 0 && l.Vault.Refuses() {
+	l.prober.last, l.prober.next = now, now.Add(besideEvery)
+	if l.prober.answer == AnswerRefused && len(l.prober.inFlight) == 0 && l.Vault.Refuses() {
 		l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
-		l.epoch++
-		l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
+		l.process.epoch++
+		l.prober.next = now.Add(pace(l.phase, now.Sub(l.since), random()))
 		return
 	}
 	// While it fails the same question is asked again, or a health that fails
 	// beside a seal status that does not would make two phases take turns.
-	health := (l.phase.unsealed() || l.phase == Failing && l.askHealth) && !l.askSeal
-	identify := !health || !l.recorded
-	away := l.seen == AnswerRefused
+	health := (l.phase.unsealed() || l.phase == Failing && l.prober.askHealth) && !l.prober.askSeal
+	identify := !health || !l.process.recorded
+	away := l.prober.answer == AnswerRefused
 	c := &call{began: now}
-	l.probes[c] = true
+	l.prober.inFlight[c] = true
 	l.start(c, func(ctx context.Context) func() {
 		s := l.look(ctx, health, identify, away)
 		return func() { l.tookProbe(c, s) }
@@ -49,11 +62,11 @@ func (l *Loop) startProbe(now time.Time) {
 // listens than took it; here whoever took Vault's port before it could keep its
 // answers away for good.
 func (l *Loop) renewProbe(now time.Time) {
-	if len(l.probes) < maxProbes {
+	if len(l.prober.inFlight) < maxProbes {
 		return
 	}
 	var newest *call
-	for c := range l.probes {
+	for c := range l.prober.inFlight {
 		if newest == nil || c.began.After(newest.began) {
 			newest = c
 		}
@@ -63,7 +76,7 @@ func (l *Loop) renewProbe(now time.Time) {
 	}
 	if _, err := l.Processes.Process(); err != nil {
 		newest.cancel()
-		delete(l.probes, newest)
+		delete(l.prober.inFlight, newest)
 	}
 }
 
@@ -143,7 +156,7 @@ func statusAnswer(s SealStatus) Answer {
 // say is older. (Vault reads its sealed flag before it waits for its lock, so
 // a late answer can even be false.)
 func (l *Loop) tookProbe(c *call, s sight) {
-	if !l.probes[c] {
+	if !l.prober.inFlight[c] {
 		return
 	}
 	l.dropProbes()
@@ -151,90 +164,32 @@ func (l *Loop) tookProbe(c *call, s sight) {
 	l.Log.Trace(msgProbe, keyAnswered, int(s.answer), keyError, s.err)
 	if s.health && s.answer == AnswerSealed {
 		// Only the seal status tells threshold and process.
-		l.askSeal, l.nextProbe = true, now
+		l.prober.askSeal, l.prober.next = true, now
 		return
 	}
-	l.askHealth, l.askSeal = s.health, l.askSeal && s.health
-	l.seen, l.seenError = s.answer, ""
+	l.prober.askHealth, l.prober.askSeal = s.health, l.prober.askSeal && s.health
+	l.prober.answer, l.prober.answerError = s.answer, ""
 	if s.err != nil {
-		l.seenError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)
+		l.prober.answerError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)
 	} else if !s.health {
-		l.status, l.statusAt = s.status, c.began
+		l.prober.status, l.prober.statusAt = s.status, c.began
 	}
 	if errors.Is(s.err, ErrBroken) || errors.Is(s.err, ErrNotVault) {
 		l.loseTrack()
 	}
 	l.place(s)
-	l.nextProbe = now.Add(pace(l.phase, now.Sub(l.since), random()))
-	if l.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
+	l.prober.next = now.Add(pace(l.phase, now.Sub(l.since), random()))
+	if l.sender.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
 		l.seenOthers()
 	}
-	if l.doubt.watching {
-		l.nextProbe = now.Add(quietEvery)
+	if l.sender.doubt.watching {
+		l.prober.next = now.Add(quietEvery)
 	}
-}
-
-// place notes which process gave the answer, and remembers it once it was
-// seen unsealed.
-func (l *Loop) place(s sight) {
-	process := s.process
-	switch {
-	case s.answer == AnswerRefused:
-		l.epoch++
-		l.recorded = false
-		return
-	case s.unknown != nil:
-		process = l.process // it was not away since it was placed
-		if process == "" || l.placed != l.epoch {
-			process = unknownProcess + strconv.Itoa(l.epoch)
-		}
-		if !l.noProcesses {
-			l.noProcesses = true
-			l.Log.Warn(msgNoProcess, keyReason, s.unknown)
-		}
-	}
-	if process == "" {
-		return
-	}
-	if process != l.process {
-		l.process = process
-		l.startOver()
-	}
-	l.placed, l.recorded = l.epoch, s.answer.unsealed()
-	if l.recorded && (l.memory.Unsealed != process || l.memory.Held != nil) {
-		l.memory.Unsealed, l.memory.Held = process, nil
-		l.save()
-	}
-}
-
-// loseTrack forgets which process answered: behind a proxy, which listens
-// throughout, Vault may have restarted. What was unsealed before proves no seal
-// by hand any more. That the key was refused stays: a proxy that fails now and
-// then must not have it sent again and again. (Whoever can fake such an answer
-// listens in Vault's place, and would be sent the key anyway.)
-func (l *Loop) loseTrack() {
-	l.epoch++
-	l.process, l.recorded = "", false
-	if l.memory.Unsealed != "" || l.memory.Held != nil {
-		l.memory.Unsealed, l.memory.Held = "", nil
-		l.save()
-	}
-}
-
-// startOver forgets what was under way with another process.
-func (l *Loop) startOver() {
-	if l.sending != nil {
-		l.sending.cancel()
-		l.sending = nil
-	}
-	l.endAttempt()
-	l.troubles, l.mixtures, l.doubt, l.disturbed = 0, 0, doubt{}, false
-	l.sendAt, l.allSent = time.Time{}, ""
 }
 
 func (l *Loop) dropProbes() {
-	for c := range l.probes {
+	for c := range l.prober.inFlight {
 		c.cancel()
 	}
-	clear(l.probes)
+	clear(l.prober.inFlight)
 }

@@ -67,8 +67,8 @@ func holders(s Share) map[string]any {
 		"an error that wraps one with it":   fmt.Errorf("sending %v: %w", s, carrier{s}),
 		"errors joined":                     errors.Join(carrier{s}, errors.New("another")),
 		"an interface in an anonymous type": struct{ V any }{s},
-		"the key ring":                      ring{shares: []Share{s}},
-		"a pointer to the key ring":         &ring{shares: []Share{s}},
+		"the key set":                       keySet{shares: []Share{s}},
+		"a pointer to the key set":          &keySet{shares: []Share{s}},
 	}
 }
 

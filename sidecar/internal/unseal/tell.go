@@ -72,8 +72,8 @@ func (l *Loop) publish() {
 	if l.Publish == nil {
 		return
 	}
-	shares := len(l.ring.lengths)
-	if l.ring.problem != "" {
+	shares := len(l.keys.lengths)
+	if l.keys.problem != "" {
 		shares = 0
 	}
 	s := State{
@@ -82,19 +82,19 @@ func (l *Loop) publish() {
 		Message:  tellings[l.phase].message,
 		Reason:   l.reason,
 		Advice:   l.adviceFor(l.phase),
-		KeyError: cmp.Or(l.ring.problem, l.lack),
+		KeyError: cmp.Or(l.keys.problem, l.keys.shortfall),
 		Shares:   shares,
-		Remarks:  l.ring.remarks,
-		Keys:     l.ring.version,
-		Process:  l.process,
+		Remarks:  l.keys.remarks,
+		Keys:     l.keys.version,
+		Process:  l.process.current,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last.copied(),
 	}
 	for _, r := range l.timeline.history {
 		s.History = append(s.History, r.copied())
 	}
-	if o := l.memory.Opened; o != nil {
-		s.UnsealedAt, s.KeyChanged = o.At, l.ring.version != "" && l.ring.version != o.Keys
+	if o := l.saved.memory.Opened; o != nil {
+		s.UnsealedAt, s.KeyChanged = o.At, l.keys.version != "" && l.keys.version != o.Keys
 	}
 	l.Publish(s)
 }
@@ -110,17 +110,17 @@ func (l *Loop) adviceFor(p Phase) string {
 func (l *Loop) reasonFor(p Phase) string {
 	switch p {
 	case Failing:
-		if l.seen != AnswerError {
+		if l.prober.answer != AnswerError {
 			return l.trouble
 		}
-		return l.seenError
+		return l.prober.answerError
 	case Unreachable:
-		return l.seenError
+		return l.prober.answerError
 	case NoKey, KeyRejected:
 		_, _, reason := l.pick()
 		return reason
 	case LeftAlone:
-		return leftAloneReason(l.status)
+		return leftAloneReason(l.prober.status)
 	default:
 		return ""
 	}

@@ -14,24 +14,30 @@ const (
 	thresholdHolds = 3 * time.Minute
 )
 
+// thresholdQuery asks an open Vault for its threshold.
+type thresholdQuery struct {
+	call      *call     // in flight
+	notBefore time.Time // the next
+}
+
 // askThreshold asks an open Vault for its seal status now and then, and when it
 // gets active or other keys are mounted: its probes ask for its health alone.
 // A standby is not asked. It keeps what it read when it was opened
 // (vault/seal.go, BarrierConfig).
 func (l *Loop) askThreshold(now time.Time) {
 	if l.phase != Active {
-		if l.asking != nil {
-			l.asking.cancel()
-			l.asking = nil
+		if l.threshold.call != nil {
+			l.threshold.call.cancel()
+			l.threshold.call = nil
 		}
 		return
 	}
-	due := now.Sub(l.statusAt) >= thresholdEvery || l.statusAt.Before(l.since) || l.statusAt.Before(l.keysAt)
-	if !due || l.asking != nil || now.Before(l.askAt) {
+	due := now.Sub(l.prober.statusAt) >= thresholdEvery || l.prober.statusAt.Before(l.since) || l.prober.statusAt.Before(l.keys.changedAt)
+	if !due || l.threshold.call != nil || now.Before(l.threshold.notBefore) {
 		return
 	}
 	c := &call{began: now}
-	l.asking = c
+	l.threshold.call = c
 	l.start(c, func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
 		defer cancel()
@@ -41,42 +47,42 @@ func (l *Loop) askThreshold(now time.Time) {
 }
 
 func (l *Loop) tookThreshold(c *call, s SealStatus, err error) {
-	if l.asking != c {
+	if l.threshold.call != c {
 		return
 	}
-	l.asking = nil
+	l.threshold.call = nil
 	if errors.Is(err, ErrNotVault) {
 		l.loseTrack()
 	}
 	if err != nil || s.Sealed { // the probes tell
-		l.askAt = time.Now().Add(thresholdEvery)
+		l.threshold.notBefore = time.Now().Add(thresholdEvery)
 		return
 	}
-	l.status, l.statusAt = s, c.began
+	l.prober.status, l.prober.statusAt = s, c.began
 }
 
 // judgeKeys tells when the mounted shares could not open Vault, however they
 // are combined. That is said only of a threshold that was asked for after they
 // were mounted: a rotation changes Vault first and then takes out the old ones.
 func (l *Loop) judgeKeys(now time.Time) {
-	lack, judged := l.lack, false
+	lack, judged := l.keys.shortfall, false
 	switch {
-	case l.ring.problem != "" || !ours(l.status) || now.Sub(l.statusAt) > thresholdHolds:
+	case l.keys.problem != "" || !ours(l.prober.status) || now.Sub(l.prober.statusAt) > thresholdHolds:
 		lack = ""
-	case l.statusAt.Before(l.keysAt):
-	case l.seen == AnswerSealed, l.phase == Active && !l.statusAt.Before(l.since):
-		lack, judged = l.ring.lack(l.status.Threshold), true
+	case l.prober.statusAt.Before(l.keys.changedAt):
+	case l.prober.answer == AnswerSealed, l.phase == Active && !l.prober.statusAt.Before(l.since):
+		lack, judged = l.keys.shortOf(l.prober.status.Threshold), true
 	}
-	if lack == l.lack {
+	if lack == l.keys.shortfall {
 		return
 	}
-	l.lack = lack
+	l.keys.shortfall = lack
 	switch {
 	case !l.phase.unsealed(): // the phase says it
 	case lack != "":
 		l.Log.Warn(msgKeysProblem, keyError, lack)
 	case judged:
-		l.Log.Info(msgKeysLoaded, keyShares, len(l.ring.lengths))
+		l.Log.Info(msgKeysLoaded, keyShares, len(l.keys.lengths))
 	}
 	l.publish()
 }

@@ -38,7 +38,7 @@ func TestRingPicks(t *testing.T) {
 		{"no shares at all and no threshold", []Share{}, nil, 0, never, nil, KeysUnusable},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			var r ring
+			var r keySet
 			var m Memory
 			cloned := make([]Share, len(row.shares))
 			for n, s := range row.shares {
@@ -59,7 +59,7 @@ func TestRingPicks(t *testing.T) {
 }
 
 func TestRingTellsWhatIsNew(t *testing.T) {
-	var r ring
+	var r keySet
 	var m Memory
 	one := func() []Share { return []Share{shareOf(1, 32)} }
 	set := func(shares []Share, err error) bool {
@@ -84,7 +84,7 @@ func TestRingTellsWhatIsNew(t *testing.T) {
 }
 
 func TestRingWipesWhatItHolds(t *testing.T) {
-	var r ring
+	var r keySet
 	var m Memory
 	first, second := shareOf(1, 32), shareOf(2, 32)
 	r.set("1", read{shares: []Share{first}, err: nil}, 1, m.fingerprint)

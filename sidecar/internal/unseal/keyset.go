@@ -1,0 +1,94 @@
+package unseal
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// keySet is the mounted shares, in memory only while Vault is sealed, and what is
+// known of them all the time.
+type keySet struct {
+	shares       []Share
+	lengths      []int
+	combinations [][]int  // worth a try, at this threshold
+	threshold    int      // 0: it is not known
+	remarks      []Remark // on what is mounted beside them
+	version      string   // fingerprint of the last usable content
+	problem      string   // why the mounted keys cannot be used now
+	stamp        string   // of the content last read
+	read         bool     // the stamp's content has been read at least once
+
+	next      time.Time // when they are looked at again
+	changedAt time.Time // when something about them was last new
+	shortfall string    // why they could not open Vault, by their number and lengths
+}
+
+// set takes over what was read, for a threshold, and reports whether anything
+// about it is new.
+func (k *keySet) set(stamp string, r read, threshold int, fingerprint func([]Share) string) bool {
+	k.wipe()
+	first := !k.read
+	k.stamp, k.read, k.threshold = stamp, true, threshold
+	problem, version := "", k.version
+	if r.err != nil {
+		problem = r.err.Error()
+	} else {
+		k.shares, version = r.shares, fingerprint(r.shares)
+		k.lengths, k.combinations = lengthsOf(r.shares), combinations(r.shares, threshold)
+	}
+	changed := first || problem != k.problem || version != k.version || !slices.Equal(r.remarks, k.remarks)
+	k.problem, k.version, k.remarks = problem, version, r.remarks
+	return changed
+}
+
+// read is what a Read of Keys returned.
+type read struct {
+	shares  []Share
+	remarks []Remark
+	err     error
+}
+
+// wipe forgets the shares and keeps what is known of them.
+func (k *keySet) wipe() {
+	WipeAll(k.shares)
+	k.shares = nil
+}
+
+// loaded reports whether shares are in memory.
+func (k *keySet) loaded() bool { return len(k.shares) > 0 }
+
+// pick chooses the next combination, or says in state and reason why there is
+// none.
+func (k *keySet) pick(refused func([]int) bool) (combination []int, state KeyState, reason string) {
+	if k.problem != "" {
+		return nil, KeysUnusable, k.problem
+	}
+	if short := k.shortOf(k.threshold); short != "" {
+		return nil, KeysUnusable, short
+	}
+	for _, c := range k.combinations {
+		if !refused(c) {
+			return c, KeysUsable, ""
+		}
+	}
+	return nil, KeysRejected, fmt.Sprintf("%d combinations of %d mounted shares were tried", len(k.combinations), len(k.lengths))
+}
+
+// shortOf says why no combination of the shares can open a Vault of threshold t.
+func (k *keySet) shortOf(t int) string {
+	switch {
+	case len(k.lengths) < max(1, t):
+		return fmt.Sprintf("%d of the %d shares that the threshold needs are mounted", len(k.lengths), max(1, t))
+	case t <= 0:
+		return ""
+	case len(byLength(k.lengths, t)) == 0 && t == 1:
+		return "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
+	case len(byLength(k.lengths, t)) == 0:
+		return fmt.Sprintf("no %d of the mounted shares are of equal length: they are not of one key", t)
+	case t == k.threshold && len(k.combinations) == 0:
+		return fmt.Sprintf("no %d of the mounted shares are of one key that has this threshold", t)
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,153 @@
+package unseal
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// sender is what is sent to unseal Vault, and what came of it.
+type sender struct {
+	attempt   *attempt
+	call      *call     // in flight
+	notBefore time.Time // the next
+	failures  int       // attempts in a row that ended in an error
+	mixed     int       // attempts in a row that somebody else spoilt
+	doubt     doubt
+	brief     brief
+	accepted  bool   // the key, by a raft replica that joins its cluster
+	undecided string // names the keys of which all was sent, and what came of it is not known yet
+
+	interferenceLogged bool // for this seal
+}
+
+// forgive forgets what went wrong before.
+func (s *sender) forgive() {
+	s.failures, s.mixed, s.doubt, s.interferenceLogged = 0, 0, doubt{}, false
+}
+
+// startOver forgets what was under way with another process.
+func (l *Loop) startOver() {
+	if l.sender.call != nil {
+		l.sender.call.cancel()
+		l.sender.call = nil
+	}
+	l.endAttempt()
+	l.sender.forgive()
+	l.sender.notBefore, l.sender.undecided = time.Time{}, ""
+}
+
+// send sends the next share. An attempt begins with reading the keys again,
+// and they stay in memory only as long as it lasts. The result says whether
+// the keys turned out to be others than was thought.
+func (l *Loop) send(now time.Time) (again bool) {
+	if l.sender.attempt == nil {
+		if l.doubtful() {
+			return l.secondRound(now)
+		}
+		l.loadKeys(true)
+		combination, state, _ := l.pick()
+		if state != KeysUsable || l.doubtful() {
+			l.keys.wipe()
+			return true
+		}
+		l.sender.attempt = newAttempt(combination, l.scope(), l.prober.status.Raft)
+	}
+	if !l.keys.loaded() || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
+		l.endAttempt()
+		return true
+	}
+	l.sender.accepted = false
+	share := l.keys.shares[l.sender.attempt.share()].clone()
+	c := &call{began: now}
+	l.sender.call = c
+	l.start(c, func(ctx context.Context) func() {
+		defer share.Wipe()
+		status, err := l.Vault.Unseal(ctx, share)
+		return func() { l.tookUnseal(c, status, err) }
+	})
+	return false
+}
+
+func (l *Loop) endAttempt() {
+	l.sender.attempt = nil
+	l.keys.wipe()
+}
+
+func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
+	if l.sender.call != c {
+		return
+	}
+	l.sender.call = nil
+	now := time.Now()
+	a := l.sender.attempt
+	v, disturbed := a.took(s, err)
+	l.Log.Debug(msgAttempt, keyVerdict, v.String(), keyProgress, s.Progress, keyNeeded, a.scope.Threshold)
+	if err == nil {
+		l.prober.status, l.prober.statusAt = s, c.began
+	}
+	if v != lost {
+		// Vault answers again, and what it is going to say to the probes that
+		// wait is older.
+		l.dropProbes()
+		if l.prober.answer == AnswerOverdue {
+			l.prober.answer = AnswerSealed
+		}
+	}
+	if disturbed || v == mixed {
+		l.sender.doubt = doubt{}
+		if !l.sender.interferenceLogged {
+			l.sender.interferenceLogged = true
+			l.Log.Warn(msgDisturbed)
+		}
+	}
+	if v == more && a.scope == l.scope() {
+		return
+	}
+	l.endAttempt()
+	l.sender.notBefore, l.sender.undecided = now, ""
+	if (v == troubled || v == joining) && a.ours && a.sent == len(a.shares) {
+		l.sender.undecided = a.scope.Keys
+	}
+	if v != more {
+		l.Meter.Attempted(results[v])
+	}
+	switch v {
+	case opened:
+		l.opened(a.scope.Keys)
+		l.sender.brief.opened(a.scope.Process, now)
+		if !l.prober.answer.unsealed() { // or somebody was faster
+			l.prober.answer, l.prober.answerError = AnswerUnsealed, ""
+		}
+	case rejected:
+		l.rejected(a)
+	case mixed:
+		l.sender.mixed++
+		l.sender.failures = 0
+		l.sender.notBefore = now.Add(afterMixture(l.sender.mixed, random()))
+	case allSent:
+		l.sender.mixed++
+		l.sender.notBefore = now.Add(max(watchEvery, afterTrouble(l.sender.mixed, random())))
+	case joining:
+		l.Log.Info(msgJoining)
+		l.sender.accepted, l.sender.notBefore = true, now.Add(joinsWithin)
+	case lost:
+		l.prober.answer, l.process.recorded = AnswerRefused, false
+		l.process.epoch++
+		l.inTrouble(now, err)
+	case troubled:
+		// An unseal that hung for longer than Vault lets a request last is
+		// answered by an error, though it has opened Vault (vault/core.go,
+		// DefaultMaxRequestDuration): what is true now has to be seen.
+		l.prober.answer, l.prober.next = NoAnswer, now
+		l.inTrouble(now, err)
+	case more: // the keys changed: again with the new ones
+	}
+}
+
+func (l *Loop) inTrouble(now time.Time, err error) {
+	l.sender.failures++
+	l.prober.answerError, l.trouble = err.Error(), err.Error()
+	l.withheld = errors.Is(err, ErrWithheld)
+	l.sender.notBefore = now.Add(afterTrouble(l.sender.failures, random()))
+}
