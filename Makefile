@@ -7,7 +7,7 @@ SHELL := bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Code of this project. The other modules only put other people's servers
@@ -105,7 +105,7 @@ compat: fuse build ## run the main scenarios against older Vaults too (building 
 	@integration/compat.sh
 
 .PHONY: check
-check: format vet staticcheck vulnerabilities shell tidy ## check the code without running it
+check: format vet lint vulnerabilities shell tidy ## check the code without running it
 	@echo "check: passed"
 
 .PHONY: clean
@@ -114,15 +114,15 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet staticcheck vulnerabilities shell tidy fuse netcat promtool chromium jq
+.PHONY: format vet lint vulnerabilities shell tidy fuse netcat promtool chromium jq
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
 vet:
 	@$(call in-each,$(OWN),go vet ./...)
 
-staticcheck:
-	@$(call in-each,$(OWN),go run $(STATICCHECK) ./...)
+lint:
+	@$(call in-each,$(OWN),go run $(LINT) run ./...)
 
 # Only data that cannot be had is let pass: it is fetched before anything is
 # searched, so nothing found can hide behind it.

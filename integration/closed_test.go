@@ -94,7 +94,7 @@ func TestClosedServerFollowsItsRule(t *testing.T) {
 }
 
 // A whole rotation of the key, by OpenBao's calls: begun with a verification,
-// then cancelled, without a body to wrap.
+// then canceled, without a body to wrap.
 func TestClosedServerRotatesByOpenBaosCalls(t *testing.T) {
 	t.Parallel()
 	w := furnish(t, home{})

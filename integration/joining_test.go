@@ -40,7 +40,7 @@ func TestAStrangerDuringAJoin_TheKeyIsSentOnce(t *testing.T) {
 					}
 				}()
 			}
-			w.initialise()
+			w.initialize()
 			for i, r := range c.replicas[1:] {
 				require.NoError(w, lab.Await(w.ctx, patience, "replica to be a standby", func() string { return phaseIs("standby").see(r) }), "replica %d", i+2)
 				require.Equal(w, 1, strings.Count(r.log(), "vault accepted the key"), "replica %d: %s", i+2, r.vault.Log())

@@ -422,12 +422,12 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 `
 	var c cluster
 	play(t, home{cluster: true, virgin: true, raft: true},
-		phase{"three replicas are initialised, and a store is down", func(w *world) {
+		phase{"three replicas are initialized, and a store is down", func(w *world) {
 			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
 			require.NoError(w, w.cluster.Apply(w.ctx, more))
 			grant("replicas")(w)
 			c.furnish(w)
-			w.initialise()
+			w.initialize()
 		}, []expectation{serving(), c.are("active", "standby", "standby")}},
 		phase{"each tells what it does", nil, []expectation{
 			{"one to look after ESO, and two to say that they do not", func(w *world) string {

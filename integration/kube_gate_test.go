@@ -49,11 +49,11 @@ func startVaultAndWaitHung(w *world) {
 	startSidecar(w)
 }
 
-func TestTheGateOfAVaultThatWasNeverInitialised(t *testing.T) {
+func TestTheGateOfAVaultThatWasNeverInitialized(t *testing.T) {
 	t.Parallel()
 	play(t, home{cluster: true, virgin: true, args: []string{"--eso-recovery", "off"}},
 		phase{"vault is new", startSidecar, []expectation{gateIs("False", "NotInitialized")}},
-		phase{"it is initialised", (*world).initialise, []expectation{gateIs("True", "Unsealed")}},
+		phase{"it is initialized", (*world).initialize, []expectation{gateIs("True", "Unsealed")}},
 	)
 }
 

@@ -60,7 +60,7 @@ func rekeyed(started bool) expectation {
 	}}
 }
 
-// leaveARekeyBehind kills a proof just before its rekey is cancelled.
+// leaveARekeyBehind kills a proof just before its rekey is canceled.
 func leaveARekeyBehind(w *world) {
 	target, err := url.Parse(w.vault.Addr)
 	require.NoError(w, err)
@@ -125,7 +125,7 @@ func (w *world) swapped(change map[string]any) (addr string, updates func() int)
 	return between.URL, func() int { return int(sent.Load()) }
 }
 
-func TestProof_AuthorisesNoRekeyOfAStranger(t *testing.T) {
+func TestProof_AuthorizesNoRekeyOfAStranger(t *testing.T) {
 	t.Parallel()
 	w := furnish(t, home{})
 	unsealByHand(w)

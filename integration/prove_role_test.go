@@ -236,8 +236,8 @@ func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 	}
 }
 
-// What a killed proof left begun is cancelled with proofs switched off, too.
-func TestProof_LeftBehindIsCancelledWithProofsOff(t *testing.T) {
+// What a killed proof left begun is canceled with proofs switched off, too.
+func TestProof_LeftBehindIsCanceledWithProofsOff(t *testing.T) {
 	t.Parallel()
 	play(t, home{},
 		phase{"a proof was killed in its middle", func(w *world) {

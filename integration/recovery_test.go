@@ -193,11 +193,11 @@ func TestVaultRestarted(t *testing.T) {
 	)
 }
 
-func TestUninitialisedThenInitialised(t *testing.T) {
+func TestUninitializedThenInitialized(t *testing.T) {
 	t.Parallel()
 	play(t, home{virgin: true},
-		phase{"vault was never initialised", startSidecar, []expectation{phaseIs("uninitialized"), leavesVaultAlone()}},
-		phase{"it is initialised, without keys for us", func(w *world) {
+		phase{"vault was never initialized", startSidecar, []expectation{phaseIs("uninitialized"), leavesVaultAlone()}},
+		phase{"it is initialized, without keys for us", func(w *world) {
 			require.NoError(w, w.vault.Init(w.ctx, 1, 1))
 		}, []expectation{phaseIs("no-key")}},
 		phase{"the key is mounted", mountVaultsShares, []expectation{serving(), sent(1)}},

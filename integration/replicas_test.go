@@ -21,7 +21,7 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 	play(t, home{virgin: true, raft: true, shares: 5, threshold: 3},
 		phase{"three replicas are new", c.furnish,
 			[]expectation{c.are("uninitialized", "uninitialized", "uninitialized")}},
-		phase{"the first is initialised: the others join it", (*world).initialise,
+		phase{"the first is initialized: the others join it", (*world).initialize,
 			[]expectation{serving(), c.are("active", "standby", "standby"), c.joined()}},
 		phase{"they become voters", nil,
 			[]expectation{votersAre(3), c.leaveVaultAlone(), c.are("active", "standby", "standby")}},

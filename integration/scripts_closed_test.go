@@ -58,7 +58,7 @@ func TestBootstrap_SomebodyCanLogInAfterwards(t *testing.T) {
 
 		password := s.password()
 		out := s.works(password+"\n", "bootstrap", "--admin", "maria", "--prove-role", "prover")
-		said, done := strings.Index(out, "the administrator maria will be made"), strings.Index(out, "initialised Vault")
+		said, done := strings.Index(out, "the administrator maria will be made"), strings.Index(out, "initialized Vault")
 		assert.Greater(s, said, -1)
 		assert.Greater(s, done, said, "it is said before")
 		assert.Contains(s, out, "revoked the root token")
@@ -156,7 +156,7 @@ func TestBootstrap_RootTokenIsShownAndWorks(t *testing.T) {
 	t.Parallel()
 	eachRule(t, func(s *scripted, rule proxy.Rule) {
 		out := s.works("", "bootstrap", "--show-root-token")
-		assert.Less(s, strings.Index(out, "the root token will be shown"), strings.Index(out, "initialised Vault"))
+		assert.Less(s, strings.Index(out, "the root token will be shown"), strings.Index(out, "initialized Vault"))
 		first := rootToken.FindStringSubmatch(out)
 		require.Len(s, first, 2)
 		assert.Equal(s, []string{"root"}, s.policies(first[1]))

@@ -201,7 +201,7 @@ fi
 cat "$0.out"
 `
 
-func TestRotate_AuthorisesNoRekeyOfAStranger(t *testing.T) {
+func TestRotate_AuthorizesNoRekeyOfAStranger(t *testing.T) {
 	t.Parallel()
 	s := scriptedWorld(t, proxy.Open)
 	s.works(s.password()+"\n", "bootstrap", "--admin", "maria")

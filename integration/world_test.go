@@ -36,7 +36,7 @@ type home struct {
 	limit     time.Duration // that Vault sets a request; zero: its own
 	cluster   bool          // in Kubernetes
 	rightless bool          // without what the manifests grant
-	virgin    bool          // Vault is not initialised
+	virgin    bool          // Vault is not initialized
 	args      []string      // more options for the sidecar
 	env       []string
 	mount     func(keys []string) []string // which shares are mounted; nil: all
@@ -78,7 +78,7 @@ type expectation struct {
 	see  func(w *world) string
 }
 
-// play furnishes a world with an initialised, sealed, listening Vault and runs
+// play furnishes a world with an initialized, sealed, listening Vault and runs
 // the phases.
 func play(t *testing.T, h home, phases ...phase) *world {
 	t.Helper()
@@ -122,8 +122,8 @@ func furnish(t *testing.T, h home) *world {
 		w.joinCluster()
 	}
 	if !h.virgin {
-		w.initialise()
-		// A Vault that was just initialised has read less than one that was
+		w.initialize()
+		// A Vault that was just initialized has read less than one that was
 		// started over its storage: scenarios begin with the latter.
 		killVault(w)
 		startVaultAndWait(w)
@@ -131,8 +131,8 @@ func furnish(t *testing.T, h home) *world {
 	return w
 }
 
-// initialise initialises Vault and mounts its shares.
-func (w *world) initialise() {
+// initialize initializes Vault and mounts its shares.
+func (w *world) initialize() {
 	require.NoError(w, w.vault.Init(w.ctx, max(1, w.home.shares), max(1, w.home.threshold)))
 	w.secrets = append(w.secrets, w.vault.Keys...)
 	shares := w.vault.Keys

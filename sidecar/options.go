@@ -207,7 +207,7 @@ var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
 		func(c *config, v string) bool { return isOther(&c.outputJSON, v, "table", "json") }},
-	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and cancelled",
+	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and canceled",
 		"true, false",
 		func(c *config, v string) bool {
 			return isOther(&c.proveKey, switched(v, "true", "false"), "false", "true")

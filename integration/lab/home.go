@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +70,7 @@ func SidecarArgs(kubeconfig, pod string) []string {
 // Kustomize renders a directory.
 func (l *Lab) Kustomize(dir string) (string, error) {
 	out, err := exec.Command(l.Binary("servers/kubectl"), "kustomize", dir).Output()
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return "", fmt.Errorf("kustomize %s: %w: %s", dir, err, exit.Stderr)
 	}
 	return string(out), err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Init initialises the server and keeps its keys and its root token.
+// Init initializes the server and keeps its keys and its root token.
 func (v *Vault) Init(ctx context.Context, shares, threshold int) error {
 	var out struct {
 		Keys  []string `json:"keys_base64"`

@@ -23,7 +23,7 @@ func TestAHomeWhoseVaultWantsAToken(t *testing.T) {
 		Keys  []string `json:"unseal_keys_b64"`
 		Token string   `json:"root_token"`
 	}
-	n.await("Vault to be initialised", func() string {
+	n.await("Vault to be initialized", func() string {
 		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
 		if err != nil {
 			return err.Error()

@@ -69,7 +69,7 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	n := theNode(t)
 	n.chart()
 	n.apply(shared, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))
-	key := n.initialised()
+	key := n.initialized()
 	n.unseal(key)
 	n.ready("vault-0")
 	n.script(key, "seed-key", "--secret", "other")

@@ -69,7 +69,7 @@ func TestAHomeMigrates(t *testing.T) {
 	n := theNode(t)
 	n.chart()
 	backup := filepath.Join(t.TempDir(), "backup")
-	key := n.initialised()
+	key := n.initialized()
 	n.scriptFails("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
 	n.script(key, "seed-key")
 	n.scriptFails("is sealed", "", "migrate", "--backup", backup)
@@ -129,11 +129,11 @@ func (n *node) former() map[string]string {
 	return out
 }
 
-// initialised initialises the chart's Vault and returns its key.
-func (n *node) initialised() (key string) {
+// initialized initializes the chart's Vault and returns its key.
+func (n *node) initialized() (key string) {
 	n.Helper()
 	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
-	n.await("Vault to be initialised", func() (problem string) {
+	n.await("Vault to be initialized", func() (problem string) {
 		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
 		if err != nil {
 			return err.Error()

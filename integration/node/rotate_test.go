@@ -99,7 +99,7 @@ func TestARotationIsKilled(t *testing.T) {
 	for i, call := range changes {
 		if call.leaves {
 			require.Error(t, rotate(i+1), "killed after %s", call.what)
-			assert.Contains(t, n.script("", "rotate"), "cancelling its rekey", "after %s", call.what)
+			assert.Contains(t, n.script("", "rotate"), "canceling its rekey", "after %s", call.what)
 		}
 	}
 

@@ -10,7 +10,7 @@ import (
 // summary is what is told of many rounds.
 type summary struct{ min, median, max time.Duration }
 
-func summarise(d []time.Duration) summary {
+func summarize(d []time.Duration) summary {
 	d = slices.Sorted(slices.Values(d))
 	n := len(d)
 	return summary{d[0], (d[(n-1)/2] + d[n/2]) / 2, d[n-1]}

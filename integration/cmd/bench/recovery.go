@@ -133,10 +133,10 @@ type results map[string][]time.Duration
 
 func (r results) print(size int) {
 	for _, remedy := range remedies {
-		s := summarise(r[remedy.name])
+		s := summarize(r[remedy.name])
 		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, remedy.name, len(r[remedy.name]),
 			seconds(s.min, recoveryLimit), seconds(s.median, recoveryLimit), seconds(s.max, recoveryLimit))
 	}
-	restart, sidecar := summarise(r["restart"]).median, summarise(r["sidecar"]).median
+	restart, sidecar := summarize(r["restart"]).median, summarize(r["sidecar"]).median
 	fmt.Printf("%-15d restart's median is %.1f times the sidecar's\n", size, float64(restart)/float64(sidecar))
 }

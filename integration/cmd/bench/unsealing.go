@@ -30,9 +30,9 @@ func unsealing(ctx context.Context, r rounds) error {
 				results[c.name] = append(results[c.name], took)
 			}
 		}
-		floor := summarise(results[contenders[0].name])
+		floor := summarize(results[contenders[0].name])
 		for _, c := range contenders {
-			r := summarise(results[c.name])
+			r := summarize(results[c.name])
 			fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", s.name, c.name,
 				show(r.min), show(r.median), show(r.max), show(r.median-floor.median), show(r.max-floor.max))
 		}

@@ -24,7 +24,7 @@ func awaitUnsealed(ctx context.Context, v *lab.Vault) (time.Time, error) {
 	return at, err
 }
 
-// sealedVault starts a Vault that is initialised, sealed and listening. It
+// sealedVault starts a Vault that is initialized, sealed and listening. It
 // keeps its data in a directory of its own when none is named.
 func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab.Secret, error) {
 	vault, err := l.Vault(lab.VaultConfig{Data: data})

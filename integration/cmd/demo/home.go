@@ -62,7 +62,7 @@ func furnish(ctx context.Context, l *lab.Lab) (*home, error) {
 	return h, nil
 }
 
-// openVault initialises a Vault, mounts its key as the kubelet would, and has
+// openVault initializes a Vault, mounts its key as the kubelet would, and has
 // the sidecar unseal it.
 func (h *home) openVault(ctx context.Context) (err error) {
 	if h.gate, err = h.lab.Gate(ctx); err != nil {

@@ -49,8 +49,12 @@ func (t *tracer) start(program []string) error {
 	}
 	t.pid = cmd.Process.Pid
 	t.threads[t.pid] = 0
-	if _, status, err := wait(t.pid); err != nil || !status.Stopped() {
-		return fmt.Errorf("%s did not stop at its start: %v", program[0], err)
+	_, status, err := wait(t.pid)
+	switch {
+	case err != nil:
+		return fmt.Errorf("waiting for %s to stop at its start: %w", program[0], err)
+	case !status.Stopped():
+		return fmt.Errorf("%s did not stop at its start", program[0])
 	}
 	const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACESYSGOOD
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {

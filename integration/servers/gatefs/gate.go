@@ -19,7 +19,7 @@ const (
 
 var errClosing = errors.New("gatefs is stopping, its gate stays open")
 
-// A mode is one of the four behaviours; delay belongs to slow alone. The zero
+// A mode is one of the four behaviors; delay belongs to slow alone. The zero
 // value is no mode.
 type mode struct {
 	name  string

@@ -45,7 +45,7 @@ func plain(f Finding) Finding {
 	return f
 }
 
-// Table writes the findings for people: no colours, so that it reads the same
+// Table writes the findings for people: no colors, so that it reads the same
 // in a terminal and in a ticket.
 func Table(w io.Writer, all []Finding) error {
 	var b strings.Builder

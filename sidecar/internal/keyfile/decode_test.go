@@ -13,9 +13,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// catalogue is all that is said of what is no share. All that varies in it is a
+// catalog is all that is said of what is no share. All that varies in it is a
 // number, so none can hold a piece of the content.
-var catalogue = regexp.MustCompile(`^(line \d+: )?(` +
+var catalog = regexp.MustCompile(`^(line \d+: )?(` +
 	`empty` +
 	`|neither base64 nor hex` +
 	`|hex with an odd number of digits` +
@@ -46,7 +46,7 @@ func FuzzParse(f *testing.F) {
 		remarks := p.remarks("key")
 		require.NotEqual(t, 0, len(p.shares)+len(remarks), "nothing is said")
 		for _, r := range remarks {
-			require.Regexp(t, catalogue, r.What)
+			require.Regexp(t, catalog, r.What)
 		}
 		var again []byte
 		for _, share := range p.shares {

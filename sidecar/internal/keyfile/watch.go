@@ -198,7 +198,7 @@ func (p *place) close() {
 
 // matters tells whether an event at name can change what Read returns: at the
 // path, above it, at a file in it, or at the kubelet's link in any directory
-// on the way. The neighbours in a busy directory do not matter.
+// on the way. The neighbors in a busy directory do not matter.
 func (s *Source) matters(name string) bool {
 	name = filepath.Clean(name) // fsnotify says //name for an entry of /
 	dir, base := filepath.Dir(name), filepath.Base(name)

@@ -207,8 +207,8 @@ func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
 	}
 }
 
-func TestWatchSleepsThroughTheNeighbours(t *testing.T) {
-	for _, row := range []struct{ sentence, path, neighbour string }{
+func TestWatchSleepsThroughTheNeighbors(t *testing.T) {
+	for _, row := range []struct{ sentence, path, neighbor string }{
 		{"beside a file", "/key", "/other"},
 		{"beside a path that does not exist", "/yet/to/come", "/yettocome"},
 		{"hidden files in the directory, before ..data points to them", "/keys", "/keys/..2026"},
@@ -218,7 +218,7 @@ func TestWatchSleepsThroughTheNeighbours(t *testing.T) {
 			require.NoError(t, os.Mkdir(dir+"/keys", 0o755))
 			wakes := watch(t, dir+row.path)
 			for n := range 100 {
-				write(t, dir+row.neighbour+strconv.Itoa(n), "noise")
+				write(t, dir+row.neighbor+strconv.Itoa(n), "noise")
 			}
 			assert.Zero(t, quiet(wakes))
 		})

@@ -73,7 +73,7 @@ func (e *evictor) names(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	})
-	if err != nil && err != errEnough {
+	if err != nil && !errors.Is(err, errEnough) {
 		return nil, fmt.Errorf("listing the Services beside us: %w", err)
 	}
 	return names, nil
@@ -115,7 +115,7 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	})
-	if err != nil && err != errEnough {
+	if err != nil && !errors.Is(err, errEnough) {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {

@@ -73,7 +73,7 @@ func (f *filter) next() error {
 	f.left, f.room, f.size = maxRead, maxOfOne, 0
 	f.out.Reset()
 	b, err := f.token()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return err
 	}
 	if err == nil {
@@ -83,7 +83,7 @@ func (f *filter) next() error {
 		return f.out.WriteByte('\n')
 	}
 	f.out.Reset()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

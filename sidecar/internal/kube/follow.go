@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,7 +51,7 @@ func (f *follower[T]) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != errGone {
+		if !errors.Is(err, errGone) {
 			f.failed(err)
 		}
 		failures++

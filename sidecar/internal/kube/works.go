@@ -61,7 +61,7 @@ func (n *nurse) syncedFrom(ctx context.Context, stores map[StoreName]bool) (foun
 		}
 		return nil
 	})
-	if err == errEnough || missing(err) {
+	if errors.Is(err, errEnough) || missing(err) {
 		err = nil
 	}
 	return found, err

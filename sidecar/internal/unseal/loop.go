@@ -73,7 +73,7 @@ func (c *call) overdue(now time.Time) bool {
 }
 
 // start runs f beside the loop and hands the report it returns to the loop,
-// unless the call was cancelled first.
+// unless the call was canceled first.
 func (l *Loop) start(c *call, f func(context.Context) func()) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	c.cancel = cancel

@@ -61,7 +61,7 @@ type Health uint8
 // The kinds of health.
 const (
 	HealthOther   Health = iota // unsealed and neither active nor standby yet
-	HealthSealed                // 503, 501: sealed or not initialised
+	HealthSealed                // 503, 501: sealed or not initialized
 	HealthStandby               // 429, and 472 to 474: unsealed, not the active one
 	HealthActive                // 200
 )

@@ -55,7 +55,7 @@ type Session interface {
 type Rekey struct {
 	Started bool
 	Nonce   string
-	Ours    bool   // as a BeginRekey begins them: whoever authorises it, Vault's key stays
+	Ours    bool   // as a BeginRekey begins them: whoever authorizes it, Vault's key stays
 	Cancel  string // the command that cancels it by hand; empty when none is started
 }
 
@@ -72,9 +72,9 @@ type Lock interface {
 }
 
 // Prover proves that the mounted key opens Vault, while Vault is open. It
-// begins a rekey that demands a verification and authorises it with the mounted
+// begins a rekey that demands a verification and authorizes it with the mounted
 // shares: Vault tells a right key from a wrong one, and then waits for the new
-// share to be sent back. It never is, and the rekey is cancelled. The old key is
+// share to be sent back. It never is, and the rekey is canceled. The old key is
 // the key throughout (vault/rekey.go, BarrierRekeyUpdate and RekeyCancel).
 type Prover struct {
 	Vault Rekeyer
@@ -217,7 +217,7 @@ func mounted(shares int) string {
 	return fmt.Sprintf("%d shares are mounted", shares)
 }
 
-var errDisplaced = errors.New("somebody cancelled our rekey, or put another in its place")
+var errDisplaced = errors.New("somebody canceled our rekey, or put another in its place")
 
 // stillOurs returns nil while the rekey of that nonce is under way and is one
 // of ours.
@@ -232,7 +232,7 @@ func stillOurs(ctx context.Context, vault Rekeyer, nonce string) error {
 // authorize sends one combination and reports whether Vault takes it for its
 // key. A verdict before the last share, and a count that is not ours, speak of
 // somebody else's shares too. A share goes to a rekey of ours alone: anybody may
-// have cancelled it and begun another since the last answer.
+// have canceled it and begun another since the last answer.
 func authorize(ctx context.Context, vault Rekeyer, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
 		if err := stillOurs(ctx, vault, nonce); err != nil {

@@ -209,7 +209,7 @@ func TestProof(t *testing.T) {
 		"an earlier one cannot be undone": {func(v *rekeyVault) {
 			v.rekey = Rekey{Started: true, Ours: true}
 			v.fails["cancel"] = errors.New("answered 500")
-		}, none, ProofFailed, "cancelling", Rekey{Started: true, Ours: true}},
+		}, none, ProofFailed, "canceling", Rekey{Started: true, Ours: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestAProofIsOneProcesss(t *testing.T) {
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
 	require.NoError(t, p.note(func(n *ProofNotes) { n.Begun = true }))
 	require.NoError(t, p.Tidy(t.Context()))
-	assert.Zero(t, v.cancels, "the other one's is not cancelled under its feet")
+	assert.Zero(t, v.cancels, "the other one's is not canceled under its feet")
 
 	p.Lock = proofLock{err: errors.New("read-only file system")}
 	got := p.Prove(t.Context())
@@ -298,14 +298,14 @@ func TestAStrangersShareIsNoVerdict(t *testing.T) {
 	}
 }
 
-func TestWhatCouldNotBeCancelledIsToldAndCancelledLater(t *testing.T) {
+func TestWhatCouldNotBeCanceledIsToldAndCanceledLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
 		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}}
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is told")
-		assert.Equal(t, "cancelling the rekey of a proof: no answer within 10s; by hand: cancel ours", got.Reason)
+		assert.Equal(t, "canceling the rekey of a proof: no answer within 10s; by hand: cancel ours", got.Reason)
 		v.hangs = ""
 		require.NoError(t, p.Tidy(t.Context()))
 		assert.False(t, v.rekey.Started)
@@ -417,7 +417,7 @@ func TestAFailureHidesNoWrongKey(t *testing.T) {
 	}
 }
 
-func TestWithoutAnIntervalOnlyWhatWasLeftIsCancelled(t *testing.T) {
+func TestWithoutAnIntervalOnlyWhatWasLeftIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := provable(1)
 		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}

@@ -11,7 +11,7 @@ import (
 // hold no key: it appears as a fingerprint, with a salt of their own. Whoever
 // can write them can write a Memory, too.
 type ProofNotes struct {
-	Begun bool `json:"begun,omitempty"` // a rekey that may not be cancelled yet
+	Begun bool `json:"begun,omitempty"` // a rekey that may not be canceled yet
 
 	// The newest verdict, and of which keys it speaks.
 	Salt   []byte      `json:"salt,omitempty"`

@@ -159,7 +159,7 @@ func TestProofs_AskNothingThatNobodyWants(t *testing.T) {
 			assert.Contains(t, after(27*time.Hour), ProofValid)
 		})
 	})
-	t.Run("what was left cannot be cancelled any more", func(t *testing.T) {
+	t.Run("what was left cannot be canceled any more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := provable(1)
 			v.fails["rekey"] = ErrRefused

@@ -43,7 +43,7 @@ type Proofs struct {
 	tidyAt time.Time // not before
 	saidOf string    // Vault's process when a result was last told
 	closed *string   // Vault's process that refused a proof
-	stuck  *string   // Vault's process that refused to have one cancelled
+	stuck  *string   // Vault's process that refused to have one canceled
 	untidy bool      // said so
 	unread bool      // said so
 }

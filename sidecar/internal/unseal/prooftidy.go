@@ -34,7 +34,7 @@ func (p *Prover) tidy(ctx context.Context, vault Rekeyer) error {
 		return err
 	}
 	if r.Started && r.Ours {
-		_, err = named(ctx, "cancelling the rekey of a proof", func(ctx context.Context) (struct{}, error) {
+		_, err = named(ctx, "canceling the rekey of a proof", func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, vault.CancelRekey(ctx, r.Nonce)
 		})
 		if err != nil {

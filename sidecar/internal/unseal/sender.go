@@ -112,6 +112,11 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	if v != more {
 		l.Meter.Attempted(results[v])
 	}
+	l.handleVerdict(v, a, now, err)
+}
+
+// handleVerdict does what follows from a verdict that ends an attempt.
+func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
 		l.opened(a.scope.Keys)

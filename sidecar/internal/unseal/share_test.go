@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secretBytes returns a share whose every byte is recognised in any notation.
+// secretBytes returns a share whose every byte is recognized in any notation.
 func secretBytes() []byte {
 	b := make([]byte, 33)
 	for i := range b {

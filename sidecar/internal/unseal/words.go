@@ -40,7 +40,7 @@ const (
 	msgStale         = "the mounted key does not open vault any more"
 	msgNotProved     = "the mounted key could not be proved"
 	msgLeft          = "the proof of the mounted key left something behind"
-	msgNotTidy       = "a rekey that an earlier proof began is not cancelled yet"
+	msgNotTidy       = "a rekey that an earlier proof began is not canceled yet"
 	msgProbe         = "probe answered"
 )
 

@@ -90,7 +90,7 @@ func TestAnAnswerOfAnotherRekeyIsNoProgress(t *testing.T) {
 	assert.JSONEq(t, `{"key":"`+inHex(key())+`","nonce":"another-\"nonce"}`, s.bodies[0])
 }
 
-func TestTheRekeyOfANonceIsCancelled(t *testing.T) {
+func TestTheRekeyOfANonceIsCanceled(t *testing.T) {
 	for _, code := range []int{200, 204} {
 		s := serve(t, says(code, ""))
 		require.NoError(t, client(t, s.URL).CancelRekey(t.Context(), "our-nonce"))

@@ -197,7 +197,7 @@ func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
 		return unseal.HealthActive, nil
 	case http.StatusTooManyRequests, 472, 473, 474: // standby, DR secondary, performance standby, standby without its active node
 		return unseal.HealthStandby, nil
-	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialised, removed
+	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialized, removed
 		return unseal.HealthSealed, nil
 	default:
 		return unseal.HealthOther, fmt.Errorf("answered %d", resp.StatusCode)

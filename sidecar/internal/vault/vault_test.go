@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// key is a share whose text is recognised anywhere.
+// key is a share whose text is recognized anywhere.
 func key() unseal.Share {
 	b := make([]byte, 33)
 	for i := range b {

@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// labelled is how far the texts behind a label are indented.
-const labelled = 18
+// labeled is how far the texts behind a label are indented.
+const labeled = 18
 
 // paper is a text in lines of at most width characters.
 type paper struct {
@@ -17,8 +17,8 @@ type paper struct {
 
 func (p *paper) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
 
-func (p *paper) labelled(label, text string) {
-	p.wrapped(fmt.Sprintf("%-*s", labelled, label), labelled, text)
+func (p *paper) labeled(label, text string) {
+	p.wrapped(fmt.Sprintf("%-*s", labeled, label), labeled, text)
 }
 
 // wrapped writes a text behind what stands first on its first line; further

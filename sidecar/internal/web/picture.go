@@ -1,6 +1,6 @@
 package web
 
-// shapes tell the tones apart without colour.
+// shapes tell the tones apart without color.
 var shapes = map[tone]literal{
 	good: `<circle cx="12" cy="12" r="11" fill="currentColor"/><path d="M7 12.5l3.5 3.5L17 9" class="in"/>`,
 	busy: `<circle cx="12" cy="12" r="10" class="out"/><path d="M12 6.5V12l3.5 2.5" class="out"/>`,

@@ -221,6 +221,7 @@ func TestAConnectionIsForOneRequest(t *testing.T) {
 	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
+	defer resp.Body.Close()
 	assert.Equal(t, 200, resp.StatusCode)
 	assert.True(t, resp.Close, "and it says so")
 	_, err = io.Copy(io.Discard, resp.Body)

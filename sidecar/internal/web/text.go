@@ -8,25 +8,25 @@ import (
 )
 
 // Text tells the status in lines of at most width characters, 40 at the least,
-// without colour. What others wrote, such as ESO's errors, cannot control the
+// without color. What others wrote, such as ESO's errors, cannot control the
 // terminal.
 func (s Status) Text(now time.Time, width int) string {
 	p := &paper{width: max(width, 40)}
 	p.wrapped("", 2, s.headline(now))
 	for _, row := range s.why() {
-		p.labelled("  "+row.label, row.text)
+		p.labeled("  "+row.label, row.text)
 	}
 	p.line("")
 	s.writeTimeline(p)
 	s.writeRecoveries(p)
 	p.line("")
-	p.labelled("Key", capital(strings.Join(s.key(now), "; ")))
+	p.labeled("Key", capital(strings.Join(s.key(now), "; ")))
 	s.writeSecrets(p)
 	if image, digest, _ := strings.Cut(s.Image, "@"); image != "" {
-		p.labelled("Image", image)
+		p.labeled("Image", image)
 		p.wrapped("  ", 2, digest)
 	}
-	p.labelled("Sidecar", s.Version)
+	p.labeled("Sidecar", s.Version)
 	return p.String()
 }
 
@@ -68,9 +68,9 @@ func (s Status) writeSecrets(p *paper) {
 	if e == nil {
 		return
 	}
-	p.labelled("External Secrets", strings.TrimPrefix(capital(e.verdict())+": "+e.Message, ": "))
-	margin := strings.Repeat(" ", labelled)
+	p.labeled("External Secrets", strings.TrimPrefix(capital(e.verdict())+": "+e.Message, ": "))
+	margin := strings.Repeat(" ", labeled)
 	for _, text := range append(e.down(), e.left()...) {
-		p.wrapped(margin, labelled+2, text)
+		p.wrapped(margin, labeled+2, text)
 	}
 }

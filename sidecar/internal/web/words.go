@@ -8,7 +8,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// tone is how urgent a state is: a colour and a shape on the page.
+// tone is how urgent a state is: a color and a shape on the page.
 type tone string
 
 // The tones.

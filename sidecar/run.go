@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+)
+
+// The files in --state-dir.
+const (
+	stateName = "state.json"
+	proofName = "proof.json"
+)
+
+// endsWithin is how long the parts may take to end.
+const endsWithin = 800 * time.Millisecond
+
+// run wires the parts and lets them work until a signal asks to stop.
+func run(c config, stderr io.Writer) int {
+	log := hclog.New(&hclog.LoggerOptions{
+		Output:     stderr,
+		Level:      c.logLevel,
+		JSONFormat: c.logJSON,
+		TimeFn:     utc,
+	})
+	if err := hardening.Process(); err != nil {
+		log.Warn("memory is less protected than it should be", "error", err)
+	}
+	forgetVaultEnvironment()
+	release := func() {
+		if err := giveBack(); err != nil {
+			log.Debug("memory is not given back", "error", err)
+		}
+	}
+	release() // what the packages' initializers have read, two thirds of the memory by now
+	settled := time.AfterFunc(settledAfter, release)
+	defer settled.Stop()
+
+	all, err := wire(c, log)
+	if err != nil { // the address was accepted by the option table
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ended := all.work(ctx, c, log)
+	<-ctx.Done()
+	select {
+	case <-ended:
+	case <-time.After(endsWithin): // a disk that hangs holds nobody up
+	}
+	log.Info("stopped")
+	return exitStopped
+}
+
+// parts are what works side by side.
+type parts struct {
+	loop   *unseal.Loop
+	keys   *keyfile.Source
+	proofs *unseal.Proofs
+	around cluster
+	server *web.Server
+	hint   func() // wakes the loop
+}
+
+// wire makes the parts. It fails when Vault's CA cannot be used.
+func wire(c config, log hclog.Logger) (*parts, error) {
+	wake := make(chan struct{}, 1)
+	p := &parts{keys: keyfile.New(c.keys), hint: func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}}
+	processes, to := identity(c.vaultAddr), c.vault()
+	to.Broken, to.Process = p.hint, processes.Process
+	client, err := vault.New(to)
+	if err != nil {
+		return nil, err
+	}
+	counts := metrics.New(version, commit, func() bool { return web.Stuck(p.loop.Turned()) }, client.Certificates)
+	p.server = web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
+	p.around = newCluster(c, log, counts, func(r kube.Report) {
+		counts.PublishCluster(counted(r))
+		p.server.PublishCluster(shownOf(r))
+	})
+	p.proofs = unseal.NewProofs(unseal.Proofs{
+		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log,
+		Publish: func(proof unseal.Proof) {
+			counts.PublishProof(proof)
+			p.server.PublishProof(proof)
+		},
+	})
+	p.loop = unseal.New(unseal.Config{
+		Vault:        client,
+		Keys:         p.keys,
+		Processes:    processes,
+		Store:        statefile.New(c.stateDir, stateName),
+		Log:          log,
+		HoldSeals:    c.operatorSeal == "hold",
+		StorageProbe: c.storageProbe,
+		Wake:         wake,
+		Meter:        counts,
+		Publish: func(s unseal.State) {
+			counts.Publish(s)
+			p.server.Publish(s)
+			p.around.Publish(s)
+			p.proofs.Take(s)
+		},
+	})
+	p.server.Turned = p.loop.Turned
+	return p, nil
+}
+
+// work lets all parts work until ctx is done. What it returns is closed when they
+// have ended.
+func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended chan struct{}) {
+	var group sync.WaitGroup
+	// First of all: a log that nobody reads holds up whoever writes to it.
+	group.Go(func() { watchOver(ctx, p.loop.Turned, log) })
+	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
+	for _, r := range c.refused {
+		log.Warn("an option's value is not accepted, its default is used",
+			"option", r.option, "value", r.value, "accepted", r.accepts, "used", r.used)
+	}
+	group.Go(func() { p.loop.Run(ctx) })
+	group.Go(func() { p.server.Run(ctx) })
+	group.Go(func() {
+		if err := p.keys.Watch(ctx, p.hint); err != nil && ctx.Err() == nil {
+			log.Warn("key changes are seen by looking once a second only", "error", err)
+		}
+	})
+	group.Go(func() { p.around.Run(ctx) })
+	group.Go(func() { p.proofs.Run(ctx) })
+	ended = make(chan struct{})
+	go func() {
+		group.Wait()
+		close(ended)
+	}()
+	return ended
+}
+
+// cluster is what is told of Vault in Kubernetes.
+type cluster interface {
+	Publish(unseal.State)
+	Run(context.Context)
+}
+
+// alone stands where there is no Kubernetes to tell.
+type alone struct{}
+
+func (alone) Publish(unseal.State) {}
+func (alone) Run(context.Context)  {}
+
+// newCluster never fails: whatever is wrong there, Vault is unsealed.
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func(kube.Report)) cluster {
+	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
+		return alone{}
+	}
+	if c.podName == "" || c.podNamespace == "" {
+		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
+	}
+	k, err := kube.NewGuarded(kube.Config{
+		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
+		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log, Meter: counts,
+		Report: report,
+	})
+	if err != nil {
+		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
+		return alone{}
+	}
+	return k
+}
+
+// shownOf is what a person is shown of a report.
+func shownOf(r kube.Report) web.Cluster {
+	c := web.Cluster{Status: r.Status, Reason: r.Reason, Message: r.Message, LeftCount: r.LeftCount, Left: r.Left, Image: r.Image}
+	for _, s := range r.Stores {
+		c.Stores = append(c.Stores, web.Store(s))
+	}
+	return c
+}
+
+// tokenFile is the token of the pod's own ServiceAccount, where a pod has it.
+const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
+func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
+	p := &unseal.Prover{Vault: v, Keys: k, Lock: statefile.New(c.stateDir, "proof"), Notes: statefile.New(c.stateDir, proofName)}
+	if c.proveRole != "" {
+		p.Login = func(ctx context.Context) (unseal.Session, error) { return login(ctx, c, v) }
+	}
+	return p
+}
+
+func login(ctx context.Context, c config, v *vault.Client) (*vault.Client, error) {
+	return v.Login(ctx, vault.Login{Mount: c.proveMount, Role: c.proveRole, TokenFile: tokenFile})
+}
+
+// counted is what the metrics tell of a report.
+func counted(r kube.Report) metrics.Cluster {
+	c := metrics.Cluster{Left: r.LeftCount}
+	for _, s := range r.Stores {
+		if s.Ready {
+			c.Ready++
+		} else {
+			c.NotReady++
+		}
+	}
+	return c
+}
+
+// vault is how Vault is spoken to.
+func (c config) vault() vault.Config {
+	v := vault.Config{
+		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName,
+		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
+	}
+	if c.vaultUID != nil {
+		v.Trusts = procid.NewOwner(*c.vaultUID).Check
+	}
+	return v
+}
+
+// forgetVaultEnvironment takes away what vault/api would read by itself:
+// a token, a proxy, a switch that turns verification off. The option table is
+// the only way in.
+func forgetVaultEnvironment() {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+// identity names the process that listens where Vault should.
+func identity(vaultAddr string) unseal.Processes {
+	if path, found := vault.SocketPath(vaultAddr); found {
+		return procid.NewSocket(path)
+	}
+	u, _ := url.Parse(vaultAddr) // accepted by the option table
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	id, err := procid.New(net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nameless{err}
+	}
+	return id
+}
+
+// nameless stands where processes cannot be told apart.
+type nameless struct{ why error }
+
+func (n nameless) Process() (string, error) { return "", n.why }
