@@ -104,7 +104,7 @@ func messages(t *testing.T, dir string) (aloud []string) {
 				if !ok || place >= len(n.Args) {
 					break
 				}
-				if s, ok := n.Args[place].(*ast.SelectorExpr); ok && s.Sel.Name == "message" {
+				if s, ok := n.Args[place].(*ast.SelectorExpr); ok && s.Sel.Name == "Message" {
 					phases = true
 					break
 				}
@@ -112,12 +112,17 @@ func messages(t *testing.T, dir string) (aloud []string) {
 				assert.True(t, ok, "%s: no constant", set.Position(n.Pos()))
 				aloud = append(aloud, message)
 			case *ast.ValueSpec: // the phases'
-				if n.Names[0].Name != "tellings" {
+				if n.Names[0].Name != "phases" || len(n.Values) == 0 {
 					break
 				}
 				for _, e := range n.Values[0].(*ast.CompositeLit).Elts {
 					phase := e.(*ast.KeyValueExpr)
-					message, ok := text(phase.Value.(*ast.CompositeLit).Elts[1])
+					message, ok := "", false
+					for _, field := range phase.Value.(*ast.CompositeLit).Elts {
+						if f := field.(*ast.KeyValueExpr); f.Key.(*ast.Ident).Name == "Message" {
+							message, ok = text(f.Value)
+						}
+					}
 					require.True(t, ok)
 					if phase.Key.(*ast.Ident).Name != "Starting" { // no phase leads to it
 						aloud = append(aloud, message)

@@ -31,25 +31,6 @@ type condition struct {
 	Message string
 }
 
-// gateReasons are the reasons of the readiness gate, in the API's camel case.
-var gateReasons = [...]string{
-	unseal.Starting:       "Starting",
-	unseal.Unreachable:    "WaitingForVault",
-	unseal.Unresponsive:   "WaitingForVault",
-	unseal.Failing:        "VaultFails",
-	unseal.Uninitialized:  "NotInitialized",
-	unseal.LeftAlone:      "LeftAlone",
-	unseal.NoKey:          "NoKey",
-	unseal.Unsealing:      "Sealed",
-	unseal.UnsealHanging:  "WaitingForStorage",
-	unseal.KeyRejected:    "KeyRejected",
-	unseal.Held:           "HeldByOperator",
-	unseal.Activating:     "WaitingForVault",
-	unseal.StorageHanging: "WaitingForStorage",
-	unseal.Standby:        "Unsealed",
-	unseal.Active:         "Unsealed",
-}
-
 // gateCondition is what a state means for the readiness gate of type kind. Its
 // message changes only when something happened: it holds no running times. It
 // is the zero condition, which is not written, while nothing is known.
@@ -57,7 +38,7 @@ func gateCondition(kind string, s unseal.State) condition {
 	if kind == "" || s.Phase == unseal.Starting {
 		return condition{}
 	}
-	c := condition{Type: kind, Status: no, Reason: gateReasons[s.Phase]}
+	c := condition{Type: kind, Status: no, Reason: s.Phase.Info().Reason}
 	if s.Phase.Serving() {
 		c.Status = yes
 	}

@@ -33,7 +33,7 @@ func noCertificates() (vault, client time.Time) { return }
 
 // vaultIs returns the labels of the states that are said to be Vault's.
 func vaultIs(samples map[string]string) (states []string) {
-	for _, state := range vaultStates {
+	for _, state := range unseal.States() {
 		if samples[prefix+`vault_state{state="`+state+`"}`] == "1" {
 			states = append(states, state)
 		}

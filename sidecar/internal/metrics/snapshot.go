@@ -45,11 +45,11 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	state, proof, cluster := s.state.Load(), s.proof.Load(), s.cluster.Load()
-	vault := vaultState(state.Phase)
+	vault := state.Phase.Info().State
 	if s.stuck() {
 		vault = "unknown"
 	}
-	for _, each := range vaultStates {
+	for _, each := range unseal.States() {
 		gauge(descVault, one(each == vault), each)
 	}
 	for _, p := range unseal.Phases() {
@@ -78,26 +78,6 @@ func nameOf(r unseal.ProofResult) string {
 		return "none"
 	}
 	return string(r)
-}
-
-var vaultStates = []string{"active", "standby", "unsealed", "sealed", "uninitialized", "unknown"}
-
-// vaultState tells what is known of Vault in a phase.
-func vaultState(p unseal.Phase) string {
-	switch p {
-	case unseal.Active:
-		return "active"
-	case unseal.Standby:
-		return "standby"
-	case unseal.Activating, unseal.StorageHanging:
-		return "unsealed"
-	case unseal.NoKey, unseal.Unsealing, unseal.UnsealHanging, unseal.KeyRejected, unseal.Held, unseal.LeftAlone:
-		return "sealed"
-	case unseal.Uninitialized:
-		return "uninitialized"
-	default: // Starting, Unreachable, Unresponsive, Failing
-		return "unknown"
-	}
 }
 
 func one(is bool) float64 {

@@ -98,7 +98,7 @@ func TestAVaultThatFlapsDoesNotFillTheLog(t *testing.T) {
 		assert.Positive(h, h.loggedTimes(msgHushed))
 		h.forget()
 		h.goOn(2 * time.Minute)
-		assert.Equal(h, []string{tellings[Active].message, msgRecovered}, h.logged(), "what lasts is told after all")
+		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged(), "what lasts is told after all")
 	})
 }
 

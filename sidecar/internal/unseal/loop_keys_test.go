@@ -204,7 +204,7 @@ func TestKeysThatCannotBeRightAreNotSent(t *testing.T) {
 				h.expectPhases(Starting, NoKey)
 				assert.NotEmpty(h, h.state().Reason)
 				h.expectSent(0)
-				assert.Equal(h, 1, h.loggedTimes(tellings[NoKey].message))
+				assert.Equal(h, 1, h.loggedTimes(phases[NoKey].Message))
 
 				h.keys.mount(right...)
 				h.hint()
@@ -320,7 +320,7 @@ func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
 					h.goOn(time.Minute)
 					h.expect(row.end)
 					assert.Zero(h, h.keys.inMemory())
-					assert.Zero(h, h.loggedTimes(tellings[Failing].message))
+					assert.Zero(h, h.loggedTimes(phases[Failing].Message))
 				})
 			})
 		}
@@ -433,7 +433,7 @@ func TestAnUnsealWhoseConnectionBreaksIsTriedAgainSlower(t *testing.T) {
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.goOn(2 * time.Minute)
 		h.expect(Active)
-		assert.Equal(h, []string{tellings[Active].message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is told after all")
+		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is told after all")
 		h.forget()
 		h.goOn(time.Hour)
 		assert.Empty(h, h.logged())

@@ -44,8 +44,8 @@ func TestEachPhaseIsToldOnceHoweverManyPolls(t *testing.T) {
 		}
 		assert.Equal(h, []string{
 			msgKeysLoaded, msgNoMemory,
-			tellings[Unreachable].message, tellings[Unsealing].message, tellings[Activating].message, tellings[Active].message, msgRecovered,
-			tellings[Unreachable].message, tellings[Unsealing].message, tellings[Activating].message, tellings[Active].message, msgRecovered,
+			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
+			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
 		}, sorted(h.logged(), msgKeysLoaded, msgNoMemory))
 		h.expectSent(2)
 		assert.Greater(h, h.vault.count(&h.vault.asked), 2*600*25, "it was asked all the time")
@@ -164,7 +164,7 @@ func TestAHungUnsealIsNeitherGivenUpNorSentAgain(t *testing.T) {
 			h.expect(Active)
 			h.expectSent(threshold)
 			assert.Zero(h, h.vault.count(&h.vault.abandoned))
-			assert.Equal(h, 1, h.loggedTimes(tellings[UnsealHanging].message))
+			assert.Equal(h, 1, h.loggedTimes(phases[UnsealHanging].Message))
 		})
 	}
 }
@@ -202,7 +202,7 @@ func TestASealStatusThatIsAnErrorIsFailing(t *testing.T) {
 		h.goOn(time.Hour)
 		h.expectPhases(Starting, Failing)
 		h.expectSent(0)
-		assert.Equal(h, 1, h.loggedTimes(tellings[Failing].message))
+		assert.Equal(h, 1, h.loggedTimes(phases[Failing].Message))
 		h.vault.set(&h.vault.statusErr, nil)
 		h.goOn(2 * time.Second)
 		h.expectPhases(Starting, Failing, Unsealing, Activating, Active)
@@ -321,7 +321,7 @@ func TestAStandbyServes(t *testing.T) {
 		h.vault.with(func() { h.vault.standby = false })
 		h.goOn(time.Minute)
 		h.expectPhases(Standby, Active)
-		assert.Equal(h, []string{tellings[Active].message}, h.logged(), "nothing recovered")
+		assert.Equal(h, []string{phases[Active].Message}, h.logged(), "nothing recovered")
 	})
 }
 
@@ -404,7 +404,7 @@ func TestAKeyThatIsWithheldIsSentOnceVaultIsBack(t *testing.T) {
 		h.expect(Failing)
 		assert.Contains(t, h.state().Reason, "it runs as uid 7")
 		assert.Empty(t, h.state().Advice, "the reason has it")
-		assert.Equal(t, 1, h.loggedTimes(tellings[Failing].message))
+		assert.Equal(t, 1, h.loggedTimes(phases[Failing].Message))
 		assert.Less(t, len(h.vault.sends()), 40)
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.vault.begin("vault")

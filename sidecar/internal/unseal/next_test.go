@@ -154,10 +154,10 @@ func TestPhases(t *testing.T) {
 		text, err := p.MarshalText()
 		require.NoError(t, err)
 		assert.Equal(t, p.String(), string(text))
-		assert.NotEmpty(t, tellings[p].message, "nothing is said of %s", p)
+		assert.NotEmpty(t, phases[p].Message, "nothing is said of %s", p)
 	}
 	assert.Len(t, Phases(), int(Active)+1)
-	assert.Len(t, tellings, int(Active)+1)
+	assert.Len(t, phases, int(Active)+1)
 	assert.Equal(t, "unknown", (Active + 1).String())
 	assert.True(t, Active.Serving())
 	assert.True(t, Standby.Serving())

@@ -33,27 +33,9 @@ const (
 	Active                      // unsealed, active, storage was read
 )
 
-var phaseNames = [...]string{
-	Starting:       "starting",
-	Unreachable:    "unreachable",
-	Unresponsive:   "unresponsive",
-	Failing:        "failing",
-	Uninitialized:  "uninitialized",
-	LeftAlone:      "left-alone",
-	NoKey:          "no-key",
-	Unsealing:      "unsealing",
-	UnsealHanging:  "unseal-hanging",
-	KeyRejected:    "key-rejected",
-	Held:           "held",
-	Activating:     "activating",
-	StorageHanging: "storage-hanging",
-	Standby:        "standby",
-	Active:         "active",
-}
-
 // Phases lists every phase in order.
 func Phases() []Phase {
-	all := make([]Phase, len(phaseNames))
+	all := make([]Phase, len(phases))
 	for i := range all {
 		all[i] = Phase(i)
 	}
@@ -62,10 +44,18 @@ func Phases() []Phase {
 
 // String returns the phase's name as logs and /status show it.
 func (p Phase) String() string {
-	if int(p) < len(phaseNames) {
-		return phaseNames[p]
+	if int(p) < len(phases) {
+		return phases[p].Name
 	}
 	return "unknown"
+}
+
+// Info returns what is fixed of the phase.
+func (p Phase) Info() PhaseInfo {
+	if int(p) < len(phases) {
+		return phases[p]
+	}
+	return PhaseInfo{Name: "unknown", State: "unknown"}
 }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -73,7 +63,7 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Phase) UnmarshalText(text []byte) error {
-	i := slices.Index(phaseNames[:], string(text))
+	i := slices.IndexFunc(phases[:], func(p PhaseInfo) bool { return p.Name == string(text) })
 	if i < 0 {
 		return fmt.Errorf("%q is no phase", text)
 	}

@@ -42,7 +42,7 @@ func (v *voice) speaks(now time.Time) bool {
 
 // tell says that the current phase began.
 func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
-	t, last := tellings[l.phase], l.timeline.last
+	t, last := phases[l.phase], l.timeline.last
 	if reason != "" {
 		args = append(args, keyReason, reason)
 	}
@@ -50,7 +50,7 @@ func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
 		args = append(args, keyAdvice, advice)
 	}
 	say := func(phase, recovery hclog.Level) {
-		l.Log.Log(phase, t.message, args...)
+		l.Log.Log(phase, t.Message, args...)
 		if wasDown && l.phase.Serving() && last != nil {
 			l.Log.Log(recovery, msgRecovered, keyTook, round(last.Took), keySteps, last.String())
 		}
@@ -58,14 +58,14 @@ func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
 	hushed := l.voice.hushed
 	l.untold = nil
 	if l.voice.speaks(now) {
-		say(t.level, hclog.Info)
+		say(t.Level, hclog.Info)
 		return
 	}
 	if !hushed {
 		l.Log.Warn(msgHushed)
 	}
 	say(hclog.Debug, hclog.Debug)
-	l.untold = func() { say(t.level, hclog.Info) }
+	l.untold = func() { say(t.Level, hclog.Info) }
 }
 
 func (l *Loop) publish() {
@@ -79,7 +79,7 @@ func (l *Loop) publish() {
 	s := State{
 		Phase:    l.phase,
 		Since:    l.since,
-		Message:  tellings[l.phase].message,
+		Message:  phases[l.phase].Message,
 		Reason:   l.reason,
 		Advice:   l.adviceFor(l.phase),
 		KeyError: cmp.Or(l.keys.problem, l.keys.shortfall),
@@ -104,7 +104,7 @@ func (l *Loop) adviceFor(p Phase) string {
 	if p == Failing && l.withheld {
 		return ""
 	}
-	return tellings[p].advice
+	return phases[p].Advice
 }
 
 func (l *Loop) reasonFor(p Phase) string {

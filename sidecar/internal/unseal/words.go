@@ -1,7 +1,5 @@
 package unseal
 
-import "github.com/hashicorp/go-hclog"
-
 // The keys of log fields.
 const (
 	keyAfter    = "after"    // how long the last phase took
@@ -46,29 +44,3 @@ const (
 
 // adviceToken is what to do about a token in the mount.
 const adviceToken = "revoke it, take it out of the Secret, and until then mount only the entries that hold shares: items of the Secret's volume"
-
-// telling is how a phase is told: its level, its message, and what a person
-// should do about it.
-type telling struct {
-	level   hclog.Level
-	message string
-	advice  string
-}
-
-var tellings = [...]telling{
-	Starting:       {hclog.Info, "starting", ""},
-	Unreachable:    {hclog.Info, "waiting, vault does not accept connections", ""},
-	Unresponsive:   {hclog.Info, "waiting, vault accepts connections but does not answer", ""},
-	Failing:        {hclog.Warn, "vault answers with errors", "look at vault's own log; it is tried again without end"},
-	Uninitialized:  {hclog.Warn, "vault is not initialized", "run vault operator init and put the key shares into the Secret"},
-	LeftAlone:      {hclog.Warn, "vault is left alone", "unseal it in its own way, or take the sidecar out"},
-	NoKey:          {hclog.Error, "vault is sealed and there is no usable key", "mend the Secret; the change is seen without a restart"},
-	Unsealing:      {hclog.Info, "vault is sealed, sending key shares", ""},
-	UnsealHanging:  {hclog.Warn, "the unseal hangs until storage serves", "nothing; it completes when the storage does"},
-	KeyRejected:    {hclog.Error, "vault refused the key, no more is sent", "put the right key into the Secret, or unseal by hand: vault operator unseal"},
-	Held:           {hclog.Warn, "vault was sealed on purpose and stays sealed", "to end it: vault operator unseal, or delete the pod, or change the Secret"},
-	Activating:     {hclog.Info, "vault is unsealed, waiting until it serves", ""},
-	StorageHanging: {hclog.Error, "storage hangs under an unsealed vault", "look at the volume; vault answers from memory only"},
-	Standby:        {hclog.Info, "vault is unsealed, standby", ""},
-	Active:         {hclog.Info, "vault is unsealed, active", ""},
-}

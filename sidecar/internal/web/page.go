@@ -44,7 +44,7 @@ func (s Status) writePage(m *markup, now time.Time, nonce string) {
 		`<meta name="color-scheme" content="light dark">` +
 		`<noscript><meta http-equiv="refresh" content="2"></noscript>`)
 	m.element("title", s.title())
-	m.open("link", "id", "icon", "rel", "icon", "href", icons[s.words().tone])
+	m.open("link", "id", "icon", "rel", "icon", "href", icons[s.words().Severity])
 	m.open("style", "nonce", nonce)
 	m.raw(pageCSS)
 	m.raw(`</style></head><body><header>vault-unseal-sidecar</header>` +
@@ -56,4 +56,4 @@ func (s Status) writePage(m *markup, now time.Time, nonce string) {
 }
 
 // title is what the browser's tab shows.
-func (s Status) title() string { return s.words().word + " - Vault" }
+func (s Status) title() string { return s.words().Title + " - Vault" }

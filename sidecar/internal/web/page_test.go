@@ -52,7 +52,7 @@ func TestPageOfEachScene(t *testing.T) {
 				require.NoError(t, err, "a tag is not closed, or text is not escaped: %s", body)
 			}
 			flat := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, "")
-			assert.Contains(t, flat, s.words().word)
+			assert.Contains(t, flat, s.words().Title)
 			for _, text := range []string{s.Reason, s.Advice} {
 				if text != "" {
 					assert.Contains(t, flat, text[1:])

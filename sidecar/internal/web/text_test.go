@@ -156,13 +156,13 @@ func TestTextOfManySteps(t *testing.T) {
 
 func TestEveryPhaseHasItsWords(t *testing.T) {
 	for _, phase := range unseal.Phases() {
-		w := wordings[phase]
-		assert.NotEmpty(t, w.word, phase.String())
-		assert.Contains(t, shapes, w.tone, phase.String())
-		assert.Contains(t, icons, w.tone, phase.String())
-		assert.Equal(t, phase.Serving(), w.tone == good, phase.String())
-		assert.Equal(t, phase.Serving(), w.waits == "", "who is not served waits for something: %s", phase)
-		assert.Equal(t, phase.Serving(), w.step == "", phase.String())
+		w := phase.Info()
+		assert.NotEmpty(t, w.Title, phase.String())
+		assert.Contains(t, shapes, w.Severity, phase.String())
+		assert.Contains(t, icons, w.Severity, phase.String())
+		assert.Equal(t, phase.Serving(), w.Severity == unseal.SeverityGood, phase.String())
+		assert.Equal(t, phase.Serving(), w.Waits == "", "who is not served waits for something: %s", phase)
+		assert.Equal(t, phase.Serving(), w.Step == "", phase.String())
 		assert.NotEmpty(t, Status{Phase: phase}.Text(night, 80))
 	}
 }

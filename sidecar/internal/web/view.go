@@ -11,15 +11,15 @@ import (
 // without its times, or it would never stop.
 func (s Status) writeMain(m *markup, now time.Time) {
 	words := s.words()
-	said := words.word + ". " + s.sentence() + "."
-	if words.tone == warn {
+	said := words.Title + ". " + s.sentence() + "."
+	if words.Severity == warn {
 		said += " But something else is wrong."
 	}
-	m.open("main", "class", string(words.tone), "data-said", said, "data-title", s.title(), "data-icon", icons[words.tone])
+	m.open("main", "class", string(words.Severity), "data-said", said, "data-title", s.title(), "data-icon", icons[words.Severity])
 	m.raw(`<section class="state"><svg viewBox="0 0 24 24" aria-hidden="true">`)
-	m.raw(shapes[words.tone])
+	m.raw(shapes[words.Severity])
 	m.raw(`</svg><div>`)
-	m.element("h1", words.word)
+	m.element("h1", words.Title)
 	m.element("p", s.headline(now))
 	m.raw(`</div></section>`)
 	s.writeWhy(m)
@@ -90,9 +90,9 @@ func (s Status) writeBars(m *markup) {
 	m.raw(`<ol class="bars">`)
 	for _, step := range steps {
 		from, to := place(step, steps)
-		m.open("li", "class", string(wordings[step.Name].tone))
+		m.open("li", "class", string(step.Name.Info().Severity))
 		m.element("b", step.Name.String())
-		m.element("span", wordings[step.Name].step, "class", "means")
+		m.element("span", step.Name.Info().Step, "class", "means")
 		m.element("time", step.Began.UTC().Format("15:04:05Z"), "datetime", step.Began.UTC().Format(time.RFC3339Nano))
 		m.raw(`<svg viewBox="0 0 1000 8" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="1000" height="8"/>`)
 		m.open("rect", "x", permille(min(from, 0.994)), "width", permille(max(to-from, 0.006)), "height", "8")

@@ -8,53 +8,18 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// tone is how urgent a state is: a color and a shape on the page.
-type tone string
-
-// The tones.
-const (
-	good tone = "good" // all is well
-	busy tone = "busy" // it goes on by itself
-	hold tone = "hold" // somebody wanted it so
-	warn tone = "warn" // Vault serves, and something else is wrong
-	act  tone = "act"  // it takes a person
-)
-
-// wording is how a phase is told to a person, beside the message and the
-// advice that it comes with.
-type wording struct {
-	tone  tone
-	word  string // the state at one glance
-	waits string // who waits for what
-	step  string // what happens in a step of a recovery
-}
-
-var wordings = [...]wording{
-	unseal.Starting:       {busy, "Starting", "the sidecar waits for Vault's first answer", "the sidecar takes its first look"},
-	unseal.Unreachable:    {busy, "Waiting", "the sidecar waits for Vault to listen, and Vault for its storage or its container", "Vault does not listen"},
-	unseal.Unresponsive:   {busy, "Waiting", "the sidecar waits for Vault's answer, and Vault for its storage, or it was stopped", "Vault listens and does not answer"},
-	unseal.Failing:        {act, "Failing", "the sidecar tries again without end; Vault waits for what the reason names", "Vault answers with errors"},
-	unseal.Uninitialized:  {act, "Not initialized", "Vault waits to be initialized, and the sidecar for that", "Vault is not initialized"},
-	unseal.LeftAlone:      {act, "Left alone", "Vault waits for what the reason names", "shares cannot open Vault"},
-	unseal.NoKey:          {act, "Sealed", "Vault waits for its key, and the sidecar for the Secret to be mended", "no usable key is mounted"},
-	unseal.Unsealing:      {busy, "Unsealing", "the sidecar waits for Vault to take the key", "the sidecar sends the key"},
-	unseal.UnsealHanging:  {busy, "Waiting", "Vault has the key and waits for its storage", "Vault has the key and waits for its storage"},
-	unseal.KeyRejected:    {act, "Sealed", "Vault waits for its key, and the sidecar for another one in the Secret", "the mounted key is wrong"},
-	unseal.Held:           {hold, "Held sealed", "Vault waits for a person, and so does the sidecar", "sealed on purpose"},
-	unseal.Activating:     {busy, "Opening", "the sidecar waits for Vault to be active or standby and to have read its storage", "Vault sets itself up"},
-	unseal.StorageHanging: {act, "Storage hangs", "Vault waits for its storage", "Vault's storage does not answer"},
-	unseal.Standby:        {good, "Unsealed", "", ""},
-	unseal.Active:         {good, "Unsealed", "", ""},
-}
+// warn is the severity of a Vault that serves while something else is wrong.
+const warn unseal.Severity = "warn"
 
 // words are how the status is told at one glance.
-func (s Status) words() wording {
-	w := wordings[s.Phase]
+func (s Status) words() unseal.PhaseInfo {
+	w := s.Phase.Info()
 	switch {
 	case s.Stuck > 0:
-		return wording{act, "Stuck", "the sidecar is about to end itself and be started again; until then nobody knows how Vault is", ""}
-	case w.tone == good && (s.keyTrouble() || s.secretsTrouble()):
-		w.tone = warn
+		return unseal.PhaseInfo{Severity: unseal.SeverityAct, Title: "Stuck",
+			Waits: "the sidecar is about to end itself and be started again; until then nobody knows how Vault is"}
+	case w.Severity == unseal.SeverityGood && (s.keyTrouble() || s.secretsTrouble()):
+		w.Severity = warn
 	}
 	return w
 }
@@ -80,10 +45,10 @@ const toDo = "What to do"
 // why is what there is to say of the phase.
 func (s Status) why() (rows []row) {
 	advice := s.Advice
-	if advice == "" && s.words().tone == busy {
+	if advice == "" && s.words().Severity == unseal.SeverityBusy {
 		advice = "nothing; if it lasts for minutes, look at Vault's pod and its volume"
 	}
-	for _, r := range []row{{"Why", s.Reason}, {toDo, advice}, {"Waiting", s.words().waits}} {
+	for _, r := range []row{{"Why", s.Reason}, {toDo, advice}, {"Waiting", s.words().Waits}} {
 		if r.text != "" {
 			rows = append(rows, row{r.label, capital(r.text)})
 		}
