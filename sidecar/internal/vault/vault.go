@@ -13,9 +13,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -107,45 +104,6 @@ func newAPI(addr string, web *http.Client) (*api.Client, error) {
 
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// unixScheme begins the address of a Unix socket.
-const unixScheme = "unix://"
-
-// SocketPath returns the path of the Unix socket that addr names, and whether it
-// names one.
-func SocketPath(addr string) (string, bool) { return strings.CutPrefix(addr, unixScheme) }
-
-// CheckAddr refuses an address that no key may be sent to.
-func CheckAddr(addr string) error {
-	if path, found := SocketPath(addr); found {
-		if !filepath.IsAbs(path) {
-			return errors.New("not an absolute path")
-		}
-		return nil
-	}
-	u, err := url.Parse(addr)
-	if err != nil || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || strings.ContainsAny(addr, "?#") {
-		return errors.New("not an address")
-	}
-	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
-		return errors.New("not a port")
-	}
-	switch {
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
-	case u.Scheme == "http":
-		return errors.New("the key would cross a network in plain text")
-	default:
-		return errors.New("not an http, https or unix address")
-	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
 // SealStatus asks GET sys/seal-status. It needs no token. It hangs while an
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
@@ -233,58 +191,6 @@ func (c *Client) ReadStorage(ctx context.Context) error {
 	}
 	drain(resp.Body)
 	return fmt.Errorf("answered %d to a made-up token, this is not vault", resp.StatusCode)
-}
-
-// sealStatus reads the answer that sys/seal-status and sys/unseal have in
-// common.
-func sealStatus(ctx context.Context, resp *api.Response, err error) (unseal.SealStatus, error) {
-	if err != nil {
-		return unseal.SealStatus{}, classify(ctx, err)
-	}
-	defer drain(resp.Body)
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		return unseal.SealStatus{}, classify(ctx, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return unseal.SealStatus{}, fmt.Errorf("answered %d, %w", resp.StatusCode, unseal.ErrNotVault)
-	}
-	var s api.SealStatusResponse
-	if err := json.Unmarshal(raw, &s); err != nil || s.Type == "" {
-		return unseal.SealStatus{}, fmt.Errorf("answered 200 without a seal status, %w", unseal.ErrNotVault)
-	}
-	if !plausible(&s) {
-		return unseal.SealStatus{}, fmt.Errorf("answered 200 with a seal of %d of %d shares, of which it has %d, %w",
-			s.T, s.N, s.Progress, unseal.ErrNotVault)
-	}
-	return status(&s), nil
-}
-
-// maxShares is the most that Vault splits a key into (shamir/shamir.go, Split).
-const maxShares = 255
-
-// plausible reports whether the numbers of a seal status can be Vault's.
-func plausible(s *api.SealStatusResponse) bool {
-	return s.T >= 0 && s.T <= maxShares && s.N >= 0 && s.N <= maxShares && s.Progress >= 0
-}
-
-func status(s *api.SealStatusResponse) unseal.SealStatus {
-	return unseal.SealStatus{
-		Initialized: s.Initialized,
-		Sealed:      s.Sealed,
-		Type:        printable(s.Type),
-		Threshold:   s.T,
-		Shares:      s.N,
-		Progress:    s.Progress,
-		Nonce:       s.Nonce,
-		Migration:   s.Migration,
-		// Vault before 1.16 and OpenBao before 2.4 give an auto-unseal the type
-		// of its recovery keys, shamir (vault/logical_system.go,
-		// GetSealStatus).
-		Recovery: s.RecoverySeal,
-		Raft:     s.StorageType == "raft",
-		Removed:  s.RemovedFromCluster != nil && *s.RemovedFromCluster,
-	}
 }
 
 // short is a transport whose answers end after maxBody, for those too that the

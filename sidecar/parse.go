@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+var errHelp = errors.New("help was asked for")
+
+// halfPair says that of a certificate and its key one is given alone.
+func (c config) halfPair() error {
+	if (c.vaultClientCert == "") == (c.vaultClientKey == "") {
+		return nil
+	}
+	return errors.New("--vault-client-cert, VAULT_CLIENT_CERT and --vault-client-key, VAULT_CLIENT_KEY: one without the other; accepted: both or none")
+}
+
+// mistyped returns the first of the refused values that a person is told at once,
+// where a pod goes on: those from the command line, and the kubeconfig, without
+// which another cluster would be looked at than was meant.
+func (c config) mistyped() error {
+	for _, r := range c.refused {
+		if r.flag || r.option == "KUBECONFIG" {
+			return r
+		}
+	}
+	return nil
+}
+
+// parse reads the options, and a subcommand's own: a flag wins over its
+// environment variable, which wins over the default. A blank variable counts as
+// not set. White space and quotes around a value are those of a file that it
+// came from. It fails on a flag that there is not, on a value that a required
+// option or one of the subcommand's own does not accept; others are in
+// config.refused, and have their defaults.
+func parse(args []string, env func(string) (string, bool), own ...option) (config, error) {
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	flags := map[string]*string{}
+	all := slices.Concat(options, own)
+	for _, o := range all {
+		flags[o.flag] = new(string)
+		set.Var(value{flags[o.flag], o.preset == "false"}, o.flag, "")
+	}
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return config{}, errHelp
+	} else if err != nil {
+		what, name, _ := strings.Cut(err.Error(), ": ") // as in "flag provided but not defined: -x"
+		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, shown(name))
+	}
+	if set.NArg() > 0 {
+		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
+	}
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var c config
+	for _, o := range all {
+		name, value := "default", o.preset
+		if v, ok := env(o.env); ok && bare(v) != "" && o.env != "" {
+			name, value = o.env, v
+		}
+		if given[o.flag] {
+			name, value = "--"+o.flag, *flags[o.flag]
+		}
+		if o.set(&c, bare(value)) {
+			continue
+		}
+		refused := refusedValue{name, shown(value), o.accepts, o.preset, given[o.flag]}
+		if o.env == "" || slices.Contains(required, o.flag) {
+			return config{}, refused
+		}
+		c.refused = append(c.refused, refused)
+		o.set(&c, o.preset)
+	}
+	return c, nil
+}
+
+// value takes what is given for an option, as it is. A switch may be given
+// without.
+type value struct {
+	text     *string
+	isSwitch bool
+}
+
+func (v value) Set(text string) error { *v.text = text; return nil }
+
+func (v value) String() string { return "" }
+
+// IsBoolFlag implements the flag package's interface of that name.
+func (v value) IsBoolFlag() bool { return v.isSwitch }
+
+// last names the option before the n arguments that are left over, without
+// repeating those: one of them may be a key.
+func last(args []string, n int) string {
+	if len(args) == n {
+		return "vault-unseal-sidecar"
+	}
+	name, _, _ := strings.Cut(args[len(args)-n-1], "=")
+	return shown(name)
+}
+
+// usage prints the manual page's short form.
+func usage(w io.Writer) {
+	fmt.Fprint(w, "vault-unseal-sidecar unseals the HashiCorp Vault beside it.\n\n"+
+		"  vault-unseal-sidecar [run] [options]\n"+
+		"  vault-unseal-sidecar check [options]     whether the next reboot would recover; changes nothing\n"+
+		"  vault-unseal-sidecar status [options]    what the one that runs here tells of itself\n"+
+		"  vault-unseal-sidecar version\n\n"+
+		"Each option is a flag and an environment variable; the flag wins.\n\n")
+	for _, o := range options {
+		o.tell(w)
+	}
+	for _, name := range []string{"check", "status"} {
+		fmt.Fprintf(w, "\nOf %s alone:\n\n", name)
+		for _, o := range ownOptions[name] {
+			o.tell(w)
+		}
+	}
+}
+
+func (o option) tell(w io.Writer) {
+	names := "--" + o.flag
+	if o.env != "" {
+		names += ", " + o.env
+	}
+	preset := o.preset
+	if preset == "" {
+		preset = "(empty)"
+	}
+	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, preset, o.help, o.accepts)
+}
+
+func utc() time.Time { return time.Now().UTC() }
