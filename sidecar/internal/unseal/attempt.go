@@ -9,7 +9,7 @@ import "errors"
 // be made atomic. What can be known is this: when each answer counts as many
 // shares as we have sent, under one nonce since our first, then all of them
 // were ours by then. A refusal carries no count: what came in just before the
-// last share shows in nothing. So it takes two of them to be sure (doubt.go).
+// last share shows in nothing. So it takes two of them to be sure (confirmation.go).
 type attempt struct {
 	shares []int // places in the key ring, in the order of sending
 	scope  Scope // what a refusal would speak of
@@ -30,14 +30,14 @@ func (a *attempt) share() int { return a.shares[a.sent] }
 type verdict uint8
 
 const (
-	more     verdict = iota // go on with the next share
-	opened                  // Vault is unsealed
-	rejected                // refused, and as far as can be seen every share of it was ours
-	mixed                   // refused or gone astray with somebody else's shares in it
-	troubled                // an error that is no verdict on the key
-	lost                    // the connection broke: what Vault did is not known
-	allSent                 // to a raft node that joins: it tells no threshold to judge by
-	joining                 // accepted by a raft node, which unseals itself once it has joined its cluster
+	more           verdict = iota // go on with the next share
+	opened                        // Vault is unsealed
+	rejected                      // refused, and as far as can be seen every share of it was ours
+	interfered                    // refused or gone astray with somebody else's shares in it
+	sendFailed                    // an error that is no verdict on the key
+	connectionLost                // the connection broke: what Vault did is not known
+	inconclusive                  // to a raft node that joins: it tells no threshold to judge by
+	joining                       // accepted by a raft node, which unseals itself once it has joined its cluster
 )
 
 var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent", "joining"}
@@ -46,7 +46,7 @@ func (v verdict) String() string { return verdictNames[v] }
 
 // results are the verdicts that end an attempt, in words for a Meter.
 var results = [...]string{
-	opened: "opened", rejected: "rejected", mixed: "disturbed", troubled: "failed", lost: "lost", allSent: "undecided", joining: "accepted",
+	opened: "opened", rejected: "rejected", interfered: "disturbed", sendFailed: "failed", connectionLost: "lost", inconclusive: "undecided", joining: "accepted",
 }
 
 // Results lists what can become of an attempt to unseal.
@@ -67,7 +67,7 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	case a.scope.Threshold == 0 && (invalid || err == nil && s.Sealed):
 		// Which of the shares a refusal speaks of cannot be told.
 		if last {
-			return allSent, false
+			return inconclusive, false
 		}
 		return more, false
 	case invalid:
@@ -75,11 +75,11 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 			return rejected, false
 		}
 		// Ours so far, and yet the threshold came early: somebody added to it.
-		return mixed, a.ours && !first
+		return interfered, a.ours && !first
 	case errors.Is(err, ErrUnreachable):
-		return lost, false
+		return connectionLost, false
 	case err != nil:
-		return troubled, false
+		return sendFailed, false
 	case !s.Sealed:
 		return opened, false
 	}
@@ -90,7 +90,7 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	a.ours = a.ours && s.Progress == a.sent && s.Nonce == a.nonce
 	disturbed = !first && wasOurs && !a.ours
 	if last {
-		return mixed, disturbed
+		return interfered, disturbed
 	}
 	return more, disturbed
 }

@@ -5,29 +5,29 @@ import "time"
 // The loop's times. Each was chosen against a measurement; the README's bench
 // section tells of them.
 const (
-	overdueAfter = 2 * time.Second        // silence longer than this is a phase of its own
-	besideEvery  = 1 * time.Second        // a further probe beside one that waits
-	maxProbes    = 3                      // probes in flight
-	renewAfter   = 1 * time.Minute        // the newest of them, where processes have no names
-	wokenAfter   = 20 * time.Millisecond  // between probes that hints ask for
-	watchEvery   = 900 * time.Millisecond // a Vault where nothing happens
-	keysEvery    = 950 * time.Millisecond // the mounted key, with the probe of such a Vault if it can be:
-	keysEarly    = 150 * time.Millisecond // each time that the process wakes costs more than what it does then
-	joinsWithin  = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
-	quietFor     = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
-	quietEvery   = 50 * time.Millisecond  // between the probes that look
-	saveEvery    = 1 * time.Minute        // between tries to keep the state
-	youngFor     = 15 * time.Minute       // a refused Vault is hoped for this long
+	hangThreshold        = 2 * time.Second        // silence longer than this is a phase of its own
+	extraProbeInterval   = 1 * time.Second        // a further probe beside one that waits
+	maxProbes            = 3                      // probes in flight
+	renewAfter           = 1 * time.Minute        // the newest of them, where processes have no names
+	hintDebounce         = 20 * time.Millisecond  // between probes that hints ask for
+	idleInterval         = 900 * time.Millisecond // a Vault where nothing happens
+	keysInterval         = 950 * time.Millisecond // the mounted key, with the probe of such a Vault if it can be:
+	keysEarly            = 150 * time.Millisecond // each time that the process wakes costs more than what it does then
+	joinsWithin          = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
+	confirmationDelay    = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
+	confirmationInterval = 50 * time.Millisecond  // between the probes that look
+	saveEvery            = 1 * time.Minute        // between tries to keep the state
+	fastPollWindow       = 15 * time.Minute       // a refused Vault is hoped for this long
 )
 
-// pace is how long after an answer the next probe starts, in a phase that has
+// pollInterval is how long after an answer the next probe starts, in a phase that has
 // lasted for age. r in [0, 1) is the jitter.
-func pace(p Phase, age time.Duration, r float64) time.Duration {
+func pollInterval(p Phase, age time.Duration, r float64) time.Duration {
 	switch p {
 	case Starting:
 		return 0
 	case Unreachable:
-		if age < youngFor { // the longer it is away, the less a few milliseconds add
+		if age < fastPollWindow { // the longer it is away, the less a few milliseconds add
 			return jitter(clamp(age/1000, 10*time.Millisecond, 20*time.Millisecond), 10*time.Millisecond, r)
 		}
 		return jitter(900*time.Millisecond, 200*time.Millisecond, r)
@@ -36,23 +36,23 @@ func pace(p Phase, age time.Duration, r float64) time.Duration {
 	case Activating:
 		return clamp(age/4, 0, time.Second)
 	case Unsealing, UnsealHanging, Unresponsive:
-		return besideEvery
+		return extraProbeInterval
 	default:
-		return jitter(watchEvery-50*time.Millisecond, 50*time.Millisecond, r)
+		return jitter(idleInterval-50*time.Millisecond, 50*time.Millisecond, r)
 	}
 }
 
-// afterTrouble is the wait before the nth retry (from 1) of an unseal or a
+// retryInterval is the wait before the nth retry (from 1) of an unseal or a
 // storage lookup that was answered by an error: 50 ms, doubling, up to 5 s.
-func afterTrouble(n int, r float64) time.Duration {
+func retryInterval(n int, r float64) time.Duration {
 	base := clamp(50*time.Millisecond<<min(n-1, 10), 50*time.Millisecond, 4*time.Second)
 	return jitter(base, base/4, r)
 }
 
-// afterMixture is the wait before an attempt that follows n others which
+// interferenceBackoff is the wait before an attempt that follows n others which
 // somebody else's shares spoilt: nothing at first, then a random part of a
 // growing span, so that two senders do not stay in step.
-func afterMixture(n int, r float64) time.Duration {
+func interferenceBackoff(n int, r float64) time.Duration {
 	if n <= 1 {
 		return 0
 	}

@@ -40,7 +40,7 @@ func TestPace(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			for _, r := range jitters {
-				got := pace(row.phase, row.age, r)
+				got := pollInterval(row.phase, row.age, r)
 				assert.GreaterOrEqual(t, got, row.low)
 				assert.LessOrEqual(t, got, row.high)
 			}
@@ -49,8 +49,8 @@ func TestPace(t *testing.T) {
 	for _, p := range append(Phases(), Active+1) {
 		for _, age := range []time.Duration{0, time.Millisecond, time.Minute, 1 << 62} {
 			for _, r := range jitters {
-				assert.GreaterOrEqual(t, pace(p, age, r), time.Duration(0), "%s", p)
-				assert.LessOrEqual(t, pace(p, age, r), 1100*time.Millisecond, "%s: slower than the loop has to be", p)
+				assert.GreaterOrEqual(t, pollInterval(p, age, r), time.Duration(0), "%s", p)
+				assert.LessOrEqual(t, pollInterval(p, age, r), 1100*time.Millisecond, "%s: slower than the loop has to be", p)
 			}
 		}
 	}
@@ -59,26 +59,26 @@ func TestPace(t *testing.T) {
 func TestAfterTrouble(t *testing.T) {
 	last := time.Duration(0)
 	for n := 1; n < 100; n++ {
-		low, high := afterTrouble(n, 0), afterTrouble(n, 0.999999)
+		low, high := retryInterval(n, 0), retryInterval(n, 0.999999)
 		assert.GreaterOrEqual(t, low, last, "retry %d comes sooner than the one before", n)
 		assert.GreaterOrEqual(t, low, 50*time.Millisecond)
 		assert.LessOrEqual(t, high, 5*time.Second)
 		assert.LessOrEqual(t, high, low*5/4)
 		last = low
 	}
-	assert.Equal(t, 50*time.Millisecond, afterTrouble(1, 0))
-	assert.Equal(t, 100*time.Millisecond, afterTrouble(2, 0))
-	assert.Equal(t, 200*time.Millisecond, afterTrouble(3, 0))
-	assert.Equal(t, 4*time.Second, afterTrouble(1<<40, 0))
+	assert.Equal(t, 50*time.Millisecond, retryInterval(1, 0))
+	assert.Equal(t, 100*time.Millisecond, retryInterval(2, 0))
+	assert.Equal(t, 200*time.Millisecond, retryInterval(3, 0))
+	assert.Equal(t, 4*time.Second, retryInterval(1<<40, 0))
 }
 
 func TestAfterMixture(t *testing.T) {
 	for _, r := range jitters {
-		assert.Zero(t, afterMixture(1, r), "after what may have lain there the next attempt comes at once")
+		assert.Zero(t, interferenceBackoff(1, r), "after what may have lain there the next attempt comes at once")
 		for n := 2; n < 100; n++ {
-			assert.GreaterOrEqual(t, afterMixture(n, r), time.Duration(0))
-			assert.LessOrEqual(t, afterMixture(n, r), 250*time.Millisecond)
+			assert.GreaterOrEqual(t, interferenceBackoff(n, r), time.Duration(0))
+			assert.LessOrEqual(t, interferenceBackoff(n, r), 250*time.Millisecond)
 		}
 	}
-	assert.Greater(t, afterMixture(20, 0.9), afterMixture(20, 0.1), "two senders must not stay in step")
+	assert.Greater(t, interferenceBackoff(20, 0.9), interferenceBackoff(20, 0.1), "two senders must not stay in step")
 }

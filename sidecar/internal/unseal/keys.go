@@ -12,7 +12,7 @@ func (l *Loop) readKeys(now time.Time) {
 	if now.Before(l.keys.next.Add(-keysEarly)) && !other {
 		return
 	}
-	l.keys.next = now.Add(keysEvery)
+	l.keys.next = now.Add(keysInterval)
 	if other || !l.keys.read || l.Keys.Stamp() != l.keys.stamp {
 		l.loadKeys(l.sender.attempt != nil)
 	}
@@ -32,7 +32,7 @@ func (l *Loop) loadKeys(keep bool) {
 		l.keys.wipe()
 	}
 	if version != l.keys.version {
-		l.sender.doubt, l.sender.notBefore = doubt{}, time.Time{}
+		l.sender.confirmation, l.sender.notBefore = confirmation{}, time.Time{}
 		if version != "" {
 			l.Meter.KeysChanged()
 		}
@@ -87,9 +87,9 @@ func (l *Loop) scope() Scope {
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
 	combination, state, reason := l.keys.pick(func(c []int) bool {
-		return l.saved.memory.Refused.has(scope, c) || l.sender.doubt.now.has(scope, c)
+		return l.saved.memory.Refused.has(scope, c) || l.sender.confirmation.now.has(scope, c)
 	})
-	if state == KeysRejected && l.sender.doubt.now.in(scope) {
+	if state == KeysRejected && l.sender.confirmation.now.in(scope) {
 		return nil, KeysUsable, "" // each has to be seen again
 	}
 	return combination, state, reason

@@ -131,15 +131,15 @@ func TestLastingDropsMadeUpProcesses(t *testing.T) {
 		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
 		Refused: &Refused{Scope: Scope{Process: "boot/1"}, Combinations: [][]int{{0}}},
 	}
-	assert.Equal(t, real, real.lasting(), "what names a process lasts")
+	assert.Equal(t, real, real.persistable(), "what names a process lasts")
 
 	madeUp := Memory{
 		Salt: []byte("salt"), Unsealed: unknownProcess + "3", Held: &Hold{Process: unknownProcess + "3", Keys: "k"},
 		Refused: &Refused{Scope: Scope{Process: unknownProcess + "3"}, Combinations: [][]int{{0}}},
 	}
-	assert.Equal(t, Memory{Salt: []byte("salt")}, madeUp.lasting())
+	assert.Equal(t, Memory{Salt: []byte("salt")}, madeUp.persistable())
 	assert.NotNil(t, madeUp.Held, "only the copy lost it")
-	assert.Equal(t, Memory{}, Memory{}.lasting())
+	assert.Equal(t, Memory{}, Memory{}.persistable())
 }
 
 func TestFingerprint(t *testing.T) {

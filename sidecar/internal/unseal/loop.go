@@ -43,12 +43,12 @@ type Loop struct {
 	turned  atomic.Int64 // when the loop last turned, as time since born
 	born    time.Time
 
-	phase    Phase
-	since    time.Time
-	reason   string
-	timeline timeline
-	voice    voice
-	untold   func() // tells the phase aloud, when it was not
+	phase       Phase
+	since       time.Time
+	reason      string
+	timeline    timeline
+	logLimiter  logLimiter
+	deferredLog func() // tells the phase aloud, when it was not
 
 	trouble  string // the text of the last error of an unseal or a lookup
 	withheld bool   // the last error was an ErrWithheld
@@ -69,7 +69,7 @@ type call struct {
 }
 
 func (c *call) overdue(now time.Time) bool {
-	return c != nil && now.Sub(c.began) >= overdueAfter
+	return c != nil && now.Sub(c.began) >= hangThreshold
 }
 
 // start runs f beside the loop and hands the report it returns to the loop,
@@ -109,7 +109,7 @@ func (l *Loop) Run(ctx context.Context) {
 	defer cancel()
 	defer l.keys.wipe()
 	l.ctx = ctx
-	l.recall()
+	l.loadSaved()
 	l.timeline.enter(Starting, l.since)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -120,7 +120,7 @@ func (l *Loop) Run(ctx context.Context) {
 		case report := <-l.reports:
 			report()
 		case <-l.Wake:
-			l.woken()
+			l.handleHint()
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -135,14 +135,14 @@ func (l *Loop) Turned() time.Duration {
 	return time.Since(l.born) - time.Duration(l.turned.Load())
 }
 
-// woken follows a hint: the keys are looked at now, and so is Vault, unless it
+// handleHint follows a hint: the keys are looked at now, and so is Vault, unless it
 // is in a state in which connections break all the time.
-func (l *Loop) woken() {
+func (l *Loop) handleHint() {
 	l.keys.next, l.process.recorded = time.Time{}, false
 	switch l.phase {
 	case Unreachable, Unresponsive, Failing:
 	default:
-		if soon := l.prober.last.Add(wokenAfter); soon.Before(l.prober.next) {
+		if soon := l.prober.last.Add(hintDebounce); soon.Before(l.prober.next) {
 			l.prober.next = soon
 		}
 	}
@@ -163,14 +163,14 @@ func (l *Loop) turn(now time.Time) time.Time {
 			break
 		}
 	}
-	if l.untold != nil && now.Sub(l.since) >= lasting {
-		l.untold()
-		l.untold = nil
+	if l.deferredLog != nil && now.Sub(l.since) >= logAfter {
+		l.deferredLog()
+		l.deferredLog = nil
 	}
 	if l.saved.failed && !now.Before(l.saved.retryAt) {
 		l.save()
 	}
-	l.judgeKeys(now)
+	l.checkShortfall(now)
 	l.startProbe(now)
 	l.askThreshold(now)
 	return l.wakeUp(now)
@@ -188,15 +188,15 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 		sooner(l.prober.next)
 	}
 	for c := range l.prober.inFlight {
-		sooner(c.began.Add(overdueAfter))
+		sooner(c.began.Add(hangThreshold))
 	}
 	for _, c := range []*call{l.sender.call, l.storage.call} {
 		if c != nil {
-			sooner(c.began.Add(overdueAfter))
+			sooner(c.began.Add(hangThreshold))
 		}
 	}
 	sooner(l.sender.notBefore)
-	sooner(l.sender.brief.until)
+	sooner(l.sender.briefOpening.until)
 	sooner(l.storage.notBefore)
 	sooner(l.storage.due)
 	return next
@@ -210,7 +210,7 @@ func (l *Loop) observe(now time.Time) Observation {
 		}
 	}
 	if l.prober.answer > AnswerUnsealed { // an unseal's own answer tells no health
-		l.sender.brief = brief{}
+		l.sender.briefOpening = briefOpening{}
 	}
 	o := Observation{
 		Vault:          l.prober.answer,
@@ -232,7 +232,7 @@ func (l *Loop) observe(now time.Time) Observation {
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
 	switch {
-	case a == SendShare && l.sender.call == nil && !now.Before(l.sender.notBefore) && !l.sender.brief.holds(l.process.current, now):
+	case a == SendShare && l.sender.call == nil && !now.Before(l.sender.notBefore) && !l.sender.briefOpening.holds(l.process.current, now):
 		return l.send(now)
 	case a == CheckStorage && l.storage.call == nil && !now.Before(l.storage.notBefore):
 		l.checkStorage(now)
@@ -250,23 +250,23 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 	if changed {
 		after := round(now.Sub(l.since))
 		l.phase, l.since = p, now
-		l.prober.next = now.Add(pace(p, 0, random()))
+		l.prober.next = now.Add(pollInterval(p, 0, random()))
 		l.timeline.enter(p, now)
-		l.arrive(p)
+		l.onEnter(p)
 		if len(l.timeline.history) > 0 && !slices.Equal(l.saved.memory.History, l.timeline.history) {
 			l.saved.memory.History = slices.Clone(l.timeline.history)
 			l.Meter.Recovered(*l.timeline.history[0].copied())
 			l.save()
 		}
-		l.tell(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
+		l.logPhase(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
 	}
 	l.reason = reason
 	l.publish()
 	return changed
 }
 
-// arrive does what belongs to the phase that begins.
-func (l *Loop) arrive(p Phase) {
+// onEnter does what belongs to the phase that begins.
+func (l *Loop) onEnter(p Phase) {
 	switch {
 	case p == Held && l.saved.memory.Held == nil:
 		l.saved.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}

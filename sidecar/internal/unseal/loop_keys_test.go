@@ -641,7 +641,7 @@ func TestKeysThatChangeInTheTurnOfAnAnswer(t *testing.T) {
 
 			h.keys.mount(right[5-left:]...)
 			l.keys.next = time.Time{}
-			l.tookUnseal(first, counts(1, "a").status, nil)
+			l.handleUnseal(first, counts(1, "a").status, nil)
 			l.turn(time.Now())
 			if left < 3 {
 				assert.Equal(h, NoKey.String(), l.phase.String())

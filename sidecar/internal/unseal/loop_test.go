@@ -107,17 +107,17 @@ func TestAnAnswerThatComesTooLateIsIgnored(t *testing.T) {
 	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
 	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
 	l.prober.inFlight[first], l.prober.inFlight[second] = true, true
-	l.tookProbe(first, sight{answer: AnswerUnsealed, process: "p"})
+	l.handleProbe(first, probeResult{answer: AnswerUnsealed, process: "p"})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
 	assert.Equal(t, "p", l.saved.memory.Unsealed)
 	assert.Empty(t, l.prober.inFlight)
 
-	l.tookProbe(second, sight{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
+	l.handleProbe(second, probeResult{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer, "the first answer won")
-	l.tookUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
+	l.handleUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
 	assert.Zero(t, l.sender.failures)
-	l.tookLookup(&call{}, errors.New("of a lookup that was given up"))
+	l.handleLookup(&call{}, errors.New("of a lookup that was given up"))
 	assert.Equal(t, StorageUnknown, l.storage.state)
 }
 

@@ -74,8 +74,8 @@ func (r *Refused) with(s Scope, combination []int) *Refused {
 // apart here. They mean nothing to the next run, so they are never kept.
 const unknownProcess = "unknown-"
 
-// lasting returns the part of m that is worth keeping.
-func (m Memory) lasting() Memory {
+// persistable returns the part of m that is worth keeping.
+func (m Memory) persistable() Memory {
 	if strings.HasPrefix(m.Unsealed, unknownProcess) {
 		m.Unsealed = ""
 	}

@@ -3,7 +3,7 @@
 // between them, the bookkeeping of key shares, and the loop that owns it all.
 //
 // It knows no wire and no disk: Vault, the mounted key, the process table and
-// the state file come in through the small interfaces of ports.go.
+// the state file come in through the small interfaces of deps.go.
 package unseal
 
 import (

@@ -20,8 +20,8 @@ type prober struct {
 	statusAt    time.Time  // when it was asked for
 }
 
-// sight is what one probe saw.
-type sight struct {
+// probeResult is what one probe saw.
+type probeResult struct {
 	answer  Answer
 	health  bool // the question was sys/health
 	status  SealStatus
@@ -37,11 +37,11 @@ func (l *Loop) startProbe(now time.Time) {
 	if len(l.prober.inFlight) >= maxProbes || now.Before(l.prober.next) {
 		return
 	}
-	l.prober.last, l.prober.next = now, now.Add(besideEvery)
+	l.prober.last, l.prober.next = now, now.Add(extraProbeInterval)
 	if l.prober.answer == AnswerRefused && len(l.prober.inFlight) == 0 && l.Vault.Refuses() {
 		l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
 		l.process.epoch++
-		l.prober.next = now.Add(pace(l.phase, now.Sub(l.since), random()))
+		l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
 		return
 	}
 	// While it fails the same question is asked again, or a health that fails
@@ -53,7 +53,7 @@ func (l *Loop) startProbe(now time.Time) {
 	l.prober.inFlight[c] = true
 	l.start(c, func(ctx context.Context) func() {
 		s := l.look(ctx, health, identify, away)
-		return func() { l.tookProbe(c, s) }
+		return func() { l.handleProbe(c, s) }
 	})
 }
 
@@ -84,7 +84,7 @@ func (l *Loop) renewProbe(now time.Time) {
 // so that an answer is never laid at another process's door. Not so while Vault
 // is away, when it would be most of what a probe costs: a seal is told by who
 // listens after it, and any other answer by the next probe, which comes at once.
-func (l *Loop) look(ctx context.Context, health, identify, away bool) sight {
+func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResult {
 	var before string
 	if identify && !away {
 		before, _ = l.Processes.Process()
@@ -108,8 +108,8 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) sight {
 	return s
 }
 
-func ask(ctx context.Context, v Vault, health bool) sight {
-	s := sight{health: health}
+func ask(ctx context.Context, v Vault, health bool) probeResult {
+	s := probeResult{health: health}
 	if health {
 		var h Health
 		h, s.err = v.Health(ctx)
@@ -152,10 +152,10 @@ func statusAnswer(s SealStatus) Answer {
 	}
 }
 
-// tookProbe takes the first answer and drops the other probes: what they will
+// handleProbe takes the first answer and drops the other probes: what they will
 // say is older. (Vault reads its sealed flag before it waits for its lock, so
 // a late answer can even be false.)
-func (l *Loop) tookProbe(c *call, s sight) {
+func (l *Loop) handleProbe(c *call, s probeResult) {
 	if !l.prober.inFlight[c] {
 		return
 	}
@@ -175,15 +175,15 @@ func (l *Loop) tookProbe(c *call, s sight) {
 		l.prober.status, l.prober.statusAt = s.status, c.began
 	}
 	if errors.Is(s.err, ErrBroken) || errors.Is(s.err, ErrNotVault) {
-		l.loseTrack()
+		l.forgetProcess()
 	}
-	l.place(s)
-	l.prober.next = now.Add(pace(l.phase, now.Sub(l.since), random()))
+	l.recordProcess(s)
+	l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
 	if l.sender.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
-		l.seenOthers()
+		l.handleForeignShares()
 	}
-	if l.sender.doubt.watching {
-		l.prober.next = now.Add(quietEvery)
+	if l.sender.confirmation.watching {
+		l.prober.next = now.Add(confirmationInterval)
 	}
 }
 

@@ -11,9 +11,9 @@ type processTracker struct {
 	unknownLogged bool   // that processes have no names
 }
 
-// place notes which process gave the answer, and remembers it once it was
+// recordProcess notes which process gave the answer, and remembers it once it was
 // seen unsealed.
-func (l *Loop) place(s sight) {
+func (l *Loop) recordProcess(s probeResult) {
 	process := s.process
 	switch {
 	case s.answer == AnswerRefused:
@@ -35,7 +35,7 @@ func (l *Loop) place(s sight) {
 	}
 	if process != l.process.current {
 		l.process.current = process
-		l.startOver()
+		l.resetAttempt()
 	}
 	l.process.seenIn, l.process.recorded = l.process.epoch, s.answer.unsealed()
 	if l.process.recorded && (l.saved.memory.Unsealed != process || l.saved.memory.Held != nil) {
@@ -44,12 +44,12 @@ func (l *Loop) place(s sight) {
 	}
 }
 
-// loseTrack forgets which process answered: behind a proxy, which listens
+// forgetProcess forgets which process answered: behind a proxy, which listens
 // throughout, Vault may have restarted. What was unsealed before proves no seal
 // by hand any more. That the key was refused stays: a proxy that fails now and
 // then must not have it sent again and again. (Whoever can fake such an answer
 // listens in Vault's place, and would be sent the key anyway.)
-func (l *Loop) loseTrack() {
+func (l *Loop) forgetProcess() {
 	l.process.epoch++
 	l.process.current, l.process.recorded = "", false
 	if l.saved.memory.Unsealed != "" || l.saved.memory.Held != nil {

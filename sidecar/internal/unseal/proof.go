@@ -195,7 +195,7 @@ func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []
 	}
 	for _, combination := range all {
 		opens, err := authorize(ctx, vault, r.Nonce, shares, combination)
-		if err == nil && !opens && s.Threshold > 1 { // seen twice, or another's share may have been in it (doubt.go)
+		if err == nil && !opens && s.Threshold > 1 { // seen twice, or another's share may have been in it (confirmation.go)
 			opens, err = authorize(ctx, vault, r.Nonce, shares, combination)
 		}
 		switch {

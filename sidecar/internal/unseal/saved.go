@@ -12,8 +12,8 @@ type savedState struct {
 	retryAt time.Time // if it failed
 }
 
-// recall loads the memory of an earlier run.
-func (l *Loop) recall() {
+// loadSaved loads the memory of an earlier run.
+func (l *Loop) loadSaved() {
 	if err := l.Store.Load(&l.saved.memory); err != nil {
 		l.saved.memory = Memory{}
 		l.Log.Warn(msgMemoryLost, keyError, err)
@@ -27,7 +27,7 @@ func (l *Loop) recall() {
 
 // save keeps the memory, and says once when it cannot.
 func (l *Loop) save() {
-	err := l.Store.Save(l.saved.memory.lasting())
+	err := l.Store.Save(l.saved.memory.persistable())
 	if err != nil && !l.saved.failed {
 		l.Log.Warn(msgMemoryLost, keyError, err)
 	}

@@ -8,26 +8,26 @@ import (
 
 // sender is what is sent to unseal Vault, and what came of it.
 type sender struct {
-	attempt   *attempt
-	call      *call     // in flight
-	notBefore time.Time // the next
-	failures  int       // attempts in a row that ended in an error
-	mixed     int       // attempts in a row that somebody else spoilt
-	doubt     doubt
-	brief     brief
-	accepted  bool   // the key, by a raft replica that joins its cluster
-	undecided string // names the keys of which all was sent, and what came of it is not known yet
+	attempt      *attempt
+	call         *call     // in flight
+	notBefore    time.Time // the next
+	failures     int       // attempts in a row that ended in an error
+	interfered   int       // attempts in a row that somebody else spoilt
+	confirmation confirmation
+	briefOpening briefOpening
+	accepted     bool   // the key, by a raft replica that joins its cluster
+	undecided    string // names the keys of which all was sent, and what came of it is not known yet
 
 	interferenceLogged bool // for this seal
 }
 
 // forgive forgets what went wrong before.
 func (s *sender) forgive() {
-	s.failures, s.mixed, s.doubt, s.interferenceLogged = 0, 0, doubt{}, false
+	s.failures, s.interfered, s.confirmation, s.interferenceLogged = 0, 0, confirmation{}, false
 }
 
-// startOver forgets what was under way with another process.
-func (l *Loop) startOver() {
+// resetAttempt forgets what was under way with another process.
+func (l *Loop) resetAttempt() {
 	if l.sender.call != nil {
 		l.sender.call.cancel()
 		l.sender.call = nil
@@ -42,12 +42,12 @@ func (l *Loop) startOver() {
 // the keys turned out to be others than was thought.
 func (l *Loop) send(now time.Time) (again bool) {
 	if l.sender.attempt == nil {
-		if l.doubtful() {
-			return l.secondRound(now)
+		if l.awaitsConfirmation() {
+			return l.confirmRefusals(now)
 		}
 		l.loadKeys(true)
 		combination, state, _ := l.pick()
-		if state != KeysUsable || l.doubtful() {
+		if state != KeysUsable || l.awaitsConfirmation() {
 			l.keys.wipe()
 			return true
 		}
@@ -64,7 +64,7 @@ func (l *Loop) send(now time.Time) (again bool) {
 	l.start(c, func(ctx context.Context) func() {
 		defer share.Wipe()
 		status, err := l.Vault.Unseal(ctx, share)
-		return func() { l.tookUnseal(c, status, err) }
+		return func() { l.handleUnseal(c, status, err) }
 	})
 	return false
 }
@@ -74,7 +74,7 @@ func (l *Loop) endAttempt() {
 	l.keys.wipe()
 }
 
-func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
+func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
 	if l.sender.call != c {
 		return
 	}
@@ -86,7 +86,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	if err == nil {
 		l.prober.status, l.prober.statusAt = s, c.began
 	}
-	if v != lost {
+	if v != connectionLost {
 		// Vault answers again, and what it is going to say to the probes that
 		// wait is older.
 		l.dropProbes()
@@ -94,8 +94,8 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 			l.prober.answer = AnswerSealed
 		}
 	}
-	if disturbed || v == mixed {
-		l.sender.doubt = doubt{}
+	if disturbed || v == interfered {
+		l.sender.confirmation = confirmation{}
 		if !l.sender.interferenceLogged {
 			l.sender.interferenceLogged = true
 			l.Log.Warn(msgDisturbed)
@@ -106,7 +106,7 @@ func (l *Loop) tookUnseal(c *call, s SealStatus, err error) {
 	}
 	l.endAttempt()
 	l.sender.notBefore, l.sender.undecided = now, ""
-	if (v == troubled || v == joining) && a.ours && a.sent == len(a.shares) {
+	if (v == sendFailed || v == joining) && a.ours && a.sent == len(a.shares) {
 		l.sender.undecided = a.scope.Keys
 	}
 	if v != more {
@@ -120,39 +120,39 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
 		l.opened(a.scope.Keys)
-		l.sender.brief.opened(a.scope.Process, now)
+		l.sender.briefOpening.opened(a.scope.Process, now)
 		if !l.prober.answer.unsealed() { // or somebody was faster
 			l.prober.answer, l.prober.answerError = AnswerUnsealed, ""
 		}
 	case rejected:
 		l.rejected(a)
-	case mixed:
-		l.sender.mixed++
+	case interfered:
+		l.sender.interfered++
 		l.sender.failures = 0
-		l.sender.notBefore = now.Add(afterMixture(l.sender.mixed, random()))
-	case allSent:
-		l.sender.mixed++
-		l.sender.notBefore = now.Add(max(watchEvery, afterTrouble(l.sender.mixed, random())))
+		l.sender.notBefore = now.Add(interferenceBackoff(l.sender.interfered, random()))
+	case inconclusive:
+		l.sender.interfered++
+		l.sender.notBefore = now.Add(max(idleInterval, retryInterval(l.sender.interfered, random())))
 	case joining:
 		l.Log.Info(msgJoining)
 		l.sender.accepted, l.sender.notBefore = true, now.Add(joinsWithin)
-	case lost:
+	case connectionLost:
 		l.prober.answer, l.process.recorded = AnswerRefused, false
 		l.process.epoch++
-		l.inTrouble(now, err)
-	case troubled:
+		l.recordFailure(now, err)
+	case sendFailed:
 		// An unseal that hung for longer than Vault lets a request last is
 		// answered by an error, though it has opened Vault (vault/core.go,
 		// DefaultMaxRequestDuration): what is true now has to be seen.
 		l.prober.answer, l.prober.next = NoAnswer, now
-		l.inTrouble(now, err)
+		l.recordFailure(now, err)
 	case more: // the keys changed: again with the new ones
 	}
 }
 
-func (l *Loop) inTrouble(now time.Time, err error) {
+func (l *Loop) recordFailure(now time.Time, err error) {
 	l.sender.failures++
 	l.prober.answerError, l.trouble = err.Error(), err.Error()
 	l.withheld = errors.Is(err, ErrWithheld)
-	l.sender.notBefore = now.Add(afterTrouble(l.sender.failures, random()))
+	l.sender.notBefore = now.Add(retryInterval(l.sender.failures, random()))
 }

@@ -33,17 +33,17 @@ func (l *Loop) checkStorage(now time.Time) {
 	l.storage.call = c
 	l.start(c, func(ctx context.Context) func() {
 		err := l.Vault.ReadStorage(ctx)
-		return func() { l.tookLookup(c, err) }
+		return func() { l.handleLookup(c, err) }
 	})
 }
 
-func (l *Loop) tookLookup(c *call, err error) {
+func (l *Loop) handleLookup(c *call, err error) {
 	if l.storage.call != c {
 		return
 	}
 	l.storage.call = nil
 	if errors.Is(err, ErrNotVault) {
-		l.loseTrack()
+		l.forgetProcess()
 	}
 	now := time.Now()
 	switch {
@@ -51,11 +51,11 @@ func (l *Loop) tookLookup(c *call, err error) {
 		l.storage.state, l.storage.failures = StorageServes, 0
 		l.storage.due = now.Add(jitter(l.StorageProbe-l.StorageProbe/10, l.StorageProbe/5, random()))
 	case errors.Is(err, ErrUnreachable):
-		l.storage.state, l.storage.notBefore, l.prober.next = StorageUnknown, now.Add(besideEvery), now
+		l.storage.state, l.storage.notBefore, l.prober.next = StorageUnknown, now.Add(extraProbeInterval), now
 	default:
 		l.storage.failures++
 		l.storage.state, l.trouble, l.withheld = StorageErrors, err.Error(), errors.Is(err, ErrWithheld)
-		l.storage.notBefore = now.Add(afterTrouble(l.storage.failures, random()))
+		l.storage.notBefore = now.Add(retryInterval(l.storage.failures, random()))
 	}
 }
 

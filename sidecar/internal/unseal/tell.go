@@ -11,37 +11,37 @@ const (
 	// tellsAnHour is how many phases are told aloud within an hour; all more
 	// of them are told at debug. A recovery takes about five.
 	tellsAnHour = 240
-	// lasting is how long a phase has to last to be told after all.
-	lasting = time.Minute
+	// logAfter is how long a phase has to last to be told after all.
+	logAfter = time.Minute
 )
 
-// voice keeps a Vault that flaps from filling the log.
-type voice struct {
-	spent  time.Time // the hour's worth is spent at this moment, or was
-	hushed bool
+// logLimiter keeps a Vault that flaps from filling the log.
+type logLimiter struct {
+	spent   time.Time // the hour's worth is spent at this moment, or was
+	limited bool
 }
 
-// speaks reports whether one more phase may be told aloud. Once it may not,
+// allow reports whether one more phase may be told aloud. Once it may not,
 // half of an hour's worth has to come back first.
-func (v *voice) speaks(now time.Time) bool {
+func (v *logLimiter) allow(now time.Time) bool {
 	spent := v.spent
 	if spent.Before(now) {
 		spent = now
 	}
 	spent = spent.Add(time.Hour / tellsAnHour)
 	limit := time.Hour
-	if v.hushed {
+	if v.limited {
 		limit /= 2
 	}
-	v.hushed = spent.Sub(now) > limit
-	if !v.hushed {
+	v.limited = spent.Sub(now) > limit
+	if !v.limited {
 		v.spent = spent
 	}
-	return !v.hushed
+	return !v.limited
 }
 
-// tell says that the current phase began.
-func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
+// logPhase says that the current phase began.
+func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) {
 	t, last := phases[l.phase], l.timeline.last
 	if reason != "" {
 		args = append(args, keyReason, reason)
@@ -55,17 +55,17 @@ func (l *Loop) tell(now time.Time, args []any, reason string, wasDown bool) {
 			l.Log.Log(recovery, msgRecovered, keyTook, round(last.Took), keySteps, last.String())
 		}
 	}
-	hushed := l.voice.hushed
-	l.untold = nil
-	if l.voice.speaks(now) {
+	limited := l.logLimiter.limited
+	l.deferredLog = nil
+	if l.logLimiter.allow(now) {
 		say(t.Level, hclog.Info)
 		return
 	}
-	if !hushed {
+	if !limited {
 		l.Log.Warn(msgHushed)
 	}
 	say(hclog.Debug, hclog.Debug)
-	l.untold = func() { say(t.Level, hclog.Info) }
+	l.deferredLog = func() { say(t.Level, hclog.Info) }
 }
 
 func (l *Loop) publish() {

@@ -9,33 +9,33 @@ import (
 )
 
 func TestVoice(t *testing.T) {
-	var v voice
+	var v logLimiter
 	now := noon
 	aloud := 0
 	for range 1000 { // one a second
-		if v.speaks(now) {
+		if v.allow(now) {
 			aloud++
 		}
 		now = now.Add(time.Second)
 	}
 	assert.InDelta(t, tellsAnHour, aloud, 20, "a flapping Vault is hushed")
-	assert.True(t, v.hushed)
+	assert.True(t, v.limited)
 
-	v, aloud = voice{}, 0
+	v, aloud = logLimiter{}, 0
 	for range 24 * 3600 {
-		if v.speaks(now) {
+		if v.allow(now) {
 			aloud++
 		}
 		now = now.Add(time.Second)
 	}
 	assert.Less(t, aloud, 25*tellsAnHour)
-	assert.True(t, v.speaks(now.Add(time.Hour)), "after a quiet hour it speaks again")
-	assert.False(t, v.hushed)
+	assert.True(t, v.allow(now.Add(time.Hour)), "after a quiet hour it speaks again")
+	assert.False(t, v.limited)
 
-	v = voice{}
+	v = logLimiter{}
 	for range 1000 { // a recovery of five phases every two minutes
 		for range 5 {
-			require.True(t, v.speaks(now))
+			require.True(t, v.allow(now))
 		}
 		now = now.Add(2 * time.Minute)
 	}

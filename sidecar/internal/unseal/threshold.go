@@ -42,17 +42,17 @@ func (l *Loop) askThreshold(now time.Time) {
 		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
 		defer cancel()
 		s, err := l.Vault.SealStatus(ctx)
-		return func() { l.tookThreshold(c, s, err) }
+		return func() { l.handleThreshold(c, s, err) }
 	})
 }
 
-func (l *Loop) tookThreshold(c *call, s SealStatus, err error) {
+func (l *Loop) handleThreshold(c *call, s SealStatus, err error) {
 	if l.threshold.call != c {
 		return
 	}
 	l.threshold.call = nil
 	if errors.Is(err, ErrNotVault) {
-		l.loseTrack()
+		l.forgetProcess()
 	}
 	if err != nil || s.Sealed { // the probes tell
 		l.threshold.notBefore = time.Now().Add(thresholdEvery)
@@ -61,10 +61,10 @@ func (l *Loop) tookThreshold(c *call, s SealStatus, err error) {
 	l.prober.status, l.prober.statusAt = s, c.began
 }
 
-// judgeKeys tells when the mounted shares could not open Vault, however they
+// checkShortfall tells when the mounted shares could not open Vault, however they
 // are combined. That is said only of a threshold that was asked for after they
 // were mounted: a rotation changes Vault first and then takes out the old ones.
-func (l *Loop) judgeKeys(now time.Time) {
+func (l *Loop) checkShortfall(now time.Time) {
 	lack, judged := l.keys.shortfall, false
 	switch {
 	case l.keys.problem != "" || !ours(l.prober.status) || now.Sub(l.prober.statusAt) > thresholdHolds:
