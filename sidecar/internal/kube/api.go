@@ -49,14 +49,14 @@ const (
 	rarely = 5 * time.Minute
 )
 
-// errGone ends a watch that the server cannot go on with: list again.
-var errGone = errors.New("the watch has to begin anew")
+// errResourceExpired ends a watch that the server cannot go on with: list again.
+var errResourceExpired = errors.New("the watch has to begin anew")
 
 // errEndless is what becomes of a list without an end.
 var errEndless = errors.New("the list does not end")
 
-// calling bounds one request.
-func calling(ctx context.Context) (context.Context, context.CancelFunc) {
+// withRequestTimeout bounds one request.
+func withRequestTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callLimit)
 }
 
@@ -116,7 +116,7 @@ func nameable(o *unstructured.Unstructured) bool {
 }
 
 func listOnce(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	ctx, cancel := calling(ctx)
+	ctx, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	return api.List(ctx, o)
 }
@@ -133,8 +133,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// poke wakes whoever waits on c, which has room for one.
-func poke(c chan struct{}) {
+// notify wakes whoever waits on c, which has room for one.
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

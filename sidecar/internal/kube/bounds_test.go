@@ -19,7 +19,7 @@ import (
 
 // manyPods answers the list of our own pod, which is one, with pods without end.
 type manyPods struct {
-	ward
+	fakeCluster
 	pages int
 	after uint64 // bytes in use when the last page is asked for
 	end   context.CancelFunc
@@ -55,7 +55,7 @@ func (m *manyPods) List(context.Context, metav1.ListOptions) (*unstructured.Unst
 
 func TestOfOurOwnPodOneIsKept(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
-	m := &manyPods{ward: ward{t: t}, end: end}
+	m := &manyPods{fakeCluster: fakeCluster{t: t}, end: end}
 	newPod(Config{Pod: "vault-0", Namespace: "security", Log: hclog.NewNullLogger()}, m).watch(ctx)
 	assert.Less(t, m.after, uint64(20<<20), "bytes in use")
 }
@@ -100,7 +100,7 @@ func (farAndWide) Patch(context.Context, string, types.PatchType, []byte, metav1
 
 func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, farAndWide{})
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, farAndWide{})
 		w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
 		f := s.look(t.Context(), w, true)
 		assert.NoError(t, f.err)
@@ -116,7 +116,7 @@ func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
 func TestObjectsThatHaveNoNameOfKubernetesAreLeftOut(t *testing.T) {
 	long := strings.Repeat("n", 254)
 	for _, field := range []string{"name", "uid", "namespace"} {
-		api := &endless{ward: ward{t: t}, object: fmt.Sprintf(`{"metadata":{%q:%q}}`, field, long), each: 1, pages: 2*maxPages - 1}
+		api := &endless{fakeCluster: fakeCluster{t: t}, object: fmt.Sprintf(`{"metadata":{%q:%q}}`, field, long), each: 1, pages: 2*maxPages - 1}
 		_, err := eachPage(t.Context(), api, metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 			assert.Empty(t, page, field)
 			return nil

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// glance bounds a request of a check: a person waits for it.
-	glance = 5 * time.Second
+	// requestTimeout bounds a request of a check: a person waits for it.
+	requestTimeout = 5 * time.Second
 	// looking bounds them all.
 	looking = 40 * time.Second
 )
@@ -159,20 +159,20 @@ func useful(used bool, grants string) string {
 // repeated.
 func plainly(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %v", glance)
+		return fmt.Errorf("no answer within %v", requestTimeout)
 	}
 	return said(err)
 }
 
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return c.api.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
 // each lists in pages and calls f with each object.
 func (c *Checker) each(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func(*unstructured.Unstructured)) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*glance)
+	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
 	_, err := eachPage(ctx, api, o, func(page []unstructured.Unstructured) error {
 		for i := range page {

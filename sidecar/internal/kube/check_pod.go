@@ -206,7 +206,7 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	gated := home.Gated
 	seen := 0
 	err := c.each(ctx, c.api.Resource(services).Namespace(pod.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
-		if namesOf(service, pod) == nil {
+		if serviceHosts(service, pod) == nil {
 			return
 		}
 		seen++

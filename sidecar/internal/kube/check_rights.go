@@ -86,7 +86,7 @@ func (c *Checker) ask(ctx context.Context, account string, rights []check.Right)
 }
 
 func (c *Checker) may(ctx context.Context, account string, r check.Right) check.Answer {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	spec := map[string]any{"resourceAttributes": map[string]any{
 		"verb": r.Verb, "group": r.Group, "resource": r.Resource, "subresource": r.Subresource, "namespace": r.Namespace, "name": r.Name,

@@ -52,7 +52,7 @@ func (c *Checker) stores(ctx context.Context) (found, alone []store, err error) 
 			switch s := storeOf(o); {
 			case c.caresFor(s) && ours.takes(s.Namespace):
 				found = append(found, s)
-			case c.config.leavesAlone(s) && others.takes(s.Namespace):
+			case c.config.ignores(s) && others.takes(s.Namespace):
 				alone = append(alone, s)
 			}
 		})
@@ -68,7 +68,7 @@ func (c *Checker) stores(ctx context.Context) (found, alone []store, err error) 
 	return found, alone, nil
 }
 
-func (c *Checker) caresFor(s store) bool { return c.config.looksAfter(s) }
+func (c *Checker) caresFor(s store) bool { return c.config.manages(s) }
 
 // noStores tells why no store is served.
 func (c *Checker) noStores(ctx context.Context) check.Finding {

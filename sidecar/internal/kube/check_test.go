@@ -304,7 +304,7 @@ func TestStoresAreJudged(t *testing.T) {
 func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
 	away := store{StoreName: StoreName{"", "away"}, vault: true, server: "http://proxy.web.svc:8200", status: yes}
 	c := &Checker{config: Config{Namespace: "security"}}
-	require.True(t, c.config.leavesAlone(away))
+	require.True(t, c.config.ignores(away))
 	found := c.judgeStores(nil, []store{away})
 	require.Len(t, found, 1, "and not that no store uses Vault")
 	assert.Equal(t, check.Unknown, found[0].Level)

@@ -16,7 +16,7 @@ import (
 
 // endless has one more page of what it serves, up to a number that no cluster has.
 type endless struct {
-	ward
+	fakeCluster
 	object string
 	pages  int
 	each   int // objects of a page
@@ -42,7 +42,9 @@ func (e *endless) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 
 // What is remembered of a list is bounded, whatever the server has listed.
 func TestAListWithoutAnEnd(t *testing.T) {
-	serve := func(object string, each int) *endless { return &endless{ward: ward{t: t}, object: object, each: each} }
+	serve := func(object string, each int) *endless {
+		return &endless{fakeCluster: fakeCluster{t: t}, object: object, each: each}
+	}
 	api := serve("{}", 0)
 	_, err := eachPage(t.Context(), api, metav1.ListOptions{}, func([]unstructured.Unstructured) error { return nil })
 	assert.ErrorIs(t, err, errEndless)
@@ -62,7 +64,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 	api = serve(`{"metadata":{"name":"home"}}`, 1)
 	api.pages = maxPages // as many are left
 	followed := 0
-	f := &follower[store]{api: api, read: storeOf, all: func(all []store) { followed = len(all) },
+	f := &reflector[store]{api: api, read: storeOf, all: func(all []store) { followed = len(all) },
 		wanted: func() func(store) bool { return func(store) bool { return true } }}
 	_, err = f.list(t.Context())
 	require.NoError(t, err)

@@ -42,7 +42,7 @@ type recorder struct {
 	api     dynamic.ResourceInterface
 	config  Config
 	pod     *pod
-	log     witness
+	log     telemetry
 	queue   chan event
 	writing told
 }
@@ -57,7 +57,7 @@ type pending struct {
 }
 
 func newRecorder(c Config, api dynamic.Interface, p *pod) *recorder {
-	return &recorder{api: api.Resource(events).Namespace(c.Namespace), config: c, pod: p, log: newWitness(c), queue: make(chan event, 16)}
+	return &recorder{api: api.Resource(events).Namespace(c.Namespace), config: c, pod: p, log: newTelemetry(c), queue: make(chan event, 16)}
 }
 
 // phase tells of a phase that begins, if it is worth it.
@@ -103,7 +103,7 @@ func (r *recorder) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.writing.trouble(r.log, "writing an Event on our own pod", grantsGate, err)
+		r.writing.logError(r.log, "writing an Event on our own pod", grantsGate, err)
 		failures++
 		if err == nil {
 			failures = 0
@@ -166,7 +166,7 @@ func (r *recorder) name(reason string) string {
 // write makes the Event, or adds to the one that is there.
 func (r *recorder) write(ctx context.Context, p *pending) error {
 	uid := r.pod.uid()
-	ctx, cancel := calling(ctx)
+	ctx, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	fresh := r.fields(p, uid)
 	fresh["apiVersion"], fresh["kind"] = "v1", "Event"

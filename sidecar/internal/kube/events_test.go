@@ -56,7 +56,7 @@ func TestALoopDoesNotFloodTheEvents(t *testing.T) {
 		l := &ledger{}
 		c := Config{Pod: "vault-0", Log: hclog.NewNullLogger()}
 		p := &pod{known: make(chan struct{}), wake: make(chan struct{}, 1)}
-		r := &recorder{api: l, config: c, pod: p, log: witness{c.Log, unmetered{}}, queue: make(chan event, 16)}
+		r := &recorder{api: l, config: c, pod: p, log: telemetry{c.Log, noopMetrics{}}, queue: make(chan event, 16)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go r.run(ctx)

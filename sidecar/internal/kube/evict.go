@@ -54,7 +54,7 @@ func (e *evictor) ours(ctx context.Context) (func(store) bool, error) {
 // names returns the names and the addresses by which our pod is reached
 // through the Services that select it.
 func (e *evictor) names(ctx context.Context) ([]string, error) {
-	within, cancel := calling(ctx)
+	within, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	self, err := e.api.Resource(pods).Namespace(e.config.Namespace).Get(within, e.config.Pod, metav1.GetOptions{})
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *evictor) names(ctx context.Context) ([]string, error) {
 	room := maxNames
 	_, err = eachPage(ctx, e.api.Resource(services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for i := range page {
-			for _, name := range namesOf(&page[i], self) {
+			for _, name := range serviceHosts(&page[i], self) {
 				if room -= len(name) + entryCost; room < 0 {
 					return errEnough
 				}
@@ -79,8 +79,8 @@ func (e *evictor) names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// namesOf returns those of one Service; none when it does not select the pod.
-func namesOf(service, pod *unstructured.Unstructured) []string {
+// serviceHosts returns those of one Service; none when it does not select the pod.
+func serviceHosts(service, pod *unstructured.Unstructured) []string {
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	labels := pod.GetLabels()
 	for key, value := range selector {
@@ -123,7 +123,7 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	}
 	var evicted []string
 	for _, name := range found {
-		within, cancel := calling(ctx)
+		within, cancel := withRequestTimeout(ctx)
 		_, err := api.Create(within, evictionOf(name, e.config.ESONamespace), metav1.CreateOptions{FieldManager: fieldManager}, "eviction")
 		cancel()
 		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {

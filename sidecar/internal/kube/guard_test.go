@@ -134,7 +134,7 @@ func TestItStartsAgainEverMoreRarely(t *testing.T) {
 }
 
 // broken is an API whose lists panic.
-type broken struct{ ward }
+type broken struct{ fakeCluster }
 
 func (b *broken) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	return b
@@ -160,7 +160,7 @@ func TestAPanicOfOneGoroutineEndsAllOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{Recovery: RecoveryBoth, Log: hclog.NewNullLogger()}
 		k := &Kube{config: c}
-		k.nurse = newNurse(c, &broken{}, k)
+		k.controller = newController(c, &broken{}, k)
 		err := k.Run(t.Context())
 		require.ErrorContains(t, err, "panic: ?[2J?secret (guard_test.go:")
 	})

@@ -50,9 +50,9 @@ type Config struct {
 // Kube does what Config says, from the newest published state.
 type Kube struct {
 	config      Config
-	pod         *pod      // nil without a pod's name
-	events      *recorder // nil without a pod's name
-	nurse       *nurse    // nil with RecoveryOff
+	pod         *pod        // nil without a pod's name
+	events      *recorder   // nil without a pod's name
+	controller  *controller // nil with RecoveryOff
 	restriction *restriction
 	phase       atomic.Uint32
 	epochs      atomic.Int64 // how often Vault became active
@@ -76,7 +76,7 @@ func New(c Config) (*Kube, error) {
 	}
 	k.restriction = newRestriction(c, api, k.pod)
 	if c.Recovery != RecoveryOff {
-		k.nurse = newNurse(c, api, k)
+		k.controller = newController(c, api, k)
 	}
 	return k, nil
 }
@@ -133,8 +133,8 @@ func (k *Kube) Publish(s unseal.State) {
 	if s.Phase == unseal.Active && before != s.Phase {
 		k.epochs.Add(1)
 	}
-	if k.nurse != nil && before != s.Phase {
-		poke(k.nurse.vault)
+	if k.controller != nil && before != s.Phase {
+		notify(k.controller.vault)
 	}
 }
 
@@ -151,8 +151,8 @@ func (k *Kube) Run(ctx context.Context) error {
 	if k.restriction != nil {
 		parts.Go(func() { k.restriction.run(ctx) })
 	}
-	if k.nurse != nil {
-		parts.Go(func() { k.nurse.run(ctx, parts.Go) })
+	if k.controller != nil {
+		parts.Go(func() { k.controller.run(ctx, parts.Go) })
 	}
 	parts.Wait()
 	<-ctx.Done() // there may be nothing to do

@@ -39,8 +39,8 @@ const (
 type findings struct {
 	epoch     int64
 	at        time.Time
-	took      time.Duration // since the trouble began; the nurse's
-	slowest   time.Duration // that a store took to get Ready; the nurse's
+	took      time.Duration // since the trouble began; the controller's
+	slowest   time.Duration // that a store took to get Ready; the controller's
 	touched   int           // objects woken since the sweep began
 	leftCount int
 	left      []string // the first of them, with their own errors
@@ -51,7 +51,7 @@ type findings struct {
 
 // look goes once through all that ESO keeps, and wakes what failed, unless it
 // only came to see. Where much of a namespace failed, it goes through it once more.
-func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
+func (s *resyncer) look(ctx context.Context, w *sweep, wakes bool) findings {
 	f := findings{epoch: w.epoch}
 	t := &turns{began: time.Now(), most: firstIn, tried: map[string]int{}}
 	f.err = s.round(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
@@ -79,7 +79,7 @@ func (s *sweeper) look(ctx context.Context, w *sweep, wakes bool) findings {
 }
 
 // round calls f with each object that failed and uses one of the stores.
-func (s *sweeper) round(ctx context.Context, w *sweep,
+func (s *resyncer) round(ctx context.Context, w *sweep,
 	f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
 	is := func(n StoreName) bool { return w.stores[n] }
 	for _, kind := range []struct {
@@ -100,7 +100,7 @@ func (s *sweeper) round(ctx context.Context, w *sweep,
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.seeing[kind.resource].trouble(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
+		s.seeing[kind.resource].logError(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
 		if err != nil && !(kind.resource == pushSecrets && missing(err)) {
 			return err
 		}
@@ -118,7 +118,7 @@ type turns struct {
 }
 
 // crowded tells whether there is no room for one more, and says so once.
-func (s *sweeper) crowded(w *sweep, t *turns, namespace string, first bool) bool {
+func (s *resyncer) crowded(w *sweep, t *turns, namespace string, first bool) bool {
 	switch {
 	case first && len(w.touches) >= maxWoken:
 	case first && w.spaces[namespace] >= maxWokenIn, t.tried[namespace] >= maxWokenIn:
@@ -146,7 +146,7 @@ func leftOf(o *unstructured.Unstructured, alone bool) string {
 
 // wakeUp annotates an object, or the one that made it, at most twice a sweep.
 // That one of many is gone meanwhile is no error.
-func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource,
+func (s *resyncer) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource,
 	o *unstructured.Unstructured) error {
 	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
 	kind := o.GetKind()
@@ -167,7 +167,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.Group
 	}
 	err := touch(ctx, api, name, with)
 	if with == parentAnnotation && !ofOneObject(err) {
-		s.seeing[clusterSecrets].trouble(s.log, "annotating "+clusterSecrets.Resource, grantsMore, err)
+		s.seeing[clusterSecrets].logError(s.log, "annotating "+clusterSecrets.Resource, grantsMore, err)
 		if err != nil && missing(err) { // the rest goes on without
 			return nil
 		}
@@ -176,7 +176,7 @@ func (s *sweeper) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.Group
 		return nil
 	}
 	if ofOneObject(err) { // the rest goes on without
-		s.refused.trouble(s.log, "annotating "+kind+"s", manifestOf(r), err)
+		s.refused.logError(s.log, "annotating "+kind+"s", manifestOf(r), err)
 		return nil
 	}
 	if err != nil {
@@ -219,7 +219,7 @@ func touch(ctx context.Context, api dynamic.ResourceInterface, name, with string
 	if err != nil {
 		return err
 	}
-	ctx, cancel := calling(ctx)
+	ctx, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
 	return err

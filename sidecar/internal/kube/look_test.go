@@ -74,7 +74,7 @@ func TestATenantsThousandsHoldUpNoOther(t *testing.T) {
 			var log bytes.Buffer
 			eso := &tenants{have: []tenant{{"a", 2 * maxWoken}, {"b", 600}, {"c", 3}}, err: err,
 				patched: map[string]int{}, first: map[string]time.Time{}}
-			s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, eso)
+			s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, eso)
 			w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
 			began := time.Now()
 			f := s.look(t.Context(), w, true)

@@ -147,13 +147,13 @@ func TestWhichStoresAreLookedAfter(t *testing.T) {
 	} {
 		c := Config{Stores: row.named, Namespace: row.namespace}
 		s := store{StoreName: StoreName{"", row.store}, vault: row.server != "", server: row.server}
-		assert.Equal(t, row.want, c.looksAfter(s), row.sentence)
+		assert.Equal(t, row.want, c.manages(s), row.sentence)
 	}
 }
 
 func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
 	var out bytes.Buffer
-	n := newNurse(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &ward{t: t}, &Kube{})
+	n := newController(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, &Kube{})
 	stores := []store{
 		{StoreName: StoreName{"", "home"}, vault: true, server: "http://vault.security.svc:8200", status: yes},
 		{StoreName: StoreName{"", "test"}, vault: true, server: "http://vault.test.svc:8200", status: no},
@@ -183,27 +183,27 @@ func TestParseStores(t *testing.T) {
 
 func TestNamesOf(t *testing.T) {
 	pod := object(t, `{"metadata":{"name":"vault-0","labels":{"app":"vault","x":"y"}}}`)
-	names := namesOf(object(t, `{"metadata":{"name":"vault","namespace":"security"},
+	names := serviceHosts(object(t, `{"metadata":{"name":"vault","namespace":"security"},
 		"spec":{"selector":{"app":"vault"},"clusterIPs":["10.96.0.7","fd00::7"]}}`), pod)
 	for _, want := range []string{"vault", "vault.security", "vault.security.svc", "vault.security.svc.cluster.local",
 		"vault-0.vault.security.svc", "10.96.0.7", "fd00::7"} {
 		assert.Contains(t, names, want)
 	}
-	headless := namesOf(object(t, `{"metadata":{"name":"vault-internal","namespace":"security"},
+	headless := serviceHosts(object(t, `{"metadata":{"name":"vault-internal","namespace":"security"},
 		"spec":{"selector":{"app":"vault"},"clusterIPs":["None"]}}`), pod)
 	assert.NotContains(t, headless, "None")
 	for _, selector := range []string{`{"app":"other"}`, `{"app":"vault","role":"active"}`, `{}`, `null`} {
-		assert.Empty(t, namesOf(object(t, `{"metadata":{"name":"s","namespace":"security"},"spec":{"selector":`+selector+`}}`), pod), selector)
+		assert.Empty(t, serviceHosts(object(t, `{"metadata":{"name":"s","namespace":"security"},"spec":{"selector":`+selector+`}}`), pod), selector)
 	}
 }
 
 func TestAStoreIsWokenEverMoreRarely(t *testing.T) {
-	last := touchEvery
-	for down := hopeFor - touchEvery; down < 24*hopeFor*10; down += last {
-		next := untilNextTouch(down)
+	last := resyncInterval
+	for down := evictAfter - resyncInterval; down < 24*evictAfter*10; down += last {
+		next := resyncAfter(down)
 		assert.GreaterOrEqual(t, next, last, "after %v", down)
-		assert.LessOrEqual(t, next, touchAtMost)
+		assert.LessOrEqual(t, next, maxResyncInterval)
 		last = next
 	}
-	assert.Equal(t, touchAtMost, last)
+	assert.Equal(t, maxResyncInterval, last)
 }

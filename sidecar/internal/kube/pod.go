@@ -32,7 +32,7 @@ const (
 type pod struct {
 	api     dynamic.ResourceInterface
 	name    string
-	log     witness
+	log     telemetry
 	limiter *rate.Limiter
 	wake    chan struct{}
 
@@ -57,7 +57,7 @@ type sighting struct {
 
 func newPod(c Config, api dynamic.Interface) *pod {
 	return &pod{
-		api: api.Resource(pods).Namespace(c.Namespace), name: c.Pod, log: newWitness(c),
+		api: api.Resource(pods).Namespace(c.Namespace), name: c.Pod, log: newTelemetry(c),
 		// A Vault that flaps may write ten times at once, then once in two seconds.
 		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
 		wake:    make(chan struct{}, 1),
@@ -78,13 +78,13 @@ func (p *pod) want(c condition) {
 		return
 	}
 	slot.Store(&c)
-	poke(p.wake)
+	notify(p.wake)
 }
 
 // watch sees when somebody else changes the pod.
 func (p *pod) watch(ctx context.Context) {
 	type object = *unstructured.Unstructured
-	f := follower[object]{
+	f := reflector[object]{
 		api:     p.api,
 		options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.name},
 		read:    func(o object) object { return o },
@@ -100,9 +100,9 @@ func (p *pod) watch(ctx context.Context) {
 			}
 		},
 		failed: func(err error) {
-			p.watching.trouble(p.log, "watching our own pod", grantsGate, err)
+			p.watching.logError(p.log, "watching our own pod", grantsGate, err)
 			if err != nil && missing(err) {
-				poke(p.refused)
+				notify(p.refused)
 			}
 		},
 		most:    1,
@@ -134,7 +134,7 @@ func (p *pod) saw(o *unstructured.Unstructured) {
 			p.first = *next
 			close(p.known)
 		}
-		poke(p.wake)
+		notify(p.wake)
 		return
 	}
 }
@@ -198,7 +198,7 @@ func (p *pod) keep(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			p.writing.trouble(p.log, "writing a condition of our own pod", grantsGate, err)
+			p.writing.logError(p.log, "writing a condition of our own pod", grantsGate, err)
 			if err == nil {
 				failures = 0
 				continue
@@ -265,7 +265,7 @@ func (p *pod) write(ctx context.Context, due []condition) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := calling(ctx)
+	ctx, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	o, err := p.api.Patch(ctx, p.name, types.StrategicMergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager}, "status")
 	if err != nil {

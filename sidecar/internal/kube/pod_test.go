@@ -51,7 +51,7 @@ func keeping(t *testing.T, do func(p *pod)) []time.Duration {
 	var at []time.Duration
 	synctest.Test(t, func(t *testing.T) {
 		api := &patched{conditions: map[string]any{}, began: time.Now()}
-		p := &pod{api: api, name: "vault-0", log: witness{hclog.NewNullLogger(), unmetered{}}, limiter: rate.NewLimiter(rate.Inf, 1),
+		p := &pod{api: api, name: "vault-0", log: telemetry{hclog.NewNullLogger(), noopMetrics{}}, limiter: rate.NewLimiter(rate.Inf, 1),
 			wake: make(chan struct{}, 1), known: make(chan struct{}), refused: make(chan struct{}, 1)}
 		p.saw(api.object())
 		ctx, cancel := context.WithCancel(t.Context())

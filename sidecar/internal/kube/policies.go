@@ -134,7 +134,7 @@ func (n narrowing) forget(reason error) {
 
 func (t trial) patch(ctx context.Context, api dynamic.ResourceInterface, name string, kind types.PatchType, body string,
 	subresources ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := api.Patch(ctx, name, kind, []byte(body), metav1.PatchOptions{DryRun: dryRun, FieldManager: fieldManager}, subresources...)
 	return err
@@ -142,7 +142,7 @@ func (t trial) patch(ctx context.Context, api dynamic.ResourceInterface, name st
 
 // event asks for an Event under a name that none of ours has.
 func (t trial) event(ctx context.Context, pod string) error {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	e := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event",
@@ -156,7 +156,7 @@ func (t trial) event(ctx context.Context, pod string) error {
 
 // evict asks for the eviction of a pod.
 func (t trial) evict(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := t.api.Resource(pods).Namespace(t.config.ESONamespace).
 		Create(ctx, evictionOf(name, t.config.ESONamespace), metav1.CreateOptions{DryRun: dryRun, FieldManager: fieldManager}, "eviction")
@@ -214,7 +214,7 @@ func (t trial) some(ctx context.Context, r schema.GroupVersionResource) (out []*
 
 // first returns any object of a kind that a field selector lets through.
 func (t trial) first(ctx context.Context, r schema.GroupVersionResource, selector string) (*unstructured.Unstructured, error) {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	list, err := t.api.Resource(r).List(ctx, metav1.ListOptions{Limit: 1, FieldSelector: selector})
 	if err != nil {

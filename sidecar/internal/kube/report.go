@@ -42,13 +42,13 @@ func (k *Kube) tell(change func(*Report)) {
 	k.config.Report(k.report)
 }
 
-// fill takes over what the nurse knows. It makes new lists: the old ones may
+// fill takes over what the controller knows. It makes new lists: the old ones may
 // be read at the same time.
-func (n *nurse) fill(r *Report, c condition) {
+func (n *controller) fill(r *Report, c condition) {
 	r.Status, r.Reason, r.Message = c.Status, c.Reason, c.Message
 	r.Stores, r.Left, r.LeftCount = nil, nil, 0
 	for _, name := range n.names() {
-		p := n.patients[name]
+		p := n.tracked[name]
 		r.Stores = append(r.Stores, StoreReport{Name: name.String(), Ready: p.ready(), Reason: p.reason, Message: p.message})
 	}
 	if n.found != nil {
@@ -57,13 +57,13 @@ func (n *nurse) fill(r *Report, c condition) {
 }
 
 // names lists the stores in order.
-func (n *nurse) names() []StoreName {
-	return slices.SortedFunc(maps.Keys(n.patients), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) })
+func (n *controller) names() []StoreName {
+	return slices.SortedFunc(maps.Keys(n.tracked), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) })
 }
 
 // evictedBefore tells what an earlier run of ours did in the same outage. The
 // condition in the pod is its memory.
-func (n *nurse) evictedBefore() bool {
+func (n *controller) evictedBefore() bool {
 	if n.epoch > 1 || n.kube.pod == nil {
 		return false
 	}
@@ -72,7 +72,7 @@ func (n *nurse) evictedBefore() bool {
 }
 
 // took takes what a look has found.
-func (n *nurse) took(f findings) {
+func (n *controller) took(f findings) {
 	if n.phase != unseal.Active || f.epoch != n.epoch {
 		return
 	}
@@ -113,7 +113,7 @@ func tells(status, reason, message string) condition {
 
 // condition tells of ESO, the worst first. It is the zero one as long as too
 // little is known.
-func (n *nurse) condition() condition {
+func (n *controller) condition() condition {
 	switch {
 	case n.phase == unseal.Starting:
 		return condition{}
@@ -140,15 +140,15 @@ func (n *nurse) condition() condition {
 
 // worst tells of the store that is worst off; it is the zero one when all are
 // Ready.
-func (n *nurse) worst() condition {
+func (n *controller) worst() condition {
 	var worst condition
 	rank := 0
 	for _, name := range n.names() {
-		p := n.patients[name]
+		p := n.tracked[name]
 		switch {
 		case p.ready():
-		case p.hopeless != "" && rank < 3:
-			rank, worst = 3, tells(no, reasonNotReady, p.hopeless)
+		case p.failureReported != "" && rank < 3:
+			rank, worst = 3, tells(no, reasonNotReady, p.failureReported)
 		case p.evicted != "" && rank < 2:
 			rank, worst = 2, tells(no, reasonEvicted, fmt.Sprintf("%s did not get ready, and the controller was evicted: %s.", p, p.evicted))
 		case rank < 1:
@@ -189,7 +189,7 @@ func several(n int, one, more string) string {
 	return fmt.Sprint(n, " ", more)
 }
 
-func (n *nurse) event(e event) {
+func (n *controller) event(e event) {
 	if n.kube.events != nil {
 		n.kube.events.tell(e)
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 	var out bytes.Buffer
-	n := newNurse(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &ward{t: t}, &Kube{})
+	n := newController(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, &Kube{})
 	n.phase, n.since = unseal.Active, time.Now()
 	for _, row := range []struct {
 		sentence string
@@ -94,19 +94,19 @@ func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
 
 // reached writes down what is measured.
 type reached struct {
-	unmetered
+	noopMetrics
 	took map[string][]time.Duration
 }
 
 func (r *reached) Reached(step string, took time.Duration) { r.took[step] = append(r.took[step], took) }
 
-// atDuty is a nurse beside an active Vault that keeps what it is told of two
+// atDuty is a controller beside an active Vault that keeps what it is told of two
 // stores, both down.
-func atDuty(t *testing.T) (*nurse, *reached, func(status string, names ...string)) {
+func atDuty(t *testing.T) (*controller, *reached, func(status string, names ...string)) {
 	meter := &reached{took: map[string][]time.Duration{}}
 	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
 	k := &Kube{config: c}
-	n := newNurse(c, &ward{t: t}, k)
+	n := newController(c, &fakeCluster{t: t}, k)
 	says := func(status string, names ...string) {
 		for _, name := range names {
 			n.saw(store{StoreName: StoreName{"", name}, uid: name, vault: true, status: status}, false)
@@ -114,7 +114,7 @@ func atDuty(t *testing.T) (*nurse, *reached, func(status string, names ...string
 		n.turn(t.Context(), time.Now())
 	}
 	k.Publish(unseal.State{Phase: unseal.Active})
-	n.catchUp(time.Now())
+	n.syncPhase(time.Now())
 	says(no, "a", "b")
 	return n, meter, says
 }

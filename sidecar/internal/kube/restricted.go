@@ -30,7 +30,7 @@ const (
 type restriction struct {
 	trial  trial
 	pod    *pod // nil without a pod's name
-	log    witness
+	log    telemetry
 	states map[string]string // by component
 	on     map[string]string // what let it through that a policy has to refuse, by component
 	said   string            // in the log
@@ -38,7 +38,7 @@ type restriction struct {
 }
 
 func newRestriction(c Config, api dynamic.Interface, p *pod) *restriction {
-	return &restriction{trial: trial{api, c}, pod: p, log: newWitness(c), states: map[string]string{}, on: map[string]string{}}
+	return &restriction{trial: trial{api, c}, pod: p, log: newTelemetry(c), states: map[string]string{}, on: map[string]string{}}
 }
 
 func (r *restriction) run(ctx context.Context) {
@@ -184,7 +184,7 @@ func (r *restriction) tell(ctx context.Context, n narrowing) (written bool) {
 	}
 	err := r.pod.write(ctx, []condition{c})
 	if ctx.Err() == nil {
-		r.trouble(r.log, "writing the condition "+c.Type, grantsGate, err)
+		r.logError(r.log, "writing the condition "+c.Type, grantsGate, err)
 	}
 	return err == nil
 }

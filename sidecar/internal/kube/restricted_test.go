@@ -80,7 +80,7 @@ func (p *policed) Create(_ context.Context, _ *unstructured.Unstructured, o meta
 
 // policyMeter keeps the newest states.
 type policyMeter struct {
-	unmetered
+	noopMetrics
 	mu     sync.Mutex
 	states map[string]string
 }

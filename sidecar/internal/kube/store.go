@@ -76,19 +76,19 @@ type store struct {
 	message string
 }
 
-// looksAfter tells whether a store is one that we look after: one that was
+// manages tells whether a store is one that we look after: one that was
 // named, or when none was, one that may use the Vault beside us.
-func (c Config) looksAfter(s store) bool {
+func (c Config) manages(s store) bool {
 	if len(c.Stores) > 0 {
 		return slices.Contains(c.Stores, s.StoreName)
 	}
 	return s.vault && !elsewhere(s.server, c.Namespace)
 }
 
-// leavesAlone tells whether a store is not looked after although it uses Vault
+// ignores tells whether a store is not looked after although it uses Vault
 // and nobody said which are ours.
-func (c Config) leavesAlone(s store) bool {
-	return len(c.Stores) == 0 && s.vault && !c.looksAfter(s)
+func (c Config) ignores(s store) bool {
+	return len(c.Stores) == 0 && s.vault && !c.manages(s)
 }
 
 // elsewhere tells whether a server is a Service of another namespace than ours,

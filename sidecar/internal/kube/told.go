@@ -26,35 +26,35 @@ const (
 	stepObjects = "objects"
 )
 
-// unmetered stands where nobody counts.
-type unmetered struct{}
+// noopMetrics stands where nobody counts.
+type noopMetrics struct{}
 
-func (unmetered) Failed(string)  {}
-func (unmetered) Touched(string) {}
-func (unmetered) Evicted()       {}
+func (noopMetrics) Failed(string)  {}
+func (noopMetrics) Touched(string) {}
+func (noopMetrics) Evicted()       {}
 
-func (unmetered) Reached(string, time.Duration) {}
-func (unmetered) Policy(string, string)         {}
+func (noopMetrics) Reached(string, time.Duration) {}
+func (noopMetrics) Policy(string, string)         {}
 
-// witness is told what happens.
-type witness struct {
+// telemetry is told what happens.
+type telemetry struct {
 	hclog.Logger
 	Meter
 }
 
-func newWitness(c Config) witness {
+func newTelemetry(c Config) telemetry {
 	if c.Meter == nil {
-		c.Meter = unmetered{}
+		c.Meter = noopMetrics{}
 	}
-	return witness{c.Log, c.Meter}
+	return telemetry{c.Log, c.Meter}
 }
 
 // told logs a trouble when it begins, when it becomes another, and when it is
 // over, however often it is met in between. The zero value is well.
 type told struct{ last string }
 
-// trouble says that something failed with err, or works when err is nil.
-func (t *told) trouble(log witness, what, grants string, err error) {
+// logError says that something failed with err, or works when err is nil.
+func (t *told) logError(log telemetry, what, grants string, err error) {
 	if err == nil {
 		if t.last != "" {
 			log.Info(msgWorksAgain, keyWhat, what)

@@ -18,16 +18,16 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// slowWard takes 15 ms for each patch.
-type slowWard struct{ *ward }
+// slowCluster takes 15 ms for each patch.
+type slowCluster struct{ *fakeCluster }
 
-func (w slowWard) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+func (w slowCluster) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	return w
 }
 
-func (w slowWard) Namespace(string) dynamic.ResourceInterface { return w }
+func (w slowCluster) Namespace(string) dynamic.ResourceInterface { return w }
 
-func (w slowWard) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+func (w slowCluster) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
 	time.Sleep(15 * time.Millisecond)
 	return &unstructured.Unstructured{Object: map[string]any{}}, nil
 }
@@ -38,29 +38,29 @@ func TestTurn_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
 	for _, count := range []int{1, 100, 1000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := slowWard{&ward{t: t}}
+				w := slowCluster{&fakeCluster{t: t}}
 				c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
 				k := &Kube{config: c}
-				n := newNurse(c, w, k)
-				add := func(name StoreName) *patient {
-					p := &patient{store: store{StoreName: name, status: no}}
-					n.patients[name] = p
+				n := newController(c, w, k)
+				add := func(name StoreName) *storeState {
+					p := &storeState{store: store{StoreName: name, status: no}}
+					n.tracked[name] = p
 					return p
 				}
 				for i := range count {
 					add(StoreName{"tenant", fmt.Sprint("s", i)})
 				}
 				k.Publish(unseal.State{Phase: unseal.Active})
-				n.catchUp(time.Now())
+				n.syncPhase(time.Now())
 				began := time.Now()
 				n.turn(t.Context(), began)
 				assert.Less(t, time.Since(began), 100*time.Millisecond, "news wait for one request")
 
 				ofAll, ofAnother := add(StoreName{"", "home"}), add(StoreName{"zoo", "store"})
 				n.turn(t.Context(), time.Now())
-				assert.True(t, ofAll.nextTouch.After(time.Now()), "the cluster's is the next")
+				assert.True(t, ofAll.nextResync.After(time.Now()), "the cluster's is the next")
 				n.turn(t.Context(), time.Now())
-				assert.True(t, ofAnother.nextTouch.After(time.Now()), "then another namespace's")
+				assert.True(t, ofAnother.nextResync.After(time.Now()), "then another namespace's")
 			})
 		})
 	}

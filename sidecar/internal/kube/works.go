@@ -11,8 +11,8 @@ import (
 
 // works tells whether a store is Ready that ESO has looked at since Vault is
 // active.
-func (n *nurse) works(name StoreName) bool {
-	p := n.patients[name]
+func (n *controller) works(name StoreName) bool {
+	p := n.tracked[name]
 	return p != nil && p.ready() && p.works == n.epoch
 }
 
@@ -21,10 +21,10 @@ func (n *nurse) works(name StoreName) bool {
 // fails p is its own, and no restart of ESO mends it: anybody may write a store
 // that never gets ready. That a store is Ready alone may be from before the
 // outage, of an ESO that is stuck.
-func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool) (StoreName, error) {
+func (n *controller) worksWith(ctx context.Context, p *storeState, ours func(store) bool) (StoreName, error) {
 	ready := map[StoreName]bool{}
 	for _, name := range n.names() {
-		other := n.patients[name]
+		other := n.tracked[name]
 		if other == p || !other.ready() || !ours(other.store) {
 			continue
 		}
@@ -40,7 +40,7 @@ func (n *nurse) worksWith(ctx context.Context, p *patient, ours func(store) bool
 	if err != nil || name == (StoreName{}) {
 		return StoreName{}, err
 	}
-	n.patients[name].works = n.epoch
+	n.tracked[name].works = n.epoch
 	return name, nil
 }
 
@@ -49,7 +49,7 @@ var errEnough = errors.New("that is enough")
 
 // syncedFrom returns one of the stores from which ESO has synced an ExternalSecret
 // since Vault is active. What may not be seen is not there.
-func (n *nurse) syncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
+func (n *controller) syncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
 	_, err = eachPage(ctx, n.api.Resource(secrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for i := range page {
 			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")

@@ -21,9 +21,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// ward is a cluster with Vault's pod and Service and two controllers of ESO. It
+// fakeCluster is a cluster with Vault's pod and Service and two controllers of ESO. It
 // counts what is done: a real one makes every row of the table take minutes.
-type ward struct {
+type fakeCluster struct {
 	dynamic.NamespaceableResourceInterface
 	t          *testing.T
 	resource   schema.GroupVersionResource
@@ -33,18 +33,18 @@ type ward struct {
 	synced     []string         // ExternalSecrets
 }
 
-func (w *ward) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+func (w *fakeCluster) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	w.resource = r
 	return w
 }
 
-func (w *ward) Namespace(string) dynamic.ResourceInterface { return w }
+func (w *fakeCluster) Namespace(string) dynamic.ResourceInterface { return w }
 
-func (w *ward) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
+func (w *fakeCluster) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
 	return object(w.t, `{"metadata":{"name":"vault-0","labels":{"app":"vault"}}}`), nil
 }
 
-func (w *ward) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (w *fakeCluster) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	if w.resource == services {
 		list.Items = append(list.Items, *object(w.t, `{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`))
@@ -62,12 +62,12 @@ func (w *ward) List(context.Context, metav1.ListOptions) (*unstructured.Unstruct
 	return list, nil
 }
 
-func (w *ward) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+func (w *fakeCluster) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
 	w.annotated++
 	return nil, nil
 }
 
-func (w *ward) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+func (w *fakeCluster) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
 	assert.Equal(w.t, []string{"eviction"}, sub)
 	if err := w.refuseWith[o.GetName()]; err != nil {
 		return nil, err
@@ -81,15 +81,15 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	both := []string{"eso-a", "eso-b"}
 	budget := apierrors.NewTooManyRequests("disruption budget", 1)
 	cut := io.ErrUnexpectedEOF
-	said := func(message string) func(*nurse, *ward) {
-		return func(n *nurse, _ *ward) { n.patients[StoreName{"", "home"}].message = message }
+	said := func(message string) func(*controller, *fakeCluster) {
+		return func(n *controller, _ *fakeCluster) { n.tracked[StoreName{"", "home"}].message = message }
 	}
 	// beside adds a store that is Ready, and an ExternalSecret of it that was synced
 	// so long after Vault became active.
-	beside := func(server string, works int64, status string, after time.Duration) func(*nurse, *ward) {
-		return func(n *nurse, w *ward) {
+	beside := func(server string, works int64, status string, after time.Duration) func(*controller, *fakeCluster) {
+		return func(n *controller, w *fakeCluster) {
 			name := StoreName{"app", "well"}
-			n.patients[name] = &patient{store: store{StoreName: name, server: server, status: yes}, works: works}
+			n.tracked[name] = &storeState{store: store{StoreName: name, server: server, status: yes}, works: works}
 			w.synced = append(w.synced, `{"metadata":{"name":"a","namespace":"other"},"spec":{"secretStoreRef":{"name":"well"}}}`,
 				`{"metadata":{"name":"a","namespace":"app"},"spec":{"secretStoreRef":{"name":"well"}},"status":{"refreshTime":"`+
 					n.active.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
@@ -100,61 +100,61 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 		recovery  Recovery
 		down      time.Duration
 		server    string
-		prepare   func(n *nurse, w *ward)
+		prepare   func(n *controller, w *fakeCluster)
 		annotated int
 		evicted   []string
 	}{
 		{"a store is woken", RecoveryBoth, time.Minute, here, nil, 2, nil},
-		{"after two minutes the controllers are evicted, once", RecoveryBoth, hopeFor, here, nil, 2, both},
-		{"not when only waking is wanted", RecoveryNudge, hopeFor, here, nil, 2, nil},
+		{"after two minutes the controllers are evicted, once", RecoveryBoth, evictAfter, here, nil, 2, both},
+		{"not when only waking is wanted", RecoveryNudge, evictAfter, here, nil, 2, nil},
 		{"at once when only that is wanted", RecoveryRestart, 0, here, nil, 0, both},
-		{"not for another Vault's store", RecoveryBoth, hopeFor, elsewhere, nil, 2, nil},
-		{"but for one that was named", RecoveryBoth, hopeFor, elsewhere,
-			func(n *nurse, _ *ward) { n.config.Stores = []StoreName{{"", "home"}} }, 2, both},
-		{"not when Vault has answered ESO, which evicting does not mend", RecoveryBoth, hopeFor, here, said(`unable to validate store: Error making API request.
+		{"not for another Vault's store", RecoveryBoth, evictAfter, elsewhere, nil, 2, nil},
+		{"but for one that was named", RecoveryBoth, evictAfter, elsewhere,
+			func(n *controller, _ *fakeCluster) { n.config.Stores = []StoreName{{"", "home"}} }, 2, both},
+		{"not when Vault has answered ESO, which evicting does not mend", RecoveryBoth, evictAfter, here, said(`unable to validate store: Error making API request.
 
 URL: PUT http://vault.security.svc:8200/v1/auth/kubernetes/login
 Code: 500. Errors:
 
 * 1 error occurred: read-only file system`), 2, nil},
-		{"but when that was the outage itself", RecoveryBoth, hopeFor, here, said("Code: 503. Errors:\n\n* Vault is sealed"), 2, both},
+		{"but when that was the outage itself", RecoveryBoth, evictAfter, here, said("Code: 503. Errors:\n\n* Vault is sealed"), 2, both},
 		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
-		{"but when nobody has answered it", RecoveryBoth, hopeFor, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
-		{"not when it was well after the outage", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {
-			n.patients[StoreName{"", "home"}].well = true
+		{"but when nobody has answered it", RecoveryBoth, evictAfter, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
+		{"not when it was well after the outage", RecoveryBoth, evictAfter, here, func(n *controller, _ *fakeCluster) {
+			n.tracked[StoreName{"", "home"}].well = true
 		}, 2, nil},
-		{"not when another store was the reason already", RecoveryBoth, hopeFor, here,
-			func(n *nurse, _ *ward) { n.evicted = true }, 2, nil},
-		{"not when an earlier run did it", RecoveryBoth, hopeFor, here, func(n *nurse, _ *ward) {
+		{"not when another store was the reason already", RecoveryBoth, evictAfter, here,
+			func(n *controller, _ *fakeCluster) { n.evicted = true }, 2, nil},
+		{"not when an earlier run did it", RecoveryBoth, evictAfter, here, func(n *controller, _ *fakeCluster) {
 			n.kube.pod.first = sighting{conditions: map[string]written{SecretsCondition: {condition: condition{Reason: reasonEvicted}}}}
 			close(n.kube.pod.known)
 		}, 2, nil},
-		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, hopeFor, here, beside(here, 1, no, -time.Hour), 2, nil},
-		{"nor while it has synced from another since then", RecoveryBoth, hopeFor, here, beside(here, 0, yes, time.Minute), 2, nil},
-		{"but when that was before the outage: it may be stuck", RecoveryBoth, hopeFor, here, beside(here, 0, yes, -time.Minute), 2, both},
-		{"but when it failed to", RecoveryBoth, hopeFor, here, beside(here, 0, no, time.Minute), 2, both},
-		{"but when the other is of another Vault", RecoveryBoth, hopeFor, here, beside(elsewhere, 1, yes, time.Minute), 2, both},
-		{"a refusal is no eviction: it is tried again", RecoveryBoth, hopeFor, here,
-			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-a": budget} }, 2, nil},
-		{"one that was evicted before another was refused counts", RecoveryBoth, hopeFor, here,
-			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-b": budget} }, 2, []string{"eso-a"}},
-		{"one that was not answered counts", RecoveryBoth, hopeFor, here,
-			func(_ *nurse, w *ward) { w.refuseWith = map[string]error{"eso-a": cut} }, 2, []string{"eso-b"}},
+		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, evictAfter, here, beside(here, 1, no, -time.Hour), 2, nil},
+		{"nor while it has synced from another since then", RecoveryBoth, evictAfter, here, beside(here, 0, yes, time.Minute), 2, nil},
+		{"but when that was before the outage: it may be stuck", RecoveryBoth, evictAfter, here, beside(here, 0, yes, -time.Minute), 2, both},
+		{"but when it failed to", RecoveryBoth, evictAfter, here, beside(here, 0, no, time.Minute), 2, both},
+		{"but when the other is of another Vault", RecoveryBoth, evictAfter, here, beside(elsewhere, 1, yes, time.Minute), 2, both},
+		{"a refusal is no eviction: it is tried again", RecoveryBoth, evictAfter, here,
+			func(_ *controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-a": budget} }, 2, nil},
+		{"one that was evicted before another was refused counts", RecoveryBoth, evictAfter, here,
+			func(_ *controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-b": budget} }, 2, []string{"eso-a"}},
+		{"one that was not answered counts", RecoveryBoth, evictAfter, here,
+			func(_ *controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-a": cut} }, 2, []string{"eso-b"}},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			w := &ward{t: t}
+			w := &fakeCluster{t: t}
 			c := Config{Pod: "vault-0", Namespace: "security", ESONamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
-			n := newNurse(c, w, &Kube{config: c, pod: newPod(c, w)})
+			n := newController(c, w, &Kube{config: c, pod: newPod(c, w)})
 			n.epoch, n.active = 1, time.Now().Add(-time.Hour)
 			now := time.Now()
-			p := &patient{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
-			n.patients[p.StoreName] = p
+			p := &storeState{store: store{StoreName: StoreName{"", "home"}, server: row.server, status: no}, downSince: now.Add(-row.down)}
+			n.tracked[p.StoreName] = p
 			if row.prepare != nil {
 				row.prepare(n, w)
 			}
 			n.evictor.config = n.config
 			for range 2 {
-				n.treat(t.Context(), p, now)
+				n.reconcileStore(t.Context(), p, now)
 			}
 			assert.Equal(t, row.annotated, w.annotated, "annotations")
 			assert.Equal(t, row.evicted, w.evicted, "evictions")
@@ -166,7 +166,7 @@ Code: 500. Errors:
 func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		n, k, w := onDuty(t, unseal.Unreachable)
+		n, k, w := controllerWithStore(t, unseal.Unreachable)
 		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
 		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
@@ -194,13 +194,13 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 }
 
 func TestARefusedEvictionIsTriedAgain(t *testing.T) {
-	w := &ward{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
-	n := newNurse(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, &Kube{})
+	w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
+	n := newController(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, &Kube{})
 	now := time.Now()
-	p := &patient{store: store{StoreName: StoreName{"", "home"}, status: no}, downSince: now.Add(-hopeFor)}
-	n.treat(t.Context(), p, now)
+	p := &storeState{store: store{StoreName: StoreName{"", "home"}, status: no}, downSince: now.Add(-evictAfter)}
+	n.reconcileStore(t.Context(), p, now)
 	assert.Empty(t, w.evicted)
 	w.refuseWith = nil
-	n.treat(t.Context(), p, now)
+	n.reconcileStore(t.Context(), p, now)
 	assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
 }

@@ -17,23 +17,23 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// onDuty is a nurse with one store that is down, and a Vault in a phase.
-func onDuty(t *testing.T, phase unseal.Phase) (*nurse, *Kube, *ward) {
-	w := &ward{t: t}
+// controllerWithStore is a controller with one store that is down, and a Vault in a phase.
+func controllerWithStore(t *testing.T, phase unseal.Phase) (*controller, *Kube, *fakeCluster) {
+	w := &fakeCluster{t: t}
 	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
 	k := &Kube{config: c}
-	n := newNurse(c, w, k)
+	n := newController(c, w, k)
 	name := StoreName{"", "home"}
-	n.patients[name] = &patient{store: store{StoreName: name, status: no}}
+	n.tracked[name] = &storeState{store: store{StoreName: name, status: no}}
 	k.Publish(unseal.State{Phase: phase})
 	return n, k, w
 }
 
-// during lets a nurse work for a while, each time when it is due or Vault
+// during lets a controller work for a while, each time when it is due or Vault
 // enters another phase.
-func during(t *testing.T, n *nurse, d time.Duration) {
+func during(t *testing.T, n *controller, d time.Duration) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
-		n.catchUp(time.Now())
+		n.syncPhase(time.Now())
 		next := n.turn(t.Context(), time.Now())
 		time.Sleep(max(time.Millisecond, min(time.Until(next), time.Until(until))))
 	}
@@ -41,7 +41,7 @@ func during(t *testing.T, n *nurse, d time.Duration) {
 
 func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, k, w := onDuty(t, unseal.Standby)
+		n, k, w := controllerWithStore(t, unseal.Standby)
 		during(t, n, time.Hour)
 		assert.Zero(t, w.annotated)
 		k.Publish(unseal.State{Phase: unseal.Active})
@@ -57,7 +57,7 @@ func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
 // that a store is given up no sooner than after that.
 func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _, w := onDuty(t, unseal.Active)
+		n, _, w := controllerWithStore(t, unseal.Active)
 		during(t, n, 70*time.Second)
 		assert.GreaterOrEqual(t, w.annotated, 4, "about every 15 seconds")
 		assert.LessOrEqual(t, w.annotated, 6)
@@ -78,7 +78,7 @@ func TestEvictionIsForOutages(t *testing.T) {
 	for _, recovery := range []Recovery{RecoveryBoth, RecoveryRestart} {
 		t.Run(string(recovery), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, k, w := onDuty(t, unseal.Active)
+				n, k, w := controllerWithStore(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
 				n.evictor.config = n.config
 				turns := func(status string) {
@@ -90,7 +90,7 @@ func TestEvictionIsForOutages(t *testing.T) {
 					n.took(findings{epoch: n.epoch, final: true, at: time.Now()})
 					during(t, n, time.Second)
 				} else { // until External Secrets has looked, Ready is from before
-					during(t, n, hopeFor)
+					during(t, n, evictAfter)
 					turns(yes)
 				}
 				turns(no)

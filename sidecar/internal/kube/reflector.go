@@ -14,9 +14,9 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// follower keeps up with a few objects, by a list and a watch. Its functions
+// reflector keeps up with a few objects, by a list and a watch. Its functions
 // are called one at a time.
-type follower[T any] struct {
+type reflector[T any] struct {
 	api     dynamic.ResourceInterface
 	options metav1.ListOptions
 	read    func(*unstructured.Unstructured) T
@@ -39,19 +39,19 @@ type follower[T any] struct {
 const maxFollowed = 2*maxStores + 1000
 
 // follow works until ctx is done.
-func (f *follower[T]) follow(ctx context.Context) {
+func (f *reflector[T]) follow(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		version, err := f.list(ctx)
 		if err == nil {
 			failures = 0
 			f.failed(nil)
-			err = f.keepUp(ctx, version)
+			err = f.watchLoop(ctx, version)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if !errors.Is(err, errGone) {
+		if !errors.Is(err, errResourceExpired) {
 			f.failed(err)
 		}
 		failures++
@@ -63,7 +63,7 @@ func (f *follower[T]) follow(ctx context.Context) {
 	}
 }
 
-func (f *follower[T]) list(ctx context.Context) (version string, err error) {
+func (f *reflector[T]) list(ctx context.Context) (version string, err error) {
 	var found []T
 	wanted, most := f.wanted(), cmp.Or(f.most, maxFollowed)
 	version, err = eachPage(ctx, f.api, f.options, func(page []unstructured.Unstructured) error {
@@ -80,9 +80,9 @@ func (f *follower[T]) list(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// keepUp watches from a version on, again and again. It returns what ended
+// watchLoop watches from a version on, again and again. It returns what ended
 // that.
-func (f *follower[T]) keepUp(ctx context.Context, version string) error {
+func (f *reflector[T]) watchLoop(ctx context.Context, version string) error {
 	for failures := 0; ; {
 		began := time.Now()
 		next, err := f.watch(ctx, version)
@@ -104,7 +104,7 @@ func (f *follower[T]) keepUp(ctx context.Context, version string) error {
 }
 
 // watch takes one watch to its end, and returns the version it came to.
-func (f *follower[T]) watch(ctx context.Context, version string) (string, error) {
+func (f *reflector[T]) watch(ctx context.Context, version string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchFor+time.Minute)
 	defer cancel()
 	o := f.options
@@ -113,7 +113,7 @@ func (f *follower[T]) watch(ctx context.Context, version string) (string, error)
 	w, err := f.api.Watch(ctx, o)
 	if err != nil {
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			err = errGone
+			err = errResourceExpired
 		}
 		return version, err
 	}
@@ -122,7 +122,7 @@ func (f *follower[T]) watch(ctx context.Context, version string) (string, error)
 		if event.Type == watch.Error {
 			err := apierrors.FromObject(event.Object)
 			if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-				err = errGone
+				err = errResourceExpired
 			}
 			return version, err
 		}

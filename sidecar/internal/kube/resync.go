@@ -26,11 +26,11 @@ const (
 	mendedEvery = 5 * time.Minute
 )
 
-// sweeper wakes the objects that ESO failed to sync. Its goroutine is run's;
+// resyncer wakes the objects that ESO failed to sync. Its goroutine is run's;
 // a request replaces the one before.
-type sweeper struct {
+type resyncer struct {
 	api     dynamic.Interface
-	log     witness
+	log     telemetry
 	limiter *rate.Limiter
 	wake    chan struct{}
 	report  func(findings) // set before run
@@ -54,9 +54,9 @@ type sweep struct {
 	ended   bool
 }
 
-func newSweeper(c Config, api dynamic.Interface) *sweeper {
-	return &sweeper{
-		api: api, log: newWitness(c), wake: make(chan struct{}, 1),
+func newResyncer(c Config, api dynamic.Interface) *resyncer {
+	return &resyncer{
+		api: api, log: newTelemetry(c), wake: make(chan struct{}, 1),
 		// ESO syncs about 26 a second; what waits there does not wait here.
 		limiter: rate.NewLimiter(40, 50),
 		seeing:  map[schema.GroupVersionResource]*told{secrets: {}, clusterSecrets: {}, pushSecrets: {}},
@@ -65,15 +65,15 @@ func newSweeper(c Config, api dynamic.Interface) *sweeper {
 }
 
 // request asks for a sweep over what uses these stores.
-func (s *sweeper) request(stores map[StoreName]bool, epoch int64) {
+func (s *resyncer) request(stores map[StoreName]bool, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}, spaces: map[string]int{}}
-	poke(s.wake)
+	notify(s.wake)
 }
 
 // stop ends the sweep that goes on and forgets the one that was asked for.
-func (s *sweeper) stop() {
+func (s *resyncer) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted = nil
@@ -82,7 +82,7 @@ func (s *sweeper) stop() {
 	}
 }
 
-func (s *sweeper) take(ctx context.Context) (*sweep, context.Context) {
+func (s *resyncer) take(ctx context.Context) (*sweep, context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.wanted
@@ -98,7 +98,7 @@ func (s *sweeper) take(ctx context.Context) (*sweep, context.Context) {
 	return next, ctx
 }
 
-func (s *sweeper) run(ctx context.Context) {
+func (s *resyncer) run(ctx context.Context) {
 	var before *sweep
 	for {
 		select {
@@ -123,7 +123,7 @@ func (s *sweeper) run(ctx context.Context) {
 // alone: to annotate what it is about to sync costs it a conflict and a try.
 // When it does not, what is left is woken once more. What is left after that is
 // not the outage's. Another sweep that is asked for ends this one.
-func (s *sweeper) sweep(ctx context.Context, w *sweep) {
+func (s *resyncer) sweep(ctx context.Context, w *sweep) {
 	wakes, woken, least := true, 0, math.MaxInt
 	for look := 0; ; look++ {
 		f, ok := s.lookUntilItWorks(ctx, w, wakes)
@@ -161,7 +161,7 @@ func (s *sweeper) sweep(ctx context.Context, w *sweep) {
 
 // untilMended looks, at first soon, and wakes nothing, until nothing is left. A
 // look that fails tells nothing: what is known stands until the next one.
-func (s *sweeper) untilMended(ctx context.Context, w *sweep, left int) {
+func (s *resyncer) untilMended(ctx context.Context, w *sweep, left int) {
 	for wait := lookEvery; left > 0; wait = min(2*wait, mendedEvery) {
 		if !s.pause(ctx, wait) {
 			return
@@ -178,7 +178,7 @@ func (s *sweeper) untilMended(ctx context.Context, w *sweep, left int) {
 	}
 }
 
-func (s *sweeper) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f findings, ok bool) {
+func (s *resyncer) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f findings, ok bool) {
 	for failures := 1; ; failures++ {
 		f := s.look(ctx, w, wakes)
 		if ctx.Err() != nil {
@@ -199,14 +199,14 @@ func (s *sweeper) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f
 }
 
 // pause waits, unless another sweep is asked for.
-func (s *sweeper) pause(ctx context.Context, d time.Duration) bool {
+func (s *resyncer) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-s.wake:
-		poke(s.wake) // run takes it
+		notify(s.wake) // run takes it
 		return false
 	case <-timer.C:
 		return true

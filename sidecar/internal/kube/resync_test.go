@@ -107,7 +107,7 @@ func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, t
 		eso.woken["broken"] = 0
 	}
 	synctest.Test(t, func(t *testing.T) {
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
 		done := make(chan findings)
 		s.report = func(f findings) {
 			if f.final {
@@ -168,7 +168,7 @@ func (e *slowESO) pass(d time.Duration) {
 func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]findings) {
 	e.Lock()
 	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
-	s := newSweeper(Config{Log: log}, e)
+	s := newResyncer(Config{Log: log}, e)
 	found = &[]findings{}
 	s.report = func(f findings) {
 		e.Lock()
@@ -246,7 +246,7 @@ func TestTheNextOutageEndsTheLooks(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
 		eso.Lock()
 		defer eso.Unlock()
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
 		s.report = func(findings) {}
 		go s.run(t.Context())
 		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
@@ -265,7 +265,7 @@ func TestWakingKeepsItsPace(t *testing.T) {
 	eso, _, _ := swept(t, 10, false)
 	eso.each = 0
 	synctest.Test(t, func(t *testing.T) {
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
 		for i := range 1050 {
 			eso.woken[fmt.Sprint("more-", i)] = 0
 		}
@@ -279,7 +279,7 @@ func TestWakingKeepsItsPace(t *testing.T) {
 // what woke us for the second must not end the sweep that does both.
 func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, &slowESO{})
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, &slowESO{})
 		one, two := StoreName{Name: "one"}, StoreName{Name: "two"}
 		s.request(map[StoreName]bool{one: true}, 1)
 		<-s.wake // as run does
@@ -299,7 +299,7 @@ func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
 		var out bytes.Buffer
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
 			policy: deniedBy("externalsecrets", "only what is not Ready may be annotated")}
-		s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
+		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
 		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		assert.NoError(t, f.err)
 		assert.Equal(t, 2, f.leftCount)
@@ -337,7 +337,7 @@ func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
 		"the API server has a lot on": {apierrors.NewTooManyRequests("", 1), false},
 	} {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
-		s := newSweeper(Config{Log: hclog.NewNullLogger()}, eso)
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
 		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
 		if row.goes {
 			assert.NoError(t, f.err, sentence)

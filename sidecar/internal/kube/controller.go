@@ -9,17 +9,17 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// nurse brings ESO back. One goroutine, run's, owns its patients; the watches
-// and the sweeper tell it of news through a channel.
-type nurse struct {
+// controller brings ESO back. One goroutine, run's, owns the stores it tracks; the watches
+// and the resyncer tell it of news through a channel.
+type controller struct {
 	config Config
 	api    dynamic.Interface
 	kube   *Kube
-	log    witness
+	log    telemetry
 
 	vault     chan struct{} // Vault entered another phase
 	news      chan func()
-	patients  map[StoreName]*patient
+	tracked   map[StoreName]*storeState
 	leftAlone map[StoreName]bool // said so
 	crowded   bool               // said that there are too many
 	phase     unseal.Phase
@@ -34,7 +34,7 @@ type nurse struct {
 	treats    int            // counts those of stores in this phase
 	treated   map[string]int // the newest of them in each namespace
 	found     *findings      // by the newest look since Vault became active
-	sweeper   *sweeper
+	resyncer  *resyncer
 	evictor   *evictor
 
 	watching map[string]*watching // by the kind of stores
@@ -51,42 +51,42 @@ type watching struct {
 
 func (w *watching) unseen() bool { return w.absent || w.forbidden }
 
-// patient is a store and what was done for it.
-type patient struct {
+// storeState is a store and what was done for it.
+type storeState struct {
 	store
-	nextTouch time.Time
-	downSince time.Time // not Ready while Vault was active, since then
-	touching  told
-	failures  int    // to wake it, in a row
-	evicted   string // for its sake, since it was last Ready
-	well      bool   // it was Ready after the outage was over: what fails it now is something else
-	foreign   bool   // said so
-	hopeless  string // what was said
-	works     int64  // the newest epoch in which ESO has made it Ready or synced from it
+	nextResync      time.Time
+	downSince       time.Time // not Ready while Vault was active, since then
+	resyncErrors    told
+	failures        int    // to wake it, in a row
+	evicted         string // for its sake, since it was last Ready
+	well            bool   // it was Ready after the outage was over: what fails it now is something else
+	foreign         bool   // said so
+	failureReported string // what was said
+	works           int64  // the newest epoch in which ESO has made it Ready or synced from it
 }
 
-func newNurse(c Config, api dynamic.Interface, k *Kube) *nurse {
-	return &nurse{
-		config: c, api: api, kube: k, log: newWitness(c),
-		vault: make(chan struct{}, 1), news: make(chan func()), patients: map[StoreName]*patient{}, leftAlone: map[StoreName]bool{}, treated: map[string]int{},
+func newController(c Config, api dynamic.Interface, k *Kube) *controller {
+	return &controller{
+		config: c, api: api, kube: k, log: newTelemetry(c),
+		vault: make(chan struct{}, 1), news: make(chan func()), tracked: map[StoreName]*storeState{}, leftAlone: map[StoreName]bool{}, treated: map[string]int{},
 		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
-		sweeper:  newSweeper(c, api),
+		resyncer: newResyncer(c, api),
 		evictor:  &evictor{api: api, config: c},
 	}
 }
 
 // run starts what else it takes with start.
-func (n *nurse) run(ctx context.Context, start func(func())) {
+func (n *controller) run(ctx context.Context, start func(func())) {
 	send := func(f func()) {
 		select {
 		case n.news <- f:
 		case <-ctx.Done():
 		}
 	}
-	n.sweeper.report = func(f findings) { send(func() { n.took(f) }) }
-	start(func() { n.sweeper.run(ctx) })
-	start(func() { n.follower(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
-	start(func() { n.follower(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
+	n.resyncer.report = func(f findings) { send(func() { n.took(f) }) }
+	start(func() { n.resyncer.run(ctx) })
+	start(func() { n.reflector(ctx, kindClusterStore, n.api.Resource(clusterStores), send).follow(ctx) })
+	start(func() { n.reflector(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -98,7 +98,7 @@ func (n *nurse) run(ctx context.Context, start func(func())) {
 		case <-n.vault:
 		case <-timer.C:
 		}
-		n.catchUp(time.Now())
+		n.syncPhase(time.Now())
 		timer.Reset(max(0, time.Until(n.turn(ctx, time.Now()))))
 		c := n.condition()
 		if n.kube.pod != nil {
@@ -108,9 +108,9 @@ func (n *nurse) run(ctx context.Context, start func(func())) {
 	}
 }
 
-// catchUp takes over what phase Vault is in. An outage begins when it is active
+// syncPhase takes over what phase Vault is in. An outage begins when it is active
 // no more.
-func (n *nurse) catchUp(now time.Time) {
+func (n *controller) syncPhase(now time.Time) {
 	phase, epoch := unseal.Phase(n.kube.phase.Load()), n.kube.epochs.Load()
 	if phase == n.phase && epoch == n.epoch {
 		return
@@ -118,19 +118,19 @@ func (n *nurse) catchUp(now time.Time) {
 	if n.phase == unseal.Active {
 		n.evicted = false
 	}
-	for _, p := range n.patients {
-		p.nextTouch, p.downSince, p.hopeless, p.well = time.Time{}, time.Time{}, "", false
+	for _, p := range n.tracked {
+		p.nextResync, p.downSince, p.failureReported, p.well = time.Time{}, time.Time{}, "", false
 	}
-	n.sweeper.stop()
+	n.resyncer.stop()
 	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
 	n.slowest, n.settled, n.spared = 0, false, StoreName{}
 	n.found, n.sweepDue = nil, phase == unseal.Active
 	n.treats, n.treated = 0, map[string]int{}
 }
 
-func (n *nurse) readyStores() map[StoreName]bool {
+func (n *controller) readyStores() map[StoreName]bool {
 	ready := map[StoreName]bool{}
-	for name, p := range n.patients {
+	for name, p := range n.tracked {
 		if p.ready() {
 			ready[name] = true
 		}
@@ -140,17 +140,17 @@ func (n *nurse) readyStores() map[StoreName]bool {
 
 // seesEnough reports whether a sweep is of use. Before both kinds of stores are
 // known it would be done twice, and while no store is Ready for nothing.
-func (n *nurse) seesEnough() bool {
+func (n *controller) seesEnough() bool {
 	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
 	if !clusters.answered || !spaces.answered || clusters.unseen() && spaces.unseen() {
 		return false
 	}
-	return len(n.patients) == 0 || len(n.readyStores()) > 0
+	return len(n.tracked) == 0 || len(n.readyStores()) > 0
 }
 
 // turn does for one store what is due, and returns when to look again: at once when
 // there is more to do. In between, the news of others are taken.
-func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
+func (n *controller) turn(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Hour)
 	if n.phase != unseal.Active {
 		return next
@@ -159,13 +159,13 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 		n.sweepDue = false
 		n.sweep()
 	}
-	var first *patient
-	for _, p := range n.patients {
+	var first *storeState
+	for _, p := range n.tracked {
 		switch {
 		case !n.down(p, now):
-		case now.Before(p.nextTouch):
-			if p.nextTouch.Before(next) {
-				next = p.nextTouch
+		case now.Before(p.nextResync):
+			if p.nextResync.Before(next) {
+				next = p.nextResync
 			}
 		case first == nil || n.before(p, first):
 			first = p
@@ -176,31 +176,31 @@ func (n *nurse) turn(ctx context.Context, now time.Time) time.Time {
 	}
 	n.treats++
 	n.treated[first.Namespace] = n.treats
-	first.nextTouch = time.Now().Add(n.treat(ctx, first, now))
+	first.nextResync = time.Now().Add(n.reconcileStore(ctx, first, now))
 	return now
 }
 
 // before orders the stores that are due: those of the cluster, and then by how long
 // ago one of their namespace was treated, so that nobody's many hold up another's.
-func (n *nurse) before(a, b *patient) bool {
+func (n *controller) before(a, b *storeState) bool {
 	if (a.Namespace == "") != (b.Namespace == "") {
 		return a.Namespace == ""
 	}
 	if x, y := n.treated[a.Namespace], n.treated[b.Namespace]; x != y {
 		return x < y
 	}
-	return a.nextTouch.Before(b.nextTouch)
+	return a.nextResync.Before(b.nextResync)
 }
 
 // down reports whether a store is to be brought back, and notes since when.
-func (n *nurse) down(p *patient, now time.Time) bool {
+func (n *controller) down(p *storeState, now time.Time) bool {
 	if p.ready() {
 		// That it is Ready as Vault opens may be from before: ESO has not looked.
-		p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= hopeFor
+		p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= evictAfter
 		return false
 	}
 	if p.downSince.IsZero() {
-		p.downSince, p.nextTouch = now, now
+		p.downSince, p.nextResync = now, now
 		if n.settled {
 			n.since, n.slowest, n.settled = now, 0, false
 		}

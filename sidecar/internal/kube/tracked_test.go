@@ -17,12 +17,12 @@ import (
 // another namespace, nor from a ClusterSecretStore.
 func TestSoManyStoresAreFollowed(t *testing.T) {
 	var log bytes.Buffer
-	n, _, _ := onDuty(t, unseal.Unreachable)
+	n, _, _ := controllerWithStore(t, unseal.Unreachable)
 	n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 	made := func(namespace string, i int) store {
 		return store{StoreName: StoreName{namespace, fmt.Sprint("s", i)}, uid: "u", vault: true, server: "http://vault"}
 	}
-	f := n.follower(t.Context(), kindStore, nil, func(f func()) { f() })
+	f := n.reflector(t.Context(), kindStore, nil, func(f func()) { f() })
 	wanted := f.wanted()
 	var listed []store
 	for i := range 5 * maxStoresIn {
@@ -34,28 +34,28 @@ func TestSoManyStoresAreFollowed(t *testing.T) {
 	assert.False(t, wanted(store{StoreName: StoreName{"other", "no"}}), "it does not use Vault")
 	listed = append(listed, made("other", 1))
 	f.all(listed)
-	assert.Len(t, n.patients, maxStoresIn+2, "and home")
+	assert.Len(t, n.tracked, maxStoresIn+2, "and home")
 
 	for i := range 5 * maxStoresIn { // and the same by a watch
 		n.saw(made("second", i), false)
 	}
-	assert.Len(t, n.patients, 2*maxStoresIn+2)
+	assert.Len(t, n.tracked, 2*maxStoresIn+2)
 	n.saw(made("other", 2), false)
 	n.saw(made("", 1), false)
-	assert.Len(t, n.patients, 2*maxStoresIn+4)
+	assert.Len(t, n.tracked, 2*maxStoresIn+4)
 	for space := range 100 {
 		for i := range maxStoresIn {
 			n.saw(made(fmt.Sprint("space-", space), i), false)
 		}
 	}
 	n.saw(made("", 2), false)
-	assert.Len(t, n.patients, maxStores+3, "of SecretStores, and three for all namespaces")
+	assert.Len(t, n.tracked, maxStores+3, "of SecretStores, and three for all namespaces")
 	assert.Equal(t, 1, strings.Count(log.String(), msgTooMany), "said once: %s", log.String())
 }
 
 func TestASweepRemembersSoMany(t *testing.T) {
 	var log bytes.Buffer
-	s := newSweeper(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &ward{t: t})
+	s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &fakeCluster{t: t})
 	s.limiter.SetLimit(1e9)
 	w := &sweep{touches: map[string]int{}, spaces: map[string]int{}}
 	turn := &turns{began: time.Now(), most: maxWokenIn, tried: map[string]int{}}

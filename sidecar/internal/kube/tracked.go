@@ -30,10 +30,10 @@ func (c crowd) takes(namespace string) bool {
 	return true
 }
 
-func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceInterface,
-	send func(func())) *follower[store] {
+func (n *controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface,
+	send func(func())) *reflector[store] {
 	var left *StoreName // out of the newest list
-	return &follower[store]{
+	return &reflector[store]{
 		api:     api,
 		missing: rarely,
 		read:    storeOf,
@@ -41,8 +41,8 @@ func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceI
 			ours, others := crowd{}, crowd{}
 			left = nil
 			return func(s store) bool {
-				if !n.config.looksAfter(s) {
-					return n.config.leavesAlone(s) && others.takes(s.Namespace)
+				if !n.config.manages(s) {
+					return n.config.ignores(s) && others.takes(s.Namespace)
 				}
 				room := len(n.config.Stores) > 0 || ours.takes(s.Namespace)
 				if !room && left == nil {
@@ -69,13 +69,13 @@ func (n *nurse) follower(ctx context.Context, kind string, api dynamic.ResourceI
 }
 
 // couldWatch takes whether a kind of stores is seen.
-func (n *nurse) couldWatch(kind string, err error, olderAPI bool) {
+func (n *controller) couldWatch(kind string, err error, olderAPI bool) {
 	w, unseen := n.watching[kind], n.watching[kind].unseen()
 	if err == nil || missing(err) {
 		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
 	}
 	if !apierrors.IsNotFound(err) {
-		w.trouble(n.log, "watching "+kind+"s", grantsStores, err)
+		w.logError(n.log, "watching "+kind+"s", grantsStores, err)
 	}
 	if err == nil && unseen { // what is told of them is not true any more
 		n.sweepDue, n.noESO = true, ""
@@ -90,8 +90,8 @@ func (n *nurse) couldWatch(kind string, err error, olderAPI bool) {
 }
 
 // olderAPI tells whether ESO is there, but too old.
-func (n *nurse) olderAPI(ctx context.Context) bool {
-	ctx, cancel := calling(ctx)
+func (n *controller) olderAPI(ctx context.Context) bool {
+	ctx, cancel := withRequestTimeout(ctx)
 	defer cancel()
 	older := clusterStores
 	older.Version = "v1beta1"
@@ -100,16 +100,16 @@ func (n *nurse) olderAPI(ctx context.Context) bool {
 }
 
 // sawAll takes a whole kind of stores; those that are not among them are gone.
-func (n *nurse) sawAll(kind string, all []store) {
+func (n *controller) sawAll(kind string, all []store) {
 	n.watching[kind].answered = true
 	there := map[StoreName]bool{}
 	for _, s := range all {
 		there[s.StoreName] = true
 		n.saw(s, false)
 	}
-	for name := range n.patients {
+	for name := range n.tracked {
 		if name.kind() == kind && !there[name] {
-			delete(n.patients, name)
+			delete(n.tracked, name)
 		}
 	}
 	for _, name := range n.config.Stores {
@@ -120,7 +120,7 @@ func (n *nurse) sawAll(kind string, all []store) {
 }
 
 // tooMany says once that a store is not followed for want of room.
-func (n *nurse) tooMany(name StoreName) {
+func (n *controller) tooMany(name StoreName) {
 	if !n.crowded {
 		n.crowded = true
 		n.log.Warn(msgTooMany, keyStore, name.String(),
@@ -130,12 +130,12 @@ func (n *nurse) tooMany(name StoreName) {
 
 // hasRoom tells whether one more store can be followed. For those that were named
 // there always is.
-func (n *nurse) hasRoom(name StoreName) bool {
+func (n *controller) hasRoom(name StoreName) bool {
 	if len(n.config.Stores) > 0 {
 		return true
 	}
 	there := crowd{}
-	for other := range n.patients {
+	for other := range n.tracked {
 		if other.kind() == name.kind() {
 			there.takes(other.Namespace)
 		}
@@ -143,14 +143,14 @@ func (n *nurse) hasRoom(name StoreName) bool {
 	return there.takes(name.Namespace)
 }
 
-func (n *nurse) saw(s store, gone bool) {
-	p := n.patients[s.StoreName]
-	if !gone && n.config.leavesAlone(s) && !n.leftAlone[s.StoreName] && len(n.leftAlone) < maxStores {
+func (n *controller) saw(s store, gone bool) {
+	p := n.tracked[s.StoreName]
+	if !gone && n.config.ignores(s) && !n.leftAlone[s.StoreName] && len(n.leftAlone) < maxStores {
 		n.leftAlone[s.StoreName] = true
 		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, adviceElsewhere)
 	}
-	if gone || !n.config.looksAfter(s) {
-		delete(n.patients, s.StoreName)
+	if gone || !n.config.manages(s) {
+		delete(n.tracked, s.StoreName)
 		return
 	}
 	if p == nil && !n.hasRoom(s.StoreName) {
@@ -158,8 +158,8 @@ func (n *nurse) saw(s store, gone bool) {
 		return
 	}
 	if p == nil || p.uid != s.uid {
-		p = &patient{}
-		n.patients[s.StoreName] = p
+		p = &storeState{}
+		n.tracked[s.StoreName] = p
 	}
 	recovered := s.ready() && !p.ready()
 	p.store = s
@@ -171,11 +171,11 @@ func (n *nurse) saw(s store, gone bool) {
 		works = n.epoch
 		took := time.Since(p.downSince)
 		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, short(took))
-		if p.hopeless == "" { // else it took a person
+		if p.failureReported == "" { // else it took a person
 			n.log.Reached(stepStore, took)
 			n.slowest = max(n.slowest, took)
 		}
 	}
-	*p = patient{store: s, works: works}
+	*p = storeState{store: s, works: works}
 	n.sweepDue = true
 }

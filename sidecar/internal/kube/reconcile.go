@@ -27,13 +27,13 @@ func Recoveries() []Recovery {
 }
 
 const (
-	// touchEvery is how often a store is woken again. ESO's only worker can
+	// resyncInterval is how often a store is woken again. ESO's only worker can
 	// sit in a request to a Vault that hung for a minute.
-	touchEvery = 15 * time.Second
-	// hopeFor is how long a store is woken at that pace; then it is evicted
+	resyncInterval = 15 * time.Second
+	// evictAfter is how long a store is woken at that pace; then it is evicted
 	// for, once, and woken ever more rarely.
-	hopeFor     = 2 * time.Minute
-	touchAtMost = 10 * time.Minute
+	evictAfter        = 2 * time.Minute
+	maxResyncInterval = 10 * time.Minute
 )
 
 // answered is found in ESO's words where an open Vault has answered it by an HTTP
@@ -42,28 +42,28 @@ const (
 // of ESO repeats that in a store's condition.
 var answered = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
 
-// untilNextTouch is the pace at which a store is woken that has been down for
+// resyncAfter is the pace at which a store is woken that has been down for
 // so long.
-func untilNextTouch(down time.Duration) time.Duration {
-	if down < hopeFor {
-		return touchEvery
+func resyncAfter(down time.Duration) time.Duration {
+	if down < evictAfter {
+		return resyncInterval
 	}
-	return min(max(down/2, time.Minute), touchAtMost)
+	return min(max(down/2, time.Minute), maxResyncInterval)
 }
 
 // sweep has what uses the stores that are ready woken.
-func (n *nurse) sweep() {
+func (n *controller) sweep() {
 	if n.config.Recovery != RecoveryRestart {
-		n.sweeper.request(n.readyStores(), n.epoch)
+		n.resyncer.request(n.readyStores(), n.epoch)
 	}
 }
 
-// treat wakes a store, or evicts ESO for its sake, and returns when to do so
+// reconcileStore wakes a store, or evicts ESO for its sake, and returns when to do so
 // again.
-func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Duration {
-	pace := untilNextTouch(now.Sub(p.downSince))
+func (n *controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
+	pace := resyncAfter(now.Sub(p.downSince))
 	next := jittered(pace)
-	hope := hopeFor
+	hope := evictAfter
 	if n.config.Recovery == RecoveryRestart {
 		hope = 0
 	}
@@ -72,7 +72,7 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 		if ctx.Err() != nil || readyMeanwhile(err) {
 			return next
 		}
-		p.touching.trouble(n.log, "annotating "+p.String(), grantsStores, err)
+		p.resyncErrors.logError(n.log, "annotating "+p.String(), grantsStores, err)
 		p.failures++
 		if err == nil {
 			p.failures = 0
@@ -86,17 +86,17 @@ func (n *nurse) treat(ctx context.Context, p *patient, now time.Time) time.Durat
 	}
 	evicts := n.config.Recovery != RecoveryNudge && !p.well && !answered.MatchString(p.message)
 	if evicts && !n.evicted && p.evicted == "" && !n.evictedBefore() {
-		n.evictFor(ctx, p)
+		n.maybeEvict(ctx, p)
 	}
-	if now.Sub(p.downSince) >= hopeFor+time.Minute && p.hopeless == "" {
-		p.hopeless = sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.reason, p.message))
+	if now.Sub(p.downSince) >= evictAfter+time.Minute && p.failureReported == "" {
+		p.failureReported = sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.reason, p.message))
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.reason, keyError, p.message, keyAdvice, "kubectl describe it: its Events hold what External Secrets was answered")
-		n.event(event{eventNotRecovering, true, p.hopeless})
+		n.event(event{eventNotRecovering, true, p.failureReported})
 	}
 	return next
 }
 
-func (n *nurse) evictFor(ctx context.Context, p *patient) {
+func (n *controller) maybeEvict(ctx context.Context, p *storeState) {
 	if n.works(n.spared) {
 		return
 	}
@@ -140,7 +140,7 @@ func (n *nurse) evictFor(ctx context.Context, p *patient) {
 	}
 }
 
-func (n *nurse) storeAPI(name StoreName) dynamic.ResourceInterface {
+func (n *controller) storeAPI(name StoreName) dynamic.ResourceInterface {
 	if name.Namespace == "" {
 		return n.api.Resource(clusterStores)
 	}
