@@ -89,7 +89,7 @@ func TestTheLabsClusterIsReal(t *testing.T) {
 
 	require.NoError(t, cluster.Apply(ctx, syncedFromVault(vault)))
 	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ClusterSecretStore", "", "vault"))
-	step("the store is ready")
+	step("store is ready")
 	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ExternalSecret", "app", "app"))
 	awaitSynced(t, cluster, "one")
 	step("the secret is synced")

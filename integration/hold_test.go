@@ -15,7 +15,7 @@ func TestOperatorSealIsHeld(t *testing.T) {
 	play(t, home{},
 		phase{"all is well", startSidecar, []expectation{serving()}},
 		phase{"an operator seals", sealVault,
-			[]expectation{phaseIs("held"), aliveNotReady(), leavesVaultAlone(), logs("sealed on purpose")}},
+			[]expectation{phaseIs("held"), aliveNotReady(), leavesVaultAlone(), logs("sealed manually")}},
 		phase{"the sidecar restarts: still held", all(stopSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
 		phase{"it is killed and starts again: still held", all(killSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
 		phase{"a person unseals", unsealByHand, []expectation{serving()}},
@@ -63,7 +63,7 @@ func TestWithoutAStateDirectory(t *testing.T) {
 	t.Parallel()
 	play(t, home{args: []string{"--state-dir", "/proc/nowhere"}},
 		phase{"all is well, and it says what it cannot know", startSidecar,
-			[]expectation{serving(), logs("state cannot be kept")}},
+			[]expectation{serving(), logs("state cannot be saved")}},
 		phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
 		phase{"the sidecar restarts: it cannot know", all(stopSidecar, startSidecar), []expectation{sent(1), serving()}},
 	)

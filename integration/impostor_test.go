@@ -114,7 +114,7 @@ func TestAProcessThatHadVaultsPort_KeepsNoVaultSealed(t *testing.T) {
 				return ""
 			}))
 			await(w, serving())
-			assert.NotContains(w, w.sidecar.Output(), "sealed on purpose")
+			assert.NotContains(w, w.sidecar.Output(), "sealed manually")
 		})
 	}
 }

@@ -33,7 +33,7 @@ func TestKeys_SharesBesideARootTokenAreUsed(t *testing.T) {
 		phase{"all that bank-vaults keeps is mounted", all(mountFiles(bankVaults), startSidecar), []expectation{
 			serving(), sent(3), keyError(""),
 			logs("[WARN]  a Vault token is mounted with the unseal key: entries=\"vault-root: looks like a token of Vault's\""),
-			logs("[WARN]  what is no key share is mounted with the unseal key and not used: entries=\"vault-test: neither base64 nor hex\""),
+			logs("[WARN]  mounted entries that are no key shares are not used: entries=\"vault-test: neither base64 nor hex\""),
 			measures("vault_unseal_sidecar_key_token_mounted 1"), measures("vault_unseal_sidecar_key_usable 1"),
 		}},
 		phase{"the shares alone are", mountFiles(func(w *world) map[string]string {

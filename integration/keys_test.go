@@ -27,7 +27,7 @@ func TestWrongKeyThenTheRightOne(t *testing.T) {
 	t.Parallel()
 	play(t, home{mount: onlyGarbage(32, 1)},
 		phase{"a wrong key is mounted: it is sent once", startSidecar,
-			[]expectation{phaseIs("key-rejected"), sent(1), leavesVaultAlone(), logs("vault refused the key")}},
+			[]expectation{phaseIs("key-rejected"), sent(1), leavesVaultAlone(), logs("vault rejected the key")}},
 		phase{"the sidecar restarts: it remembers", all(stopSidecar, startSidecar),
 			[]expectation{phaseIs("key-rejected"), leavesVaultAlone(), sent(0)}},
 		phase{"the right key is swapped in", mountVaultsShares, []expectation{serving(), sent(1)}},

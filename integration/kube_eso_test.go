@@ -215,7 +215,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed"), pushIs("True")}},
 		phase{"what is broken for its own reason is told, in the end", nil, []expectation{
 			within(120*time.Second, podSays(secretsType, "False", "NotSynced")),
-			tells("ExternalSecretsNotRecovering", "app-4/broken"), exports("eso_objects_left", "1"),
+			tells("ExternalSecretsNotRecovering", "app-4/broken"), exports("eso_unsynced_objects", "1"),
 		}},
 		phase{"what was Ready, or not Vault's, was never touched", func(w *world) {
 			assert.Empty(w, w.wokenAt("app-4", "elsewhere"))
@@ -230,7 +230,7 @@ func TestExternalSecretsRecover(t *testing.T) {
 		phase{"somebody mends it", func(w *world) {
 			require.NoError(w, w.cluster.Apply(w.ctx, strings.Replace(brokenSecret, "nowhere", "app", 1)))
 		}, []expectation{within(90*time.Second, podSays(secretsType, "True", "Recovered")),
-			tells("ExternalSecretsRecovered", "were woken"), exports("eso_objects_left", "0")}},
+			tells("ExternalSecretsRecovered", "were woken"), exports("eso_unsynced_objects", "0")}},
 		phase{"all is well from then on: nothing is asked of the API server", func(w *world) {
 			before := len(w.faults.Requests())
 			await(w, podIsNotWritten())
@@ -272,8 +272,8 @@ func TestAStoreThatDegradesWhileVaultIsWell(t *testing.T) {
 	play(t, home{cluster: true},
 		phase{"all is well", all(installESO, startSidecar), []expectation{serving(), podSays(secretsType, "True", "Ready")}},
 		phase{"the store's token is of no use", func(w *world) { token("hvs.nonsense")(w); await(w, failedToSync()) },
-			[]expectation{logs("a store is not ready"), podSays(secretsType, "False", "Recovering")}},
-		phase{"it is mended", func(w *world) { token(w.vault.Token)(w) }, []expectation{synced(20), logs("the store is ready")}},
+			[]expectation{logs("store is not ready"), podSays(secretsType, "False", "Recovering")}},
+		phase{"it is mended", func(w *world) { token(w.vault.Token)(w) }, []expectation{synced(20), logs("store is ready")}},
 	)
 }
 
@@ -282,7 +282,7 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 	play(t, home{cluster: true},
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage, which a person ends", all(outage, startVaultAndWait, unsealByHand), nil},
-		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("woke what"),
+		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("requested a resync"),
 			podSays(secretsType, "True", "Recovered"), tells("ExternalSecretsRecovered", "were woken"),
 			exports(`eso_recovery_duration_seconds_count{until="objects"}`, "1")}},
 	)
@@ -445,7 +445,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			{"one to wake the store", func(*world) string {
 				woke := 0
 				for _, r := range c.replicas {
-					woke += strings.Count(r.sidecar.Output(), "a store is not ready")
+					woke += strings.Count(r.sidecar.Output(), "store is not ready")
 				}
 				if woke != 1 {
 					return fmt.Sprint(woke)

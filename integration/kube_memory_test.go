@@ -164,7 +164,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 	}
 	followed := func(w *world, n int) expectation {
 		return within(4*time.Minute, expectation{fmt.Sprintf("%d stores to be woken", n), func(w *world) string {
-			if got := strings.Count(w.sidecar.Output(), "a store is not ready, waking it"); got < n {
+			if got := strings.Count(w.sidecar.Output(), "store is not ready, requesting a resync"); got < n {
 				return fmt.Sprint(got)
 			}
 			return ""
@@ -195,7 +195,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 				require.NoError(w, err)
 			}
 			w.says(namespaceStoresResource, "app-2", "before-giant-002", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
-		}, []expectation{logs("the store is ready"), serving()}},
+		}, []expectation{logs("store is ready"), serving()}},
 		phase{"it has taken little memory", small, nil},
 	)
 }

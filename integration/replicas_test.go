@@ -142,7 +142,7 @@ func answersIn(phase string) [2]int {
 func (c *cluster) joined() expectation {
 	return expectation{"three shares and one unseal on each that joined", func(w *world) string {
 		for i, r := range c.replicas[1:] {
-			require.NotContains(w, r.log(), "somebody else is sending shares", "replica %d", i+2)
+			require.NotContains(w, r.log(), "another client is sending key shares", "replica %d", i+2)
 			require.LessOrEqual(w, strings.Count(r.vault.Log(), "entering standby mode"), 1, "replica %d, by then sent %d shares", i+2, r.vault.SharesSent())
 			if seen := sent(3).see(r); seen != "" {
 				return fmt.Sprintf("replica %d: %s", i+2, seen)

@@ -152,7 +152,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			assert.Contains(w, w.exits(w.sidecar), "made to failwicked", "it was there to be seen")
 		}, nil},
 		phase{"a store is down with wicked words", func(w *world) { w.says(storesResource, "", "home", condition("False", wicked[:60])) },
-			[]expectation{podSays(secretsType, "False", "Recovering"), logs("a store is not ready")}},
+			[]expectation{podSays(secretsType, "False", "Recovering"), logs("store is not ready")}},
 		phase{"all that is shown is harmless", func(w *world) { ourWords(w); w.exits(w.sidecar) }, nil},
 		phase{"a check is harmless too", func(w *world) {
 			w.faults.Fail("LIST externalsecrets", 500)

@@ -29,7 +29,7 @@ var (
 	descEnds = desc("certificate_expiry_timestamp_seconds", "When the first certificate ends that TLS with Vault depends on, as of the newest handshake: Vault's with those that vouch for it, and the sidecar's own; 0: there is none.", "whose")
 
 	descStores = desc("eso_stores", "Stores of External Secrets that are looked after, by whether they are Ready.", "ready")
-	descLeft   = desc("eso_objects_left", "Objects of External Secrets that were not synced at the newest look.")
+	descLeft   = desc("eso_unsynced_objects", "Objects of External Secrets that were not synced at the newest look.")
 )
 
 // Describe implements prometheus.Collector.

@@ -103,7 +103,7 @@ var phases = [...]PhaseInfo{
 	},
 	KeyRejected: {
 		Name: "key-rejected", Reason: "KeyRejected", State: "sealed", Severity: SeverityAct,
-		Level: hclog.Error, Message: "vault refused the key, no more is sent",
+		Level: hclog.Error, Message: "vault rejected the key, no more is sent",
 		Advice: "put the right key into the Secret, or unseal by hand: vault operator unseal",
 		Title:  "Sealed",
 		Waits:  "Vault waits for its key, and the sidecar for another one in the Secret",
@@ -111,7 +111,7 @@ var phases = [...]PhaseInfo{
 	},
 	Held: {
 		Name: "held", Reason: "HeldByOperator", State: "sealed", Severity: SeverityHold,
-		Level: hclog.Warn, Message: "vault was sealed on purpose and stays sealed",
+		Level: hclog.Warn, Message: "vault was sealed manually and stays sealed",
 		Advice: "to end it: vault operator unseal, or delete the pod, or change the Secret",
 		Title:  "Held sealed",
 		Waits:  "Vault waits for a person, and so does the sidecar",

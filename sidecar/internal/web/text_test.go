@@ -68,13 +68,13 @@ func scenes() map[string]Status {
 		},
 		"held": {
 			Version: "v1", Phase: unseal.Held, Since: ago(26 * time.Hour), Seconds: 26 * 3600,
-			Message: "vault was sealed on purpose and stays sealed",
+			Message: "vault was sealed manually and stays sealed",
 			Advice:  "to end it: vault operator unseal, or delete the pod, or change the Secret",
 			Shares:  1, UnsealedAt: ago(49 * time.Hour), Recovery: outage(ago(26*time.Hour), false, took(unseal.Held, 26*3600)),
 		},
 		"key-rejected": {
 			Version: "v1", Phase: unseal.KeyRejected, Since: ago(time.Hour), Seconds: 3600,
-			Message: "vault refused the key, no more is sent", Reason: "vault refused all combinations of the 3 mounted shares",
+			Message: "vault rejected the key, no more is sent", Reason: "vault refused all combinations of the 3 mounted shares",
 			Advice: "put the right key into the Secret, or unseal by hand: vault operator unseal",
 			Shares: 3, UnsealedAt: ago(49 * time.Hour), KeyChanged: true,
 			KeyProof: &KeyProof{At: ago(3 * time.Hour), Result: unseal.ProofInvalid, Reason: "Vault refuses the mounted shares"},
