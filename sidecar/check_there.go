@@ -43,7 +43,7 @@ func optionsThere(c config, args []string, s kube.Start) (config, []check.Findin
 			continue
 		}
 		if _, known := s.Env[o.env]; !known && slices.Contains(s.Elsewhere, o.env) {
-			tell(check.Unknown, fmt.Sprintf("%s of the sidecar's container is not written in the pod; judged as if it were %q", o.env, o.preset),
+			tell(check.Unknown, fmt.Sprintf("%s of the sidecar's container is not written in the pod; judged as if it were %q", o.env, o.defaultValue),
 				"give --"+o.flag+" to check as it is there")
 		}
 	}

@@ -25,11 +25,11 @@ func limitHeap() {
 	}
 }
 
-// giveBack lets go of the pages that only the start needed: free heap, and those
+// releaseStartupMemory lets go of the pages that only the start needed: free heap, and those
 // of our own binary, of which the kernel maps 64 KiB around each that is read.
 // What is needed again it maps again, from its cache. It saves a fifth of the
 // resident memory.
-func giveBack() error {
+func releaseStartupMemory() error {
 	debug.FreeOSMemory()
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {

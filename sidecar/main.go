@@ -74,7 +74,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	case "version":
 		return tellVersion(stdout, ownFile)
 	default:
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", shown(name))
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", redact(name))
 		return exitUsage
 	}
 }

@@ -67,12 +67,12 @@ func (r refusedValue) Error() string {
 
 // option is one row of the table that parses, tells and tests the options.
 type option struct {
-	flag    string
-	env     string
-	preset  string
-	help    string
-	accepts string
-	set     func(c *config, value string) bool
+	flag         string
+	env          string
+	defaultValue string
+	help         string
+	accepts      string
+	set          func(c *config, value string) bool
 }
 
 // required are the options without which Vault cannot be unsealed, or not

@@ -93,9 +93,9 @@ func TestPrecedence(t *testing.T) {
 	require.Len(t, samples, len(options))
 	for _, o := range options {
 		sample := samples[o.flag]
-		preset, err := parse(nil, environment(nil))
+		defaults, err := parse(nil, environment(nil))
 		require.NoError(t, err)
-		byDefault := sample.shown(preset)
+		byDefault := sample.shown(defaults)
 		for _, row := range []struct {
 			sentence string
 			args     []string
@@ -177,7 +177,7 @@ func TestBadValues(t *testing.T) {
 	require.Len(t, bad, len(options))
 	for _, o := range options {
 		values := bad[o.flag]
-		if o.preset != "" && o.flag != "readiness-gate" { // an empty one switches it off
+		if o.defaultValue != "" && o.flag != "readiness-gate" { // an empty one switches it off
 			values = append(values, "", " ")
 		}
 		for _, value := range values {
@@ -199,13 +199,13 @@ func TestBadValues(t *testing.T) {
 						assertOneLine(t, stderr, name, fmt.Sprintf("%q", value), o.accepts)
 						return
 					}
-					preset, err := parse(nil, environment(nil))
+					defaults, err := parse(nil, environment(nil))
 					require.NoError(t, err)
 					c, err := parse(call.args, environment(call.env))
 					require.NoError(t, err, "Vault would stay sealed over it")
-					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.preset, name != o.env}}, c.refused)
+					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.defaultValue, name != o.env}}, c.refused)
 					c.refused = nil
-					assert.Equal(t, preset, c, "the default is used")
+					assert.Equal(t, defaults, c, "the default is used")
 					code, stdout, stderr := called(call.env, append([]string{"check"}, call.args...)...)
 					if name == o.env && name != "KUBECONFIG" {
 						return // check goes on as the sidecar does
@@ -363,12 +363,12 @@ func TestHelp(t *testing.T) {
 		assert.Equal(t, exitStopped, code)
 		assert.Empty(t, stderr)
 		for _, o := range options {
-			for _, part := range []string{"--" + o.flag, o.env, o.preset, o.help, o.accepts} {
+			for _, part := range []string{"--" + o.flag, o.env, o.defaultValue, o.help, o.accepts} {
 				assert.Contains(t, stdout, part)
 			}
 		}
 		for _, o := range checkOptions {
-			for _, part := range []string{"--" + o.flag + " (default " + o.preset, o.help, o.accepts} {
+			for _, part := range []string{"--" + o.flag + " (default " + o.defaultValue, o.help, o.accepts} {
 				assert.Contains(t, stdout, part)
 			}
 		}
@@ -384,13 +384,13 @@ func TestTheTableIsSound(t *testing.T) {
 		assert.Regexp(t, `^[A-Z][A-Z_]*[A-Z]$`, o.env)
 		assert.NotEmpty(t, o.help)
 		assert.NotEmpty(t, o.accepts)
-		assert.NotContains(t, o.help+o.preset, "|", "it stands in a table")
-		assert.True(t, o.set(&config{}, o.preset), "the default of --%s is not accepted", o.flag)
+		assert.NotContains(t, o.help+o.defaultValue, "|", "it stands in a table")
+		assert.True(t, o.set(&config{}, o.defaultValue), "the default of --%s is not accepted", o.flag)
 	}
 	for _, o := range checkOptions {
 		assert.False(t, flags[o.flag], "--%s is an option already", o.flag)
 		assert.Empty(t, o.env, "it is for the person who calls")
-		assert.True(t, o.set(&config{}, o.preset), "the default of --%s is not accepted", o.flag)
+		assert.True(t, o.set(&config{}, o.defaultValue), "the default of --%s is not accepted", o.flag)
 	}
 	assert.Len(t, flags, len(options), "two options have one flag: %v", maps.Keys(flags))
 	assert.Len(t, envs, len(options), "two options have one variable")

@@ -46,13 +46,13 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	all := slices.Concat(options, own)
 	for _, o := range all {
 		flags[o.flag] = new(string)
-		set.Var(value{flags[o.flag], o.preset == "false"}, o.flag, "")
+		set.Var(value{flags[o.flag], o.defaultValue == "false"}, o.flag, "")
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
 	} else if err != nil {
 		what, name, _ := strings.Cut(err.Error(), ": ") // as in "flag provided but not defined: -x"
-		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, shown(name))
+		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, redact(name))
 	}
 	if set.NArg() > 0 {
 		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
@@ -61,7 +61,7 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var c config
 	for _, o := range all {
-		name, value := "default", o.preset
+		name, value := "default", o.defaultValue
 		if v, ok := env(o.env); ok && bare(v) != "" && o.env != "" {
 			name, value = o.env, v
 		}
@@ -71,12 +71,12 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 		if o.set(&c, bare(value)) {
 			continue
 		}
-		refused := refusedValue{name, shown(value), o.accepts, o.preset, given[o.flag]}
+		refused := refusedValue{name, redact(value), o.accepts, o.defaultValue, given[o.flag]}
 		if o.env == "" || slices.Contains(required, o.flag) {
 			return config{}, refused
 		}
 		c.refused = append(c.refused, refused)
-		o.set(&c, o.preset)
+		o.set(&c, o.defaultValue)
 	}
 	return c, nil
 }
@@ -102,7 +102,7 @@ func last(args []string, n int) string {
 		return "vault-unseal-sidecar"
 	}
 	name, _, _ := strings.Cut(args[len(args)-n-1], "=")
-	return shown(name)
+	return redact(name)
 }
 
 // usage prints the manual page's short form.
@@ -129,11 +129,11 @@ func (o option) tell(w io.Writer) {
 	if o.env != "" {
 		names += ", " + o.env
 	}
-	preset := o.preset
-	if preset == "" {
-		preset = "(empty)"
+	defaultValue := o.defaultValue
+	if defaultValue == "" {
+		defaultValue = "(empty)"
 	}
-	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, preset, o.help, o.accepts)
+	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, defaultValue, o.help, o.accepts)
 }
 
 func utc() time.Time { return time.Now().UTC() }

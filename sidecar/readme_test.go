@@ -38,7 +38,7 @@ func TestReadmeTellsTheOptions(t *testing.T) {
 	}
 	var want [][]string
 	for _, o := range options {
-		want = append(want, []string{code("--" + o.flag), code(o.env), code(o.preset), o.help})
+		want = append(want, []string{code("--" + o.flag), code(o.env), code(o.defaultValue), o.help})
 	}
 	assert.Equal(t, want, told)
 }

@@ -48,7 +48,7 @@ func run(c config, stderr io.Writer) int {
 	}
 	forgetVaultEnvironment()
 	release := func() {
-		if err := giveBack(); err != nil {
+		if err := releaseStartupMemory(); err != nil {
 			log.Debug("memory is not given back", "error", err)
 		}
 	}
@@ -75,32 +75,32 @@ func run(c config, stderr io.Writer) int {
 
 // parts are what works side by side.
 type parts struct {
-	loop   *unseal.Loop
-	keys   *keyfile.Source
-	proofs *unseal.Proofs
-	around cluster
-	server *web.Server
-	hint   func() // wakes the loop
+	loop           *unseal.Loop
+	keys           *keyfile.Source
+	proofs         *unseal.Proofs
+	kubernetesHalf cluster
+	server         *web.Server
+	notify         func() // wakes the loop
 }
 
 // wire makes the parts. It fails when Vault's CA cannot be used.
 func wire(c config, log hclog.Logger) (*parts, error) {
 	wake := make(chan struct{}, 1)
-	p := &parts{keys: keyfile.New(c.keys), hint: func() {
+	p := &parts{keys: keyfile.New(c.keys), notify: func() {
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
 	}}
 	processes, to := identity(c.vaultAddr), c.vault()
-	to.Broken, to.Process = p.hint, processes.Process
+	to.Broken, to.Process = p.notify, processes.Process
 	client, err := vault.New(to)
 	if err != nil {
 		return nil, err
 	}
 	counts := metrics.New(version, commit, func() bool { return web.Stuck(p.loop.Turned()) }, client.Certificates)
 	p.server = web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
-	p.around = newCluster(c, log, counts, func(r kube.Report) {
+	p.kubernetesHalf = newCluster(c, log, counts, func(r kube.Report) {
 		counts.PublishCluster(counted(r))
 		p.server.PublishCluster(shownOf(r))
 	})
@@ -124,7 +124,7 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		Publish: func(s unseal.State) {
 			counts.Publish(s)
 			p.server.Publish(s)
-			p.around.Publish(s)
+			p.kubernetesHalf.Publish(s)
 			p.proofs.Take(s)
 		},
 	})
@@ -146,11 +146,11 @@ func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended cha
 	group.Go(func() { p.loop.Run(ctx) })
 	group.Go(func() { p.server.Run(ctx) })
 	group.Go(func() {
-		if err := p.keys.Watch(ctx, p.hint); err != nil && ctx.Err() == nil {
+		if err := p.keys.Watch(ctx, p.notify); err != nil && ctx.Err() == nil {
 			log.Warn("key changes are seen by looking once a second only", "error", err)
 		}
 	})
-	group.Go(func() { p.around.Run(ctx) })
+	group.Go(func() { p.kubernetesHalf.Run(ctx) })
 	group.Go(func() { p.proofs.Run(ctx) })
 	ended = make(chan struct{})
 	go func() {
@@ -166,17 +166,17 @@ type cluster interface {
 	Run(context.Context)
 }
 
-// alone stands where there is no Kubernetes to tell.
-type alone struct{}
+// noopCluster stands where there is no Kubernetes to tell.
+type noopCluster struct{}
 
-func (alone) Publish(unseal.State) {}
-func (alone) Run(context.Context)  {}
+func (noopCluster) Publish(unseal.State) {}
+func (noopCluster) Run(context.Context)  {}
 
 // newCluster never fails: whatever is wrong there, Vault is unsealed.
 func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func(kube.Report)) cluster {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
-		return alone{}
+		return noopCluster{}
 	}
 	if c.podName == "" || c.podNamespace == "" {
 		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
@@ -188,7 +188,7 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func
 	})
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
-		return alone{}
+		return noopCluster{}
 	}
 	return k
 }
@@ -265,12 +265,12 @@ func identity(vaultAddr string) unseal.Processes {
 	}
 	id, err := procid.New(net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
-		return nameless{err}
+		return unknownProcess{err}
 	}
 	return id
 }
 
-// nameless stands where processes cannot be told apart.
-type nameless struct{ why error }
+// unknownProcess stands where processes cannot be told apart.
+type unknownProcess struct{ why error }
 
-func (n nameless) Process() (string, error) { return "", n.why }
+func (n unknownProcess) Process() (string, error) { return "", n.why }

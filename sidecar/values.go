@@ -135,8 +135,8 @@ const (
 	capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
-// shown quotes a value for a message, unless a key could be in it.
-func shown(value string) string {
+// redact quotes a value for a message, unless a key could be in it.
+func redact(value string) string {
 	for _, base64 := range []string{"+/=", "-_="} {
 		other := func(r rune) bool { return !strings.ContainsRune(digits+small+capitals+base64, r) }
 		for _, run := range strings.FieldsFunc(value, other) {

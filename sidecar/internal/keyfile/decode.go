@@ -21,7 +21,7 @@ const (
 
 // decode returns the share that one word stands for.
 func decode(text []byte) (unseal.Share, error) {
-	raw := unwrap(text)
+	raw := decodeOnce(text)
 	switch {
 	case raw == nil:
 		return unseal.Share{}, errors.New("neither base64 nor hex")
@@ -42,10 +42,10 @@ func decode(text []byte) (unseal.Share, error) {
 	return unseal.NewShare(raw), nil
 }
 
-// unwrap takes one round of encoding off; nil when there is none. Hex comes
+// decodeOnce takes one round of encoding off; nil when there is none. Hex comes
 // first, as in Vault (http/sys_seal.go, handleSysUnseal), unless only base64
 // gives a length that a share can have.
-func unwrap(text []byte) []byte {
+func decodeOnce(text []byte) []byte {
 	if isHex(text) && len(text)%2 == 0 &&
 		(inRange(hex.DecodedLen(len(text))) || !inRange(base64.RawStdEncoding.DecodedLen(len(text)))) {
 		raw := make([]byte, hex.DecodedLen(len(text)))
@@ -81,7 +81,7 @@ func unwrapBase64(text []byte) []byte {
 // of its bytes would have to be base64 digits.
 func encodedTwice(raw []byte) bool {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(raw), []byte("\n"))
-	inner := unwrap(bytes.TrimSpace(line))
+	inner := decodeOnce(bytes.TrimSpace(line))
 	defer clear(inner)
 	return inRange(len(inner))
 }
@@ -94,7 +94,7 @@ func encodedTwice(raw []byte) bool {
 func LooksLikeShare(text string) bool {
 	for word := range strings.FieldsSeq(text) {
 		copied := []byte(word)
-		raw := unwrap(copied)
+		raw := decodeOnce(copied)
 		looks := inRange(len(raw)) || encodedTwice(raw)
 		clear(copied)
 		clear(raw)

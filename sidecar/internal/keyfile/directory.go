@@ -54,8 +54,8 @@ func shown(path string) string {
 	return path
 }
 
-// cannot tells why the system refused path.
-func cannot(path string, err error) error {
+// pathError tells why the system refused path.
+func pathError(path string, err error) error {
 	if inner, ok := errors.AsType[*fs.PathError](err); ok {
 		err = inner.Err
 	}

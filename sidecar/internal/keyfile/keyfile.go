@@ -136,14 +136,14 @@ func shorten(remarks []unseal.Remark) []unseal.Remark {
 func (s *Source) files() ([]string, error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
-		return nil, cannot(s.path, err)
+		return nil, pathError(s.path, err)
 	}
 	if !info.IsDir() {
 		return []string{s.path}, nil
 	}
 	names, err := visible(s.path)
 	if err != nil {
-		return nil, cannot(s.path, err)
+		return nil, pathError(s.path, err)
 	}
 	if len(names) == 0 {
 		return nil, fmt.Errorf("%s: %w: empty directory", shown(s.path), ErrMissing)
@@ -196,7 +196,7 @@ func fill(buf []byte, path string) (int, error) {
 	// after it, because another file may have taken the name.
 	info, err := os.Stat(path)
 	if err != nil {
-		return 0, cannot(path, err)
+		return 0, pathError(path, err)
 	}
 	if !info.Mode().IsRegular() {
 		return 0, irregular(info.Mode())
@@ -204,11 +204,11 @@ func fill(buf []byte, path string) (int, error) {
 	// O_NONBLOCK, or a named pipe would hold the open until somebody writes.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
-		return 0, cannot(path, err)
+		return 0, pathError(path, err)
 	}
 	defer file.Close()
 	if info, err = file.Stat(); err != nil {
-		return 0, cannot(path, err)
+		return 0, pathError(path, err)
 	}
 	if !info.Mode().IsRegular() {
 		return 0, irregular(info.Mode())
@@ -219,6 +219,6 @@ func fill(buf []byte, path string) (int, error) {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return n, nil
 	default:
-		return 0, cannot(path, err)
+		return 0, pathError(path, err)
 	}
 }

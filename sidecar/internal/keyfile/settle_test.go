@@ -35,7 +35,7 @@ func TestWatchesOnlyWhatIsNearest(t *testing.T) {
 		}, []string{dir + "/a/b/key", dir + "/a/b"}},
 	} {
 		require.NoError(t, step.change())
-		at, err := source.settle(t.Context(), watcher)
+		at, err := source.rearm(t.Context(), watcher)
 		require.NoError(t, err)
 		for n := range step.want {
 			step.want[n] = filepath.Clean(step.want[n])
@@ -112,5 +112,5 @@ func TestWithoutADirectoryAboveAPlaceIsOne(t *testing.T) {
 	assert.True(t, p.same(p))
 	p.above = nil
 	assert.True(t, p.same(p))
-	assert.False(t, p.same(place{}), "nothing is watched yet")
+	assert.False(t, p.same(watchTarget{}), "nothing is watched yet")
 }

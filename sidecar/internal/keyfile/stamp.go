@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// settled is the age from which a file's times are trusted to differ from
+// mtimeGranularity is the age from which a file's times are trusted to differ from
 // those of the next write. The kernel's clock for files ticks every 1 to 10
 // ms, but some network filesystems keep whole seconds, and FAT every second
 // one.
-const settled = 2 * time.Second
+const mtimeGranularity = 2 * time.Second
 
 // Stamp stands for what Read would return, without reading any of it: when it
 // is the same as before, so is the key. Take it before the Read that it is
@@ -29,7 +29,7 @@ func (s *Source) Stamp() string {
 	// So as long as a further write could still fall into the same tick, or
 	// the clocks disagree and nothing can be said, no two calls are alike,
 	// and the file is simply read again.
-	if time.Since(newest) < settled {
+	if time.Since(newest) < mtimeGranularity {
 		fmt.Fprintln(digest, "unsettled", s.calls.Add(1))
 	}
 	return hex.EncodeToString(digest.Sum(nil)[:16])

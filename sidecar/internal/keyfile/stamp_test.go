@@ -31,9 +31,9 @@ func TestStampIsNeverTheSameWhileAWriteCouldHide(t *testing.T) {
 		seen[source.Stamp()] = true
 	}
 	assert.Len(t, seen, 100)
-	settled := waitSettled(t, source)
-	assert.False(t, seen[settled], "the stamp at rest was there before, so a change would be missed")
-	assert.Equal(t, settled, source.Stamp())
+	atRest := waitSettled(t, source)
+	assert.False(t, seen[atRest], "the stamp at rest was there before, so a change would be missed")
+	assert.Equal(t, atRest, source.Stamp())
 }
 
 func TestStampOfAFutureFileNeverRests(t *testing.T) {

@@ -24,7 +24,7 @@ const (
 // Watch calls wake when the key may have changed, and once when it begins to
 // watch, for what happened before. It calls from its own goroutine, so wake
 // must not block. It returns nil when ctx is done, and an error when events
-// cannot be had, for example at the limit of inotify instances: they are only
+// pathError be had, for example at the limit of inotify instances: they are only
 // a hint, so go on without and compare Stamp from time to time, as is needed
 // anyway.
 func (s *Source) Watch(ctx context.Context, wake func()) error {
@@ -37,7 +37,7 @@ func (s *Source) Watch(ctx context.Context, wake func()) error {
 	defer again.Stop()
 
 	for watched, due := "", true; ; {
-		at, err := s.settle(ctx, watcher)
+		at, err := s.rearm(ctx, watcher)
 		if err != nil {
 			return fmt.Errorf("watching %s: %w", shown(s.path), err)
 		}
@@ -86,10 +86,10 @@ func (s *Source) next(ctx context.Context, watcher *fsnotify.Watcher, again <-ch
 	}
 }
 
-// settle watches what is nearest to the path now, and nothing else. It returns
+// rearm watches what is nearest to the path now, and nothing else. It returns
 // the directory it came to.
-func (s *Source) settle(ctx context.Context, watcher *fsnotify.Watcher) (string, error) {
-	var watched place
+func (s *Source) rearm(ctx context.Context, watcher *fsnotify.Watcher) (string, error) {
+	var watched watchTarget
 	defer func() { watched.close() }()
 	// What is made, or put in the place of something, after the look and before
 	// the watch gives no event: so look until nothing is left to watch. Whoever
@@ -118,10 +118,10 @@ func (s *Source) settle(ctx context.Context, watcher *fsnotify.Watcher) (string,
 	return watched.dir, nil
 }
 
-// place is the directory that is nearest to the path, and the one above it.
+// watchTarget is the directory that is nearest to the path, and the one above it.
 // They are held open: what is removed keeps its number as long, and cannot be
 // taken for what comes in its place.
-type place struct {
+type watchTarget struct {
 	dir       string
 	at, above *os.File // above is nil when it cannot be read
 }
@@ -129,15 +129,15 @@ type place struct {
 // nearest finds the deepest directory, from the path upwards, that can be
 // read. For a file that is its parent, because a file's own watch ends when
 // another is renamed over it.
-func (s *Source) nearest() (place, error) {
+func (s *Source) nearest() (watchTarget, error) {
 	for dir := s.path; ; dir = filepath.Dir(dir) {
 		at, err := openDirectory(dir)
 		switch {
 		case err == nil:
 			above, _ := openDirectory(filepath.Dir(dir))
-			return place{dir, at, above}, nil
+			return watchTarget{dir, at, above}, nil
 		case isShortage(err), dir == filepath.Dir(dir):
-			return place{}, err
+			return watchTarget{}, err
 		}
 	}
 }
@@ -155,7 +155,7 @@ func isShortage(err error) bool {
 // watch watches the place, and nothing else. The directory above tells at once
 // when dir is removed or replaced, while dir itself says so only when nobody
 // has it open any more, and never when it is a link that now points elsewhere.
-func (p *place) watch(watcher *fsnotify.Watcher) error {
+func (p *watchTarget) watch(watcher *fsnotify.Watcher) error {
 	above := filepath.Dir(p.dir)
 	_ = watcher.Add(above)
 	if err := watcher.Add(p.dir); err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR) {
@@ -171,7 +171,7 @@ func (p *place) watch(watcher *fsnotify.Watcher) error {
 
 // same tells whether two places are the same directories, and not only of the
 // same names.
-func (p place) same(o place) bool {
+func (p watchTarget) same(o watchTarget) bool {
 	return p.dir == o.dir && sameFile(p.at, o.at) && sameFile(p.above, o.above)
 }
 
@@ -187,7 +187,7 @@ func sameFile(a, b *os.File) bool {
 	return err == nil && os.SameFile(one, other)
 }
 
-func (p *place) close() {
+func (p *watchTarget) close() {
 	for _, f := range []*os.File{p.at, p.above} {
 		if f != nil {
 			_ = f.Close()

@@ -120,13 +120,13 @@ func (d *dialer) roots() (*x509.CertPool, error) {
 }
 
 func (d *dialer) watch(conn net.Conn) net.Conn {
-	return &watched{Conn: conn, broken: d.config.Broken, trusts: d.config.Trusts}
+	return &watchedConn{Conn: conn, broken: d.config.Broken, trusts: d.config.Trusts}
 }
 
-// watched reports that the other side ended the connection. Closing it from
+// watchedConn reports that the other side ended the connection. Closing it from
 // this side is no news. And it leaves no key behind, and shows none to whom it
 // does not trust.
-type watched struct {
+type watchedConn struct {
 	net.Conn
 	broken  func()               // may be nil
 	trusts  func(net.Conn) error // may be nil
@@ -139,11 +139,11 @@ type watched struct {
 // anew for each that it is tried on.
 func guarded(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		got.Conn.(*watched).secret.Store(true) // the dialer makes no others
+		got.Conn.(*watchedConn).secret.Store(true) // the dialer makes no others
 	}})
 }
 
-func (w *watched) Read(b []byte) (int, error) {
+func (w *watchedConn) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
 	if w.broken != nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
 		w.broken()
@@ -157,7 +157,7 @@ func (w *watched) Read(b []byte) (int, error) {
 //
 // Whom the connection leads to is looked at just before a key goes out: it may
 // have been opened long ago.
-func (w *watched) Write(b []byte) (int, error) {
+func (w *watchedConn) Write(b []byte) (int, error) {
 	if w.secret.Swap(false) && w.trusts != nil {
 		w.refused = untrusted(w.trusts(untied(w.Conn)))
 	}

@@ -31,7 +31,7 @@ func classify(ctx context.Context, err error) error {
 	}
 	var answered *api.ResponseError
 	if errors.As(err, &answered) {
-		return refusal(answered)
+		return statusError(answered)
 	}
 	var unwrapped *url.Error
 	if errors.As(err, &unwrapped) {
@@ -112,9 +112,9 @@ func broken(err error) bool {
 		strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// refusal tells an HTTP error. Only 400 can be a verdict on a key; storage
+// statusError tells an HTTP error. Only 400 can be a verdict on a key; storage
 // trouble comes as 400 with other texts, or as 500.
-func refusal(e *api.ResponseError) error {
+func statusError(e *api.ResponseError) error {
 	text := printable(strings.Join(e.Errors, "; "))
 	if e.StatusCode == http.StatusBadRequest && verdict(e) {
 		return fmt.Errorf("%w", unseal.ErrInvalidKey)

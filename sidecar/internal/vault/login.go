@@ -59,7 +59,7 @@ func (c *Client) Login(ctx context.Context, l Login) (*Client, error) {
 		return nil, fmt.Errorf("answered %d without a token, this is not vault", resp.StatusCode)
 	}
 	// The token goes to whom the key may go.
-	web := &http.Client{Transport: guardedTransport{c.web.Transport}, CheckRedirect: stay}
+	web := &http.Client{Transport: guardedTransport{c.web.Transport}, CheckRedirect: noRedirect}
 	session := &Client{web: web, dialer: c.dialer, addr: c.addr, loggedIn: true}
 	for _, each := range []**api.Client{&session.api, &session.copied} {
 		if *each, err = newAPI(c.addr, web); err != nil {
@@ -77,7 +77,7 @@ func (l Login) failed(ctx context.Context, err error) error {
 	if !errors.As(err, &answered) {
 		return classify(ctx, err)
 	}
-	err = fmt.Errorf("the role %q cannot log in at auth/%s: %w", l.Role, l.Mount, refusal(answered))
+	err = fmt.Errorf("the role %q cannot log in at auth/%s: %w", l.Role, l.Mount, statusError(answered))
 	if answered.StatusCode == http.StatusTooManyRequests || answered.StatusCode >= http.StatusInternalServerError {
 		return err
 	}

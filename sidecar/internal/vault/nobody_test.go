@@ -39,7 +39,7 @@ func packetsOf(t *testing.T, raw []byte) (tags []byte, bodies [][]byte) {
 }
 
 func TestNobodyHasTheKeyThatNewSharesAreEncryptedTo(t *testing.T) {
-	raw, err := base64.StdEncoding.DecodeString(nobody)
+	raw, err := base64.StdEncoding.DecodeString(discardPGPKey)
 	require.NoError(t, err)
 	tags, bodies := packetsOf(t, raw)
 	require.Equal(t, []byte{6, 13, 2, 14, 2}, tags, "a key, a name, its signature, one subkey, its signature")
@@ -47,7 +47,7 @@ func TestNobodyHasTheKeyThatNewSharesAreEncryptedTo(t *testing.T) {
 	primary := bodies[0]
 	assert.Equal(t, byte(22), primary[5], "EdDSA, which cannot encrypt")
 	sum := sha1.Sum(append([]byte{0x99, byte(len(primary) >> 8), byte(len(primary))}, primary...))
-	assert.Equal(t, nobodysFingerprint, hex.EncodeToString(sum[:]))
+	assert.Equal(t, discardPGPFingerprint, hex.EncodeToString(sum[:]))
 
 	subkey := bodies[3]
 	assert.Equal(t, byte(1), subkey[5], "RSA")

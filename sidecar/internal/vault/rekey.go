@@ -37,14 +37,14 @@ func (c *Client) rekeyPath(call string) string {
 
 // BeginRekey begins a rekey by PUT sys/rekey/init, which nobody can finish.
 func (c *Client) BeginRekey(ctx context.Context) (unseal.Rekey, error) {
-	body, err := json.Marshal(api.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{nobody}, RequireVerification: true})
+	body, err := json.Marshal(api.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{discardPGPKey}, RequireVerification: true})
 	if err != nil {
 		return unseal.Rekey{}, err
 	}
 	resp, err := c.api.Logical().WriteRawWithContext(ctx, c.rekeyPath("init"), body)
 	var answered *api.ResponseError
 	if errors.As(err, &answered) && answered.StatusCode == http.StatusBadRequest && slices.ContainsFunc(answered.Errors, underWay) {
-		return unseal.Rekey{}, fmt.Errorf("%w: %w", unseal.ErrNotBegun, refusal(answered))
+		return unseal.Rekey{}, fmt.Errorf("%w: %w", unseal.ErrNotBegun, statusError(answered))
 	}
 	return c.rekey(ctx, resp, err)
 }
@@ -119,7 +119,7 @@ func (c *Client) rekey(ctx context.Context, resp *api.Response, err error) (unse
 	// The fingerprint alone would not do: the key is public, and a rekey with it
 	// that wants no verification changes Vault's key at once, for nobody.
 	ours := s.Verified && s.Shares == 1 && s.Threshold == 1 && !s.Backup && s.Nonce != "" &&
-		slices.Equal(s.Fingerprints, []string{nobodysFingerprint})
+		slices.Equal(s.Fingerprints, []string{discardPGPFingerprint})
 	r := unseal.Rekey{Started: *s.Started, Nonce: s.Nonce, Ours: ours}
 	if r.Started {
 		r.Cancel = c.cancelBy(r.Nonce)
@@ -185,5 +185,5 @@ func (c *Client) denied(ctx context.Context, err error) error {
 	default:
 		return classify(ctx, err)
 	}
-	return fmt.Errorf("%w: %w%s", unseal.ErrRefused, refusal(answered), way)
+	return fmt.Errorf("%w: %w%s", unseal.ErrRefused, statusError(answered), way)
 }

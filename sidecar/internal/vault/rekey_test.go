@@ -20,9 +20,9 @@ import (
 const (
 	idleBody    = `{"nonce":"","started":false,"t":0,"n":0,"progress":0,"required":3,"pgp_fingerprints":null,"backup":false,"verification_required":false}`
 	theirsBody  = `{"nonce":"their-nonce","started":true,"t":3,"n":5,"progress":1,"required":3,"pgp_fingerprints":null,"backup":false,"verification_required":true}`
-	oursBody    = `{"nonce":"our-nonce","started":true,"t":1,"n":1,"progress":0,"required":3,"pgp_fingerprints":["` + nobodysFingerprint + `"],"backup":false,"verification_required":true}`
-	partialBody = `{"nonce":"our-nonce","started":true,"t":1,"n":1,"progress":2,"required":3,"pgp_fingerprints":["` + nobodysFingerprint + `"],"backup":false,"verification_required":true}`
-	enoughBody  = `{"nonce":"our-nonce","complete":true,"keys":["00"],"keys_base64":["AA=="],"pgp_fingerprints":["` + nobodysFingerprint + `"],"backup":false,"verification_required":true,"verification_nonce":"x"}`
+	oursBody    = `{"nonce":"our-nonce","started":true,"t":1,"n":1,"progress":0,"required":3,"pgp_fingerprints":["` + discardPGPFingerprint + `"],"backup":false,"verification_required":true}`
+	partialBody = `{"nonce":"our-nonce","started":true,"t":1,"n":1,"progress":2,"required":3,"pgp_fingerprints":["` + discardPGPFingerprint + `"],"backup":false,"verification_required":true}`
+	enoughBody  = `{"nonce":"our-nonce","complete":true,"keys":["00"],"keys_base64":["AA=="],"pgp_fingerprints":["` + discardPGPFingerprint + `"],"backup":false,"verification_required":true,"verification_nonce":"x"}`
 )
 
 // rekeys are the calls of a proof.
@@ -38,7 +38,7 @@ func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
 		{"somebody's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
 		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}},
 		{"one of several shares, of which one is nobody's, is not ours",
-			`{"nonce":"n","started":true,"pgp_fingerprints":["` + nobodysFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
+			`{"nonce":"n","started":true,"pgp_fingerprints":["` + discardPGPFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
 		{"one with our key that takes effect at once is not ours", strings.Replace(oursBody, `"verification_required":true`, `"verification_required":false`, 1), notOurs},
 		{"nor is one that does not say", strings.Replace(oursBody, `,"verification_required":true`, "", 1), notOurs},
 		{"nor one of which a backup is kept", strings.Replace(oursBody, `"backup":false`, `"backup":true`, 1), notOurs},
@@ -66,7 +66,7 @@ func TestARekeyIsBegunForNobody(t *testing.T) {
 	var asked map[string]any
 	require.NoError(t, json.Unmarshal([]byte(s.bodies[0]), &asked))
 	assert.Equal(t, map[string]any{"secret_shares": 1.0, "secret_threshold": 1.0, "stored_shares": 0.0,
-		"pgp_keys": []any{nobody}, "Backup": false, "require_verification": true}, asked)
+		"pgp_keys": []any{discardPGPKey}, "Backup": false, "require_verification": true}, asked)
 }
 
 func TestAShareIsSentToTheRekeyOfItsNonce(t *testing.T) {

@@ -72,7 +72,7 @@ func New(c Config) (*Client, error) {
 	}
 	// A key goes where it was told to go, or nowhere. Both follow redirects
 	// by themselves: net/http, and the api client after it.
-	web := &http.Client{Transport: short{dialer.transport()}, CheckRedirect: stay}
+	web := &http.Client{Transport: short{dialer.transport()}, CheckRedirect: noRedirect}
 	caller, err := newAPI(c.Addr, web)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func newAPI(addr string, web *http.Client) (*api.Client, error) {
 	return client, nil
 }
 
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // SealStatus asks GET sys/seal-status. It needs no token. It hangs while an
 // unseal hangs (both want Vault's state lock).

@@ -19,7 +19,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	status := s.tell(now)
 	nonce := rand.Text()
-	var m markup
+	var m htmlWriter
 	if r.URL.Query().Get("part") == "main" {
 		status.writeMain(&m, now)
 	} else {
@@ -38,7 +38,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 }
 
 // writePage writes all that stays around main, and main.
-func (s Status) writePage(m *markup, now time.Time, nonce string) {
+func (s Status) writePage(m *htmlWriter, now time.Time, nonce string) {
 	m.raw(`<!doctype html><html lang="en"><head><meta charset="utf-8">` +
 		`<meta name="viewport" content="width=device-width, initial-scale=1">` +
 		`<meta name="color-scheme" content="light dark">` +

@@ -40,7 +40,7 @@ func besieged() *Server {
 func TestPageOfEachScene(t *testing.T) {
 	for name, s := range scenes() {
 		t.Run(name, func(t *testing.T) {
-			var m markup
+			var m htmlWriter
 			s.writeMain(&m, night)
 			body := m.String()
 			decoder := xml.NewDecoder(strings.NewReader(body))

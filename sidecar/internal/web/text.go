@@ -11,7 +11,7 @@ import (
 // without color. What others wrote, such as ESO's errors, cannot control the
 // terminal.
 func (s Status) Text(now time.Time, width int) string {
-	p := &paper{width: max(width, 40)}
+	p := &wrapWriter{width: max(width, 40)}
 	p.wrapped("", 2, s.headline(now))
 	for _, row := range s.why() {
 		p.labeled("  "+row.label, row.text)
@@ -30,7 +30,7 @@ func (s Status) Text(now time.Time, width int) string {
 	return p.String()
 }
 
-func (s Status) writeTimeline(p *paper) {
+func (s Status) writeTimeline(p *wrapWriter) {
 	r := s.shown()
 	if r == nil {
 		p.wrapped("", 2, noRecovery)
@@ -51,7 +51,7 @@ func (s Status) writeTimeline(p *paper) {
 	}
 }
 
-func (s Status) writeRecoveries(p *paper) {
+func (s Status) writeRecoveries(p *wrapWriter) {
 	before := s.before()
 	if len(before) == 0 {
 		return
@@ -63,7 +63,7 @@ func (s Status) writeRecoveries(p *paper) {
 	}
 }
 
-func (s Status) writeSecrets(p *paper) {
+func (s Status) writeSecrets(p *wrapWriter) {
 	e := s.ExternalSecrets
 	if e == nil {
 		return

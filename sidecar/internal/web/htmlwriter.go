@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// markup writes HTML. html/template would do the same, for 3.6 MB more of
+// htmlWriter writes HTML. html/template would do the same, for 3.6 MB more of
 // binary: it calls methods by their names, so that the linker keeps all there
 // are. What is not a literal of this package gets in through text and through
 // the values of attributes alone, where it is always escaped.
-type markup struct{ strings.Builder }
+type htmlWriter struct{ strings.Builder }
 
 // literal is markup that is written in the source: only constants become one
 // by themselves.
 type literal string
 
-func (m *markup) raw(l literal) { m.WriteString(string(l)) }
+func (m *htmlWriter) raw(l literal) { m.WriteString(string(l)) }
 
-func (m *markup) text(s string) { m.WriteString(html.EscapeString(plain(s))) }
+func (m *htmlWriter) text(s string) { m.WriteString(html.EscapeString(plain(s))) }
 
 // open writes a tag with attributes: a name, a value, and so on.
-func (m *markup) open(tag literal, attributes ...string) {
+func (m *htmlWriter) open(tag literal, attributes ...string) {
 	m.raw("<" + tag)
 	for i := 0; i+1 < len(attributes); i += 2 {
 		m.WriteString(" " + attributes[i] + `="`)
@@ -30,10 +30,10 @@ func (m *markup) open(tag literal, attributes ...string) {
 	m.raw(">")
 }
 
-func (m *markup) close(tag literal) { m.raw("</" + tag + ">") }
+func (m *htmlWriter) close(tag literal) { m.raw("</" + tag + ">") }
 
 // element writes an element with nothing but a text in it.
-func (m *markup) element(tag literal, text string, attributes ...string) {
+func (m *htmlWriter) element(tag literal, text string, attributes ...string) {
 	m.open(tag, attributes...)
 	m.text(text)
 	m.close(tag)

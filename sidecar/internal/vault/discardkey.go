@@ -1,11 +1,11 @@
 package vault
 
-// nobody is the OpenPGP key, in base64, that Vault encrypts the new share of a
+// discardPGPKey is the OpenPGP key, in base64, that Vault encrypts the new share of a
 // proof's rekey to. Nobody can decrypt it: the modulus of its encryption key is
 // RSA-2048 of the RSA Factoring Challenge, a published number whose factors
-// nobody knows. So whatever becomes of such a rekey, and whoever else takes part
+// discardPGPKey knows. So whatever becomes of such a rekey, and whoever else takes part
 // in it, it can never be verified, and Vault never takes the new key.
-const nobody = "" +
+const discardPGPKey = "" +
 	"xjMEaVW5ABYJKwYBBAHaRw8BAQdAwFC5M8UPeirI+wUJHCen/QaXPtLNxr2x5qoDviJvJDXNNG5vYm9keSAodmF1bHQtdW5z" +
 	"ZWFsLXNpZGVjYXI6IG5vIHByaXZhdGUga2V5IGV4aXN0cynCvQQTFggAbwWCaVW5AAILBwkQ9X35XlyBmdI1FAAAAAAAHAAQ" +
 	"c2FsdEBub3RhdGlvbnMub3BlbnBncGpzLm9yZ3tSL8ULD1z0ieHz0WCr1U8CFQgCFgACGQECmwMCHgEWIQRSS3dpidMvqLiD" +
@@ -18,5 +18,5 @@ const nobody = "" +
 	"ApsMFiEEUkt3aYnTL6i4gwkl9X35XlyBmdIAAGKXAQD1lUbAi+6fcvjSn5TO2GNJ3a0GX1+gwkoHuSSMu2JpQgEAl44S5HZt" +
 	"GyGT0f61KAKZKuVhm4b4g4W0ZGgUUh64vw4="
 
-// nobodysFingerprint is how Vault names that key, and so a rekey of ours.
-const nobodysFingerprint = "524b776989d32fa8b8830925f57df95e5c8199d2"
+// discardPGPFingerprint is how Vault names that key, and so a rekey of ours.
+const discardPGPFingerprint = "524b776989d32fa8b8830925f57df95e5c8199d2"

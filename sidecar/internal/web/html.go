@@ -9,7 +9,7 @@ import (
 
 // writeMain writes what changes. What a screen reader is told is the sentence
 // without its times, or it would never stop.
-func (s Status) writeMain(m *markup, now time.Time) {
+func (s Status) writeMain(m *htmlWriter, now time.Time) {
 	words := s.words()
 	said := words.Title + ". " + s.sentence() + "."
 	if words.Severity == warn {
@@ -45,7 +45,7 @@ func (s Status) writeMain(m *markup, now time.Time) {
 	m.raw("</footer></main>")
 }
 
-func (s Status) writeKey(m *markup, now time.Time) {
+func (s Status) writeKey(m *htmlWriter, now time.Time) {
 	m.raw(`<section><h2>Key</h2><ul>`)
 	for _, text := range s.key(now) {
 		m.element("li", capital(text)+".")
@@ -53,7 +53,7 @@ func (s Status) writeKey(m *markup, now time.Time) {
 	m.raw(`</ul></section>`)
 }
 
-func (s Status) writeWhy(m *markup) {
+func (s Status) writeWhy(m *htmlWriter) {
 	rows := s.why()
 	if len(rows) == 0 {
 		return
@@ -73,7 +73,7 @@ func (s Status) writeWhy(m *markup) {
 }
 
 // writeBars draws a recovery: a list, each step with its bar.
-func (s Status) writeBars(m *markup) {
+func (s Status) writeBars(m *htmlWriter) {
 	m.raw("<section>")
 	defer m.close("section")
 	r := s.shown()
@@ -105,7 +105,7 @@ func (s Status) writeBars(m *markup) {
 
 func permille(part float64) string { return strconv.FormatFloat(1000*part, 'f', 0, 64) }
 
-func (s Status) writeOlder(m *markup) {
+func (s Status) writeOlder(m *htmlWriter) {
 	before := s.before()
 	if len(before) == 0 {
 		return
@@ -121,7 +121,7 @@ func (s Status) writeOlder(m *markup) {
 	m.raw("</ul></section>")
 }
 
-func (s Status) writeExternalSecrets(m *markup) {
+func (s Status) writeExternalSecrets(m *htmlWriter) {
 	e := s.ExternalSecrets
 	if e == nil {
 		return

@@ -9,21 +9,21 @@ import (
 // labeled is how far the texts behind a label are indented.
 const labeled = 18
 
-// paper is a text in lines of at most width characters.
-type paper struct {
+// wrapWriter is a text in lines of at most width characters.
+type wrapWriter struct {
 	strings.Builder
 	width int
 }
 
-func (p *paper) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+func (p *wrapWriter) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
 
-func (p *paper) labeled(label, text string) {
+func (p *wrapWriter) labeled(label, text string) {
 	p.wrapped(fmt.Sprintf("%-*s", labeled, label), labeled, text)
 }
 
 // wrapped writes a text behind what stands first on its first line; further
 // lines are indented. A word that is longer than a line is cut.
-func (p *paper) wrapped(first string, indent int, text string) {
+func (p *wrapWriter) wrapped(first string, indent int, text string) {
 	margin := strings.Repeat(" ", indent)
 	line, empty := []rune(first), true
 	next := func() {
