@@ -89,6 +89,7 @@ func (n *controller) run(ctx context.Context, start func(func())) {
 	start(func() { n.reflector(ctx, kindStore, n.api.Resource(namespaceStores), send).follow(ctx) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var published time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,13 +100,24 @@ func (n *controller) run(ctx context.Context, start func(func())) {
 		case <-timer.C:
 		}
 		n.syncPhase(time.Now())
-		timer.Reset(max(0, time.Until(n.turn(ctx, time.Now()))))
-		c := n.condition()
-		if n.kube.pod != nil {
-			n.kube.pod.want(c)
+		now := time.Now()
+		next := n.turn(ctx, now)
+		timer.Reset(max(0, time.Until(next)))
+		// Between a thousand stores one by one it would take longer than all else.
+		if next.After(now) || now.Sub(published) >= time.Second {
+			published = now
+			n.publish()
 		}
-		n.kube.tell(func(r *Report) { n.fill(r, c) })
 	}
+}
+
+// publish says how External Secrets is now.
+func (n *controller) publish() {
+	c := n.condition()
+	if n.kube.pod != nil {
+		n.kube.pod.want(c)
+	}
+	n.kube.tell(func(r *Report) { n.fill(r, c) })
 }
 
 // syncPhase takes over what phase Vault is in. An outage begins when it is active
@@ -173,6 +185,9 @@ func (n *controller) turn(ctx context.Context, now time.Time) time.Time {
 	}
 	if first == nil {
 		return next
+	}
+	if len(n.treated) > maxStores { // namespaces come and go
+		clear(n.treated)
 	}
 	n.treats++
 	n.treated[first.Namespace] = n.treats

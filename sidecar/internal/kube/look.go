@@ -161,6 +161,10 @@ func (s *resyncer) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.Grou
 	if s.crowded(w, t, o.GetNamespace(), first) {
 		return nil
 	}
+	if len(t.tried) >= maxWoken && t.tried[o.GetNamespace()] == 0 { // namespaces come and go
+		t.more = true
+		return nil
+	}
 	t.tried[o.GetNamespace()]++
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err

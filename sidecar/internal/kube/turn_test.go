@@ -65,3 +65,21 @@ func TestTurn_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
 		})
 	}
 }
+
+// Namespaces come and go; what is remembered of them does not grow.
+func TestTurn_ForgetsNamespaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
+		k := &Kube{config: c}
+		n := newController(c, &fakeCluster{t: t}, k)
+		k.Publish(unseal.State{Phase: unseal.Active})
+		n.syncPhase(time.Now())
+		for i := range 3 * maxStores {
+			name := StoreName{fmt.Sprint("n", i), "s"}
+			n.tracked[name] = &storeState{store: store{StoreName: name, status: no}}
+			n.turn(t.Context(), time.Now())
+			delete(n.tracked, name)
+		}
+		assert.LessOrEqual(t, len(n.treated), maxStores+1)
+	})
+}

@@ -50,7 +50,7 @@ func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
 }
 
 // handleForeignShares takes note of shares that lie in Vault while none are being sent:
-// refusals seen so far say nothing. A key that a raft replica has accepted stays so
-// until joinsWithin is over: whoever may send shares could have it sent again and
+// refusals seen so far say nothing. That a raft replica has accepted the key is
+// believed until joinsWithin is over all the same: whoever may send shares could have it sent again and
 // again, and the replica unsealed as often.
 func (l *Loop) handleForeignShares() { l.sender.confirmation = confirmation{} }

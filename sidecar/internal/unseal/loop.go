@@ -283,7 +283,6 @@ func (l *Loop) onEnter(p Phase) {
 		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
 			l.opened(l.sender.undecided)
 		}
-		l.sender.accepted = false
 	}
 }
 

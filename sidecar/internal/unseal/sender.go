@@ -15,7 +15,6 @@ type sender struct {
 	interfered   int       // attempts in a row that somebody else spoilt
 	confirmation confirmation
 	briefOpening briefOpening
-	accepted     bool   // the key, by a raft replica that joins its cluster
 	undecided    string // names the keys of which all was sent, and what came of it is not known yet
 
 	interferenceLogged bool // for this seal
@@ -57,7 +56,6 @@ func (l *Loop) send(now time.Time) (again bool) {
 		l.endAttempt()
 		return true
 	}
-	l.sender.accepted = false
 	share := l.keys.shares[l.sender.attempt.share()].clone()
 	c := &call{began: now}
 	l.sender.call = c
@@ -135,7 +133,7 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 		l.sender.notBefore = now.Add(max(idleInterval, retryInterval(l.sender.interfered, random())))
 	case joining:
 		l.Log.Info(msgJoining)
-		l.sender.accepted, l.sender.notBefore = true, now.Add(joinsWithin)
+		l.sender.notBefore = now.Add(joinsWithin)
 	case connectionLost:
 		l.prober.answer, l.process.recorded = AnswerRefused, false
 		l.process.epoch++

@@ -53,7 +53,7 @@ func (d *dialer) transport() *http.Transport {
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := d.tie(func() (net.Conn, error) { return d.connect(ctx, network, addr) })
+	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		}
 		config.RootCAs = roots
 	}
-	conn, err := d.tie(func() (net.Conn, error) { return d.connect(ctx, network, addr) })
+	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -26,14 +26,14 @@ func (o *opened) close() {
 	}
 }
 
-// connect takes the connection that the request brings, or opens one.
+// connect takes the connection that the request brings, or opens one. It is tied.
 func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
 	if o, brought := ctx.Value(openedKey{}).(*opened); brought {
 		if conn := o.take(); conn != nil {
 			return conn, nil
 		}
 	}
-	conn, err := d.open(ctx, network, addr)
+	conn, err := d.tie(ctx, func() (net.Conn, error) { return d.open(ctx, network, addr) })
 	if err != nil {
 		d.away.Store(&addr)
 		return nil, err
@@ -46,13 +46,14 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 // tried first, as package procid looks for who listens. Nobody is asked what it
 // means: one container of a pod that runs as root can write the /etc/hosts of all.
 func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	var plain net.Dialer
+	plain := net.Dialer{}
 	switch {
 	case d.socket != "":
 		return plain.DialContext(ctx, "unix", d.socket)
 	case len(d.near) == 0:
 		return plain.DialContext(ctx, network, addr)
 	}
+	plain.Timeout = connectWithin
 	for _, near := range d.near {
 		plain.Control = func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) { fromNowhere(int(fd), near.Addr()) })

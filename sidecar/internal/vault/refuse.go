@@ -97,6 +97,8 @@ func (d *dialer) keep(fd int) {
 	defer file.Close()
 	if conn, err := net.FileConn(file); err == nil {
 		d.kept.close()
+		to, _ := d.listens() // of whom it only knows, by TLS, who it is
+		conn = newTied(d, conn, to)
 		d.kept.conn.Store(&conn)
 	}
 }

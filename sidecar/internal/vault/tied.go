@@ -1,11 +1,14 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // lookAgain is how often it is looked who listens while an answer is awaited.
@@ -29,21 +32,68 @@ type tied struct {
 	looked atomic.Int64 // when it last was that process, as time since began
 }
 
-// tie opens a connection, to who listens before and after that.
-func (d *dialer) tie(open func() (net.Conn, error)) (net.Conn, error) {
-	before, _ := d.listens()
-	conn, err := open()
-	if err != nil {
-		return nil, err
-	}
-	after, known := d.listens()
-	if known && (after == "" || before != "" && before != after) {
+const (
+	// connectWithin is how long one try to open a connection to this machine takes.
+	// It ends before the kernel sends its SYN again, in a second: the first nobody
+	// can foresee, while who finds that Vault's queue is full can read its ports in
+	// /proc/net/tcp, and answer the second.
+	connectWithin = 500 * time.Millisecond
+	// connectFor is how long it is tried, as long as the kernel would.
+	connectFor = 2 * time.Minute
+)
+
+// tie opens a connection to the process that listens both before and after that.
+func (d *dialer) tie(ctx context.Context, open func() (net.Conn, error)) (net.Conn, error) {
+	for until := time.Now().Add(connectFor); ; {
+		before, known := d.listens()
+		conn, err := open()
+		again := ctx.Err() == nil && time.Now().Before(until)
+		if slow := net.Error(nil); errors.As(err, &slow) && slow.Timeout() && len(d.near) > 0 && again {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			before = ""
+		}
+		after, _ := d.listens()
+		switch {
+		case len(d.near) > 0 && openedFromBothEnds(conn):
+		case !known || before != "" && before == after:
+			return newTied(d, conn, before), nil
+		case before == "" && after != "" && again: // who was there in between is not known
+			_ = conn.Close()
+			continue
+		}
 		_ = conn.Close()
 		return nil, errMoved
 	}
-	t := &tied{Conn: conn, dialer: d, to: after}
+}
+
+// openedFromBothEnds reports whether the other end of a connection is of a process
+// that called this one, and need not listen (RFC 9293, 3.5). A process that listens
+// has sent one segment so far, its SYN and ACK; one that called has sent two.
+func openedFromBothEnds(conn net.Conn) (is bool) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		is = err == nil && info.Segs_in > 1
+	})
+	return is
+}
+
+func newTied(d *dialer, conn net.Conn, to string) *tied {
+	t := &tied{Conn: conn, dialer: d, to: to}
 	t.looked.Store(int64(time.Since(began)))
-	return t, nil
+	return t
 }
 
 // listens names the process that listens now, "" when nobody does, and reports

@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
@@ -189,4 +192,62 @@ func TestTied_NoAnswerThatTricklesIsAwaitedOfAProcessThatListensNoMore(t *testin
 	c.dialer.lookAgain = 50 * tick
 	_, err = c.SealStatus(t.Context())
 	assert.ErrorIs(t, err, unseal.ErrUnreachable)
+}
+
+// One end calls a port where nobody is, and drops what tells it so; the other
+// calls back.
+func TestOpenedFromBothEnds(t *testing.T) {
+	socket := func() (fd int, at *syscall.SockaddrInet4) {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+		name, err := syscall.Getsockname(fd)
+		require.NoError(t, err)
+		return fd, name.(*syscall.SockaddrInet4)
+	}
+	ours, at := socket()
+	theirs, to := socket()
+	require.NoError(t, syscall.SetsockoptInt(ours, syscall.SOL_IP, unix.IP_MINTTL, 255))
+	require.ErrorIs(t, syscall.Connect(ours, to), syscall.EINPROGRESS)
+	require.NoError(t, syscall.SetsockoptInt(ours, syscall.SOL_IP, unix.IP_MINTTL, 0))
+	require.ErrorIs(t, syscall.Connect(theirs, at), syscall.EINPROGRESS)
+	conn := func(fd int) net.Conn {
+		file := os.NewFile(uintptr(fd), "socket")
+		defer file.Close()
+		conn, err := net.FileConn(file)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	a, b := conn(ours), conn(theirs)
+	assert.True(t, openedFromBothEnds(a))
+	_, err := b.Write([]byte("answer"))
+	require.NoError(t, err, "they are connected")
+	_, err = io.ReadFull(a, make([]byte, 6))
+	require.NoError(t, err)
+
+	s := listenAt(t, "127.0.0.1:0", nil)
+	for range 100 {
+		plain, err := net.Dial("tcp", s.Listener.Addr().String())
+		require.NoError(t, err)
+		require.False(t, openedFromBothEnds(plain), "by who listens")
+		require.NoError(t, plain.Close())
+	}
+}
+
+// A connection that was begun before Vault listened, and has been opened after, can
+// be to whom it pleased.
+func TestTied_AConnectionFromBeforeVaultListenedCarriesNothing(t *testing.T) {
+	s := listenAt(t, "127.0.0.1:0", nil)
+	var asked atomic.Int32
+	c, err := New(Config{Addr: s.URL, Process: func() (string, error) {
+		if asked.Add(1) == 1 {
+			return "", nil
+		}
+		return "vault", nil
+	}})
+	require.NoError(t, err)
+	_, err = c.SealStatus(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, int32(2), s.opened.Load())
 }

@@ -1,0 +1,167 @@
+package vault
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// A process of the pod need not listen at Vault's port to be at the other end of a
+// connection to it: it binds sockets there while Vault is away, and calls.
+
+// await waits for a condition.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, patience, tick, what)
+}
+
+// naming is a client that knows who listens at its address.
+func naming(t *testing.T, host string) *Client {
+	t.Helper()
+	id, err := procid.New(host)
+	require.NoError(t, err)
+	c, err := New(Config{Addr: "http://" + host, Process: id.Process})
+	require.NoError(t, err)
+	return c
+}
+
+// bound makes a socket that is bound to Vault's port and does not listen.
+func bound(t *testing.T, family int, to syscall.Sockaddr) (fd int) {
+	t.Helper()
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
+	if family == syscall.AF_INET6 {
+		require.NoError(t, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 1))
+	}
+	require.NoError(t, syscall.Bind(fd, to))
+	return fd
+}
+
+// calling reports whether a table of the kernel's shows a connection to Vault's
+// port that is not open yet, from which addresses.
+func calling(t *testing.T, table string) (from []string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/net/" + table)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[2], ":2008") && f[3] == "02" && !strings.HasSuffix(f[1], ":2008") {
+			from = append(from, f[1])
+		}
+	}
+	return from
+}
+
+// asked asks for the seal status, and returns what comes of it.
+func asked(t *testing.T, c *Client) <-chan any {
+	t.Helper()
+	answer := make(chan any, 1)
+	go func() {
+		s, err := c.SealStatus(t.Context())
+		if err != nil {
+			answer <- err
+			return
+		}
+		answer <- s.Sealed
+	}()
+	return answer
+}
+
+func anything(fds []int) bool {
+	for _, fd := range fds {
+		if n, _ := syscall.Read(fd, make([]byte, 1)); n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func TestDial_WhoCallsFromTheOtherLoopbackIsNotReached(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	const ports = 8
+	setSysctl(t, "ipv4/ip_local_port_range", fmt.Sprintf("%d %d", 40000, 40000+ports-1))
+	one := [16]byte{15: 1}
+	var callers []int
+	for port := range ports {
+		fd := bound(t, syscall.AF_INET6, &syscall.SockaddrInet6{Port: 8200, Addr: one})
+		require.NoError(t, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 255)) // so that it stays
+		require.ErrorIs(t, syscall.Connect(fd, &syscall.SockaddrInet6{Port: 40000 + port, Addr: one}), syscall.EINPROGRESS)
+		callers = append(callers, fd)
+	}
+	answer := asked(t, naming(t, "localhost:8200"))
+	await(t, "a connection that is swallowed", func() bool { return len(calling(t, "tcp6")) > 0 })
+	listenAt(t, "127.0.0.1:8200", nil)
+	for _, fd := range callers {
+		require.NoError(t, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 0))
+	}
+	select {
+	case got := <-answer:
+		if err, is := got.(error); is { // nobody listened then: it is asked again at once
+			assert.ErrorIs(t, err, unseal.ErrUnreachable)
+		} else {
+			assert.Equal(t, true, got)
+		}
+	case <-time.After(patience):
+		assert.Fail(t, "no answer")
+	}
+	assert.False(t, anything(callers), "a request reached a process that does not listen")
+}
+
+func TestDial_WhoCallsBackWhereVaultsQueueIsFullIsNotReached(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	at := func(ip [4]byte) syscall.Sockaddr { return &syscall.SockaddrInet4{Port: 8200, Addr: ip} }
+	var callers []int
+	for range 50 {
+		callers = append(callers, bound(t, syscall.AF_INET, at([4]byte{127, 0, 0, 1})))
+	}
+	vault := bound(t, syscall.AF_INET, at([4]byte{}))
+	require.NoError(t, syscall.Listen(vault, 0))
+	for {
+		conn, err := net.DialTimeout("tcp", "127.0.0.1:8200", 100*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	answer := asked(t, naming(t, "127.0.0.1:8200"))
+	called := map[string]bool{}
+	await(t, "callers to call back", func() bool {
+		for _, from := range calling(t, "tcp") {
+			if called[from] || len(called) == len(callers) {
+				continue
+			}
+			ip, err := strconv.ParseUint(from[:8], 16, 32)
+			require.NoError(t, err)
+			port, err := strconv.ParseUint(from[9:], 16, 16)
+			require.NoError(t, err)
+			_ = syscall.Connect(callers[len(called)], &syscall.SockaddrInet4{Port: int(port),
+				Addr: [4]byte{byte(ip), byte(ip >> 8), byte(ip >> 16), byte(ip >> 24)}})
+			called[from] = true
+		}
+		return len(called) >= 1
+	})
+	select {
+	case err := <-answer: // it was found out
+		assert.ErrorIs(t, err.(error), unseal.ErrUnreachable)
+	case <-time.After(patience):
+		assert.Fail(t, "no answer")
+	}
+	assert.False(t, anything(callers), "a request reached a process that does not listen")
+}
