@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -164,4 +165,27 @@ func TestDial_WhoCallsBackWhereVaultsQueueIsFullIsNotReached(t *testing.T) {
 		assert.Fail(t, "no answer")
 	}
 	assert.False(t, anything(callers), "a request reached a process that does not listen")
+}
+
+// Vault on IPv4 takes no more connections for now; at the other loopback address
+// another process listens.
+func TestDial_LocalhostIsNotTheOtherLoopbackWhileVaultListens(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	vault := bound(t, syscall.AF_INET, &syscall.SockaddrInet4{Port: 8200, Addr: [4]byte{127, 0, 0, 1}})
+	require.NoError(t, syscall.Listen(vault, 0))
+	for {
+		conn, err := net.DialTimeout("tcp", "127.0.0.1:8200", 100*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	other := listenAt(t, "[::1]:8200", nil)
+	ctx, end := context.WithTimeout(t.Context(), 3*connectWithin) // for more than one try
+	defer end()
+	_, err := naming(t, "localhost:8200").SealStatus(ctx)
+	require.Error(t, err)
+	assert.Zero(t, other.opened.Load(), "connections to another than Vault")
 }

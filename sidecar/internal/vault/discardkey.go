@@ -3,7 +3,7 @@ package vault
 // discardPGPKey is the OpenPGP key, in base64, that Vault encrypts the new share of a
 // proof's rekey to. Nobody can decrypt it: the modulus of its encryption key is
 // RSA-2048 of the RSA Factoring Challenge, a published number whose factors
-// discardPGPKey knows. So whatever becomes of such a rekey, and whoever else takes part
+// nobody knows. So whatever becomes of such a rekey, and whoever else takes part
 // in it, it can never be verified, and Vault never takes the new key.
 const discardPGPKey = "" +
 	"xjMEaVW5ABYJKwYBBAHaRw8BAQdAwFC5M8UPeirI+wUJHCen/QaXPtLNxr2x5qoDviJvJDXNNG5vYm9keSAodmF1bHQtdW5z" +

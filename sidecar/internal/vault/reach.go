@@ -62,7 +62,12 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 		if failed == nil {
 			return opened, nil
 		}
-		if err == nil || portless(failed) { // that the other refuses says nothing of this one
+		// Only where it is certain that nobody listens: at the other address another
+		// process can, and would pass for Vault while Vault has no room for one more.
+		if !nobodyThere(failed) || portless(failed) {
+			return nil, failed
+		}
+		if err == nil {
 			err = failed
 		}
 	}

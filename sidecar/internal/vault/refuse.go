@@ -154,7 +154,7 @@ func newSocket(ip netip.Addr) (fd int, err error) {
 }
 
 // connectedToItself reports whether the kernel happened to choose the port that
-// discardPGPKey listens on as the socket's own, as it may where that is one of those it
+// nobody listens on as the socket's own, as it may where that is one of those it
 // gives to clients: TCP then opens from both ends at once.
 func connectedToItself(fd int, to netip.AddrPort) bool {
 	switch own, _ := syscall.Getsockname(fd); own := own.(type) {
