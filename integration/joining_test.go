@@ -22,6 +22,7 @@ func TestAStrangerDuringAJoin_TheKeyIsSentOnce(t *testing.T) {
 			[]expectation{c.are("uninitialized", "uninitialized", "uninitialized")}},
 		phase{"a stranger sends shares", func(w *world) {
 			stop := make(chan struct{})
+			defer close(stop)
 			for _, r := range c.replicas[1:] {
 				go func() {
 					for {
@@ -46,6 +47,5 @@ func TestAStrangerDuringAJoin_TheKeyIsSentOnce(t *testing.T) {
 				require.Equal(w, 1, strings.Count(r.log(), "vault accepted the key"), "replica %d: %s", i+2, r.vault.Log())
 				require.LessOrEqual(w, strings.Count(r.vault.Log(), "entering standby mode"), 1)
 			}
-			close(stop)
 		}, nil})
 }

@@ -44,16 +44,5 @@ func TestAProcessThatHadVaultsPort_TricklesItsAnswers(t *testing.T) {
 	}))
 	require.NoError(t, i.Close())
 	startVault(w)
-	err := lab.Await(w.ctx, patience, "vault to be open", func() string {
-		s, err := w.vault.SealStatus(w.ctx)
-		if err != nil {
-			return err.Error()
-		}
-		if s.Sealed {
-			return "sealed"
-		}
-		return ""
-	})
-	s, _ := w.sidecar.Status(w.ctx)
-	require.NoError(t, err, "sidecar says: %s %s", s.Phase, s.Reason)
+	await(w, serving())
 }

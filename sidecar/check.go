@@ -66,8 +66,8 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	kubernetesHalf, err := lookAround(ctx, c, args)
-	return slices.Concat(out, findings, kubernetesHalf), err
+	around, err := lookAround(ctx, c, args)
+	return slices.Concat(out, findings, around), err
 }
 
 // lookAround looks at Kubernetes.

@@ -24,7 +24,7 @@ const (
 // Watch calls wake when the key may have changed, and once when it begins to
 // watch, for what happened before. It calls from its own goroutine, so wake
 // must not block. It returns nil when ctx is done, and an error when events
-// pathError be had, for example at the limit of inotify instances: they are only
+// cannot be had, for example at the limit of inotify instances: they are only
 // a hint, so go on without and compare Stamp from time to time, as is needed
 // anyway.
 func (s *Source) Watch(ctx context.Context, wake func()) error {

@@ -3,16 +3,20 @@ package kube
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
@@ -82,4 +86,73 @@ func TestTurn_ForgetsNamespaces(t *testing.T) {
 		}
 		assert.LessOrEqual(t, len(n.treated), maxStores+1)
 	})
+}
+
+// manyStores has a thousand stores that are not Ready, in ten namespaces.
+type manyStores struct {
+	slowCluster
+	resource schema.GroupVersionResource
+}
+
+func (m manyStores) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	m.resource = r
+	return m
+}
+
+func (m manyStores) Namespace(string) dynamic.ResourceInterface { return m }
+
+func (m manyStores) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if m.resource != namespaceStores {
+		return list, nil
+	}
+	for i := range maxStores {
+		list.Items = append(list.Items, *object(m.t, fmt.Sprintf(`{"metadata":{"namespace":"n%d","name":"s%d"},
+			"spec":{"provider":{"vault":{"server":"http://vault:8200"}}},"status":{"conditions":[{"type":"Ready","status":"False"}]}}`, i%10, i)))
+	}
+	return list, nil
+}
+
+func (m manyStores) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+	w := watch.NewFake()
+	context.AfterFunc(ctx, w.Stop)
+	return w, nil
+}
+
+// What is reported of a thousand stores takes longer than to wake one of them.
+func TestController_ReportsABurstOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reports atomic.Int32
+		c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Report: func(Report) { reports.Add(1) }}
+		w := slowCluster{&fakeCluster{t: t}}
+		k := &Kube{config: c}
+		n := newController(c, manyStores{slowCluster: w}, k)
+		ctx, end := context.WithCancel(t.Context())
+		var parts sync.WaitGroup
+		parts.Go(func() { n.run(ctx, func(f func()) { parts.Go(f) }) })
+		synctest.Wait()
+		k.Publish(unseal.State{Phase: unseal.Active})
+		notify(n.vault)
+		time.Sleep(10 * time.Second) // of the bubble's time: some 600 stores
+		synctest.Wait()
+		assert.Greater(t, n.treats, 500)
+		assert.Less(t, reports.Load(), int32(30))
+		assert.GreaterOrEqual(t, reports.Load(), int32(9))
+		end()
+		parts.Wait()
+	})
+}
+
+// A sweep remembers a bounded number of namespaces, and looks at the rest later.
+func TestWakeUp_TriesABoundedNumberOfNamespaces(t *testing.T) {
+	s := newResyncer(Config{Log: hclog.NewNullLogger()}, &fakeCluster{t: t})
+	tried := &turns{began: time.Now(), most: 1, tried: map[string]int{}}
+	for i := range maxWoken {
+		tried.tried[fmt.Sprint("n", i)] = 1
+	}
+	w := &sweep{touches: map[string]int{}, spaces: map[string]int{}}
+	o := object(t, `{"kind":"ExternalSecret","metadata":{"namespace":"one-more","name":"e","uid":"u"}}`)
+	require.NoError(t, s.wakeUp(t.Context(), w, tried, secrets, o))
+	assert.True(t, tried.more)
+	assert.Len(t, tried.tried, maxWoken)
 }

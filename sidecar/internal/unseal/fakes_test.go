@@ -50,6 +50,7 @@ type fakeVault struct {
 	sent      []string // the shares in hex
 	sentAt    []time.Time
 	asked     int // probes
+	askedAt   []time.Time
 	named     int // times that its process was asked for
 	lookups   []time.Time
 	waiting   int // probes in flight
@@ -201,7 +202,10 @@ func (v *fakeVault) probe(change int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.waiting += change
-	v.asked += max(change, 0)
+	if change > 0 {
+		v.asked++
+		v.askedAt = append(v.askedAt, time.Now())
+	}
 	v.most = max(v.most, v.waiting)
 }
 
@@ -365,6 +369,7 @@ func (v *fakeVault) ReadStorage(ctx context.Context) error {
 
 // fakeKeys is a mounted Secret.
 type fakeKeys struct {
+	looks   []time.Time // when they were looked at
 	mu      sync.Mutex
 	shares  []Share
 	remarks []Remark
@@ -377,6 +382,7 @@ type fakeKeys struct {
 func (k *fakeKeys) Stamp() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.looks = append(k.looks, time.Now())
 	return strconv.Itoa(k.stamp)
 }
 

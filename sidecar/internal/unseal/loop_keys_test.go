@@ -721,3 +721,27 @@ func TestASealThatFollowsAnOpenVaultIsOpenedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Each time that the process wakes costs more than what it does then.
+func TestLoop_TheKeysOfAVaultThatServesAreLookedAtWithItsProbes(t *testing.T) {
+	inBubble(t, 1, 1, func(h *home) {
+		h.vault.begin("p")
+		h.start()
+		h.goOn(10 * time.Second)
+		h.expect(Active)
+		h.keys.mu.Lock()
+		before := len(h.keys.looks)
+		h.keys.mu.Unlock()
+		h.goOn(time.Minute)
+		h.keys.mu.Lock()
+		looks := h.keys.looks[before:]
+		h.keys.mu.Unlock()
+		h.vault.mu.Lock()
+		asked := h.vault.askedAt
+		h.vault.mu.Unlock()
+		assert.GreaterOrEqual(h, len(looks), 60, "at least once a second")
+		for _, look := range looks {
+			assert.True(h, slices.ContainsFunc(asked, look.Equal), "it woke for the keys alone at %v", look)
+		}
+	})
+}

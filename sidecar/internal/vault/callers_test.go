@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -188,4 +189,28 @@ func TestDial_LocalhostIsNotTheOtherLoopbackWhileVaultListens(t *testing.T) {
 	_, err := naming(t, "localhost:8200").SealStatus(ctx)
 	require.Error(t, err)
 	assert.Zero(t, other.opened.Load(), "connections to another than Vault")
+}
+
+// Both ways to open a connection, each time from another address.
+func TestDial_CallsFromNoAddressThatCanBeGuessed(t *testing.T) {
+	from := map[string]bool{}
+	for range 10 {
+		s := listenAt(t, "127.0.0.1:0", nil)
+		conn, err := client(t, s.URL).dialer.connect(t.Context(), "tcp", s.Listener.Addr().String())
+		require.NoError(t, err)
+		from[conn.LocalAddr().(*net.TCPAddr).IP.String()] = true
+		require.NoError(t, conn.Close())
+
+		var r reusable
+		require.NoError(t, r.connectNow(netip.MustParseAddrPort(s.Listener.Addr().String())))
+		own, err := syscall.Getsockname(int(r))
+		require.NoError(t, err)
+		from[net.IP(own.(*syscall.SockaddrInet4).Addr[:]).String()] = true
+		r.close()
+	}
+	assert.Len(t, from, 20)
+	assert.NotContains(t, from, "127.0.0.1")
+	for ip := range from {
+		assert.True(t, net.ParseIP(ip).IsLoopback(), ip)
+	}
 }

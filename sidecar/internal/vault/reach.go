@@ -46,7 +46,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 // tried first, as package procid looks for who listens. Nobody is asked what it
 // means: one container of a pod that runs as root can write the /etc/hosts of all.
 func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	plain := net.Dialer{}
+	var plain net.Dialer
 	switch {
 	case d.socket != "":
 		return plain.DialContext(ctx, "unix", d.socket)
@@ -56,7 +56,10 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 	plain.Timeout = connectWithin
 	for _, near := range d.near {
 		plain.Control = func(_, _ string, raw syscall.RawConn) error {
-			return raw.Control(func(fd uintptr) { fromNowhere(int(fd), near.Addr()) })
+			return raw.Control(func(fd uintptr) {
+				bindsLate(int(fd))
+				fromNowhere(int(fd), near.Addr())
+			})
 		}
 		opened, failed := plain.DialContext(ctx, network, near.String())
 		if failed == nil {

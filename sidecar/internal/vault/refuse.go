@@ -115,6 +115,7 @@ func (r *reusable) connectNow(to netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
+		bindsLate(fd)
 		*r = reusable(fd)
 	}
 	fd := int(*r)

@@ -277,6 +277,11 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 // Some hundred of them a minute are the whole cost of waiting.
 func TestARefusalLeavesNoGarbage(t *testing.T) {
 	c := refused(t, "http://"+free(t, "127.0.0.1"))
+	require.True(t, c.Refuses())
+	first := c.dialer.refused[0]
+	require.NotZero(t, first)
+	require.True(t, c.Refuses())
+	assert.Equal(t, first, c.dialer.refused[0], "one socket is enough")
 	assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.Refuses() }), 5.0)
 }
 

@@ -14,7 +14,8 @@ import (
 // the kernel may give to this end: TCP then opens from both ends at once, and leads
 // to that process whoever listens (RFC 9293, 3.5). IPv6 has one loopback address.
 //
-// A kernel that has only 127.0.0.1 refuses, and chooses the address as ever.
+// A kernel that has only 127.0.0.1 refuses, and chooses the address as ever. The
+// socket has been through bindsLate.
 func fromNowhere(fd int, to netip.Addr) {
 	if !to.Is4() || !to.IsLoopback() {
 		return
@@ -23,7 +24,11 @@ func fromNowhere(fd int, to netip.Addr) {
 	for from == [4]byte{127} || from == [4]byte{127, 0, 0, 1} || from == to.As4() || from == [4]byte{127, 255, 255, 255} {
 		_, _ = rand.Read(from[1:]) // never fails (crypto/rand)
 	}
-	// The port is chosen as it is connected, or it would have to be free at every address.
-	_ = syscall.SetsockoptInt(fd, syscall.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	_ = call(unix.SYS_BIND, fd, netip.AddrPortFrom(netip.AddrFrom4(from), 0))
+}
+
+// bindsLate has the port of a socket chosen as it is connected, and not as it is
+// bound, when it would have to be free at every address.
+func bindsLate(fd int) {
+	_ = syscall.SetsockoptInt(fd, syscall.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 }

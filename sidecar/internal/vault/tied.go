@@ -54,9 +54,6 @@ func (d *dialer) tie(ctx context.Context, open func() (net.Conn, error)) (net.Co
 		if err != nil {
 			return nil, err
 		}
-		if !known {
-			before = ""
-		}
 		after, _ := d.listens()
 		switch {
 		case len(d.near) > 0 && openedFromBothEnds(conn):
@@ -103,7 +100,10 @@ func (d *dialer) listens() (process string, known bool) {
 		return "", false
 	}
 	process, err := d.config.Process()
-	return process, err == nil
+	if err != nil {
+		return "", false
+	}
+	return process, true
 }
 
 // moved ends the connection when another process listens now, or none.
