@@ -290,7 +290,7 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 
 func TestWithoutExternalSecrets(t *testing.T) {
 	t.Parallel()
-	const said = "external-secrets is not found"
+	const said = "external-secrets not found"
 	play(t, home{cluster: true},
 		phase{"ESO is not installed", startSidecar,
 			[]expectation{serving(), gateIs("True", "Unsealed"), podSays(secretsType, "Unknown", "NotFound"), logsTimes(said, 1)}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrUnreachable marks a call that found nobody: the connection was refused,
@@ -35,9 +36,10 @@ type Vault interface {
 	Unseal(ctx context.Context, s Share) (SealStatus, error)
 	// ReadStorage returns nil once Vault has read its storage for us.
 	ReadStorage(ctx context.Context) error
-	// Refuses reports whether it is certain, without waiting, that nobody
-	// listens. After each false SealStatus is to be called.
-	Refuses() bool
+	// AwaitListener looks whether somebody listens, and again after each pause, as
+	// long as it is certain that nobody does. It returns when that is certain no
+	// more, or ctx is done; then SealStatus is to be called.
+	AwaitListener(ctx context.Context, pause func() time.Duration)
 }
 
 // SealStatus is the part of sys/seal-status that decides something.

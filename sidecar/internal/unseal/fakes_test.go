@@ -230,15 +230,24 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	return s.status, s.err
 }
 
-// Refuses knows at once what a probe would be told.
-func (v *fakeVault) Refuses() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.life != nil {
-		return false
+// AwaitListener knows at each look what a probe would be told.
+func (v *fakeVault) AwaitListener(ctx context.Context, pause func() time.Duration) {
+	for {
+		v.mu.Lock()
+		listens := v.life != nil
+		if !listens {
+			v.asked++
+		}
+		v.mu.Unlock()
+		if listens {
+			return
+		}
+		select {
+		case <-time.After(pause()):
+		case <-ctx.Done():
+			return
+		}
 	}
-	v.asked++
-	return true
 }
 
 func (v *fakeVault) shown(sealed bool) SealStatus {

@@ -16,6 +16,8 @@ type prober struct {
 	answerError string     // its text, when it was an error
 	askHealth   bool       // the newest answer was one of sys/health
 	askSeal     bool       // health said sealed: the seal status must tell more
+	refused     bool       // nobody listens, and a call waits until somebody may
+	heard       bool       // it has ended
 	status      SealStatus // the newest
 	statusAt    time.Time  // when it was asked for
 }
@@ -34,16 +36,14 @@ type probeResult struct {
 // first answer after a thaw is the fastest notice there is.
 func (l *Loop) startProbe(now time.Time) {
 	l.renewProbe(now)
-	if len(l.prober.inFlight) >= maxProbes || now.Before(l.prober.next) {
+	if len(l.prober.inFlight) >= maxProbes || now.Before(l.prober.next) || l.prober.refused {
 		return
 	}
-	l.prober.last, l.prober.next = now, now.Add(extraProbeInterval)
-	if l.prober.answer == AnswerRefused && len(l.prober.inFlight) == 0 && l.Vault.Refuses() {
-		l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
-		l.process.epoch++
-		l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
+	if l.prober.answer == AnswerRefused && len(l.prober.inFlight) == 0 && !l.prober.heard {
+		l.awaitListener()
 		return
 	}
+	l.prober.last, l.prober.next, l.prober.heard = now, now.Add(extraProbeInterval), false
 	// While it fails the same question is asked again, or a health that fails
 	// beside a seal status that does not would make two phases take turns.
 	health := (l.phase.unsealed() || l.phase == Failing && l.prober.askHealth) && !l.prober.askSeal
@@ -54,6 +54,24 @@ func (l *Loop) startProbe(now time.Time) {
 	l.start(c, func(ctx context.Context) func() {
 		s := l.look(ctx, health, identify, away)
 		return func() { l.handleProbe(c, s) }
+	})
+}
+
+// awaitListener waits in the place of probes while nobody listens. The loop then
+// turns for its other work alone: to turn it for each look would be most of what
+// the looks cost.
+func (l *Loop) awaitListener() {
+	l.prober.refused = true
+	since := l.since
+	l.start(&call{}, func(ctx context.Context) func() {
+		l.Vault.AwaitListener(ctx, func() time.Duration {
+			l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
+			return pollInterval(Unreachable, time.Since(since), random())
+		})
+		return func() {
+			l.prober.refused, l.prober.heard, l.prober.next = false, true, time.Now()
+			l.process.epoch++
+		}
 	})
 }
 

@@ -76,7 +76,7 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 			vault := strconv.Itoa(8200 + i)
 			setSysctl(t, "ipv4/ip_local_port_range", fmt.Sprintf("%d %d", first, first+7))
 			c := refused(t, "http://"+row.host+":"+vault)
-			require.True(t, c.Refuses())
+			require.True(t, c.refuses())
 			s := listenAt(t, row.listens+":"+vault, nil)
 			var held []net.Listener
 			for port := first; port <= first+7; port++ {
@@ -86,7 +86,7 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 			}
 			before := descriptors(t)
 			for range 20 {
-				require.False(t, c.Refuses(), "somebody listens")
+				require.False(t, c.refuses(), "somebody listens")
 				_, err := c.SealStatus(t.Context())
 				require.ErrorContains(t, err, "no local port is free")
 				assert.ErrorContains(t, err, "unix://")
@@ -96,7 +96,7 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 			for _, l := range held {
 				require.NoError(t, l.Close())
 			}
-			require.False(t, c.Refuses())
+			require.False(t, c.refuses())
 			_, err := c.SealStatus(t.Context())
 			require.NoError(t, err)
 			s.Close()
@@ -111,8 +111,8 @@ func TestAnAddressThatDoesNotExistRefuses(t *testing.T) {
 	setSysctl(t, "ipv6/conf/lo/disable_ipv6", "1")
 	for _, host := range []string{"localhost", "[::1]"} {
 		c := refused(t, "http://"+host+":8200")
-		assert.True(t, c.Refuses(), host)
-		assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.Refuses() }), 8.0)
+		assert.True(t, c.refuses(), host)
+		assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.refuses() }), 8.0)
 	}
 	s := listenAt(t, "127.0.0.1:8200", nil)
 	_, err := client(t, strings.Replace(s.URL, "127.0.0.1", "localhost", 1)).SealStatus(t.Context())

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -10,18 +11,31 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Refuses reports whether it is certain, without waiting, that nobody listens.
-// It costs a fiftieth of a call, for whoever asks many times a second. Where
-// that cannot be known at once, on an address that is not of this machine or
-// while connections queue up, it reports false. With TLS, a connection that it
-// opens carries the next SealStatus, so call that after each false: Vault would
-// log one that ends without a handshake. One goroutine may call it at a time.
-func (c *Client) Refuses() bool {
+// AwaitListener looks whether somebody listens, and again after each pause, as long
+// as it is certain that nobody does. It returns when that is certain no more, or ctx
+// is done. One goroutine may call it at a time.
+//
+// A look costs a fiftieth of a call. With TLS, a connection that it opens carries
+// the next SealStatus, so call that then: Vault would log one that ends without a
+// handshake.
+func (c *Client) AwaitListener(ctx context.Context, pause func() time.Duration) {
+	p := newPauser()
+	defer p.close()
+	for ctx.Err() == nil && c.refuses() {
+		p.pause(ctx, pause())
+	}
+}
+
+// refuses reports whether it is certain, without waiting, that nobody listens. It
+// reports false where that cannot be known at once: on an address that is not of
+// this machine, or while connections queue up.
+func (c *Client) refuses() bool {
 	d := c.dialer
 	if d.away.Load() == nil || len(d.near) == 0 {
 		return false

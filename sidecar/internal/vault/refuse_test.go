@@ -70,7 +70,7 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 	a := newAuthority(t)
 	for _, row := range []struct {
 		sentence, scheme, host string
-		looks                  bool // Refuses is asked before
+		looks                  bool // refuses is asked before
 	}{
 		{"on IPv4", "http", "127.0.0.1", true},
 		{"on IPv6", "http", "::1", true},
@@ -87,7 +87,7 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 			}
 			c := refused(t, row.scheme+"://"+addr, secure)
 			if row.looks {
-				assert.True(t, c.Refuses())
+				assert.True(t, c.refuses())
 			}
 			_, err := c.SealStatus(t.Context())
 			require.ErrorIs(t, err, unseal.ErrUnreachable)
@@ -99,7 +99,7 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 			}
 			s := listenAt(t, addr, trusted)
 			if row.looks {
-				assert.False(t, c.Refuses())
+				assert.False(t, c.refuses())
 			}
 			opened := int32(1)
 			if row.looks && row.scheme == "http" {
@@ -108,7 +108,7 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, opened, s.opened.Load())
-			assert.False(t, c.Refuses(), "nothing is tried while it is reached")
+			assert.False(t, c.refuses(), "nothing is tried while it is reached")
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, opened, s.opened.Load())
@@ -121,13 +121,13 @@ func TestLocalhostIsBothItsAddresses(t *testing.T) {
 	require.NoError(t, err)
 	c := refused(t, "http://localhost:"+port)
 	for _, host := range []string{"127.0.0.1", "::1"} {
-		require.True(t, c.Refuses(), host)
+		require.True(t, c.refuses(), host)
 		s := listenAt(t, net.JoinHostPort(host, port), nil)
-		assert.False(t, c.Refuses(), host)
+		assert.False(t, c.refuses(), host)
 		_, err := c.SealStatus(t.Context())
 		require.NoError(t, err, host)
 		s.Close()
-		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.Refuses() }, patience, tick)
+		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.refuses() }, patience, tick)
 	}
 	ipv6 := listenAt(t, net.JoinHostPort("::1", port), nil)
 	ipv4 := listenAt(t, net.JoinHostPort("127.0.0.1", port), nil)
@@ -142,7 +142,7 @@ func TestWhatIsNotOfThisMachineIsNotKnownAtOnce(t *testing.T) {
 		assert.Empty(t, near(addr), addr)
 		c := client(t, addr)
 		c.dialer.away.Store(new(string))
-		assert.False(t, c.Refuses(), addr)
+		assert.False(t, c.refuses(), addr)
 	}
 	assert.Equal(t, "127.0.0.1:443", near("https://127.0.0.1")[0].String())
 	assert.Equal(t, "127.0.0.1:80", near("http://[::ffff:127.0.0.1]")[0].String())
@@ -155,7 +155,7 @@ func TestAConnectionThatIsNotNeededIsClosed(t *testing.T) {
 	require.NoError(t, err)
 	addr := s.Listener.Addr().String()
 	c.dialer.away.Store(&addr)
-	assert.False(t, c.Refuses())
+	assert.False(t, c.refuses())
 	_, err = c.SealStatus(t.Context()) // on the first
 	require.NoError(t, err)
 	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, patience, tick)
@@ -178,7 +178,7 @@ func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 			l, err := net.Listen("tcp", addr)
 			require.NoError(t, err)
 			defer l.Close()
-			require.False(t, c.Refuses())
+			require.False(t, c.refuses())
 			looked, err := l.Accept()
 			require.NoError(t, err)
 			defer looked.Close()
@@ -211,13 +211,13 @@ func TestAPortThatIsTakenAndLeftAtOnce(t *testing.T) {
 	for range 20 {
 		l, err := net.Listen("tcp", addr)
 		require.NoError(t, err)
-		require.False(t, c.Refuses())
+		require.False(t, c.refuses())
 		require.NoError(t, l.Close())
 		_, err = c.SealStatus(t.Context())
 		require.ErrorIs(t, err, unseal.ErrUnreachable)
 		_, err = c.SealStatus(t.Context())
 		require.ErrorIs(t, err, unseal.ErrUnreachable)
-		require.True(t, c.Refuses())
+		require.True(t, c.refuses())
 	}
 }
 
@@ -232,7 +232,7 @@ func TestAFullQueueIsNoRefusal(t *testing.T) {
 	require.NoError(t, err)
 	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
 	c := refused(t, "http://"+addr) // bound, and does not listen
-	require.True(t, c.Refuses())
+	require.True(t, c.refuses())
 	require.NoError(t, syscall.Listen(socket, 0))
 	before := descriptors(t)
 	for i := 0; ; i++ {
@@ -247,7 +247,7 @@ func TestAFullQueueIsNoRefusal(t *testing.T) {
 		before++
 	}
 	for range 10 {
-		assert.False(t, c.Refuses())
+		assert.False(t, c.refuses())
 	}
 	assert.Nil(t, c.dialer.kept.take())
 	assert.Less(t, descriptors(t), before+10)
@@ -265,7 +265,7 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 	c := refused(t, "http://"+addr)
 	before := descriptors(t)
 	for i := range 10_000 {
-		require.True(t, c.Refuses())
+		require.True(t, c.refuses())
 		if i%20 == 0 {
 			_, err := c.SealStatus(t.Context())
 			require.ErrorIs(t, err, unseal.ErrUnreachable)
@@ -277,17 +277,17 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 // Some hundred of them a minute are the whole cost of waiting.
 func TestARefusalLeavesNoGarbage(t *testing.T) {
 	c := refused(t, "http://"+free(t, "127.0.0.1"))
-	require.True(t, c.Refuses())
+	require.True(t, c.refuses())
 	first := c.dialer.refused[0]
 	require.NotZero(t, first)
-	require.True(t, c.Refuses())
+	require.True(t, c.refuses())
 	assert.Equal(t, first, c.dialer.refused[0], "one socket is enough")
-	assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.Refuses() }), 5.0)
+	assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.refuses() }), 5.0)
 }
 
 // A port that the kernel gives to clients is sooner or later that of the socket
 // that asks for it.
-func TestRefuses_ASocketThatReachesItselfIsRefused(t *testing.T) {
+func TestAwaitListener_ASocketThatReachesItselfIsRefused(t *testing.T) {
 	var addr string
 	for addr == "" { // an even one, which it prefers for clients (net/ipv4/inet_hashtables.c)
 		near, err := netip.ParseAddrPort(free(t, "::1")) // on IPv4 it is at another address
@@ -299,7 +299,7 @@ func TestRefuses_ASocketThatReachesItselfIsRefused(t *testing.T) {
 	}
 	c := refused(t, "http://"+addr)
 	for range 100_000 {
-		if !c.Refuses() {
+		if !c.refuses() {
 			require.Fail(t, "somebody listens on "+addr)
 		}
 	}

@@ -155,9 +155,9 @@ func TestAHeaderIsBounded(t *testing.T) {
 	assert.Less(t, <-sent, int64(8<<20), "the rest is not read")
 }
 
-// What Refuses opened led to whoever listened then: in the clear another may listen
+// What a look opened led to whoever listened then: in the clear another may listen
 // by the time a request is made.
-func TestRefuses_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
+func TestAwaitListener_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	var p processes
 	p.are("a")
@@ -165,7 +165,7 @@ func TestRefuses_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
 	require.NoError(t, err)
 	host := s.Listener.Addr().String()
 	c.dialer.away.Store(&host)
-	require.False(t, c.Refuses())
+	require.False(t, c.refuses())
 	p.are("b")
 	_, err = c.SealStatus(t.Context())
 	require.NoError(t, err)
