@@ -11,7 +11,6 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // preflight looks at all that the next recovery depends on, tells it, and
@@ -85,7 +84,7 @@ func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, 
 			Text:   "the sidecar does not know its own pod: it writes no readiness gate and no Events",
 			Advice: "set POD_NAME and POD_NAMESPACE from the downward API"}}, nil
 	}
-	checker, err := kube.NewChecker(lookedAt(c), func(s kube.Start) (kube.Config, bool, []check.Finding) {
+	checker, err := check.NewChecker(lookedAt(c), func(s check.Start) (check.Config, bool, []check.Finding) {
 		there, said := optionsThere(c, args, s)
 		return lookedAt(there), there.kubernetes == "off", said
 	})

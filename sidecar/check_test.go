@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
 // there is what a check with these flags makes of a container with those
 // arguments and variables.
-func there(t *testing.T, flags []string, s kube.Start) (config, []check.Finding) {
+func there(t *testing.T, flags []string, s check.Start) (config, []check.Finding) {
 	t.Helper()
 	mine := map[string]string{"ESO_NAMESPACE": "mine", "POD_NAME": "vault-0", "POD_NAMESPACE": "security"}
 	c, err := parse(flags, func(name string) (string, bool) { v, ok := mine[name]; return v, ok }, checkOptions...)
@@ -25,19 +25,19 @@ func TestThePodIsJudgedByItsOwnOptions(t *testing.T) {
 		flags    []string
 		args     []string
 		env      map[string]string
-		recovery kube.Recovery
+		recovery eso.Recovery
 		gate     string
 		eso      string
 	}{
-		"by none":                       {nil, nil, nil, kube.RecoveryBoth, "vault-unseal-sidecar/unsealed", "external-secrets"},
-		"by variables":                  {nil, nil, map[string]string{"ESO_RECOVERY": "nudge", "ESO_NAMESPACE": "eso"}, kube.RecoveryNudge, "vault-unseal-sidecar/unsealed", "eso"},
-		"by an empty one":               {nil, nil, map[string]string{"ESO_RECOVERY": ""}, kube.RecoveryBoth, "vault-unseal-sidecar/unsealed", "external-secrets"},
-		"by arguments before variables": {nil, []string{"run", "--eso-recovery", "restart"}, map[string]string{"ESO_RECOVERY": "nudge"}, kube.RecoveryRestart, "vault-unseal-sidecar/unsealed", "external-secrets"},
+		"by none":                       {nil, nil, nil, eso.RecoveryBoth, "vault-unseal-sidecar/unsealed", "external-secrets"},
+		"by variables":                  {nil, nil, map[string]string{"ESO_RECOVERY": "nudge", "ESO_NAMESPACE": "eso"}, eso.RecoveryNudge, "vault-unseal-sidecar/unsealed", "eso"},
+		"by an empty one":               {nil, nil, map[string]string{"ESO_RECOVERY": ""}, eso.RecoveryBoth, "vault-unseal-sidecar/unsealed", "external-secrets"},
+		"by arguments before variables": {nil, []string{"run", "--eso-recovery", "restart"}, map[string]string{"ESO_RECOVERY": "nudge"}, eso.RecoveryRestart, "vault-unseal-sidecar/unsealed", "external-secrets"},
 		"a flag of ours wins": {[]string{"--eso-recovery=off", "--readiness-gate", "a/b"}, []string{"--eso-recovery", "restart"}, map[string]string{"READINESS_GATE": "none"},
-			kube.RecoveryOff, "a/b", "external-secrets"},
-		"without kubernetes it does none of it": {nil, nil, map[string]string{"KUBERNETES": "off"}, kube.RecoveryOff, "", "external-secrets"},
+			eso.RecoveryOff, "a/b", "external-secrets"},
+		"without kubernetes it does none of it": {nil, nil, map[string]string{"KUBERNETES": "off"}, eso.RecoveryOff, "", "external-secrets"},
 	} {
-		c, said := there(t, row.flags, kube.Start{Args: row.args, Env: row.env})
+		c, said := there(t, row.flags, check.Start{Args: row.args, Env: row.env})
 		assert.Empty(t, said, sentence)
 		assert.Equal(t, row.recovery, c.esoRecovery, sentence)
 		assert.Equal(t, row.gate, c.readinessGate, sentence)
@@ -48,7 +48,7 @@ func TestThePodIsJudgedByItsOwnOptions(t *testing.T) {
 }
 
 func TestWhatThePodDoesNotSayOfItsOptions(t *testing.T) {
-	elsewhere := kube.Start{Elsewhere: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
+	elsewhere := check.Start{Elsewhere: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
 	c, said := there(t, nil, elsewhere)
 	assert.Equal(t, "external-secrets", c.esoNamespace)
 	require.Len(t, said, 1, "an argument says the recovery, and POD_NAME decides nothing")
@@ -60,14 +60,14 @@ func TestWhatThePodDoesNotSayOfItsOptions(t *testing.T) {
 	assert.Equal(t, "eso", c.esoNamespace)
 	assert.Empty(t, said)
 
-	_, said = there(t, nil, kube.Start{Unclear: []string{"what envFrom brings"}})
+	_, said = there(t, nil, check.Start{Unclear: []string{"what envFrom brings"}})
 	require.Len(t, said, 1)
 	assert.Equal(t, check.Unknown, said[0].Level)
 	assert.Contains(t, said[0].Text, "what envFrom brings")
 }
 
 func TestAnOptionThatThePodWouldRefuse(t *testing.T) {
-	for _, s := range []kube.Start{
+	for _, s := range []check.Start{
 		{Env: map[string]string{"ESO_RECOVERY": "sometimes"}},
 		{Args: []string{"--eso-recovery", "sometimes"}},
 	} {

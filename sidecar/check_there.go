@@ -6,23 +6,23 @@ import (
 	"strings"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
 // judgedBy are the options that decide what Kubernetes has to hold.
 var judgedBy = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
 
-func lookedAt(c config) kube.Config {
-	return kube.Config{
-		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
-		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace,
+func lookedAt(c config) check.Config {
+	return check.Config{
+		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate,
+		ESO:       c.eso(),
 		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"), VaultUID: c.vaultUID,
 	}
 }
 
 // optionsThere reads the options of the sidecar in the pod, as it would itself.
 // The flags of whoever calls win; his variables are not the pod's.
-func optionsThere(c config, args []string, s kube.Start) (config, []check.Finding) {
+func optionsThere(c config, args []string, s check.Start) (config, []check.Finding) {
 	var said []check.Finding
 	tell := func(level check.Level, text, advice string) {
 		said = append(said, check.Finding{About: check.AboutPod, Level: level, Text: text, Advice: advice})
@@ -52,7 +52,7 @@ func optionsThere(c config, args []string, s kube.Start) (config, []check.Findin
 	}
 	there.kubeconfig, there.podName, there.podNamespace = c.kubeconfig, c.podName, c.podNamespace
 	if there.kubernetes == "off" { // it then does nothing of all that
-		there.readinessGate, there.esoRecovery = "", kube.RecoveryOff
+		there.readinessGate, there.esoRecovery = "", eso.RecoveryOff
 	}
 	return there, said
 }

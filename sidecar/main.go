@@ -66,7 +66,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		}
 		switch name {
 		case "status":
-			return status(c, stdout, stderr)
+			return showStatus(c, stdout, stderr)
 		case "check":
 			return preflight(c, args, stdout, stderr)
 		}

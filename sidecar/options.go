@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
@@ -36,8 +36,8 @@ type config struct {
 	podName         string
 	podNamespace    string
 	readinessGate   string
-	esoRecovery     kube.Recovery
-	esoStores       []kube.StoreName
+	esoRecovery     eso.Recovery
+	esoStores       []eso.StoreName
 	esoNamespace    string
 	logLevel        hclog.Level
 	logJSON         bool
@@ -170,14 +170,14 @@ var options = []option{
 	{"eso-recovery", "ESO_RECOVERY", "nudge-then-restart", "how External Secrets is recovered when Vault is back",
 		"nudge-then-restart, nudge, restart, off",
 		func(c *config, v string) bool {
-			return oneOf(&c.esoRecovery, kube.Recovery(switched(v, v, "off")), kube.Recoveries()...)
+			return oneOf(&c.esoRecovery, eso.Recovery(switched(v, v, "off")), eso.Recoveries()...)
 		}},
 	{"eso-stores", "ESO_STORES", "", "the stores to look after, with commas: NAME (ClusterSecretStore), NAMESPACE/NAME (SecretStore); empty: all that may use this Vault",
 		"NAME or NAMESPACE/NAME, with commas",
 		func(c *config, v string) bool {
 			var err error
-			c.esoStores, err = kube.ParseStores(v)
-			leaks := func(s kube.StoreName) bool { return isKey(s.Name) || isKey(s.Namespace) }
+			c.esoStores, err = eso.ParseStores(v)
+			leaks := func(s eso.StoreName) bool { return isKey(s.Name) || isKey(s.Namespace) }
 			return err == nil && (v == "" || len(c.esoStores) > 0) && !slices.ContainsFunc(c.esoStores, leaks)
 		}},
 	{"eso-namespace", "ESO_NAMESPACE", "external-secrets", "where the pods of External Secrets are",

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
 // environment is a lookup in variables.
@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, config{
 		vaultAddr: "http://127.0.0.1:8200", keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
 		proveMount: "kubernetes", stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "auto", logLevel: hclog.Info,
-		readinessGate: "vault-unseal-sidecar/unsealed", esoRecovery: kube.RecoveryBoth, esoNamespace: "external-secrets",
+		readinessGate: "vault-unseal-sidecar/unsealed", esoRecovery: eso.RecoveryBoth, esoNamespace: "external-secrets",
 	}, c)
 }
 
@@ -82,7 +82,7 @@ var samples = map[string]struct {
 }
 
 // names writes stores as the option takes them.
-func names(stores []kube.StoreName) (out []any) {
+func names(stores []eso.StoreName) (out []any) {
 	for _, s := range stores {
 		out = append(out, strings.TrimPrefix(s.Namespace+"/"+s.Name, "/"))
 	}

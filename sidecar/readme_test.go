@@ -73,20 +73,14 @@ func TestReadmeTellsTheMessages(t *testing.T) {
 // literal, a constant of the package, or a phase's.
 func messages(t *testing.T, dir string) (aloud []string) {
 	t.Helper()
-	var files []*ast.File
-	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	require.NoError(t, err)
 	set := token.NewFileSet()
-	for _, path := range paths {
-		if !strings.HasSuffix(path, "_test.go") {
-			file, err := parser.ParseFile(set, path, nil, 0)
-			require.NoError(t, err)
-			files = append(files, file)
-		}
-	}
+	files := parsed(t, set, dir)
 	text := func(e ast.Expr) (string, bool) {
-		if id, ok := e.(*ast.Ident); ok {
-			e = constant(files, id.Name)
+		switch at := e.(type) {
+		case *ast.Ident:
+			e = constant(files, at.Name)
+		case *ast.SelectorExpr: // of another package of ours
+			e = constant(parsed(t, set, "internal/"+at.X.(*ast.Ident).Name), at.Sel.Name)
 		}
 		literal, ok := e.(*ast.BasicLit)
 		if !ok {
@@ -134,6 +128,20 @@ func messages(t *testing.T, dir string) (aloud []string) {
 	}
 	assert.Equal(t, dir == "internal/unseal", phases, "%s: only there is a phase told", dir)
 	return aloud
+}
+
+func parsed(t *testing.T, set *token.FileSet, dir string) (files []*ast.File) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	require.NoError(t, err)
+	for _, path := range paths {
+		if !strings.HasSuffix(path, "_test.go") {
+			file, err := parser.ParseFile(set, path, nil, 0)
+			require.NoError(t, err)
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // messageOf returns which argument of a call is the message of a line of the

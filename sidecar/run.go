@@ -17,7 +17,6 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
@@ -100,10 +99,7 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 	}
 	counts := metrics.New(version, commit, func() bool { return web.Stuck(p.loop.Turned()) }, client.Certificates)
 	p.server = web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
-	p.kubernetesHalf = newCluster(c, log, counts, func(r kube.Report) {
-		counts.PublishCluster(counted(r))
-		p.server.PublishCluster(shownOf(r))
-	})
+	p.kubernetesHalf = newCluster(c, log, counts, p.server)
 	p.proofs = unseal.NewProofs(unseal.Proofs{
 		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log,
 		Publish: func(proof unseal.Proof) {
@@ -160,48 +156,6 @@ func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended cha
 	return ended
 }
 
-// cluster is what is told of Vault in Kubernetes.
-type cluster interface {
-	Publish(unseal.State)
-	Run(context.Context)
-}
-
-// noopCluster stands where there is no Kubernetes to tell.
-type noopCluster struct{}
-
-func (noopCluster) Publish(unseal.State) {}
-func (noopCluster) Run(context.Context)  {}
-
-// newCluster never fails: whatever is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, report func(kube.Report)) cluster {
-	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
-	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
-		return noopCluster{}
-	}
-	if c.podName == "" || c.podNamespace == "" {
-		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
-	}
-	k, err := kube.NewGuarded(kube.Config{
-		Kubeconfig: c.kubeconfig, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Version: version,
-		Recovery: c.esoRecovery, Stores: c.esoStores, ESONamespace: c.esoNamespace, Log: log, Meter: counts,
-		Report: report,
-	})
-	if err != nil {
-		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
-		return noopCluster{}
-	}
-	return k
-}
-
-// shownOf is what a person is shown of a report.
-func shownOf(r kube.Report) web.Cluster {
-	c := web.Cluster{Status: r.Status, Reason: r.Reason, Message: r.Message, LeftCount: r.LeftCount, Left: r.Left, Image: r.Image}
-	for _, s := range r.Stores {
-		c.Stores = append(c.Stores, web.Store(s))
-	}
-	return c
-}
-
 // tokenFile is the token of the pod's own ServiceAccount, where a pod has it.
 const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -215,19 +169,6 @@ func newProver(c config, v *vault.Client, k *keyfile.Source) *unseal.Prover {
 
 func login(ctx context.Context, c config, v *vault.Client) (*vault.Client, error) {
 	return v.Login(ctx, vault.Login{Mount: c.proveMount, Role: c.proveRole, TokenFile: tokenFile})
-}
-
-// counted is what the metrics tell of a report.
-func counted(r kube.Report) metrics.Cluster {
-	c := metrics.Cluster{Left: r.LeftCount}
-	for _, s := range r.Stores {
-		if s.Ready {
-			c.Ready++
-		} else {
-			c.NotReady++
-		}
-	}
-	return c
 }
 
 // vault is how Vault is spoken to.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
 const (
@@ -34,9 +34,9 @@ const (
 	plainWidth = 80
 )
 
-// status prints what the sidecar that runs beside it tells of itself: with
+// showStatus prints what the sidecar that runs beside it tells of itself: with
 // kubectl exec there is no curl.
-func status(c config, stdout, stderr io.Writer) int {
+func showStatus(c config, stdout, stderr io.Writer) int {
 	if c.watch {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
@@ -60,7 +60,7 @@ func status(c config, stdout, stderr io.Writer) int {
 // seen is a status, and its JSON.
 type seen struct {
 	raw    []byte
-	status web.Status
+	status status.Status
 }
 
 // askSidecar asks the sidecar that serves at this address, or whoever has taken
@@ -75,7 +75,7 @@ func readSidecar(ctx context.Context, bind string) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	status, err := web.ReadStatus(raw)
+	status, err := status.ReadStatus(raw)
 	if err != nil {
 		return seen{}, fmt.Errorf("what answers is not the sidecar, or another version of it: %w", err)
 	}
@@ -105,7 +105,7 @@ func ask(ctx context.Context, bind string) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s", to, resp.Status)
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, web.MaxStatus+1))
+	return io.ReadAll(io.LimitReader(resp.Body, status.MaxStatus+1))
 }
 
 // statusAt returns where a sidecar with this --http-bind listens, and the

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
 const hostile = "\x1b]0;owned\x07\x1b[2J\x1b[HType the unseal key:\r\n\u009b2J\u202egnirts\u2066\u200f\x7f\u2028\ufeff"
@@ -125,11 +125,11 @@ func TestWhatAStrangerAnswersInHTTPIsHarmless(t *testing.T) {
 // The container has room for two processes, and not for a third of that size.
 func TestAStrangersAnswerDoesNotFillTheMemory(t *testing.T) {
 	for list, entry := range map[string]string{"recoveries": "{}", "key_remarks": `""`} {
-		raw := []byte(`{"` + list + `": [` + entry + strings.Repeat(","+entry, web.MaxStatus/3-10) + `]}`)
-		require.LessOrEqual(t, len(raw), web.MaxStatus)
+		raw := []byte(`{"` + list + `": [` + entry + strings.Repeat(","+entry, status.MaxStatus/3-10) + `]}`)
+		require.LessOrEqual(t, len(raw), status.MaxStatus)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _ = web.ReadStatus(raw) // or an error
+		_, _ = status.ReadStatus(raw) // or an error
 		runtime.ReadMemStats(&after)
 		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(30<<20), list)
 	}
@@ -138,9 +138,9 @@ func TestAStrangersAnswerDoesNotFillTheMemory(t *testing.T) {
 // What the sidecar itself tells comes out as it is.
 func TestAStatusIsPrintedAsItWasTold(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	told := web.Status{Version: "v1", Phase: unseal.Active, Since: at, Seconds: 1.5, Message: "<Grüße> & 世界", Remarks: []string{"a"},
-		Recoveries:      []web.Recovery{{Began: at, Steps: []web.Step{{Name: unseal.Failing, Began: at, Seconds: 1}}}},
-		ExternalSecrets: &web.ExternalSecrets{Status: "True", Stores: []web.Store{{Name: "a", Ready: true}}}}
+	told := status.Status{Version: "v1", Phase: unseal.Active, Since: at, Seconds: 1.5, Message: "<Grüße> & 世界", Remarks: []string{"a"},
+		Recoveries:      []status.Recovery{{Began: at, Steps: []status.Step{{Name: unseal.Failing, Began: at, Seconds: 1}}}},
+		ExternalSecrets: &status.ExternalSecrets{Status: "True", Stores: []status.Store{{Name: "a", Ready: true}}}}
 	raw, err := told.JSON()
 	require.NoError(t, err)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) }))
@@ -155,7 +155,7 @@ func FuzzAStatus(f *testing.F) {
 		encoded, err := json.Marshal(hostileStatus(text, 1))
 		require.NoError(t, err)
 		for _, each := range []string{string(encoded), raw} {
-			s, err := web.ReadStatus([]byte(each))
+			s, err := status.ReadStatus([]byte(each))
 			if err != nil {
 				continue
 			}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 )
 
 // What an option's value may be, and what of it may be shown: a key that was
@@ -93,7 +93,7 @@ var conditionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z
 // is somebody's own.
 func isCondition(v string) bool {
 	domain, name, found := strings.Cut(v, "/")
-	return found && isObject(domain) && conditionName.MatchString(name) && !isKey(v) && v != kube.SecretsCondition
+	return found && isObject(domain) && conditionName.MatchString(name) && !isKey(v) && v != podstatus.SecretsCondition
 }
 
 func isHost(v string) bool { return hostName.MatchString(v) && !isKey(v) }

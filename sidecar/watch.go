@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
 // watcher is status --watch: on a terminal the picture is drawn again and
@@ -91,7 +91,7 @@ func (w *watcher) draw(out io.Writer, text string) {
 }
 
 // settled is the status without the times that run by themselves.
-func settled(s web.Status) string {
+func settled(s status.Status) string {
 	s.Seconds = 0
 	if s.Stuck > 0 {
 		s.Stuck = 1

@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
 // answers returns a look that tells one status a turn, and nothing where there
 // is nil; the last one stays.
-func answers(each ...*web.Status) func() (seen, error) {
+func answers(each ...*status.Status) func() (seen, error) {
 	i := -1
 	return func() (seen, error) {
 		i = min(i+1, len(each)-1)
@@ -42,11 +42,11 @@ func watched(t *testing.T, w watcher, turns int) (text string, code int) {
 
 func TestAPipeIsToldOfChangesAlone(t *testing.T) {
 	began := time.Now()
-	status := func(p unseal.Phase, seconds float64) *web.Status {
-		return &web.Status{Phase: p, Seconds: seconds, Recovery: &web.Recovery{
-			Began: began, Seconds: seconds, Steps: []web.Step{{Name: p, Began: began, Seconds: seconds}}}}
+	shown := func(p unseal.Phase, seconds float64) *status.Status {
+		return &status.Status{Phase: p, Seconds: seconds, Recovery: &status.Recovery{
+			Began: began, Seconds: seconds, Steps: []status.Step{{Name: p, Began: began, Seconds: seconds}}}}
 	}
-	script := []*web.Status{status(unseal.Unreachable, 1), status(unseal.Unreachable, 2), status(unseal.Unsealing, 0), nil, nil, status(unseal.Unsealing, 3)}
+	script := []*status.Status{shown(unseal.Unreachable, 1), shown(unseal.Unreachable, 2), shown(unseal.Unsealing, 0), nil, nil, shown(unseal.Unsealing, 3)}
 	text, code := watched(t, watcher{look: answers(script...)}, 8)
 	assert.Equal(t, 0, code)
 	var heads []string
@@ -77,7 +77,7 @@ func TestATerminalIsDrawnOverEachSecond(t *testing.T) {
 	terminal, err := os.Open(os.DevNull) // it tells no size
 	require.NoError(t, err)
 	defer terminal.Close()
-	s := &web.Status{Phase: unseal.Active}
+	s := &status.Status{Phase: unseal.Active}
 	text, _ := watched(t, watcher{look: answers(s), terminal: terminal}, 3)
 	assert.Equal(t, 3, strings.Count(text, "\x1b[H"))
 	assert.Equal(t, 3, strings.Count(text, "\x1b[J"))

@@ -14,24 +14,21 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-const esoGroup = "external-secrets.io"
+const ESOGroup = "external-secrets.io"
 
 // What is spoken of with the API server.
 var (
-	pods     = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	events   = schema.GroupVersionResource{Version: "v1", Resource: "events"}
-	services = schema.GroupVersionResource{Version: "v1", Resource: "services"}
-
-	clusterStores   = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "clustersecretstores"}
-	namespaceStores = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "secretstores"}
-	secrets         = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "externalsecrets"}
-	clusterSecrets  = schema.GroupVersionResource{Group: esoGroup, Version: "v1", Resource: "clusterexternalsecrets"}
-	pushSecrets     = schema.GroupVersionResource{Group: esoGroup, Version: "v1alpha1", Resource: "pushsecrets"}
+	Pods     = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	Events   = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	Services = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 )
 
 const (
-	// fieldManager is ours, so that it is seen who wrote an annotation.
-	fieldManager = "vault-unseal-sidecar"
+	// Name is what our container, our policies and the writer of our annotations
+	// are called.
+	Name = "vault-unseal-sidecar"
+	// ShortTimeout bounds a request that a person waits for.
+	ShortTimeout = 5 * time.Second
 	// callLimit bounds a single request, other than a watch. A server that
 	// takes longer is as good as away.
 	callLimit = 10 * time.Second
@@ -43,10 +40,10 @@ const (
 	maxPages = 20_000
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
-	// rarely is how often it is looked, in the end, whether a kind of object has
+	// RetryMissing is how often it is looked, in the end, whether a kind of object has
 	// come that was missing, or a right to it. An API server that starts may say
 	// so before it has read its own roles and kinds, so it begins soon.
-	rarely = 5 * time.Minute
+	RetryMissing = 5 * time.Minute
 )
 
 // errResourceExpired ends a watch that the server cannot go on with: list again.
@@ -55,32 +52,27 @@ var errResourceExpired = errors.New("the watch has to begin anew")
 // errEndless is what becomes of a list without an end.
 var errEndless = errors.New("the list does not end")
 
-// withRequestTimeout bounds one request.
-func withRequestTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+// WithRequestTimeout bounds one request.
+func WithRequestTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callLimit)
 }
 
-// retryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to
+// RetryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to
 // limit, or what the server asked for, and a random part more.
-func retryAfter(n int, limit time.Duration, err error) time.Duration {
+func RetryAfter(n int, limit time.Duration, err error) time.Duration {
 	wait := min(100*time.Millisecond<<min(n-1, 12), limit)
 	if seconds, asked := apierrors.SuggestsClientDelay(err); asked {
 		wait = max(wait, min(time.Duration(seconds)*time.Second, limit))
 	}
-	return jittered(wait)
+	return Jittered(wait)
 }
 
-func jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
+func Jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
 
-// missing tells whether only a person can mend it.
-func missing(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
-}
-
-// eachPage lists in pages and calls f with each. A page that is too large is
+// EachPage lists in pages and calls f with each. A page that is too large is
 // asked for again with half as many objects. A list that the server has forgotten
 // half-way begins again: f meets some objects twice.
-func eachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
+func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
 	o.Limit = pageSize
 	for again, pages := 0, 0; ; pages++ {
 		if pages == maxPages {
@@ -116,13 +108,13 @@ func nameable(o *unstructured.Unstructured) bool {
 }
 
 func listOnce(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	ctx, cancel := withRequestTimeout(ctx)
+	ctx, cancel := WithRequestTimeout(ctx)
 	defer cancel()
 	return api.List(ctx, o)
 }
 
-// sleep waits for d, and reports whether ctx still goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits for d, and reports whether ctx still goes on.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -133,8 +125,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// notify wakes whoever waits on c, which has room for one.
-func notify(c chan struct{}) {
+// Notify wakes whoever waits on c, which has room for one.
+func Notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

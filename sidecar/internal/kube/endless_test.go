@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,63 +9,35 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
-
-// endless has one more page of what it serves, up to a number that no cluster has.
-type endless struct {
-	fakeCluster
-	object string
-	pages  int
-	each   int // objects of a page
-}
-
-func (e *endless) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return e
-}
-
-func (e *endless) Namespace(string) dynamic.ResourceInterface { return e }
-
-func (e *endless) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	e.pages++
-	list := &unstructured.UnstructuredList{Object: map[string]any{}}
-	for range e.each {
-		list.Items = append(list.Items, *object(e.t, e.object))
-	}
-	if e.pages < 2*maxPages {
-		list.SetContinue("more")
-	}
-	return list, nil
-}
 
 // What is remembered of a list is bounded, whatever the server has listed.
 func TestAListWithoutAnEnd(t *testing.T) {
-	serve := func(object string, each int) *endless {
-		return &endless{fakeCluster: fakeCluster{t: t}, object: object, each: each}
-	}
-	api := serve("{}", 0)
-	_, err := eachPage(t.Context(), api, metav1.ListOptions{}, func([]unstructured.Unstructured) error { return nil })
+	api := &kubetest.Endless{Object: kubetest.Object(t, "{}"), Most: 2 * maxPages}
+	_, err := EachPage(t.Context(), api, metav1.ListOptions{}, func([]unstructured.Unstructured) error { return nil })
 	assert.ErrorIs(t, err, errEndless)
-	assert.Equal(t, maxPages, api.pages)
+	assert.Equal(t, maxPages, api.Pages)
 
-	api = serve(fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250)), 1)
-	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).names(t.Context())
-	require.NoError(t, err)
-	assert.NotEmpty(t, names)
-	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
-
-	api = serve(`{"metadata":{"name":"eso"}}`, 1)
-	evicted, err := (&evictor{api: api}).evict(t.Context())
-	require.NoError(t, err)
-	assert.Len(t, evicted, maxControllers)
-
-	api = serve(`{"metadata":{"name":"home"}}`, 1)
-	api.pages = maxPages // as many are left
+	api = &kubetest.Endless{Object: kubetest.Object(t, `{"metadata":{"name":"home"}}`), Each: 1, Most: maxPages}
 	followed := 0
-	f := &reflector[store]{api: api, read: storeOf, all: func(all []store) { followed = len(all) },
-		wanted: func() func(store) bool { return func(store) bool { return true } }}
+	f := &Reflector[string]{Api: api, Read: (*unstructured.Unstructured).GetName, All: func(all []string) { followed = len(all) },
+		Wanted: func() func(string) bool { return func(string) bool { return true } }}
 	_, err = f.list(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, maxFollowed, followed)
+}
+
+// A server that is not Kubernetes could name objects by texts that no name is.
+func TestObjectsThatHaveNoNameOfKubernetesAreLeftOut(t *testing.T) {
+	long := strings.Repeat("n", 254)
+	for _, field := range []string{"name", "uid", "namespace"} {
+		api := &kubetest.Endless{Object: kubetest.Object(t, fmt.Sprintf(`{"metadata":{%q:%q}}`, field, long)), Each: 1, Most: 1}
+		_, err := EachPage(t.Context(), api, metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+			assert.Empty(t, page, field)
+			return nil
+		})
+		assert.NoError(t, err)
+	}
 }

@@ -31,7 +31,6 @@ var objectFields = func() fields {
 	source := fields{"sourceRef": {"storeRef": leaves("name", "kind"), "generatorRef": generator}}
 	container := leaves("name", "imageID")
 	metadata := leaves("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp", "continue").
-		with("annotations", leaves(annotation, parentAnnotation)).
 		with("ownerReferences", leaves("apiVersion", "kind", "name"))
 	spec := leaves("clusterIP", "clusterIPs", "publishNotReadyAddresses",
 		"refreshInterval", "refreshPolicy", "updatePolicy").

@@ -20,7 +20,7 @@ const (
 	maxName   = 320       // bytes of a field's name; labels have up to 317
 	maxList   = 64        // entries of a list in an object
 	maxNumber = 64        // bytes
-	entryCost = 32        // bytes that an entry takes at least, however little is in it
+	EntryCost = 32        // bytes that an entry takes at least, however little is in it
 
 	// What is kept takes so much memory when it is decoded, in bytes: a map for
 	// each object, and some for each value. Of small objects that is fifty times
@@ -151,7 +151,7 @@ func (f *filter) object(keep fields) error {
 		of, wanted := keep[name]
 		if !wanted && f.room > 0 {
 			if of, wanted = keep[anyField]; wanted {
-				f.room -= len(name) + entryCost
+				f.room -= len(name) + EntryCost
 			}
 		}
 		if !wanted {
@@ -227,6 +227,6 @@ func (f *filter) list(keep fields, page bool) error {
 			continue
 		}
 		kept++
-		f.room -= entryCost
+		f.room -= EntryCost
 	}
 }

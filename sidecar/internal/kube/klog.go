@@ -31,9 +31,9 @@ func silence(log hclog.Logger) {
 		utilruntime.ReallyCrash = false
 		var said atomic.Value // of the newest
 		utilruntime.PanicHandlers = []func(context.Context, any){func(_ context.Context, r any) {
-			err := panicOf(r)
+			err := PanicOf(r)
 			if said.Swap(err.Error()) != err.Error() {
-				log.Error(msgPanicked, keyError, err, keyAdvice, advicePanicked)
+				log.Error(MsgPanicked, keyError, err, keyAdvice, AdvicePanicked)
 			}
 		}}
 	})
@@ -43,6 +43,6 @@ type debugLog struct{ hclog.Logger }
 
 // Write implements io.Writer.
 func (l debugLog) Write(line []byte) (int, error) {
-	l.Debug(theirs(string(line)))
+	l.Debug(Theirs(string(line)))
 	return len(line), nil
 }

@@ -11,52 +11,51 @@ import (
 // whether it says the same. The policies in manifests/gate let it through.
 const (
 	maxTheirs = 1000
-	maxOurs   = 900
-	maxReason = 60
+	MaxOurs   = 900
+	MaxReason = 60
 )
 
-// theirs is what somebody else wrote, fit to be repeated.
-func theirs(text string) string { return safetext.Line(text, maxTheirs) }
+// Theirs is what somebody else wrote, fit to be repeated.
+func Theirs(text string) string { return safetext.Line(text, maxTheirs) }
 
-// said is an error, fit to be repeated: an API server puts into it what a webhook
-// or a policy says.
-func said(err error) error { return safetext.Error(err, maxTheirs) }
+// The statuses of a condition.
+const (
+	True    = "True"
+	False   = "False"
+	Unknown = "Unknown"
+)
 
-// written is a condition as it stands in the pod.
-type written struct {
-	condition
-	since string // lastTransitionTime
+// Condition is one of a pod's, without its times.
+type Condition struct {
+	Type    string
+	Status  string
+	Reason  string
+	Message string
 }
 
-// conditionsOf reads an object's conditions; what is malformed reads as empty.
-func conditionsOf(o *unstructured.Unstructured) []written {
-	list, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
-	var out []written
-	for _, entry := range list {
-		m, ok := entry.(map[string]any)
-		if !ok {
-			continue
-		}
-		text := func(key string) string { s, _ := m[key].(string); return theirs(s) }
-		out = append(out, written{condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
+// Written is a condition as it stands in the pod.
+type Written struct {
+	Condition
+	Since string // lastTransitionTime
+}
+
+// ConditionsOf reads an object's conditions; what is malformed reads as empty.
+func ConditionsOf(o *unstructured.Unstructured) []Written {
+	var out []Written
+	for _, m := range Entries(o.Object, "status", "conditions") {
+		text := func(key string) string { s, _ := m[key].(string); return Theirs(s) }
+		out = append(out, Written{Condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
 	}
 	return out
 }
 
-// ourContainer is the name that the patches give our container.
-const ourContainer = "vault-unseal-sidecar"
-
-// imageOf returns what the pod runs in our container: the image's name and
-// digest, or what the runtime calls it; "" when the pod does not tell.
-func imageOf(o *unstructured.Unstructured) string {
-	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
-		list, _, _ := unstructured.NestedSlice(o.Object, "status", field)
-		for _, entry := range list {
-			if m, ok := entry.(map[string]any); ok && m["name"] == ourContainer {
-				id, _ := m["imageID"].(string)
-				return theirs(id)
-			}
+// Entries returns the maps in a list; what is malformed is left out.
+func Entries(object map[string]any, path ...string) (out []map[string]any) {
+	list, _, _ := unstructured.NestedSlice(object, path...)
+	for _, entry := range list {
+		if m, ok := entry.(map[string]any); ok {
+			out = append(out, m)
 		}
 	}
-	return ""
+	return out
 }

@@ -95,7 +95,7 @@ func (t bounded) fieldsFor(r *http.Request) fields {
 		return eventFields
 	case r.Method == http.MethodPatch:
 		return answerFields
-	case r.Method == http.MethodGet && (strings.HasPrefix(path, "/apis/"+esoGroup+"/") ||
+	case r.Method == http.MethodGet && (strings.HasPrefix(path, "/apis/"+ESOGroup+"/") ||
 		strings.HasSuffix(path, "/pods") || strings.HasSuffix(path, "/services")):
 		return answerFields
 	case t.whole:

@@ -45,7 +45,7 @@ func TestHeadersAreBounded(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
 		})
-		_, err := api.Resource(pods).List(t.Context(), metav1.ListOptions{})
+		_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
 		assert.Error(t, err, protocol)
 		assert.Equal(t, map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[http2], protocol)
 	}
@@ -61,7 +61,7 @@ func TestInterimResponsesAreBounded(t *testing.T) {
 			}
 			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
 		})
-		_, err := api.Resource(pods).List(t.Context(), metav1.ListOptions{})
+		_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
 		assert.Error(t, err)
 	}
 }
@@ -74,7 +74,7 @@ func TestWhatIsKeptOfEachAnswer(t *testing.T) {
 		fmt.Fprint(w, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"vault-0","labels":{"app":"vault"},"x":1},"x":[{"":0}]}`)
 	}
 	for whole, as := range map[bool]func(http.RoundTripper) http.RoundTripper{false: bound, true: boundCheck} {
-		api := answering(t, true, as, answer).Resource(pods).Namespace("security")
+		api := answering(t, true, as, answer).Resource(Pods).Namespace("security")
 		got, err := api.Get(t.Context(), "vault-0", metav1.GetOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, map[string]string{"app": "vault"}, got.GetLabels(), "which Services select")

@@ -15,17 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const prefix = "vault_unseal_sidecar_"
-
-// Cluster is what is known of External Secrets Operator (ESO).
-type Cluster struct {
-	Ready    int // stores that are
-	NotReady int // stores that are not
-	Left     int // objects that were not synced at the newest look
-}
 
 // Metrics is all that is counted. Its methods may be called from any goroutine.
 type Metrics struct {
@@ -106,7 +100,7 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	build.Set(1)
 	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
 	m.snapshot.proof.Store(&unseal.Proof{})
-	m.snapshot.cluster.Store(&Cluster{})
+	m.snapshot.secrets.Store(&secrets{})
 	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -124,8 +118,18 @@ func (m *Metrics) Publish(s unseal.State) { m.snapshot.state.Store(&s) }
 // PublishProof takes the newest proof of the key.
 func (m *Metrics) PublishProof(p unseal.Proof) { m.snapshot.proof.Store(&p) }
 
-// PublishCluster takes what is newest of External Secrets.
-func (m *Metrics) PublishCluster(c Cluster) { m.snapshot.cluster.Store(&c) }
+// PublishSecrets takes what is newest of External Secrets Operator (ESO).
+func (m *Metrics) PublishSecrets(e status.ExternalSecrets) {
+	s := secrets{left: e.LeftCount}
+	for _, store := range e.Stores {
+		if store.Ready {
+			s.ready++
+		} else {
+			s.notReady++
+		}
+	}
+	m.snapshot.secrets.Store(&s)
+}
 
 // Attempted counts an attempt to unseal.
 func (m *Metrics) Attempted(result string) { m.attempts.WithLabelValues(result).Inc() }
@@ -167,7 +171,7 @@ func (m *Metrics) Reached(step string, took time.Duration) {
 type snapshot struct {
 	state   atomic.Pointer[unseal.State]
 	proof   atomic.Pointer[unseal.Proof]
-	cluster atomic.Pointer[Cluster]
+	secrets atomic.Pointer[secrets]
 	stuck   func() bool
 
 	certificates func() (server, client time.Time)

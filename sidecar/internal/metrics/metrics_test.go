@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -56,7 +57,7 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	}
 	m.Recovered(unseal.Recovery{Took: time.Minute, Steps: steps})
 	m.PublishProof(unseal.Proof{Result: unseal.ProofInvalid, At: time.Now()})
-	m.PublishCluster(Cluster{1, 2, 3})
+	m.PublishSecrets(status.ExternalSecrets{Stores: []status.Store{{Ready: true}, {}, {}}, LeftCount: 3})
 	m.KeysChanged()
 	m.Failed("stores")
 	m.Touched("PushSecret")

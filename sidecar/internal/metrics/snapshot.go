@@ -44,7 +44,7 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	state, proof, cluster := s.state.Load(), s.proof.Load(), s.cluster.Load()
+	state, proof, secrets := s.state.Load(), s.proof.Load(), s.secrets.Load()
 	vault := state.Phase.Info().State
 	if s.stuck() {
 		vault = "unknown"
@@ -68,9 +68,15 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 	server, client := s.certificates()
 	gauge(descEnds, seconds(server), "vault")
 	gauge(descEnds, seconds(client), "sidecar")
-	gauge(descStores, float64(cluster.Ready), "true")
-	gauge(descStores, float64(cluster.NotReady), "false")
-	gauge(descLeft, float64(cluster.Left))
+	gauge(descStores, float64(secrets.ready), "true")
+	gauge(descStores, float64(secrets.notReady), "false")
+	gauge(descLeft, float64(secrets.left))
+}
+
+// secrets is what is counted of External Secrets.
+type secrets struct {
+	ready, notReady int // stores
+	left            int // objects that were not synced at the newest look
 }
 
 func nameOf(r unseal.ProofResult) string {

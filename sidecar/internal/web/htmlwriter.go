@@ -3,6 +3,8 @@ package web
 import (
 	"html"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
 // htmlWriter writes HTML. html/template would do the same, for 3.6 MB more of
@@ -17,7 +19,7 @@ type literal string
 
 func (m *htmlWriter) raw(l literal) { m.WriteString(string(l)) }
 
-func (m *htmlWriter) text(s string) { m.WriteString(html.EscapeString(plain(s))) }
+func (m *htmlWriter) text(s string) { m.WriteString(html.EscapeString(status.Plain(s))) }
 
 // open writes a tag with attributes: a name, a value, and so on.
 func (m *htmlWriter) open(tag literal, attributes ...string) {

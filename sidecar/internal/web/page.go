@@ -17,13 +17,13 @@ var pageJS literal
 // With ?part=main it is the part that changes, which the page asks for itself.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	status := s.tell(now)
+	v := view{s.tell(now)}
 	nonce := rand.Text()
 	var m htmlWriter
 	if r.URL.Query().Get("part") == "main" {
-		status.writeMain(&m, now)
+		v.writeMain(&m, now)
 	} else {
-		status.writePage(&m, now, nonce)
+		v.writePage(&m, now, nonce)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -38,13 +38,13 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 }
 
 // writePage writes all that stays around main, and main.
-func (s Status) writePage(m *htmlWriter, now time.Time, nonce string) {
+func (s view) writePage(m *htmlWriter, now time.Time, nonce string) {
 	m.raw(`<!doctype html><html lang="en"><head><meta charset="utf-8">` +
 		`<meta name="viewport" content="width=device-width, initial-scale=1">` +
 		`<meta name="color-scheme" content="light dark">` +
 		`<noscript><meta http-equiv="refresh" content="2"></noscript>`)
 	m.element("title", s.title())
-	m.open("link", "id", "icon", "rel", "icon", "href", icons[s.words().Severity])
+	m.open("link", "id", "icon", "rel", "icon", "href", icons[s.Words().Severity])
 	m.open("style", "nonce", nonce)
 	m.raw(pageCSS)
 	m.raw(`</style></head><body><header>vault-unseal-sidecar</header>` +
@@ -56,4 +56,4 @@ func (s Status) writePage(m *htmlWriter, now time.Time, nonce string) {
 }
 
 // title is what the browser's tab shows.
-func (s Status) title() string { return s.words().Title + " - Vault" }
+func (s view) title() string { return s.Words().Title + " - Vault" }

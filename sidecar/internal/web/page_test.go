@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status/statustest"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -28,20 +30,21 @@ func besieged() *Server {
 			{Phase: unseal.Unreachable, At: time.Now().Add(-time.Hour), Took: time.Minute}}}},
 	})
 	s.PublishProof(unseal.Proof{At: time.Now(), Result: hostile, Reason: hostile})
-	c := Cluster{Status: "False", Reason: hostile, Message: hostile, Image: hostile, LeftCount: 5000,
+	e := status.ExternalSecrets{Status: "False", Reason: hostile, Message: hostile, LeftCount: 5000,
 		Left: slices.Repeat([]string{hostile + strings.Repeat("long", 1000)}, 5000)}
 	for range 100 {
-		c.Stores = append(c.Stores, Store{hostile, true, hostile, hostile}, Store{hostile, false, hostile, hostile + strings.Repeat("long", 1000)})
+		e.Stores = append(e.Stores, status.Store{Name: hostile, Ready: true, Reason: hostile, Message: hostile}, status.Store{Name: hostile, Ready: false, Reason: hostile, Message: hostile + strings.Repeat("long", 1000)})
 	}
-	s.PublishCluster(c)
+	s.PublishSecrets(e)
+	s.PublishImage(hostile)
 	return s
 }
 
 func TestPageOfEachScene(t *testing.T) {
-	for name, s := range scenes() {
+	for name, s := range statustest.Scenes() {
 		t.Run(name, func(t *testing.T) {
 			var m htmlWriter
-			s.writeMain(&m, night)
+			view{s}.writeMain(&m, statustest.Night)
 			body := m.String()
 			decoder := xml.NewDecoder(strings.NewReader(body))
 			for {
@@ -52,7 +55,7 @@ func TestPageOfEachScene(t *testing.T) {
 				require.NoError(t, err, "a tag is not closed, or text is not escaped: %s", body)
 			}
 			flat := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, "")
-			assert.Contains(t, flat, s.words().Title)
+			assert.Contains(t, flat, s.Words().Title)
 			for _, text := range []string{s.Reason, s.Advice} {
 				if text != "" {
 					assert.Contains(t, flat, text[1:])
@@ -108,25 +111,10 @@ func TestPageIsSmallAndHarmlessWhateverItIsTold(t *testing.T) {
 	assert.Less(t, len(ask(server(""), "GET", "/").Body.String()), 16_000, "with nothing to tell")
 }
 
-func TestTheStoresThatAreNotReadyAreKept(t *testing.T) {
-	s := server("")
-	var stores []Store
-	for i := range 2 * maxStores {
-		stores = append(stores, Store{Name: "store", Ready: i != 2*maxStores-1})
-	}
-	s.PublishCluster(Cluster{Status: "False", Stores: stores})
-	kept := s.tell(time.Now()).ExternalSecrets.Stores
-	require.Len(t, kept, maxStores)
-	assert.False(t, kept[0].Ready)
-	assert.True(t, stores[0].Ready, "the caller's own are left alone")
-	assert.Equal(t, strings.Repeat("é", maxText)+"...", bounded(strings.Repeat("é", maxText+1)))
-	assert.Equal(t, strings.Repeat("é", maxText), bounded(strings.Repeat("é", maxText)))
-}
-
 // troubled is a server whose Vault is open while External Secrets is not well.
 func troubled() *Server {
 	s := server("")
-	scene := scenes()["secrets-not-recovered"]
+	scene := statustest.Scenes()["secrets-not-recovered"]
 	began := time.Now().Add(-2 * time.Minute)
 	recovery := &unseal.Recovery{Began: began, Took: 41300 * time.Millisecond, Done: true, Steps: []unseal.Step{
 		{Phase: unseal.Unreachable, At: began, Took: 40 * time.Second},
@@ -138,7 +126,20 @@ func troubled() *Server {
 	s.Publish(unseal.State{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
 		UnsealedAt: began.Add(recovery.Took), Last: recovery, History: []*unseal.Recovery{recovery, &older}})
 	s.PublishProof(unseal.Proof{At: time.Now(), Result: unseal.ProofValid})
-	e := scene.ExternalSecrets
-	s.PublishCluster(Cluster{e.Status, e.Reason, e.Message, e.Stores, e.LeftCount, e.Left, scenes()["active"].Image})
+	s.PublishSecrets(*scene.ExternalSecrets)
+	s.PublishImage(statustest.Scenes()["active"].Image)
 	return s
+}
+
+func TestEveryPhaseHasItsWords(t *testing.T) {
+	for _, phase := range unseal.Phases() {
+		w := phase.Info()
+		assert.NotEmpty(t, w.Title, phase.String())
+		assert.Contains(t, shapes, w.Severity, phase.String())
+		assert.Contains(t, icons, w.Severity, phase.String())
+		assert.Equal(t, phase.Serving(), w.Severity == unseal.SeverityGood, phase.String())
+		assert.Equal(t, phase.Serving(), w.Waits == "", "who is not served waits for something: %s", phase)
+		assert.Equal(t, phase.Serving(), w.Step == "", phase.String())
+		assert.NotEmpty(t, status.Status{Phase: phase}.Text(statustest.Night, 80))
+	}
 }

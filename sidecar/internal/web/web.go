@@ -1,8 +1,7 @@
-// Package web tells how Vault is: /healthz and /readyz for whoever probes, /status
-// as JSON, a page for a person's browser on /, and the same as text for a
-// terminal. All of it comes from the newest snapshot and never by asking
-// anybody: it answers at once however long Vault hangs. It knows neither Vault
-// nor Kubernetes.
+// Package web serves how Vault is: /healthz and /readyz for whoever probes, /status
+// as JSON, a page for a person's browser on /, and the metrics. All of it comes from
+// what was published last and never by asking anybody: it answers at once however
+// long Vault hangs.
 package web
 
 import (
@@ -14,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -41,8 +41,9 @@ type Server struct {
 	Turned  func() time.Duration
 	state   atomic.Pointer[unseal.State]
 	proof   atomic.Pointer[unseal.Proof] // nil until there was one
-	cluster atomic.Pointer[Cluster]      // nil without Kubernetes
-	again   time.Duration                // bindEvery
+	secrets atomic.Pointer[status.ExternalSecrets]
+	image   atomic.Pointer[string]
+	again   time.Duration // bindEvery
 }
 
 // New returns a server that does not listen yet.
@@ -54,6 +55,30 @@ func New(c Config) *Server {
 
 // Publish replaces the state. It does not block.
 func (s *Server) Publish(state unseal.State) { s.state.Store(&state) }
+
+// PublishSecrets replaces what is known of External Secrets. It does not block.
+func (s *Server) PublishSecrets(e status.ExternalSecrets) {
+	e = e.Bounded()
+	s.secrets.Store(&e)
+}
+
+// PublishImage tells which image the sidecar's container runs. It does not block.
+func (s *Server) PublishImage(id string) { s.image.Store(&id) }
+
+// PublishProof replaces the last proof of the key. It does not block.
+func (s *Server) PublishProof(p unseal.Proof) { s.proof.Store(&p) }
+
+// tell puts together what is known now.
+func (s *Server) tell(now time.Time) status.Status {
+	k := status.Known{Version: s.Version, State: *s.state.Load(), Proof: s.proof.Load(), Secrets: s.secrets.Load()}
+	if id := s.image.Load(); id != nil {
+		k.Image = *id
+	}
+	if silent := s.Turned(); Stuck(silent) {
+		k.Stuck = silent
+	}
+	return k.Status(now)
+}
 
 // Run serves until ctx is done. A port that cannot be had is tried again, for
 // ever: nothing else depends on it.
@@ -130,5 +155,5 @@ func local(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
-	_ = s.tell(time.Now()).write(w)
+	_ = s.tell(time.Now()).Write(w)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -204,9 +205,10 @@ func TestStatusTellsAllThatWasPublished(t *testing.T) {
 		History: []*unseal.Recovery{{Began: at, Took: time.Minute, Done: true}, {Began: at.Add(-time.Hour), Took: time.Second, Done: true}},
 	})
 	s.PublishProof(unseal.Proof{At: at, Result: unseal.ProofInvalid, Reason: "a reason"})
-	s.PublishCluster(Cluster{
-		Status: "False", Reason: "NotSynced", Message: "a message", Image: "an image@sha256:0",
-		Stores:    []Store{{"ClusterSecretStore home", true, "Valid", "ok"}, {"SecretStore a/b", false, "Invalid", "no"}},
+	s.PublishImage("an image@sha256:0")
+	s.PublishSecrets(status.ExternalSecrets{
+		Status: "False", Reason: "NotSynced", Message: "a message",
+		Stores:    []status.Store{{Name: "ClusterSecretStore home", Ready: true, Reason: "Valid", Message: "ok"}, {Name: "SecretStore a/b", Ready: false, Reason: "Invalid", Message: "no"}},
 		LeftCount: 7, Left: []string{"ExternalSecret a/b: an error"},
 	})
 	var got map[string]any
@@ -232,11 +234,11 @@ func TestStatusTellsAllThatWasPublished(t *testing.T) {
 			{"name": "ClusterSecretStore home", "ready": true, "reason": "Valid", "message": "ok"}],
 		"left_count": 7, "left": ["ExternalSecret a/b: an error"]}}`, part("external_secrets"))
 
-	var back Status
+	var back status.Status
 	require.NoError(t, json.Unmarshal([]byte(body), &back), "the terminal reads it again")
 	assert.Equal(t, unseal.ProofInvalid, back.KeyProof.Result)
 
-	s.PublishCluster(Cluster{Image: "an image"})
+	s.PublishSecrets(status.ExternalSecrets{})
 	assert.NotContains(t, ask(s, "GET", "/status").Body.String(), "external_secrets", "nothing is known of it")
 	s.Turned = func() time.Duration { return time.Minute }
 	assert.Contains(t, ask(s, "GET", "/status").Body.String(), `"stuck_seconds": 60`)
@@ -261,7 +263,8 @@ func TestStatesArePublishedWhileTheyAreRead(t *testing.T) {
 				s.Publish(unseal.State{Phase: unseal.Active, Last: &unseal.Recovery{Steps: []unseal.Step{{}}}})
 				s.Publish(unseal.State{Phase: unseal.Held, Current: &unseal.Recovery{Steps: []unseal.Step{{}}}})
 				s.PublishProof(unseal.Proof{Result: unseal.ProofValid})
-				s.PublishCluster(Cluster{Status: "True"})
+				s.PublishSecrets(status.ExternalSecrets{Status: "True"})
+				s.PublishImage("an image")
 				assert.Equal(t, 200, ask(s, "GET", "/status").Code)
 				assert.Equal(t, 200, ask(s, "GET", "/").Code)
 				ask(s, "GET", "/readyz")

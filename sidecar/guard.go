@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	// startsAgain bounds the wait before a start after a panic. It begins with a
+	// second and doubles.
+	startsAgain = 5 * time.Minute
+	// ranWell is how long a run lasts after which the wait begins anew.
+	ranWell = 10 * time.Minute
+)
+
+// half is what is guarded.
+type half interface {
+	Publish(unseal.State)
+	Run(context.Context) error
+}
+
+// guarded is a half that cannot end the process, which unseals Vault. One that
+// panics is left, and another begins with the newest state.
+type guarded struct {
+	start func() (half, error)
+	log   hclog.Logger
+
+	mu     sync.Mutex
+	newest *unseal.State
+	now    half // nil while none runs
+	end    context.CancelCauseFunc
+}
+
+// newGuarded takes the first, and what starts those that follow it.
+func newGuarded(log hclog.Logger, first half, start func() (half, error)) *guarded {
+	return &guarded{log: log, start: func() (half, error) {
+		if next := first; next != nil {
+			first = nil
+			return next, nil
+		}
+		return start()
+	}}
+}
+
+// Publish takes the core's newest state. It neither blocks nor panics.
+func (g *guarded) Publish(s unseal.State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.newest = &s
+	g.publish()
+}
+
+// publish hands the newest state on. The lock is held.
+func (g *guarded) publish() {
+	if g.now == nil || g.newest == nil {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			g.now = nil
+			g.end(kube.PanicOf(r))
+		}
+	}()
+	g.now.Publish(*g.newest)
+}
+
+// Run works until ctx is done.
+func (g *guarded) Run(ctx context.Context) {
+	said := ""
+	for failures := 0; ctx.Err() == nil; {
+		began := time.Now()
+		err := g.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) >= ranWell {
+			failures = 0
+		}
+		wait := kube.Jittered(min(time.Second<<min(failures, 16), startsAgain))
+		failures++
+		if text := fmt.Sprint(err); text != said {
+			said = text
+			g.log.Error(kube.MsgPanicked, "error", err, kube.KeyAgain, kube.Short(wait), "advice", kube.AdvicePanicked)
+		} else {
+			g.log.Debug(kube.MsgPanicked, "error", err, kube.KeyAgain, kube.Short(wait))
+		}
+		kube.Sleep(ctx, wait)
+	}
+}
+
+// once starts one and returns what ended it.
+func (g *guarded) once(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() {
+		if r := recover(); r != nil {
+			err = kube.PanicOf(r)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.now = nil
+	}()
+	next, err := g.start()
+	if err != nil {
+		return err
+	}
+	g.begin(next, cancel)
+	if err := next.Run(ctx); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+func (g *guarded) begin(next half, end context.CancelCauseFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now, g.end = next, end
+	g.publish()
+}

@@ -1,0 +1,416 @@
+package check
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// read makes an object of YAML.
+func read(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
+	return o
+}
+
+const ourGate = "vault-unseal-sidecar/unsealed"
+
+func TestTheGateIsJudged(t *testing.T) {
+	const condition = `, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "True", reason: Unsealed}]}}`
+	for sentence, row := range map[string]struct {
+		pod, gate string
+		level     Level
+		says      string
+	}{
+		"declared and written":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}` + condition, ourGate, OK, "True, Unsealed"},
+		"declared beside another's":     {`{spec: {readinessGates: [{conditionType: a/b}, {conditionType: vault-unseal-sidecar/unsealed}]}}`, ourGate, Warning, "not written"},
+		"declared, and closed":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "False", reason: HeldByOperator}]}}`, ourGate, Warning, "False, HeldByOperator"},
+		"only another's is declared":    {`{spec: {readinessGates: [{conditionType: a/b}]}}`, ourGate, Warning, "does not declare"},
+		"none is declared":              {`{spec: {}}`, ourGate, Warning, "does not declare"},
+		"none is declared, nor written": {`{spec: {}}`, "", OK, "declares none of ours"},
+		"declared and never written":    {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`, "", Failure, "never Ready"},
+		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, Failure, "never Ready"},
+		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", OK, "example.com/open"},
+		"a list that is malformed":      {`{spec: {readinessGates: [x, {conditionType: 1}]}}`, ourGate, Warning, "does not declare"},
+	} {
+		f := judgeGate(read(t, row.pod), row.gate)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestOurContainerIsJudged(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		spec    string
+		outside bool
+		level   Level
+		says    string
+	}{
+		"after vault":                {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, false, OK, "beside Vault"},
+		"by its image":               {`{containers: [{name: vault}, {name: helper, image: "home/vault-unseal-sidecar:1"}]}`, true, OK, "beside Vault"},
+		"the first":                  {`{containers: [{name: vault-unseal-sidecar}, {name: vault}]}`, false, Warning, "first container"},
+		"alone":                      {`{containers: [{name: vault-unseal-sidecar}]}`, false, Failure, "alone"},
+		"a native one":               {`{initContainers: [{name: vault-unseal-sidecar, restartPolicy: Always}], containers: [{name: vault}]}`, false, OK, "native"},
+		"an init container":          {`{initContainers: [{name: x}, {name: vault-unseal-sidecar}], containers: [{name: vault}]}`, false, Failure, "never starts"},
+		"not there":                  {`{containers: [{name: vault}]}`, true, Failure, "no sidecar"},
+		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be told"},
+	} {
+		f := judgeContainer(read(t, `{spec: `+row.spec+`}`), row.outside)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Text, row.says, sentence)
+	}
+}
+
+func TestANetworkThatThePodShares(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		spec  string
+		plain bool
+		want  []Level
+	}{
+		"its own, plain HTTP":        {`{containers: []}`, true, nil},
+		"said to be its own":         {`{hostNetwork: false}`, true, nil},
+		"the node's, and TLS":        {`{hostNetwork: true}`, false, []Level{OK}},
+		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []Level{Failure}},
+	} {
+		var levels []Level
+		for _, f := range judgeNetwork(read(t, `{spec: `+row.spec+`}`), row.plain) {
+			levels = append(levels, f.Level)
+		}
+		assert.Equal(t, row.want, levels, sentence)
+	}
+}
+
+func TestContainersOfVaultsUser(t *testing.T) {
+	const ours = `{name: vault-unseal-sidecar, securityContext: {runAsUser: 100}}`
+	for sentence, row := range map[string]struct {
+		spec string
+		says string
+	}{
+		"vault alone":                {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, ` + ours + `]}`, ""},
+		"another inherits it":        {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}, ` + ours + `]}`, "vault, logs run as uid 100"},
+		"another says its own":       {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs, securityContext: {runAsUser: 65533}}]}`, ""},
+		"another says the same":      {`{containers: [{name: vault, securityContext: {runAsUser: 100}}, {name: logs, securityContext: {runAsUser: 100}}]}`, "vault, logs run as uid 100"},
+		"nobody says":                {`{containers: [{name: vault}, {name: logs}]}`, ""},
+		"one that has ended":         {`{securityContext: {runAsUser: 100}, initContainers: [{name: prepare}], containers: [{name: vault}]}`, ""},
+		"a native one":               {`{securityContext: {runAsUser: 100}, initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, "vault, logs run as uid 100"},
+		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
+	} {
+		pod := read(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, judgeUsers(pod, nil), sentence)
+		found := judgeUsers(pod, new(uint32(100)))
+		if row.says == "" {
+			assert.Empty(t, found, sentence)
+			continue
+		}
+		require.Len(t, found, 1, sentence)
+		assert.Equal(t, Warning, found[0].Level, sentence)
+		assert.Contains(t, found[0].Text, row.says, sentence)
+	}
+}
+
+func TestContainersThatReadPlainHTTP(t *testing.T) {
+	const root, raw = "may run as root and does not drop NET_RAW", "adds NET_RAW"
+	beside := func(security string) string {
+		return `{containers: [{name: vault}, {name: logs, securityContext: ` + security + `}, {name: vault-unseal-sidecar}]}`
+	}
+	for sentence, row := range map[string]struct {
+		spec string
+		says string
+	}{
+		"none but vault's and ours":      {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, ""},
+		"vault's has another name":       {`{containers: [{name: server}, {name: vault-unseal-sidecar}]}`, ""},
+		"ours comes first":               {`{containers: [{name: vault-unseal-sidecar}, {name: server}, {name: logs}]}`, ": logs (" + root + ")"},
+		"no container":                   {`{}`, ""},
+		"with what the runtime gives":    {`{containers: [{name: vault}, {name: logs}]}`, ": logs (" + root + ")"},
+		"vault's is not the first":       {`{containers: [{name: logs}, {name: vault}]}`, ": logs (" + root + ")"},
+		"OpenBao's is not the first":     {`{containers: [{name: logs}, {name: openbao}]}`, ": logs (" + root + ")"},
+		"a native sidecar":               {`{initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, ": logs ("},
+		"a native sidecar of that name":  {`{initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: server}]}`, ": logs ("},
+		"an init container":              {`{initContainers: [{name: prepare}], containers: [{name: vault}]}`, ""},
+		"one that somebody debugs with":  {`{containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, ": debugger-x ("},
+		"several":                        {`{containers: [{name: vault}, {name: a}, {name: b, securityContext: {privileged: true}}]}`, ": a (" + root + "), b (is privileged)"},
+		"drops all":                      {beside(`{capabilities: {drop: [ALL]}}`), ""},
+		"drops all, in another spelling": {beside(`{capabilities: {drop: [all]}}`), ""},
+		"drops that one":                 {beside(`{capabilities: {drop: [CAP_NET_RAW]}}`), ""},
+		"drops another":                  {beside(`{capabilities: {drop: [CHOWN]}}`), root},
+		"drops all and adds it":          {beside(`{runAsUser: 1, capabilities: {drop: [ALL], add: [NET_RAW]}}`), raw},
+		"adds what leads traffic astray": {beside(`{capabilities: {drop: [ALL], add: [net_admin]}}`), "adds NET_ADMIN"},
+		"adds all":                       {beside(`{runAsNonRoot: true, capabilities: {add: [ALL]}}`), "adds ALL"},
+		"adds another":                   {beside(`{capabilities: {drop: [ALL], add: [IPC_LOCK]}}`), ""},
+		"is privileged":                  {beside(`{privileged: true, runAsUser: 1, capabilities: {drop: [ALL]}}`), "is privileged"},
+		"is not root":                    {beside(`{runAsUser: 1}`), ""},
+		"is said not to be root":         {beside(`{runAsNonRoot: true}`), ""},
+		"is root":                        {beside(`{runAsUser: 0, runAsNonRoot: false}`), root},
+		"the pod is not root":            {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}]}`, ""},
+		"the pod is said not to be":      {`{securityContext: {runAsNonRoot: true}, containers: [{name: vault}, {name: logs}]}`, ""},
+		"the pod is not, and it is": {`{securityContext: {runAsUser: 100, runAsNonRoot: true}, containers: [{name: vault},
+			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
+	} {
+		pod := read(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, judgeCapture(pod, false), "%s, and no plain HTTP", sentence)
+		found := judgeCapture(pod, true)
+		if row.says == "" {
+			assert.Empty(t, found, sentence)
+			continue
+		}
+		require.Len(t, found, 1, sentence)
+		assert.Equal(t, Warning, found[0].Level, sentence)
+		assert.Contains(t, found[0].Text, row.says, sentence)
+		assert.Contains(t, found[0].Advice, "NET_RAW", sentence)
+	}
+}
+
+func TestADebugContainerThatHasEnded(t *testing.T) {
+	const spec = `{spec: {securityContext: {runAsUser: 0}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}, `
+	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
+		pod := read(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: y, state: {terminated: {}}}]}}`)
+		assert.Equal(t, found, len(judgeCapture(pod, true)) == 1, state)
+		assert.Equal(t, found, len(judgeUsers(pod, new(uint32(0)))) == 1, state)
+	}
+}
+
+func TestASidecarThatDoesNotRun(t *testing.T) {
+	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
+	for state, level := range map[string]Level{
+		`{running: {startedAt: "2026-01-01T00:00:00Z"}}`:   OK,
+		`{waiting: {reason: CrashLoopBackOff}}`:            Failure,
+		`{waiting: {reason: ImagePullBackOff}}`:            Failure,
+		`{terminated: {reason: OOMKilled, exitCode: 137}}`: Failure,
+	} {
+		f := judgeContainer(read(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
+		assert.Equal(t, level, f.Level, state)
+	}
+	assert.Equal(t, OK, judgeContainer(read(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
+}
+
+func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
+	for probe, why := range map[string]string{
+		`{httpGet: {path: "/v1/sys/health", port: 8200}}`:                                              "sealedcode is 503",
+		`{httpGet: {path: "/v1/sys/health?standbyok=true", port: 8200}}`:                               "sealedcode is 503",
+		`{httpGet: {path: "/v1/sys/health/?sealedcode=204", port: 8200}}`:                              "uninitcode is 501",
+		`{httpGet: {path: "/v1/sys/health?sealedcode=x&uninitcode=204", port: 8200}}`:                  "sealedcode is 0",
+		`{httpGet: {path: "/v1/sys/health?standbyok=true&sealedcode=204&uninitcode=204", port: 8200}}`: "",
+		`{httpGet: {path: "/v1/sys/seal-status", port: 8200}}`:                                         "",
+		`{exec: {command: [/bin/sh, -ec, "vault status -tls-skip-verify"]}}`:                           "vault status",
+		`{exec: {command: [vault, status]}}`:                                                           "vault status",
+		`{exec: {command: [/bin/sh, -c, "wget -qO- 'http://127.0.0.1:8200/v1/sys/health'"]}}`:          "sealedcode is 503",
+		`{tcpSocket: {port: 8200}}`:                                                                    "",
+	} {
+		out := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+		require.Len(t, out, 1)
+		if why == "" {
+			assert.Equal(t, OK, out[0].Level, probe)
+			continue
+		}
+		assert.Equal(t, Failure, out[0].Level, probe)
+		assert.Contains(t, out[0].Text, why, probe)
+	}
+	own := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
+	assert.Equal(t, Unknown, own[0].Level, "what somebody's own command does is not known")
+	start := judgeLiveness(read(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
+	assert.Equal(t, Failure, start[0].Level, "the kubelet kills for this one too")
+	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
+	assert.Equal(t, OK, judgeLiveness(read(t, ours))[0].Level, "our own is another matter")
+}
+
+func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
+	for spec, found := range map[string]bool{
+		`{containers: [{name: vault, livenessProbe: {}}, {name: vault-unseal-sidecar}]}`:                                  false,
+		`{containers: [{name: vault}, {name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: /healthz}}}]}`:         true,
+		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar, startupProbe: {tcpSocket: {}}}]}`:    true,
+		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar}]}`:                                   false,
+		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
+	} {
+		out := judgeOwnProbe(read(t, "{spec: "+spec+"}"))
+		assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning, spec)
+	}
+}
+
+func TestATemplateThatWaits(t *testing.T) {
+	pod := read(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+	set := func(spec, newest string) *unstructured.Unstructured {
+		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
+	}
+	const onDelete, rolling, parted = `{type: OnDelete}`, `{type: RollingUpdate, rollingUpdate: {partition: 0}}`, `{type: RollingUpdate, rollingUpdate: {partition: 1}}`
+	for sentence, row := range map[string]struct {
+		set    *unstructured.Unstructured
+		level  Level
+		advice string
+	}{
+		"the pod is of the newest":     {set(onDelete, "vault-1"), OK, ""},
+		"one waits for a deletion":     {set(onDelete, "vault-2"), Warning, "kubectl -n security delete pod vault-0"},
+		"one waits behind a partition": {set(parted, "vault-2"), Warning, "kubectl -n security delete pod vault-0"},
+		"one is being rolled out":      {set(rolling, "vault-2"), Warning, "wait for the rollout"},
+		"nothing is told":              {set(onDelete, ""), Unknown, ""},
+	} {
+		f := judgeOwner(pod, row.set)
+		assert.Equal(t, row.level, f.Level, sentence)
+		assert.Contains(t, f.Advice, row.advice, sentence)
+	}
+}
+
+func TestAServiceThatLeadsToASealedVault(t *testing.T) {
+	for spec, unsafe := range map[string]bool{
+		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: true}`:  true,
+		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: false}`: false,
+		`{clusterIP: 10.96.0.7}`:                                  false,
+		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
+	} {
+		_, got := judgeService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
+		assert.Equal(t, unsafe, got, spec)
+	}
+}
+
+func TestStoresAreJudged(t *testing.T) {
+	home, own := eso.StoreName{Namespace: "", Name: "home"}, eso.StoreName{Namespace: "app", Name: "own"}
+	of := func(name eso.StoreName, status string) eso.Store {
+		return eso.Store{StoreName: name, Vault: true, Status: status, Reason: "InvalidProviderConfig", Message: "it\nis sealed"}
+	}
+	for sentence, row := range map[string]struct {
+		stores []eso.Store
+		named  []eso.StoreName
+		levels []Level
+		says   string
+	}{
+		"none":                         {nil, nil, []Level{OK}, "no store uses Vault"},
+		"all are Ready":                {[]eso.Store{of(home, kube.True), of(own, kube.True)}, nil, []Level{OK}, "2 of 2"},
+		"one is not":                   {[]eso.Store{of(home, kube.True), of(own, kube.False)}, nil, []Level{Failure, OK}, "SecretStore/app/own is not Ready: InvalidProviderConfig: it is sealed"},
+		"none is":                      {[]eso.Store{of(home, kube.False)}, nil, []Level{Failure}, "not Ready"},
+		"one was not looked at":        {[]eso.Store{of(home, "")}, nil, []Level{Unknown}, "not been looked at"},
+		"one that was named is away":   {nil, []eso.StoreName{own}, []Level{Failure}, "SecretStore/app/own does not exist"},
+		"one that was named is there":  {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home}, []Level{OK}, "1 of 1"},
+		"one of two that were is away": {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home, own}, []Level{Failure, OK}, "does not exist"},
+	} {
+		c := &Checker{config: Config{ESO: eso.Config{Stores: row.named}}}
+		var levels []Level
+		all := ""
+		for _, f := range c.judgeStores(row.stores, nil) {
+			levels, all = append(levels, f.Level), all+f.Text
+		}
+		assert.Equal(t, row.levels, levels, sentence)
+		assert.Contains(t, all, row.says, sentence)
+	}
+}
+
+func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
+	away := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "away"}, Vault: true, Server: "http://proxy.web.svc:8200", Status: kube.True}
+	c := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
+	require.True(t, c.config.ESO.Ignores(away))
+	found := c.judgeStores(nil, []eso.Store{away})
+	require.Len(t, found, 1, "and not that no store uses Vault")
+	assert.Equal(t, Unknown, found[0].Level)
+	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is left alone")
+	assert.Contains(t, found[0].Advice, "--eso-stores")
+}
+
+func TestWhichStoresAreLookedAt(t *testing.T) {
+	named := eso.StoreName{Namespace: "app", Name: "own"}
+	vaults, others := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "home"}, Vault: true}, eso.Store{StoreName: named}
+	all, some := &Checker{}, &Checker{config: Config{ESO: eso.Config{Stores: []eso.StoreName{named}}}}
+	assert.True(t, all.caresFor(vaults))
+	assert.False(t, all.caresFor(others))
+	ours := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
+	assert.False(t, ours.caresFor(eso.Store{Vault: true, Server: "http://vault.test.svc:8200"}), "another Vault's")
+	assert.False(t, some.caresFor(vaults))
+	assert.True(t, some.caresFor(others))
+}
+
+func TestAPolicyThatIsNotThere(t *testing.T) {
+	needs := []Need{{Component: "gate"}, {Component: "more"}}
+	out := judgePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
+	require.Len(t, out, 2)
+	assert.Equal(t, Failure, out[0].Level)
+	assert.Contains(t, out[0].Text, "manifests/more grants: why")
+	assert.Contains(t, out[0].Advice, "apply manifests/more")
+	assert.Equal(t, OK, out[1].Level)
+	assert.Contains(t, out[1].Text, "gate, stores")
+
+	out = judgePolicies(policy.Verdicts{Missing: map[string]bool{"eviction": true}}, needs)
+	require.Len(t, out, 1)
+	assert.Equal(t, Failure, out[0].Level)
+	assert.Contains(t, out[0].Advice, "delete what manifests/eviction made", "nothing uses it")
+
+	out = judgePolicies(policy.Verdicts{Missing: map[string]bool{"stores": true}, On: map[string]string{"stores": "secretstores a/one"}}, nil)
+	assert.Contains(t, out[0].Text, "on secretstores a/one")
+
+	out = judgePolicies(policy.Verdicts{Unseen: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}, needs)
+	require.Len(t, out, 1)
+	assert.Equal(t, Unknown, out[0].Level)
+	assert.Contains(t, out[0].Text, "gate, eviction cannot be seen: no answer")
+
+	assert.Empty(t, judgePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
+}
+
+func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
+	type uses struct{ writes, sees, wakes, evicts bool }
+	for recovery, want := range map[eso.Recovery]uses{
+		eso.RecoveryBoth:    {true, true, true, true},
+		eso.RecoveryNudge:   {true, true, true, false},
+		eso.RecoveryRestart: {true, true, false, true},
+		eso.RecoveryOff:     {false, false, false, false},
+	} {
+		h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).home(nil, false)
+		assert.Equal(t, want, uses{h.Writes, h.Sees, h.Wakes, h.Evicts}, recovery)
+	}
+	h := (&Checker{config: Config{ESO: eso.Config{Recovery: eso.RecoveryOff}, Gate: ourGate}}).home(nil, false)
+	assert.True(t, h.Writes, "the gate")
+}
+
+func TestWhichSecretsThePodMounts(t *testing.T) {
+	pod := read(t, `{spec: {nodeName: shelf, volumes: [
+		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
+		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
+	c := &Checker{}
+	assert.Equal(t, []string{"the-key", "tls"}, c.home(pod, false).Secrets)
+	assert.Equal(t, "shelf", c.home(pod, false).Node)
+	assert.Equal(t, []string{keySecret}, c.home(read(t, `{spec: {}}`), false).Secrets)
+	assert.Equal(t, []string{keySecret}, c.home(nil, false).Secrets)
+}
+
+func TestOnlyWhatIsOfUseIsAdvised(t *testing.T) {
+	refused := apierrors.NewForbidden(kube.Services.GroupResource(), "", errors.New("no"))
+	c := &Checker{}
+	assert.Equal(t, "apply manifests/eviction", c.unseen("x", "it", useful(true, kube.GrantsEviction), refused).Advice)
+	assert.Contains(t, c.unseen("x", "it", useful(false, kube.GrantsEviction), refused).Advice, "do not grant it to the sidecar")
+}
+
+func TestHowTheSidecarIsStarted(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		container string
+		want      Start
+	}{
+		"with nothing":           {`{}`, Start{}},
+		"with arguments":         {`{args: [run, --eso-recovery, nudge]}`, Start{Args: []string{"run", "--eso-recovery", "nudge"}}},
+		"with a command":         {`{command: [/vault-unseal-sidecar, run], args: [--x]}`, Start{Args: []string{"run", "--x"}}},
+		"by a shell":             {`{command: [/bin/sh, -c, "vault-unseal-sidecar --x"]}`, Start{Unclear: []string{"what its command starts"}}},
+		"with variables in them": {`{args: ["--eso-namespace=$(NS)"]}`, Start{Unclear: []string{"which variables its arguments hold"}}},
+		"with variables": {`{env: [{name: A, value: a}, {name: B, valueFrom: {configMapKeyRef: {name: c, key: k}}}, {name: C, value: "$(A)b"}, {name: D}]}`,
+			Start{Env: map[string]string{"A": "a", "D": ""}, Elsewhere: []string{"B", "C"}}},
+		"with a whole map of them": {`{envFrom: [{configMapRef: {name: c}}]}`, Start{Unclear: []string{"what envFrom brings"}}},
+	} {
+		container := read(t, row.container)
+		container.Object["name"] = kube.Name
+		for _, field := range []string{"containers", "initContainers"} {
+			pod := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}}
+			got, found := startOf(pod)
+			assert.True(t, found, sentence)
+			if row.want.Env == nil {
+				row.want.Env = map[string]string{}
+			}
+			assert.Equal(t, row.want, got, sentence)
+		}
+	}
+	_, found := startOf(read(t, `{spec: {containers: [{name: vault}]}}`))
+	assert.False(t, found)
+}

@@ -1,0 +1,102 @@
+package check
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// judgeLiveness looks for a probe that would have the kubelet kill a Vault for
+// being sealed: it then never stays up until its storage is back.
+func judgeLiveness(pod *unstructured.Unstructured) []Finding {
+	var out []Finding
+	for _, container := range kube.Entries(pod.Object, "spec", "containers") {
+		if isOurs(container) {
+			continue
+		}
+		for _, kind := range []string{"livenessProbe", "startupProbe"} {
+			probe, found, _ := unstructured.NestedMap(container, kind)
+			if !found {
+				continue
+			}
+			name, _ := container["name"].(string)
+			switch why, known := killsSealed(probe); {
+			case why != "":
+				out = append(out, Finding{About: AboutPod, Level: Failure,
+					Text:   fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, name, why),
+					Advice: "take the probe away (server.livenessProbe.enabled=false in the chart)"})
+			case !known:
+				out = append(out, Finding{About: AboutPod, Level: Unknown,
+					Text:   fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, name),
+					Advice: "see that the command succeeds while Vault is sealed, or take the probe away"})
+			}
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, Finding{About: AboutPod, Text: "no probe kills Vault for being sealed"})
+	}
+	return out
+}
+
+// judgeOwnProbe looks for a probe of our own container, which an earlier patches
+// gave it: it asks a port that strangers can fill, and then the sidecar is killed.
+func judgeOwnProbe(pod *unstructured.Unstructured) []Finding {
+	for _, field := range []string{"initContainers", "containers"} {
+		for _, container := range kube.Entries(pod.Object, "spec", field) {
+			for _, kind := range []string{"livenessProbe", "startupProbe"} {
+				if isOurs(container) && container[kind] != nil {
+					return []Finding{{About: AboutPod, Level: Warning,
+						Text:   fmt.Sprintf("the sidecar has a %s: whoever keeps its port busy has the sidecar killed", kind),
+						Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when it stands still"}}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// healthURL is where a command asks Vault for its health.
+var healthURL = regexp.MustCompile(`/v1/sys/health[^\s"']*`)
+
+// killsSealed says why a probe fails while Vault is sealed or not initialized;
+// "" when it does not, as far as is known. What a command of somebody's own does
+// is not.
+func killsSealed(probe map[string]any) (why string, known bool) {
+	if command, found, _ := unstructured.NestedStringSlice(probe, "exec", "command"); found {
+		text := strings.Join(command, " ")
+		if strings.Contains(text, "vault status") {
+			return "vault status exits with 2", true
+		}
+		why := healthFails(healthURL.FindString(text))
+		return why, why != ""
+	}
+	path, _, _ := unstructured.NestedString(probe, "httpGet", "path")
+	return healthFails(path), true
+}
+
+// healthFails says why a question to sys/health fails while Vault is sealed.
+func healthFails(path string) string {
+	asked, err := url.Parse(path)
+	if err != nil || strings.TrimSuffix(asked.Path, "/") != "/v1/sys/health" {
+		return ""
+	}
+	for _, state := range []struct {
+		option string
+		preset int // the status that Vault gives by itself (http/sys_health.go)
+	}{{"sealedcode", 503}, {"uninitcode", 501}} {
+		code := state.preset
+		if text := asked.Query().Get(state.option); text != "" {
+			code, _ = strconv.Atoi(text)
+		}
+		if code < 200 || code >= 400 { // what a kubelet takes for a success
+			return fmt.Sprintf("%s is %d", state.option, code)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,237 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+const (
+	grantsPatch    = "patches"
+	grantsServices = "patches/services"
+)
+
+var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+
+// checkPod judges our pod and what stands around it.
+func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
+	out := []Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
+	out = append(out, judgeLiveness(pod)...)
+	out = append(out, judgeOwnProbe(pod)...)
+	out = append(out, judgeNetwork(pod, c.config.PlainHTTP)...)
+	out = append(out, judgeUsers(pod, c.config.VaultUID)...)
+	out = append(out, judgeCapture(pod, c.config.PlainHTTP)...)
+	out = append(out, c.checkOwner(ctx, pod))
+	return append(out, c.checkServices(ctx, pod, home)...)
+}
+
+// gates returns the conditions that a pod has to have True to be Ready.
+func gates(pod *unstructured.Unstructured) (out []string) {
+	for _, gate := range kube.Entries(pod.Object, "spec", "readinessGates") {
+		kind, _ := gate["conditionType"].(string)
+		out = append(out, kind)
+	}
+	return out
+}
+
+func declares(pod *unstructured.Unstructured, gate string) bool {
+	return pod != nil && slices.Contains(gates(pod), gate)
+}
+
+// judgeGate compares what the pod waits for with what the sidecar writes.
+func judgeGate(pod *unstructured.Unstructured, gate string) Finding {
+	f := Finding{About: AboutPod}
+	for _, declared := range gates(pod) {
+		if declared != gate && strings.HasPrefix(declared, kube.Name+"/") {
+			f.Level = Failure
+			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", declared)
+			f.Advice = "have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template"
+			return f
+		}
+	}
+	switch {
+	case gate == "":
+		f.Text = "no readiness gate is written, and the pod declares none of ours"
+	case !declares(pod, gate):
+		f.Level = Warning
+		f.Text = fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", gate)
+		f.Advice = "apply " + grantsPatch + "; with Helm alone it cannot be had, then set --readiness-gate none"
+	default:
+		now := conditionNow(pod, gate)
+		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", gate, now)
+		if !strings.HasPrefix(now, kube.True) {
+			f.Level = Warning
+			f.Advice = "the pod is not Ready; the condition's message and the sidecar's log say why"
+		}
+	}
+	return f
+}
+
+func conditionNow(pod *unstructured.Unstructured, kind string) string {
+	for _, c := range kube.ConditionsOf(pod) {
+		if c.Type == kind {
+			return c.Status + ", " + c.Reason
+		}
+	}
+	return "not written"
+}
+
+// judgeContainer looks whether our container runs, and where it is among the
+// others.
+func judgeContainer(pod *unstructured.Unstructured, outside bool) Finding {
+	f := placeOf(pod, outside)
+	if why := notRunning(pod); why != "" && f.Level < Failure {
+		return Finding{About: AboutPod, Level: Failure,
+			Text:   "the sidecar does not run: " + why + "; the readiness gate says what it last said",
+			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.GetNamespace(), pod.GetName())}
+	}
+	return f
+}
+
+// notRunning says what our container does in the place of running; "" when it
+// runs, or when the pod does not tell.
+func notRunning(pod *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		for _, status := range kube.Entries(pod.Object, "status", field) {
+			if !isOurs(status) {
+				continue
+			}
+			for _, state := range []string{"waiting", "terminated"} {
+				if reason, found, _ := unstructured.NestedString(status, "state", state, "reason"); found {
+					return state + ", " + reason
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// placeOf looks at where our container is among the others.
+func placeOf(pod *unstructured.Unstructured, outside bool) Finding {
+	f := Finding{About: AboutPod}
+	for _, container := range kube.Entries(pod.Object, "spec", "initContainers") {
+		if !isOurs(container) {
+			continue
+		}
+		f.Text = "the sidecar is a native one: it starts before Vault and ends after it"
+		if container["restartPolicy"] != "Always" {
+			f.Level = Failure
+			f.Text = "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts"
+			f.Advice = "apply patches/native, or make it an ordinary container"
+		}
+		return f
+	}
+	containers := kube.Entries(pod.Object, "spec", "containers")
+	switch at := slices.IndexFunc(containers, isOurs); {
+	case at > 0:
+		f.Text = "the sidecar is a container beside Vault"
+	case at == 0 && len(containers) > 1:
+		f.Level = Warning
+		f.Text = "the sidecar is the pod's first container, which kubectl exec and kubectl logs take when none is named"
+		f.Advice = "put it after Vault, as " + grantsPatch + " does"
+	case at == 0:
+		f.Level = Failure
+		f.Text = "the sidecar is alone in its pod: the key only goes to a Vault beside it"
+		f.Advice = "apply " + grantsPatch + " to Vault's StatefulSet"
+	case outside:
+		f.Level = Failure
+		f.Text = "the pod has no sidecar: nothing in it has the name or the image " + kube.Name
+		f.Advice = "apply " + grantsPatch + ", and delete the pod when its StatefulSet says OnDelete"
+	default:
+		f.Level = Unknown
+		f.Text = "which container of the pod is the sidecar cannot be told: none has its name"
+	}
+	return f
+}
+
+func isOurs(container map[string]any) bool {
+	image, _ := container["image"].(string)
+	return container["name"] == kube.Name || strings.Contains(image, kube.Name)
+}
+
+// checkOwner looks whether a change of the pod's template still waits.
+func (c *Checker) checkOwner(ctx context.Context, pod *unstructured.Unstructured) Finding {
+	for _, owner := range pod.GetOwnerReferences() {
+		if owner.Kind != "StatefulSet" {
+			continue
+		}
+		set, err := c.get(ctx, statefulSets, pod.GetNamespace(), owner.Name)
+		if err != nil {
+			return c.unseen(AboutPod, "the StatefulSet "+owner.Name, "", err)
+		}
+		return judgeOwner(pod, set)
+	}
+	return Finding{About: AboutPod, Level: Warning,
+		Text:   "no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
+		Advice: "run Vault as a StatefulSet"}
+}
+
+func judgeOwner(pod, set *unstructured.Unstructured) Finding {
+	f := Finding{About: AboutPod}
+	revision := pod.GetLabels()["controller-revision-hash"]
+	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
+	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
+	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
+	name := "the StatefulSet " + set.GetName()
+	switch {
+	case newest == "" || revision == "":
+		f.Level = Unknown
+		f.Text = name + " does not tell which of its templates the pod was made from"
+	case newest == revision:
+		f.Text = fmt.Sprintf("the pod was made from the newest template of %s", name)
+	default:
+		f.Level = Warning
+		f.Text = fmt.Sprintf("a changed template of %s waits: the pod is an older one, and a reboot does not replace it", name)
+		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.GetNamespace(), pod.GetName())
+		if kind != "OnDelete" && partition == 0 {
+			f.Advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
+		}
+	}
+	return f
+}
+
+// checkServices looks whether traffic is led to a Vault that is sealed.
+func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
+	var out []Finding
+	gated := home.Gated
+	seen := 0
+	err := c.each(ctx, c.api.Resource(kube.Services).Namespace(pod.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+		if eso.ServiceHosts(service, pod) == nil {
+			return
+		}
+		seen++
+		if f, unsafe := judgeService(service); gated && unsafe {
+			out = append(out, f)
+		}
+	})
+	switch {
+	case err != nil:
+		return append(out, c.unseen(AboutServices, "the Services beside the pod", useful(home.Evicts, kube.GrantsEviction), err))
+	case len(out) == 0 && gated:
+		return []Finding{{About: AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
+	case len(out) == 0:
+		return []Finding{{About: AboutServices, Text: fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen)}}
+	}
+	return out
+}
+
+// judgeService tells a Service that publishes pods which are not Ready. The
+// headless one has to: raft finds its peers through it.
+func judgeService(service *unstructured.Unstructured) (Finding, bool) {
+	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
+	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+	if !publishes || address == "None" {
+		return Finding{}, false
+	}
+	return Finding{About: AboutServices, Level: Warning,
+		Text:   fmt.Sprintf("the Service %s publishes pods that are not Ready: it leads traffic to a sealed Vault, whatever the gate says", service.GetName()),
+		Advice: "apply " + grantsServices}, true
+}

@@ -1,0 +1,69 @@
+package eso
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// farAndWide serves 4,000 ExternalSecrets that failed, each in a namespace of its
+// own with a name as long as the filter lets through.
+type farAndWide struct {
+	dynamic.NamespaceableResourceInterface
+	resource schema.GroupVersionResource
+}
+
+func (f farAndWide) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	f.resource = r
+	return f
+}
+
+func (f farAndWide) Namespace(string) dynamic.ResourceInterface { return f }
+
+func (f farAndWide) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if f.resource != ExternalSecrets {
+		return list, nil
+	}
+	from := 0
+	_, _ = fmt.Sscan(o.Continue, &from)
+	for i := from; i < from+40; i++ {
+		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
+			"kind": "ExternalSecret", "metadata": map[string]any{"name": "e", "namespace": fmt.Sprintf("n%06000d", i), "uid": fmt.Sprint(i)},
+			"spec":   map[string]any{"secretStoreRef": map[string]any{"kind": "ClusterSecretStore", "name": "home"}},
+			"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "False", "reason": "SecretSyncedError"}}},
+		}})
+	}
+	if from+40 < 4000 {
+		list.SetContinue(fmt.Sprint(from + 40))
+	}
+	return list, nil
+}
+
+func (farAndWide) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	return &unstructured.Unstructured{Object: map[string]any{}}, nil
+}
+
+func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, farAndWide{})
+		w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
+		f := s.look(t.Context(), w, true)
+		assert.NoError(t, f.err)
+		var names strings.Builder
+		for name := range w.spaces {
+			names.WriteString(name)
+		}
+		assert.Less(t, names.Len(), 4<<20, "bytes, after 100 seconds; it goes on to 20,000 objects")
+	})
+}

@@ -1,0 +1,145 @@
+package eso
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+)
+
+const (
+	// maxNames bounds what is remembered of the Services beside us, in bytes.
+	maxNames = 1 << 20
+	// maxControllers bounds how many pods of ESO's controller are evicted.
+	maxControllers = 100
+)
+
+// ControllerLabel is on ESO's controller pods and on neither its webhook's
+// nor its cert-controller's (ESO, deploy/charts/external-secrets).
+const ControllerLabel = "app.kubernetes.io/name=external-secrets"
+
+// evictor restarts ESO's controller by evicting its pods. To patch its
+// Deployment would take the right to run anything as ESO.
+type evictor struct {
+	api    dynamic.Interface
+	config Config
+}
+
+// ours returns what tells whether a store's Vault is the one beside us. That of a
+// store that was named is.
+func (e *evictor) ours(ctx context.Context) (func(Store) bool, error) {
+	if len(e.config.Stores) > 0 {
+		return func(s Store) bool { return slices.Contains(e.config.Stores, s.StoreName) }, nil
+	}
+	if e.config.Namespace == "" {
+		return func(Store) bool { return false }, nil
+	}
+	names, err := e.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(s Store) bool {
+		u, err := url.Parse(s.Server)
+		return err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+	}, nil
+}
+
+// names returns the names and the addresses by which our pod is reached
+// through the Services that select it.
+func (e *evictor) names(ctx context.Context) ([]string, error) {
+	within, cancel := kube.WithRequestTimeout(ctx)
+	defer cancel()
+	self, err := e.api.Resource(kube.Pods).Namespace(e.config.Namespace).Get(within, e.config.Pod, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading our own pod: %w", err)
+	}
+	var names []string
+	room := maxNames
+	_, err = kube.EachPage(ctx, e.api.Resource(kube.Services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			for _, name := range ServiceHosts(&page[i], self) {
+				if room -= len(name) + kube.EntryCost; room < 0 {
+					return errEnough
+				}
+				names = append(names, name)
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("listing the Services beside us: %w", err)
+	}
+	return names, nil
+}
+
+// ServiceHosts returns those of one Service; none when it does not select the pod.
+func ServiceHosts(service, pod *unstructured.Unstructured) []string {
+	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
+	labels := pod.GetLabels()
+	for key, value := range selector {
+		if labels[key] != value {
+			return nil
+		}
+	}
+	if len(selector) == 0 {
+		return nil
+	}
+	domain := service.GetName() + "." + service.GetNamespace()
+	addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", "clusterIPs")
+	names := []string{service.GetName(), domain, domain + ".svc", domain + ".svc.cluster.local"}
+	names = append(names, pod.GetName()+"."+domain+".svc", pod.GetName()+"."+domain+".svc.cluster.local", pod.GetName()+"."+domain)
+	return append(names, slices.DeleteFunc(addresses, func(a string) bool { return a == "None" })...)
+}
+
+// evict asks for the eviction of ESO's controller pods, and returns the names
+// of those for which it was not refused, with an error as well. One that was not
+// answered may have been done.
+func (e *evictor) evict(ctx context.Context) ([]string, error) {
+	api := e.api.Resource(kube.Pods).Namespace(e.config.ControllerNamespace)
+	var found []string
+	_, err := kube.EachPage(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			if len(found) == maxControllers {
+				return errEnough
+			}
+			if page[i].GetDeletionTimestamp() == nil {
+				found = append(found, page[i].GetName())
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no pod in " + e.config.ControllerNamespace + " has the label " + ControllerLabel)
+	}
+	var evicted []string
+	for _, name := range found {
+		within, cancel := kube.WithRequestTimeout(ctx)
+		_, err := api.Create(within, EvictionOf(name, e.config.ControllerNamespace), metav1.CreateOptions{FieldManager: kube.Name}, "eviction")
+		cancel()
+		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
+			return evicted, fmt.Errorf("evicting %s: %w", name, err)
+		}
+		evicted = append(evicted, name)
+	}
+	return evicted, nil
+}
+
+func EvictionOf(pod, namespace string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction",
+		"metadata": map[string]any{"name": pod, "namespace": namespace},
+	}}
+}

@@ -1,0 +1,99 @@
+package eso
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// tenants have ExternalSecrets that fail whatever is done.
+type tenants struct {
+	dynamic.NamespaceableResourceInterface
+	namespace string
+	lists     bool
+	have      []tenant
+	err       error // of a patch
+	patched   map[string]int
+	first     map[string]time.Time
+}
+
+type tenant struct {
+	namespace string
+	count     int
+}
+
+func (e *tenants) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	e.lists = r == ExternalSecrets
+	return e
+}
+
+func (e *tenants) Namespace(namespace string) dynamic.ResourceInterface {
+	e.namespace = namespace
+	return e
+}
+
+func (e *tenants) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	for _, t := range e.have {
+		for i := 0; e.lists && i < t.count; i++ {
+			list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
+				"kind":     "ExternalSecret",
+				"metadata": map[string]any{"name": "x", "namespace": t.namespace, "uid": fmt.Sprint(t.namespace, i)},
+				"spec":     map[string]any{"secretStoreRef": map[string]any{"name": "home", "kind": kindClusterStore}},
+				"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": kube.False, "reason": "SecretSyncedError"}}},
+			}})
+		}
+	}
+	return list, nil
+}
+
+func (e *tenants) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	if e.patched[e.namespace]++; e.patched[e.namespace] == 1 {
+		e.first[e.namespace] = time.Now()
+	}
+	return nil, e.err
+}
+
+// What one tenant has of failing objects is woken after the first of all others,
+// and takes no room from them.
+func TestATenantsThousandsHoldUpNoOther(t *testing.T) {
+	for sentence, err := range map[string]error{"woken": nil, "refused": kubetest.DeniedBy("externalsecrets", "externalsecrets", "no")} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			eso := &tenants{have: []tenant{{"a", 2 * maxWoken}, {"b", 600}, {"c", 3}}, err: err,
+				patched: map[string]int{}, first: map[string]time.Time{}}
+			s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, eso)
+			w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
+			began := time.Now()
+			f := s.look(t.Context(), w, true)
+			assert.NoError(t, f.err, sentence)
+			assert.Equal(t, 2*maxWoken+603, f.leftCount, "each is counted once")
+			assert.Less(t, eso.first["c"].Sub(began), 10*time.Second, sentence)
+			assert.Equal(t, maxWokenIn, eso.patched["a"], sentence)
+			assert.Equal(t, 1, strings.Count(log.String(), msgTooManyLeft), log.String())
+			if err == nil {
+				assert.Equal(t, map[string]int{"a": maxWokenIn, "b": 600, "c": 3}, eso.patched, "each once")
+				s.look(t.Context(), w, true)
+				s.last = map[string]time.Time{}
+				s.look(t.Context(), w, true)
+				assert.Equal(t, map[string]int{"a": maxWokenIn, "b": 600, "c": 3}, w.spaces, "nor in a later look")
+			}
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package eso
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
+)
+
+// Recovery is what may be done to ESO.
+type Recovery string
+
+// The ways to recover ESO.
+const (
+	RecoveryOff     Recovery = "off"
+	RecoveryNudge   Recovery = "nudge"              // annotate what failed
+	RecoveryRestart Recovery = "restart"            // evict ESO's controller
+	RecoveryBoth    Recovery = "nudge-then-restart" // evict it when annotating did not help
+)
+
+// Recoveries lists them, the default first.
+func Recoveries() []Recovery {
+	return []Recovery{RecoveryBoth, RecoveryNudge, RecoveryRestart, RecoveryOff}
+}
+
+// Config says what is to be done for which stores.
+type Config struct {
+	Recovery            Recovery
+	Stores              []StoreName // empty: all that may use the Vault beside us
+	ControllerNamespace string      // where ESO's pods are
+	Pod, Namespace      string      // our own pod, which Vault's Services lead to
+	Log                 hclog.Logger
+	Meter               kube.Meter                   // may be nil
+	Report              func(status.ExternalSecrets) // is called with every news; must not block; may be nil
+}
+
+const (
+	// resyncInterval is how often a store is woken again. ESO's only worker can
+	// sit in a request to a Vault that hung for a minute.
+	resyncInterval = 15 * time.Second
+	// evictAfter is how long a store is woken at that pace; then it is evicted
+	// for, once, and woken ever more rarely.
+	evictAfter        = 2 * time.Minute
+	maxResyncInterval = 10 * time.Minute
+)
+
+// answered is found in ESO's words where an open Vault has answered it by an HTTP
+// error, which another controller would be answered too (vault/api,
+// ResponseError). 502 to 504 are the words of the outage itself. Not every version
+// of ESO repeats that in a store's condition.
+var answered = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
+
+// resyncAfter is the pace at which a store is woken that has been down for
+// so long.
+func resyncAfter(down time.Duration) time.Duration {
+	if down < evictAfter {
+		return resyncInterval
+	}
+	return min(max(down/2, time.Minute), maxResyncInterval)
+}
+
+// sweep has what uses the stores that are ready woken.
+func (n *Controller) sweep() {
+	if n.config.Recovery != RecoveryRestart {
+		n.resyncer.request(n.readyStores(), n.epoch)
+	}
+}
+
+// reconcileStore wakes a store, or evicts ESO for its sake, and returns when to do so
+// again.
+func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
+	pace := resyncAfter(now.Sub(p.downSince))
+	next := kube.Jittered(pace)
+	hope := evictAfter
+	if n.config.Recovery == RecoveryRestart {
+		hope = 0
+	}
+	if n.config.Recovery != RecoveryRestart {
+		err := touch(ctx, n.storeAPI(p.StoreName), p.Name, annotation)
+		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
+			return next
+		}
+		p.resyncErrors.Log(n.log, "annotating "+p.String(), kube.GrantsStores, err)
+		p.failures++
+		if err == nil {
+			p.failures = 0
+			n.log.Touched(p.kind())
+		} else { // ESO's webhook, for one, comes up after its stores do
+			next = min(next, kube.RetryAfter(p.failures, pace, err))
+		}
+	}
+	if now.Sub(p.downSince) < hope {
+		return next
+	}
+	evicts := n.config.Recovery != RecoveryNudge && !p.well && !answered.MatchString(p.Message)
+	if evicts && !n.evicted && p.evicted == "" && !n.evictedBefore() {
+		n.maybeEvict(ctx, p)
+	}
+	if now.Sub(p.downSince) >= evictAfter+time.Minute && p.failureReported == "" {
+		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.Reason, p.Message))
+		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe it: its Events hold what External Secrets was answered")
+		n.pod.Tell(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
+	}
+	return next
+}
+
+func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
+	if n.works(n.spared) {
+		return
+	}
+	ours, err := n.evictor.ours(ctx)
+	if err != nil {
+		n.log.Failed("eviction")
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err), keyAdvice, "apply "+kube.GrantsEviction)
+		return
+	}
+	if !ours(p.Store) {
+		if !p.foreign {
+			p.foreign = true
+			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
+		}
+		return
+	}
+	works, err := n.worksWith(ctx, p, ours)
+	if err != nil {
+		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err))
+		return // it is asked again
+	}
+	if works != (StoreName{}) {
+		if n.spared == (StoreName{}) {
+			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works.String())
+		}
+		n.spared = works
+		return
+	}
+	evicted, err := n.evictor.evict(ctx)
+	if err != nil {
+		n.log.Failed("eviction")
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err), keyAdvice, "apply "+kube.GrantsEviction)
+	}
+	if len(evicted) == 0 {
+		return
+	}
+	n.evicted, p.evicted = true, strings.Join(evicted, ", ")
+	for _, name := range evicted {
+		n.log.Evicted()
+		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
+	}
+}
+
+func (n *Controller) storeAPI(name StoreName) dynamic.ResourceInterface {
+	if name.Namespace == "" {
+		return n.api.Resource(ClusterStores)
+	}
+	return n.api.Resource(NamespaceStores).Namespace(name.Namespace)
+}

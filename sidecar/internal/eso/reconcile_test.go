@@ -1,0 +1,212 @@
+package eso
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// fakeCluster is a cluster with Vault's pod and Service and two controllers of ESO. It
+// counts what is done: a real one makes every row of the table take minutes.
+type fakeCluster struct {
+	dynamic.NamespaceableResourceInterface
+	t          *testing.T
+	resource   schema.GroupVersionResource
+	annotated  int
+	evicted    []string
+	refuseWith map[string]error // by the name of the pod
+	synced     []string         // ExternalSecrets
+}
+
+func (w *fakeCluster) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	w.resource = r
+	return w
+}
+
+func (w *fakeCluster) Namespace(string) dynamic.ResourceInterface { return w }
+
+func (w *fakeCluster) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
+	return kubetest.Object(w.t, `{"metadata":{"name":"vault-0","labels":{"app":"vault"}}}`), nil
+}
+
+func (w *fakeCluster) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if w.resource == kube.Services {
+		list.Items = append(list.Items, *kubetest.Object(w.t, `{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`))
+		return list, nil
+	}
+	if w.resource == ExternalSecrets {
+		for _, text := range w.synced {
+			list.Items = append(list.Items, *kubetest.Object(w.t, text))
+		}
+		return list, nil
+	}
+	for _, name := range []string{"eso-a", "eso-b"} {
+		list.Items = append(list.Items, *kubetest.Object(w.t, `{"metadata":{"name":"`+name+`"}}`))
+	}
+	return list, nil
+}
+
+func (w *fakeCluster) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	w.annotated++
+	return nil, nil
+}
+
+func (w *fakeCluster) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+	assert.Equal(w.t, []string{"eviction"}, sub)
+	if err := w.refuseWith[o.GetName()]; err != nil {
+		return nil, err
+	}
+	w.evicted = append(w.evicted, o.GetName())
+	return o, nil
+}
+
+func TestWhatIsDoneForAStore(t *testing.T) {
+	const here, elsewhere = "http://vault.security.svc:8200", "https://vault.example.com"
+	both := []string{"eso-a", "eso-b"}
+	budget := apierrors.NewTooManyRequests("disruption budget", 1)
+	cut := io.ErrUnexpectedEOF
+	said := func(message string) func(*Controller, *fakeCluster) {
+		return func(n *Controller, _ *fakeCluster) { n.tracked[StoreName{"", "home"}].Message = message }
+	}
+	// beside adds a store that is Ready, and an ExternalSecret of it that was synced
+	// so long after Vault became active.
+	beside := func(server string, works int64, status string, after time.Duration) func(*Controller, *fakeCluster) {
+		return func(n *Controller, w *fakeCluster) {
+			name := StoreName{"app", "well"}
+			n.tracked[name] = &storeState{Store: Store{StoreName: name, Server: server, Status: kube.True}, works: works}
+			w.synced = append(w.synced, `{"metadata":{"name":"a","namespace":"other"},"spec":{"secretStoreRef":{"name":"well"}}}`,
+				`{"metadata":{"name":"a","namespace":"app"},"spec":{"secretStoreRef":{"name":"well"}},"status":{"refreshTime":"`+
+					n.active.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
+		}
+	}
+	for _, row := range []struct {
+		sentence  string
+		recovery  Recovery
+		down      time.Duration
+		server    string
+		prepare   func(n *Controller, w *fakeCluster)
+		annotated int
+		evicted   []string
+	}{
+		{"a store is woken", RecoveryBoth, time.Minute, here, nil, 2, nil},
+		{"after two minutes the controllers are evicted, once", RecoveryBoth, evictAfter, here, nil, 2, both},
+		{"not when only waking is wanted", RecoveryNudge, evictAfter, here, nil, 2, nil},
+		{"at once when only that is wanted", RecoveryRestart, 0, here, nil, 0, both},
+		{"not for another Vault's store", RecoveryBoth, evictAfter, elsewhere, nil, 2, nil},
+		{"but for one that was named", RecoveryBoth, evictAfter, elsewhere,
+			func(n *Controller, _ *fakeCluster) { n.config.Stores = []StoreName{{"", "home"}} }, 2, both},
+		{"not when Vault has answered ESO, which evicting does not mend", RecoveryBoth, evictAfter, here, said(`unable to validate store: Error making API request.
+
+URL: PUT http://vault.security.svc:8200/v1/auth/kubernetes/login
+Code: 500. Errors:
+
+* 1 error occurred: read-only file system`), 2, nil},
+		{"but when that was the outage itself", RecoveryBoth, evictAfter, here, said("Code: 503. Errors:\n\n* Vault is sealed"), 2, both},
+		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
+		{"but when nobody has answered it", RecoveryBoth, evictAfter, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
+		{"not when it was well after the outage", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
+			n.tracked[StoreName{"", "home"}].well = true
+		}, 2, nil},
+		{"not when another store was the reason already", RecoveryBoth, evictAfter, here,
+			func(n *Controller, _ *fakeCluster) { n.evicted = true }, 2, nil},
+		{"not when an earlier run did it", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
+			n.pod.First = podstatus.Sighting{Conditions: map[string]kube.Written{podstatus.SecretsCondition: {Condition: kube.Condition{Reason: reasonEvicted}}}}
+			close(n.pod.Known)
+		}, 2, nil},
+		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, evictAfter, here, beside(here, 1, kube.False, -time.Hour), 2, nil},
+		{"nor while it has synced from another since then", RecoveryBoth, evictAfter, here, beside(here, 0, kube.True, time.Minute), 2, nil},
+		{"but when that was before the outage: it may be stuck", RecoveryBoth, evictAfter, here, beside(here, 0, kube.True, -time.Minute), 2, both},
+		{"but when it failed to", RecoveryBoth, evictAfter, here, beside(here, 0, kube.False, time.Minute), 2, both},
+		{"but when the other is of another Vault", RecoveryBoth, evictAfter, here, beside(elsewhere, 1, kube.True, time.Minute), 2, both},
+		{"a refusal is no eviction: it is tried again", RecoveryBoth, evictAfter, here,
+			func(_ *Controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-a": budget} }, 2, nil},
+		{"one that was evicted before another was refused counts", RecoveryBoth, evictAfter, here,
+			func(_ *Controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-b": budget} }, 2, []string{"eso-a"}},
+		{"one that was not answered counts", RecoveryBoth, evictAfter, here,
+			func(_ *Controller, w *fakeCluster) { w.refuseWith = map[string]error{"eso-a": cut} }, 2, []string{"eso-b"}},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			w := &fakeCluster{t: t}
+			c := Config{Pod: "vault-0", Namespace: "security", ControllerNamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
+			n := New(c, w, podstatus.New(podstatus.Config{Name: "vault-0", Namespace: "security"}, w))
+			n.epoch, n.active = 1, time.Now().Add(-time.Hour)
+			now := time.Now()
+			p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Server: row.server, Status: kube.False}, downSince: now.Add(-row.down)}
+			n.tracked[p.StoreName] = p
+			if row.prepare != nil {
+				row.prepare(n, w)
+			}
+			n.evictor.config = n.config
+			for range 2 {
+				n.reconcileStore(t.Context(), p, now)
+			}
+			assert.Equal(t, row.annotated, w.annotated, "annotations")
+			assert.Equal(t, row.evicted, w.evicted, "evictions")
+		})
+	}
+}
+
+// A tenant's store that never gets ready evicted ESO in every outage.
+func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		n, w := controllerWithStore(t, unseal.Unreachable)
+		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
+		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
+		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
+		n.evictor.config = n.config
+		turns := func(name StoreName, status string) {
+			n.saw(Store{StoreName: name, uid: name.Name, Status: status}, false)
+		}
+		outage := func() {
+			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			during(t, n, time.Minute)
+			n.Publish(unseal.State{Phase: unseal.Active})
+			during(t, n, time.Second)
+		}
+		turns(mine, kube.False)
+		turns(tenants, kube.False)
+		outage()
+		turns(mine, kube.True)
+		during(t, n, time.Hour)
+		assert.Empty(t, w.evicted, "External Secrets has made mine Ready")
+		assert.Equal(t, 1, strings.Count(log.String(), msgSpared), log.String())
+		outage()
+		during(t, n, time.Hour)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted, "mine is Ready from before, and nothing happens: it is stuck")
+	})
+}
+
+func TestARefusedEvictionIsTriedAgain(t *testing.T) {
+	w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
+	n := New(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, nil)
+	now := time.Now()
+	p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Status: kube.False}, downSince: now.Add(-evictAfter)}
+	n.reconcileStore(t.Context(), p, now)
+	assert.Empty(t, w.evicted)
+	w.refuseWith = nil
+	n.reconcileStore(t.Context(), p, now)
+	assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+}

@@ -1,0 +1,203 @@
+package eso
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
+)
+
+func TestFailedSync(t *testing.T) {
+	for _, row := range []struct {
+		sentence, conditions string
+		want                 bool
+	}{
+		{"a sync that failed", `[{"type":"Ready","status":"False","reason":"SecretSyncedError"}]`, true},
+		{"one with a generic target", `[{"type":"Ready","status":"False","reason":"ResourceSyncedError"}]`, true},
+		{"a push that failed", `[{"type":"Ready","status":"False","reason":"Errored"}]`, true},
+		{"what is Ready", `[{"type":"Ready","status":"True","reason":"SecretSynced"}]`, false},
+		{"what was deleted on purpose", `[{"type":"Ready","status":"False","reason":"SecretDeleted"}]`, false},
+		{"what was not tried yet", `[]`, false},
+		{"another condition", `[{"type":"Deleted","status":"False","reason":"SecretSyncedError"}]`, false},
+		{"what makes no sense", `["x", 1]`, false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, FailedSync(kubetest.Object(t, `{"status":{"conditions":`+row.conditions+`}}`)))
+		})
+	}
+}
+
+func TestUses(t *testing.T) {
+	ours := func(n StoreName) bool { return n == StoreName{"", "home"} || n == StoreName{"app", "home"} }
+	for _, row := range []struct {
+		sentence, spec string
+		want           bool
+	}{
+		{"a ClusterSecretStore of ours", `{"secretStoreRef":{"kind":"ClusterSecretStore","name":"home"}}`, true},
+		{"a SecretStore of ours", `{"secretStoreRef":{"kind":"SecretStore","name":"home"}}`, true},
+		{"a SecretStore is the default", `{"secretStoreRef":{"name":"home"}}`, true},
+		{"another store", `{"secretStoreRef":{"kind":"ClusterSecretStore","name":"other"}}`, false},
+		{"one datum from ours", `{"secretStoreRef":{"name":"other"},"data":[{"sourceRef":{"storeRef":{"kind":"ClusterSecretStore","name":"home"}}}]}`, true},
+		{"all from ours", `{"dataFrom":[{"sourceRef":{"storeRef":{"name":"home"}}}]}`, true},
+		{"a generator of Vault's", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"VaultDynamicSecret","name":"x"}}}]}`, true},
+		{"one that could be", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"ClusterGenerator","name":"x"}}}]}`, true},
+		{"another generator", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"Password","name":"x"}}}]}`, false},
+		{"nothing", `{}`, false},
+		{"what makes no sense", `{"secretStoreRef":"home","data":"x","dataFrom":[1]}`, false},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, Uses(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+row.spec+`}`), ours))
+		})
+	}
+	elsewhere := kubetest.Object(t, `{"metadata":{"namespace":"other"},"spec":{"secretStoreRef":{"name":"home"}}}`)
+	assert.False(t, Uses(elsewhere, ours), "a SecretStore serves its own namespace alone")
+}
+
+func TestGenerates(t *testing.T) {
+	const child = `"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`
+	from := func(kind string) string {
+		return `{"dataFrom":[{"extract":{"key":"x"}},{"sourceRef":{"generatorRef":{"kind":"` + kind + `","name":"x"}}}]}`
+	}
+	for _, row := range []struct {
+		sentence, metadata, spec string
+		want                     bool
+	}{
+		{"what is read", ``, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
+		{"a password", ``, from("Password"), true},
+		{"what the cluster tells", ``, from("ClusterGenerator"), true},
+		{"what Vault generates", ``, from("VaultDynamicSecret"), false},
+		{"what Vault generates, for all the children", child, from("VaultDynamicSecret"), true},
+		{"a child that is read", child, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
+		{"a Secret that is pushed", ``, `{"selector":{"secret":{"name":"x"}}}`, false},
+		{"a password that is pushed", ``, `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
+		{"what makes no sense", ``, `{"selector":"x","data":1,"dataFrom":["x"]}`, false},
+	} {
+		o := kubetest.Object(t, `{"metadata":{`+row.metadata+`},"spec":`+row.spec+`}`)
+		assert.Equal(t, row.want, generates(o), row.sentence)
+	}
+}
+
+func TestPushes(t *testing.T) {
+	ours := func(n StoreName) bool { return n == StoreName{"", "home"} }
+	for spec, want := range map[string]bool{
+		`{"secretStoreRefs":[{"name":"x"},{"kind":"ClusterSecretStore","name":"home"}]}`: true,
+		`{"secretStoreRefs":[{"labelSelector":{}}]}`:                                     true,
+		`{"secretStoreRefs":[{"name":"home"}]}`:                                          false,
+		`{}`:                                                                             false,
+	} {
+		assert.Equal(t, want, pushes(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours), spec)
+	}
+}
+
+func TestParentOf(t *testing.T) {
+	for owners, want := range map[string]string{
+		`[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`: "all",
+		`[{"apiVersion":"argoproj.io/v1alpha1","kind":"ClusterExternalSecret","name":"all"}]`:   "",
+		`[]`: "",
+	} {
+		assert.Equal(t, want, parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":`+owners+`}}`)), owners)
+	}
+}
+
+func TestStoreOf(t *testing.T) {
+	s := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home","namespace":"app","uid":"u"},
+		"spec":{"provider":{"vault":{"server":"http://vault:8200"}}},
+		"status":{"conditions":[{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}]}}`))
+	assert.Equal(t, Store{StoreName{"app", "home"}, "u", true, "http://vault:8200", kube.False, "InvalidProviderConfig", "m"}, s)
+	assert.False(t, s.Ready())
+	assert.Equal(t, "SecretStore/app/home", s.String())
+	other := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"aws":{}}}}`))
+	assert.False(t, other.Vault)
+	assert.Equal(t, "ClusterSecretStore/home", other.String())
+}
+
+func TestWhichStoresAreLookedAfter(t *testing.T) {
+	for _, row := range []struct {
+		sentence, store, server, namespace string
+		named                              []StoreName
+		want                               bool
+	}{
+		{"our Service", "home", "http://vault.security.svc:8200", "security", nil, true},
+		{"our Service by its whole name", "home", "https://Vault.Security.svc.cluster.local.:8200", "security", nil, true},
+		{"one of its pods", "home", "http://vault-0.vault-internal.security.svc.cluster.local:8200", "security", nil, true},
+		{"another namespace's Service", "home", "http://vault.test.svc:8200", "security", nil, false},
+		{"another's by its whole name", "home", "http://vault.test.svc.cluster.local", "security", nil, false},
+		{"one of the pods there", "home", "http://vault-0.security.test.svc", "security", nil, false},
+		{"an ingress, which may lead to ours", "home", "https://vault.example.com", "security", nil, true},
+		{"a short name, which may be a domain of the home", "home", "http://vault.test:8200", "security", nil, true},
+		{"an address", "home", "http://10.96.0.7:8200", "security", nil, true},
+		{"what makes no sense", "home", "://", "security", nil, true},
+		{"a Service of a namespace called svc", "home", "http://vault.svc", "security", nil, true},
+		{"our namespace is not known", "home", "http://vault.test.svc", "", nil, true},
+		{"it was named, and others lead there", "home", "http://vault.test.svc", "security", []StoreName{{"", "home"}}, true},
+		{"another was named", "home", "http://vault.security.svc", "security", []StoreName{{"", "own"}}, false},
+		{"one that does not use Vault", "home", "", "security", nil, false},
+	} {
+		c := Config{Stores: row.named, Namespace: row.namespace}
+		s := Store{StoreName: StoreName{"", row.store}, Vault: row.server != "", Server: row.server}
+		assert.Equal(t, row.want, c.Manages(s), row.sentence)
+	}
+}
+
+func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
+	var out bytes.Buffer
+	n := New(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	stores := []Store{
+		{StoreName: StoreName{"", "home"}, Vault: true, Server: "http://vault.security.svc:8200", Status: kube.True},
+		{StoreName: StoreName{"", "test"}, Vault: true, Server: "http://vault.test.svc:8200", Status: kube.False},
+		{StoreName: StoreName{"", "cloud"}, Status: kube.False},
+	}
+	n.sawAll(kindClusterStore, stores)
+	n.sawAll(kindClusterStore, stores)
+	assert.Equal(t, 1, strings.Count(out.String(), msgElsewhere), out.String())
+	assert.Contains(t, out.String(), "store=ClusterSecretStore/test")
+	r := n.known(kube.Condition{})
+	assert.Equal(t, []status.Store{{Name: "ClusterSecretStore/home", Ready: true}}, r.Stores)
+}
+
+func TestParseStores(t *testing.T) {
+	got, err := ParseStores(" home, app/home ,")
+	require.NoError(t, err)
+	assert.Equal(t, []StoreName{{"", "home"}, {"app", "home"}}, got)
+	got, err = ParseStores("")
+	require.NoError(t, err)
+	assert.Empty(t, got)
+	for _, bad := range []string{"Home", "a/b/c", "/home", "app/", "a b", "-x"} {
+		_, err := ParseStores(bad)
+		assert.ErrorContains(t, err, "NAMESPACE/NAME", bad)
+	}
+}
+
+func TestNamesOf(t *testing.T) {
+	pod := kubetest.Object(t, `{"metadata":{"name":"vault-0","labels":{"app":"vault","x":"y"}}}`)
+	names := ServiceHosts(kubetest.Object(t, `{"metadata":{"name":"vault","namespace":"security"},
+		"spec":{"selector":{"app":"vault"},"clusterIPs":["10.96.0.7","fd00::7"]}}`), pod)
+	for _, want := range []string{"vault", "vault.security", "vault.security.svc", "vault.security.svc.cluster.local",
+		"vault-0.vault.security.svc", "10.96.0.7", "fd00::7"} {
+		assert.Contains(t, names, want)
+	}
+	headless := ServiceHosts(kubetest.Object(t, `{"metadata":{"name":"vault-internal","namespace":"security"},
+		"spec":{"selector":{"app":"vault"},"clusterIPs":["None"]}}`), pod)
+	assert.NotContains(t, headless, "None")
+	for _, selector := range []string{`{"app":"other"}`, `{"app":"vault","role":"active"}`, `{}`, `null`} {
+		assert.Empty(t, ServiceHosts(kubetest.Object(t, `{"metadata":{"name":"s","namespace":"security"},"spec":{"selector":`+selector+`}}`), pod), selector)
+	}
+}
+
+func TestAStoreIsWokenEverMoreRarely(t *testing.T) {
+	last := resyncInterval
+	for down := evictAfter - resyncInterval; down < 24*evictAfter*10; down += last {
+		next := resyncAfter(down)
+		assert.GreaterOrEqual(t, next, last, "after %v", down)
+		assert.LessOrEqual(t, next, maxResyncInterval)
+		last = next
+	}
+	assert.Equal(t, maxResyncInterval, last)
+}

@@ -1,0 +1,158 @@
+package eso
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
+	var out bytes.Buffer
+	n := New(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	n.phase, n.since = unseal.Active, time.Now()
+	for _, row := range []struct {
+		sentence string
+		found    findings
+		reason   string
+		says     string // of the log; empty: nothing
+	}{
+		{"while it is woken nothing is told", findings{touched: 3, leftCount: 3}, "Recovering", ""},
+		{"what is left in the end is", findings{touched: 3, leftCount: 2, left: []string{"a", "b"}, final: true}, "NotSynced", msgLeft},
+		{"but once", findings{touched: 3, leftCount: 2, left: []string{"a", "b"}, final: true}, "NotSynced", ""},
+		{"and when some of it is mended", findings{touched: 3, leftCount: 1, left: []string{"b"}, final: true}, "NotSynced", msgLeft},
+		{"all is mended", findings{touched: 3, final: true}, "Recovered", msgRecovered},
+		{"a store comes back, and with it something is left again", findings{touched: 1, leftCount: 1}, "Recovering", ""},
+		{"it is", findings{touched: 1, leftCount: 1, left: []string{"b"}, final: true}, "NotSynced", msgLeft},
+		{"another was never ours to wake, and is mended", findings{final: true}, "Ready", msgRecovered},
+		{"all is well", findings{final: true}, "Ready", ""},
+	} {
+		out.Reset()
+		row.found.at = time.Now()
+		n.took(row.found)
+		assert.Equal(t, row.reason, n.condition().Reason, row.sentence)
+		if row.says == "" {
+			assert.Empty(t, out.String(), row.sentence)
+		} else {
+			assert.Equal(t, 1, strings.Count(out.String(), row.says), "%s: %s", row.sentence, out.String())
+		}
+		r := n.known(n.condition())
+		assert.Equal(t, row.found.leftCount, r.LeftCount, row.sentence)
+	}
+}
+
+// A store that goes down while something is left takes more with it, which is
+// no new trouble of what was left, nor its end.
+func TestWhatIsLeftIsNotToldAnewWhileAStoreIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		var out bytes.Buffer
+		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &out})
+		says(kube.True, "a", "b")
+		left := func(count int, mending bool) {
+			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: count, left: []string{"c"}, final: true, mending: mending})
+		}
+		left(1, false)
+		out.Reset()
+		time.Sleep(time.Hour)
+		says(kube.False, "a")
+		since := n.since
+		left(7, true)
+		left(0, true)
+		assert.NotContains(t, out.String(), msgLeft)
+		assert.NotContains(t, out.String(), msgRecovered)
+		time.Sleep(time.Second)
+		says(kube.False, "b")
+		assert.Equal(t, since, n.since, "it is one trouble")
+		says(kube.True, "a", "b")
+		left(0, true)
+		assert.Contains(t, out.String(), msgRecovered, "now it is mended")
+		assert.Empty(t, meter.took[kube.StepObjects], "by a person")
+	})
+}
+
+// A store that was down for its own reason took whoever mended it, however
+// long, and is no measure of a recovery.
+func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		says(kube.True, "a")
+		time.Sleep(62 * time.Hour)
+		n.turn(t.Context(), time.Now())
+		says(kube.True, "b")
+		assert.Equal(t, []time.Duration{0}, meter.took[kube.StepStore])
+		assert.Zero(t, n.slowest)
+	})
+}
+
+// reached writes down what is measured.
+type reached struct {
+	kube.NoopMetrics
+	took map[string][]time.Duration
+}
+
+func (r *reached) Reached(step string, took time.Duration) { r.took[step] = append(r.took[step], took) }
+
+// atDuty is a controller beside an active Vault that keeps what it is told of two
+// stores, both down.
+func atDuty(t *testing.T) (*Controller, *reached, func(status string, names ...string)) {
+	meter := &reached{took: map[string][]time.Duration{}}
+	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
+	n := New(c, &fakeCluster{t: t}, nil)
+	says := func(status string, names ...string) {
+		for _, name := range names {
+			n.saw(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
+		}
+		n.turn(t.Context(), time.Now())
+	}
+	n.Publish(unseal.State{Phase: unseal.Active})
+	n.syncPhase(time.Now())
+	says(kube.False, "a", "b")
+	return n, meter, says
+}
+
+func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, meter, says := atDuty(t)
+		synced := func(left int) {
+			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: left, left: []string{"c"}, final: true})
+		}
+		time.Sleep(time.Second)
+		says(kube.True, "a")
+		time.Sleep(time.Second)
+		synced(0)
+		assert.Empty(t, meter.took[kube.StepObjects], "a store is still down")
+		time.Sleep(time.Second)
+		says(kube.True, "b")
+		time.Sleep(2 * time.Second)
+		synced(0)
+		assert.Equal(t, []time.Duration{time.Second, 3 * time.Second}, meter.took[kube.StepStore])
+		assert.Equal(t, []time.Duration{5 * time.Second}, meter.took[kube.StepObjects])
+		assert.Contains(t, n.condition().Message, "the last store was ready after 3s, and 3 objects were woken, synced within 5s")
+
+		time.Sleep(5 * time.Hour)
+		says(kube.False, "a")
+		time.Sleep(time.Second)
+		says(kube.False, "b")
+		time.Sleep(time.Second)
+		says(kube.True, "a", "b")
+		time.Sleep(4 * time.Second)
+		synced(0)
+		assert.Equal(t, []time.Duration{2 * time.Second, time.Second}, meter.took[kube.StepStore][2:])
+		assert.Equal(t, []time.Duration{6 * time.Second}, meter.took[kube.StepObjects][1:], "not since Vault is active, hours ago")
+
+		says(kube.False, "a")
+		says(kube.True, "a")
+		synced(1)
+		time.Sleep(time.Hour)
+		synced(0)
+		assert.Len(t, meter.took[kube.StepObjects], 2, "what a person mended is none of it")
+	})
+}

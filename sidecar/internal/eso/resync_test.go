@@ -1,0 +1,355 @@
+package eso
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
+// one after another. A real one has no virtual time.
+type slowESO struct {
+	sync.Mutex
+	dynamic.NamespaceableResourceInterface
+	resource schema.GroupVersionResource
+	woken    map[string]int
+	ready    map[string]time.Time
+	busy     time.Time // until then
+	each     time.Duration
+	lists    int
+	mended   bool // what is broken
+	sooner   bool // it syncs each object before it is woken, and a policy refuses that
+	policy   error
+	tried    int
+	refuses  map[schema.GroupVersionResource]error
+}
+
+func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	e.Lock()
+	defer e.Unlock()
+	e.resource = r
+	return e
+}
+
+func (e *slowESO) Namespace(string) dynamic.ResourceInterface { return e }
+
+func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	e.Lock()
+	defer e.Unlock()
+	e.lists++
+	if err := e.refuses[e.resource]; err != nil {
+		return nil, err
+	}
+	list := &unstructured.UnstructuredList{Object: map[string]any{}}
+	if e.resource != ExternalSecrets {
+		return list, nil
+	}
+	for name := range e.woken {
+		status := kube.False
+		if at, woken := e.ready[name]; woken && !time.Now().Before(at) || name == "broken" && e.mended {
+			status = kube.True
+		}
+		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
+			"kind":     "ExternalSecret",
+			"metadata": map[string]any{"name": name, "namespace": "app", "uid": name},
+			"spec":     map[string]any{"secretStoreRef": map[string]any{"name": "home"}},
+			"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": status, "reason": "SecretSyncedError"}}},
+		}})
+	}
+	return list, nil
+}
+
+func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	e.Lock()
+	defer e.Unlock()
+	e.tried++
+	if e.policy != nil {
+		if e.sooner {
+			e.ready[name] = time.Now()
+		}
+		return nil, e.policy
+	}
+	e.woken[name]++
+	if now := time.Now(); name != "broken" && e.woken[name] == 1 {
+		if e.busy.Before(now) {
+			e.busy = now
+		}
+		e.busy = e.busy.Add(e.each)
+		e.ready[name] = e.busy
+	}
+	return nil, nil
+}
+
+// swept runs a whole sweep over so many, of which one is broken for a reason of
+// its own if wanted.
+func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, took time.Duration) {
+	eso = &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
+	for i := range count {
+		eso.woken[fmt.Sprint("secret-", i)] = 0
+	}
+	if broken {
+		eso.woken["broken"] = 0
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
+		done := make(chan findings)
+		s.report = func(f findings) {
+			if f.final {
+				done <- f
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.run(ctx)
+		began := time.Now()
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		last, took = <-done, time.Since(began)
+	})
+	return eso, last, took
+}
+
+func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
+	eso, last, took := swept(t, 600, false)
+	for name, n := range eso.woken {
+		assert.Equal(t, 1, n, name)
+	}
+	assert.Equal(t, 600, last.touched)
+	assert.Zero(t, last.leftCount)
+	assert.Less(t, took, 600*eso.each+2*lookEvery, "it is seen soon")
+}
+
+func TestFewAreSeenToBeSyncedSoon(t *testing.T) {
+	_, last, took := swept(t, 10, false)
+	assert.Zero(t, last.leftCount)
+	assert.Equal(t, soon, took)
+}
+
+func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
+	eso, last, took := swept(t, 600, true)
+	for name, n := range eso.woken {
+		want := 1
+		if name == "broken" {
+			want = 2
+		}
+		assert.Equal(t, want, n, name)
+	}
+	assert.Equal(t, 1, last.leftCount)
+	assert.Contains(t, last.left[0], "app/broken")
+	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
+}
+
+// pass lets time pass, in which alone e may be used by others.
+func (e *slowESO) pass(d time.Duration) {
+	e.Unlock()
+	time.Sleep(d)
+	synctest.Wait()
+	e.Lock()
+}
+
+// brokenFor lets a sweep come to the end that it has with an ExternalSecret that
+// is broken, and so much time pass. It returns what was found from then on, and
+// keeps e to itself.
+func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]findings) {
+	e.Lock()
+	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
+	s := newResyncer(Config{Log: log}, e)
+	found = &[]findings{}
+	s.report = func(f findings) {
+		e.Lock()
+		defer e.Unlock()
+		*found = append(*found, f)
+	}
+	go s.run(t.Context())
+	s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+	for len(*found) == 0 || !(*found)[len(*found)-1].final {
+		e.pass(time.Second)
+	}
+	*found = nil
+	e.pass(d)
+	return found
+}
+
+func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{}
+		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Minute)
+		defer eso.Unlock()
+		require.Len(t, *found, 2, "soon at first: somebody may be at it")
+		eso.woken["broken later"] = 0
+		eso.pass(time.Hour)
+		before := len(*found)
+		eso.pass(time.Hour)
+		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
+		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
+		last := (*found)[len(*found)-1]
+		assert.Equal(t, 2, last.leftCount)
+		assert.True(t, last.final)
+
+		eso.mended, eso.ready["broken later"] = true, time.Now()
+		eso.pass(mendedEvery)
+		last = (*found)[len(*found)-1]
+		assert.Zero(t, last.leftCount)
+		assert.True(t, last.final)
+		before = eso.lists
+		eso.pass(time.Hour)
+		assert.Equal(t, before, eso.lists, "then it is not looked any more")
+	})
+}
+
+func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{}
+		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Hour)
+		defer eso.Unlock()
+		for _, err := range []error{apierrors.NewInternalError(errors.New("no etcd")), apierrors.NewForbidden(ExternalSecrets.GroupResource(), "", nil)} {
+			eso.refuses = map[schema.GroupVersionResource]error{ExternalSecrets: err}
+			before, lists := len(*found), eso.lists
+			eso.pass(time.Hour)
+			assert.Len(t, *found, before, "what is known stands")
+			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
+		}
+		eso.refuses, eso.mended = nil, true
+		eso.pass(mendedEvery)
+		assert.Zero(t, (*found)[len(*found)-1].leftCount)
+	})
+}
+
+func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{refuses: map[schema.GroupVersionResource]error{PushSecrets: apierrors.NewForbidden(PushSecrets.GroupResource(), "", nil)}}
+		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		defer eso.Unlock()
+		assert.Greater(t, len(*found), 50)
+		assert.Equal(t, 1, strings.Count(out.String(), "[WARN]"), out.String())
+	})
+}
+
+func TestTheNextOutageEndsTheLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
+		eso.Lock()
+		defer eso.Unlock()
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
+		s.report = func(findings) {}
+		go s.run(t.Context())
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		eso.pass(time.Hour)
+		s.stop()
+		before := eso.lists
+		eso.pass(time.Hour)
+		assert.Equal(t, before, eso.lists)
+		s.request(map[StoreName]bool{{"app", "home"}: true}, 2)
+		eso.pass(10 * time.Minute)
+		assert.Equal(t, 4, eso.woken["broken"], "and it begins anew")
+	})
+}
+
+func TestWakingKeepsItsPace(t *testing.T) {
+	eso, _, _ := swept(t, 10, false)
+	eso.each = 0
+	synctest.Test(t, func(t *testing.T) {
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
+		for i := range 1050 {
+			eso.woken[fmt.Sprint("more-", i)] = 0
+		}
+		began := time.Now()
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
+	})
+}
+
+// A second store gets ready just as the sweep for the first is being taken up:
+// what woke us for the second must not end the sweep that does both.
+func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, &slowESO{})
+		one, two := StoreName{Name: "one"}, StoreName{Name: "two"}
+		s.request(map[StoreName]bool{one: true}, 1)
+		<-s.wake // as run does
+		s.request(map[StoreName]bool{one: true, two: true}, 1)
+		next, ctx := s.take(t.Context())
+		assert.Len(t, next.stores, 2)
+		assert.True(t, s.pause(ctx, lookEvery), "nobody asked for another sweep")
+		s.request(map[StoreName]bool{two: true}, 1)
+		assert.False(t, s.pause(ctx, lookEvery), "now somebody did")
+	})
+}
+
+// ESO is at work too: what it has synced since the list was read need not be
+// woken, and a policy refuses that.
+func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
+			policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "only what is not Ready may be annotated")}
+		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		assert.NoError(t, f.err)
+		assert.Equal(t, 2, f.leftCount)
+		assert.Len(t, eso.ready, 2, "each was tried")
+		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		assert.Zero(t, f.leftCount)
+		assert.NotContains(t, out.String(), "[WARN]")
+	})
+}
+
+func TestWhatAPolicyRefusesIsToldOnceAndLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		eso := &slowESO{policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "force-sync takes a time")}
+		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		defer eso.Unlock()
+		assert.NoError(t, (*found)[0].err)
+		assert.Equal(t, 1, strings.Count(out.String(), "takes a time"), out.String())
+	})
+}
+
+func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ExternalSecret"}, "bad", nil)
+	for sentence, row := range map[string]struct {
+		err  error
+		goes bool
+	}{
+		"its annotations are full":    {invalid, true},
+		"a policy of others":          {kubetest.DeniedBy("others", "externalsecrets", "no"), true},
+		"a webhook refuses it":        {apierrors.NewForbidden(ExternalSecrets.GroupResource(), "bad", errors.New("admission webhook denied the request")), true},
+		"etcd takes no more of it":    {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), true},
+		"a webhook is away":           {apierrors.NewInternalError(errors.New("failed calling webhook")), false},
+		"the right is missing":        {apierrors.NewForbidden(ExternalSecrets.GroupResource(), "bad", errors.New(`User "x" cannot patch`)), false},
+		"the API server is away":      {errors.New("connection refused"), false},
+		"the API server has a lot on": {apierrors.NewTooManyRequests("", 1), false},
+	} {
+		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
+		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		if row.goes {
+			assert.NoError(t, f.err, sentence)
+			assert.Equal(t, 3, eso.tried, sentence)
+		} else {
+			assert.Error(t, f.err, sentence)
+			assert.Equal(t, 1, eso.tried, sentence)
+		}
+	}
+}

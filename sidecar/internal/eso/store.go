@@ -1,0 +1,123 @@
+package eso
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// objectName is what Kubernetes accepts as one (RFC 1123).
+var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+// StoreName names a SecretStore, or a ClusterSecretStore when Namespace is
+// empty.
+type StoreName struct {
+	Namespace string
+	Name      string
+}
+
+// ParseStores reads a list of NAME (a ClusterSecretStore) and NAMESPACE/NAME
+// (a SecretStore), with commas between them.
+func ParseStores(list string) ([]StoreName, error) {
+	var out []StoreName
+	for _, entry := range strings.Split(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		namespace, name, inNamespace := strings.Cut(entry, "/")
+		if !inNamespace {
+			namespace, name = "", entry
+		}
+		if !objectName.MatchString(name) || inNamespace && !objectName.MatchString(namespace) {
+			return nil, fmt.Errorf("%q is neither NAME nor NAMESPACE/NAME", entry)
+		}
+		out = append(out, StoreName{namespace, name})
+	}
+	return out, nil
+}
+
+// kind returns the kind of the store.
+func (n StoreName) kind() string {
+	if n.Namespace == "" {
+		return kindClusterStore
+	}
+	return kindStore
+}
+
+// String returns the kind and the name, as people write them.
+func (n StoreName) String() string {
+	if n.Namespace == "" {
+		return kindClusterStore + "/" + n.Name
+	}
+	return kindStore + "/" + n.Namespace + "/" + n.Name
+}
+
+// Store is the part of a store that decides something.
+type Store struct {
+	StoreName
+	uid     string
+	Vault   bool   // its provider is Vault
+	Server  string // of Vault, a URL
+	Status  string // of its Ready condition; "" when it has none yet
+	Reason  string
+	Message string
+}
+
+// Manages tells whether a store is one that we look after: one that was
+// named, or when none was, one that may use the Vault beside us.
+func (c Config) Manages(s Store) bool {
+	if len(c.Stores) > 0 {
+		return slices.Contains(c.Stores, s.StoreName)
+	}
+	return s.Vault && !elsewhere(s.Server, c.Namespace)
+}
+
+// Ignores tells whether a store is not looked after although it uses Vault
+// and nobody said which are ours.
+func (c Config) Ignores(s Store) bool {
+	return len(c.Stores) == 0 && s.Vault && !c.Manages(s)
+}
+
+// elsewhere tells whether a server is a Service of another namespace than ours,
+// and with it another Vault, with a sidecar of its own. Whatever else it is
+// called may lead to ours: an ingress does.
+func elsewhere(server, namespace string) bool {
+	u, err := url.Parse(server)
+	if err != nil || namespace == "" {
+		return false
+	}
+	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), ".cluster.local")
+	name, is := strings.CutSuffix(host, ".svc")
+	dot := strings.LastIndex(name, ".")
+	return is && dot > 0 && name[dot+1:] != namespace
+}
+
+func (s Store) Ready() bool { return s.Status == kube.True }
+
+// StoreOf reads a store, or leaves empty what is malformed.
+func StoreOf(o *unstructured.Unstructured) Store {
+	s := Store{StoreName: StoreName{o.GetNamespace(), o.GetName()}, uid: string(o.GetUID())}
+	_, s.Vault, _ = unstructured.NestedMap(o.Object, "spec", "provider", "vault")
+	server, _, _ := unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
+	s.Server = kube.Theirs(server)
+	c := ReadyOf(o)
+	s.Status, s.Reason, s.Message = c.Status, c.Reason, c.Message
+	return s
+}
+
+// ReadyOf returns the Ready condition; the zero one when there is none.
+func ReadyOf(o *unstructured.Unstructured) kube.Condition {
+	for _, c := range kube.ConditionsOf(o) {
+		if c.Type == "Ready" {
+			return c.Condition
+		}
+	}
+	return kube.Condition{}
+}

@@ -1,0 +1,184 @@
+package eso
+
+import (
+	"context"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+)
+
+// Tenants make stores, and each that is followed takes memory. So many of a kind
+// and in a namespace are.
+const (
+	maxStores   = 1000
+	maxStoresIn = 100
+)
+
+// Crowd counts the stores of a kind, by their namespaces.
+type Crowd map[string]int
+
+// Takes counts one more, unless there is no room for it.
+func (c Crowd) Takes(namespace string) bool {
+	const all = "/" // no namespace is called so
+	if c[all] >= maxStores || namespace != "" && c[namespace] >= maxStoresIn {
+		return false
+	}
+	c[all]++
+	c[namespace]++
+	return true
+}
+
+func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface,
+	send func(func())) *kube.Reflector[Store] {
+	var left *StoreName // out of the newest list
+	return &kube.Reflector[Store]{
+		Api:     api,
+		Missing: kube.RetryMissing,
+		Read:    StoreOf,
+		Wanted: func() func(Store) bool {
+			ours, others := Crowd{}, Crowd{}
+			left = nil
+			return func(s Store) bool {
+				if !n.config.Manages(s) {
+					return n.config.Ignores(s) && others.Takes(s.Namespace)
+				}
+				room := len(n.config.Stores) > 0 || ours.Takes(s.Namespace)
+				if !room && left == nil {
+					left = &s.StoreName
+				}
+				return room
+			}
+		},
+		All: func(all []Store) {
+			first := left
+			send(func() {
+				n.sawAll(kind, all)
+				if first != nil {
+					n.tooMany(*first)
+				}
+			})
+		},
+		One: func(s Store, gone bool) { send(func() { n.saw(s, gone) }) },
+		Failed: func(err error) {
+			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
+			send(func() { n.couldWatch(kind, err, older) })
+		},
+	}
+}
+
+// couldWatch takes whether a kind of stores is seen.
+func (n *Controller) couldWatch(kind string, err error, olderAPI bool) {
+	w, unseen := n.watching[kind], n.watching[kind].unseen()
+	if err == nil || kube.Missing(err) {
+		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
+	}
+	if !apierrors.IsNotFound(err) {
+		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
+	}
+	if err == nil && unseen { // what is told of them is not true any more
+		n.sweepDue, n.noESO = true, ""
+	}
+	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
+		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + kube.ESOGroup + "/v1"
+		if olderAPI {
+			n.noESO += ", only of v1beta1: ESO is older than 0.16"
+		}
+		n.log.Warn(msgNoESO, keyReason, n.noESO, keyAdvice, "install ESO 0.16 or later; with none to come, set --eso-recovery off")
+	}
+}
+
+// olderAPI tells whether ESO is there, but too old.
+func (n *Controller) olderAPI(ctx context.Context) bool {
+	ctx, cancel := kube.WithRequestTimeout(ctx)
+	defer cancel()
+	older := ClusterStores
+	older.Version = "v1beta1"
+	_, err := n.api.Resource(older).List(ctx, metav1.ListOptions{Limit: 1})
+	return err == nil
+}
+
+// sawAll takes a whole kind of stores; those that are not among them are gone.
+func (n *Controller) sawAll(kind string, all []Store) {
+	n.watching[kind].answered = true
+	there := map[StoreName]bool{}
+	for _, s := range all {
+		there[s.StoreName] = true
+		n.saw(s, false)
+	}
+	for name := range n.tracked {
+		if name.kind() == kind && !there[name] {
+			delete(n.tracked, name)
+		}
+	}
+	for _, name := range n.config.Stores {
+		if name.kind() == kind && !there[name] {
+			n.log.Warn(msgUnknownName, keyStore, name.String())
+		}
+	}
+}
+
+// tooMany says once that a store is not followed for want of room.
+func (n *Controller) tooMany(name StoreName) {
+	if !n.crowded {
+		n.crowded = true
+		n.log.Warn(msgTooMany, keyStore, name.String(),
+			keyAdvice, "name those that are to be looked after in --eso-stores")
+	}
+}
+
+// hasRoom tells whether one more store can be followed. For those that were named
+// there always is.
+func (n *Controller) hasRoom(name StoreName) bool {
+	if len(n.config.Stores) > 0 {
+		return true
+	}
+	there := Crowd{}
+	for other := range n.tracked {
+		if other.kind() == name.kind() {
+			there.Takes(other.Namespace)
+		}
+	}
+	return there.Takes(name.Namespace)
+}
+
+func (n *Controller) saw(s Store, gone bool) {
+	p := n.tracked[s.StoreName]
+	if !gone && n.config.Ignores(s) && !n.leftAlone[s.StoreName] && len(n.leftAlone) < maxStores {
+		n.leftAlone[s.StoreName] = true
+		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, AdviceElsewhere)
+	}
+	if gone || !n.config.Manages(s) {
+		delete(n.tracked, s.StoreName)
+		return
+	}
+	if p == nil && !n.hasRoom(s.StoreName) {
+		n.tooMany(s.StoreName)
+		return
+	}
+	if p == nil || p.uid != s.uid {
+		p = &storeState{}
+		n.tracked[s.StoreName] = p
+	}
+	recovered := s.Ready() && !p.Ready()
+	p.Store = s
+	if !recovered {
+		return
+	}
+	works := p.works
+	if !p.downSince.IsZero() {
+		works = n.epoch
+		took := time.Since(p.downSince)
+		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, kube.Short(took))
+		if p.failureReported == "" { // else it took a person
+			n.log.Reached(kube.StepStore, took)
+			n.slowest = max(n.slowest, took)
+		}
+	}
+	*p = storeState{Store: s, works: works}
+	n.sweepDue = true
+}

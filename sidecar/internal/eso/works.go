@@ -1,0 +1,77 @@
+package eso
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// works tells whether a store is Ready that ESO has looked at since Vault is
+// active.
+func (n *Controller) works(name StoreName) bool {
+	p := n.tracked[name]
+	return p != nil && p.Ready() && p.works == n.epoch
+}
+
+// worksWith names a store of this Vault other than p that is Ready and that ESO
+// has looked at since Vault is active; the zero name when there is none. What then
+// fails p is its own, and no restart of ESO mends it: anybody may write a store
+// that never gets ready. That a store is Ready alone may be from before the
+// outage, of an ESO that is stuck.
+func (n *Controller) worksWith(ctx context.Context, p *storeState, ours func(Store) bool) (StoreName, error) {
+	ready := map[StoreName]bool{}
+	for _, name := range n.names() {
+		other := n.tracked[name]
+		if other == p || !other.Ready() || !ours(other.Store) {
+			continue
+		}
+		if n.works(name) {
+			return name, nil
+		}
+		ready[name] = true
+	}
+	if len(ready) == 0 {
+		return StoreName{}, nil
+	}
+	name, err := n.syncedFrom(ctx, ready)
+	if err != nil || name == (StoreName{}) {
+		return StoreName{}, err
+	}
+	n.tracked[name].works = n.epoch
+	return name, nil
+}
+
+// errEnough ends a list that need not go on.
+var errEnough = errors.New("that is enough")
+
+// syncedFrom returns one of the stores from which ESO has synced an ExternalSecret
+// since Vault is active. What may not be seen is not there.
+func (n *Controller) syncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
+	_, err = kube.EachPage(ctx, n.api.Resource(ExternalSecrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+		for i := range page {
+			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")
+			name := refOf(ref, page[i].GetNamespace())
+			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(n.active) {
+				found = name
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) || kube.Missing(err) {
+		err = nil
+	}
+	return found, err
+}
+
+// refreshedAt is when ESO last synced an ExternalSecret; zero when it never did.
+func refreshedAt(o *unstructured.Unstructured) time.Time {
+	text, _, _ := unstructured.NestedString(o.Object, "status", "refreshTime")
+	at, _ := time.Parse(time.RFC3339, text)
+	return at
+}

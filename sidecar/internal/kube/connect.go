@@ -1,0 +1,73 @@
+// Package kube reaches the Kubernetes API: it lists and follows objects within
+// bounds, tries again, and tells of errors. It is built on client-go's dynamic
+// client alone: typed clients, informers and event recorders would double the binary
+// and the memory.
+//
+// It must not know what is done with the objects, nor anything of Vault.
+package kube
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/hashicorp/go-hclog"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Config says how the API is reached.
+type Config struct {
+	Kubeconfig string // path; empty: the pod's own service account
+	Version    string // for the User-Agent
+	Log        hclog.Logger
+	// Whole keeps of an answer what nobody reads while the sidecar runs. It is for a
+	// check, which is a short process of its own.
+	Whole bool
+}
+
+// Connect returns a client that has not connected yet. It fails when there are no
+// credentials, or they cannot be read.
+func Connect(c Config) (dynamic.Interface, error) {
+	silence(c.Log)
+	connection, err := restConfig(c)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	wrap := bound
+	if c.Whole {
+		wrap = boundCheck
+	}
+	connection.Wrap(wrap)
+	api, err := dynamic.NewForConfig(connection)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	return api, nil
+}
+
+func restConfig(c Config) (*rest.Config, error) {
+	var connection *rest.Config
+	var err error
+	if c.Kubeconfig == "" {
+		if connection, err = rest.InClusterConfig(); err == nil {
+			connection.Proxy = noProxy
+		}
+	} else {
+		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	}
+	if err != nil {
+		return nil, err
+	}
+	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
+	connection.QPS = -1 // each kind of write has a limiter of its own
+	// The only warnings so far are of deprecations, which a person who runs
+	// this cannot do anything about.
+	connection.WarningHandler = rest.NoWarnings{}
+	return connection, nil
+}
+
+// noProxy is for the pod, whose environment may name a proxy that is meant for
+// Vault: the API server is beside it, and its calls are nobody else's business.
+func noProxy(*http.Request) (*url.URL, error) { return nil, nil }

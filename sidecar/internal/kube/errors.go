@@ -1,0 +1,49 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
+)
+
+// Said is an error, fit to be repeated: an API server puts into it what a webhook
+// or a policy says.
+func Said(err error) error { return safetext.Error(err, maxTheirs) }
+
+// Plainly tells a deadline in words, and every other error so that it can be
+// repeated.
+func Plainly(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v", ShortTimeout)
+	}
+	return Said(err)
+}
+
+// Missing tells whether only a person can mend it.
+func Missing(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
+}
+
+// ByPolicy reports a refusal that is no role's.
+func ByPolicy(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
+}
+
+// LacksRight reports a refusal by the authorizer; admission webhooks forbid too.
+func LacksRight(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "forbidden: User ")
+}
+
+// NotReadyOnly is in the words of the policies that refuse to have synced what
+// is Ready.
+const NotReadyOnly = "not Ready may be annotated"
+
+// ReadyMeanwhile reports that a policy refused because ESO was sooner.
+func ReadyMeanwhile(err error) bool {
+	return ByPolicy(err) && strings.Contains(err.Error(), NotReadyOnly)
+}

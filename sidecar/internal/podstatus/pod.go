@@ -1,0 +1,375 @@
+// Package podstatus tells on our own pod how Vault is: it keeps conditions there, of
+// which one is the readiness gate, and writes Events. All of it is tried again, and
+// nothing of it is in Vault's way. It must not know External Secrets.
+package podstatus
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+const (
+	// settle is how long a condition has to stay before a change of its words
+	// alone is written. A change of status is written at once.
+	settle = 500 * time.Millisecond
+	// blindAfter is how long a write waits for the first look at the pod, for
+	// one that says the same already is not written to. It does not wait for a
+	// look that was refused.
+	blindAfter = 3 * time.Second
+	// gateRetry bounds the wait between tries to write a condition.
+	gateRetry = 10 * time.Second
+)
+
+// Config says which pod is ours, and what is told of it.
+type Config struct {
+	Name, Namespace string // of our pod; empty: it is not known
+	Gate            string // condition type of the readiness gate; empty: none is written
+	Log             hclog.Logger
+	Meter           kube.Meter      // may be nil
+	SawImage        func(id string) // is told which image our container runs; may be nil
+}
+
+// Pod keeps our conditions on our own pod as they should be, and tells of events
+// there. A nil one does nothing.
+type Pod struct {
+	Config
+	api     dynamic.ResourceInterface
+	events  *recorder
+	phase   unseal.Phase // the newest; Publish's
+	log     kube.Telemetry
+	limiter *rate.Limiter
+	wake    chan struct{}
+
+	gate    atomic.Pointer[kube.Condition]
+	secrets atomic.Pointer[kube.Condition]
+	seen    atomic.Pointer[Sighting]
+	First   Sighting      // what an earlier run of ours left; set before known is closed
+	Known   chan struct{} // closed once something was seen
+	refused chan struct{} // has one when we may not look
+
+	watching, writing kube.ErrorLog
+}
+
+// Sighting is what was last seen of the pod.
+type Sighting struct {
+	version    uint64
+	uid        string
+	Conditions map[string]kube.Written
+}
+
+// New returns nil when it is not known which pod is ours.
+func New(c Config, api dynamic.Interface) *Pod {
+	if c.Name == "" || c.Namespace == "" {
+		return nil
+	}
+	p := &Pod{
+		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter),
+		// A Vault that flaps may write ten times at once, then once in two seconds.
+		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
+		wake:    make(chan struct{}, 1),
+		Known:   make(chan struct{}),
+		refused: make(chan struct{}, 1),
+	}
+	p.events = newRecorder(p, api)
+	return p
+}
+
+// Publish takes the core's newest state. It does not block.
+func (p *Pod) Publish(s unseal.State) {
+	if p == nil {
+		return
+	}
+	p.Set(gateCondition(p.Gate, s))
+	if s.Phase != p.phase {
+		p.phase = s.Phase
+		p.events.enter(s)
+	}
+}
+
+// Run starts what it takes with start.
+func (p *Pod) Run(ctx context.Context, start func(func())) {
+	if p == nil {
+		return
+	}
+	start(func() { p.watch(ctx) })
+	start(func() { p.keep(ctx) })
+	start(func() { p.events.run(ctx) })
+}
+
+// Tell tells of an event. It does not block.
+func (p *Pod) Tell(e Event) {
+	if p != nil {
+		p.events.tell(e)
+	}
+}
+
+// Set sets a condition that is to be kept from now on. The zero one is
+// ignored.
+func (p *Pod) Set(c kube.Condition) {
+	if p == nil {
+		return
+	}
+	slot := &p.gate
+	if c.Type == SecretsCondition {
+		slot = &p.secrets
+	}
+	c.Message = safetext.Line(c.Message, kube.MaxOurs)
+	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
+		return
+	}
+	slot.Store(&c)
+	kube.Notify(p.wake)
+}
+
+// watch sees when somebody else changes the pod.
+func (p *Pod) watch(ctx context.Context) {
+	type object = *unstructured.Unstructured
+	f := kube.Reflector[object]{
+		Api:     p.api,
+		Options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name},
+		Read:    func(o object) object { return o },
+		Wanted:  func() func(object) bool { return func(object) bool { return true } },
+		All: func(found []object) {
+			for _, o := range found {
+				p.saw(o)
+			}
+		},
+		One: func(o object, gone bool) {
+			if !gone {
+				p.saw(o)
+			}
+		},
+		Failed: func(err error) {
+			p.watching.Log(p.log, "watching our own pod", kube.GrantsGate, err)
+			if err != nil && kube.Missing(err) {
+				kube.Notify(p.refused)
+			}
+		},
+		Most:    1,
+		Missing: 30 * time.Second,
+	}
+	f.Follow(ctx)
+}
+
+// saw takes the pod as the server told it, unless something newer is known.
+// The first pod of our name is ours; one that follows it is another's.
+func (p *Pod) saw(o *unstructured.Unstructured) {
+	version, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+	next := &Sighting{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.Written{}}
+	for _, c := range kube.ConditionsOf(o) {
+		next.Conditions[c.Type] = c
+	}
+	for {
+		last := p.seen.Load()
+		if last != nil && (last.uid != next.uid || version < last.version) {
+			return
+		}
+		if !p.seen.CompareAndSwap(last, next) {
+			continue
+		}
+		if id := imageOf(o); id != "" && p.SawImage != nil {
+			p.SawImage(id)
+		}
+		if last == nil {
+			p.First = *next
+			close(p.Known)
+		}
+		kube.Notify(p.wake)
+		return
+	}
+}
+
+// AwaitSeen waits until the pod was seen, or for at most so long.
+func (p *Pod) AwaitSeen(ctx context.Context, limit time.Duration) {
+	if p == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.Known:
+	case <-time.After(limit):
+	}
+}
+
+func (p *Pod) uid() string {
+	if s := p.seen.Load(); s != nil {
+		return s.uid
+	}
+	return ""
+}
+
+// Before returns a condition as it was when this run began.
+func (p *Pod) Before(kind string) kube.Condition {
+	if p == nil {
+		return kube.Condition{}
+	}
+	select {
+	case <-p.Known:
+		return p.First.Conditions[kind].Condition
+	default:
+		return kube.Condition{}
+	}
+}
+
+// due returns the conditions to write, and whether that is urgent.
+func (p *Pod) due() (due []kube.Condition, urgent bool) {
+	seen := p.seen.Load()
+	for _, slot := range []*atomic.Pointer[kube.Condition]{&p.gate, &p.secrets} {
+		c := slot.Load()
+		if c == nil {
+			continue
+		}
+		var now kube.Written
+		if seen != nil {
+			now = seen.Conditions[c.Type]
+		}
+		if saysSo(now.Condition, *c) {
+			continue
+		}
+		due = append(due, *c)
+		urgent = urgent || now.Status != c.Status
+	}
+	return due, urgent
+}
+
+// keep writes what is due until ctx is done.
+func (p *Pod) keep(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.Known:
+	case <-p.refused:
+	case <-time.After(blindAfter):
+	}
+	failures := 0
+	for {
+		due, urgent := p.due()
+		var wait <-chan time.Time
+		if len(due) > 0 && !urgent && failures == 0 {
+			due = p.settled(ctx)
+		}
+		if len(due) > 0 {
+			err := p.write(ctx, due)
+			if ctx.Err() != nil {
+				return
+			}
+			p.writing.Log(p.log, "writing a condition of our own pod", kube.GrantsGate, err)
+			if err == nil {
+				failures = 0
+				continue
+			}
+			failures++
+			wait = time.After(kube.RetryAfter(failures, gateRetry, err))
+		}
+		// While it fails, news of the condition is no reason to hurry.
+		wake := p.wake
+		if wait != nil {
+			wake = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-wait:
+		}
+	}
+}
+
+// settled waits until the words of a condition have had time to change again,
+// or something is urgent, and returns what is due then.
+func (p *Pod) settled(ctx context.Context) []kube.Condition {
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			due, _ := p.due()
+			return due
+		case <-p.wake:
+			if due, urgent := p.due(); urgent {
+				return due
+			}
+		}
+	}
+}
+
+// Write writes a condition at once, and by itself, unless it is there already.
+func (p *Pod) Write(ctx context.Context, c kube.Condition) error {
+	if p == nil {
+		return nil
+	}
+	if seen := p.seen.Load(); seen != nil && saysSo(seen.Conditions[c.Type].Condition, c) {
+		return nil
+	}
+	return p.write(ctx, []kube.Condition{c})
+}
+
+// write patches our conditions, and no others: the list is merged by type.
+func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
+	if err := p.limiter.Wait(ctx); err != nil {
+		return err
+	}
+	seen := p.seen.Load()
+	var list []map[string]any
+	for _, c := range due {
+		since := time.Now().UTC().Format(time.RFC3339)
+		if seen != nil && seen.Conditions[c.Type].Status == c.Status && seen.Conditions[c.Type].Since != "" {
+			since = seen.Conditions[c.Type].Since
+		}
+		list = append(list, map[string]any{
+			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message, "lastTransitionTime": since,
+		})
+	}
+	patch := map[string]any{"status": map[string]any{"conditions": list}}
+	if seen != nil {
+		// Not on a successor of the same name.
+		patch["metadata"] = map[string]any{"uid": seen.uid}
+	}
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := kube.WithRequestTimeout(ctx)
+	defer cancel()
+	o, err := p.api.Patch(ctx, p.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name}, "status")
+	if err != nil {
+		return err
+	}
+	p.saw(o)
+	for _, c := range due {
+		p.log.Debug(msgWritten, keyCondition, c.Type, keyStatus, c.Status, keyReason, c.Reason)
+	}
+	return nil
+}
+
+// imageOf returns what the pod runs in our container: the image's name and
+// digest, or what the runtime calls it; "" when the pod does not tell.
+func imageOf(o *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		for _, m := range kube.Entries(o.Object, "status", field) {
+			if m["name"] == kube.Name {
+				id, _ := m["imageID"].(string)
+				return kube.Theirs(id)
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,95 @@
+package podstatus
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"golang.org/x/time/rate"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// patched answers patches as an API server without other writers does, and
+// keeps when each came: a real one has no virtual time.
+type patched struct {
+	dynamic.ResourceInterface
+	conditions map[string]any
+	began      time.Time
+	at         []time.Duration
+}
+
+func (p *patched) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	var patch struct {
+		Status struct{ Conditions []map[string]any }
+	}
+	if err := json.Unmarshal(body, &patch); err != nil {
+		return nil, err
+	}
+	for _, c := range patch.Status.Conditions {
+		p.conditions[c["type"].(string)] = c
+	}
+	p.at = append(p.at, time.Since(p.began))
+	return p.object(), nil
+}
+
+func (p *patched) object() *unstructured.Unstructured {
+	var list []any
+	for _, c := range p.conditions {
+		list = append(list, c)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": list}}}
+}
+
+func keeping(t *testing.T, do func(p *Pod)) []time.Duration {
+	var at []time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		api := &patched{conditions: map[string]any{}, began: time.Now()}
+		p := &Pod{Config: Config{Name: "vault-0"}, api: api, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), limiter: rate.NewLimiter(rate.Inf, 1),
+			wake: make(chan struct{}, 1), Known: make(chan struct{}), refused: make(chan struct{}, 1)}
+		p.saw(api.object())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.keep(ctx)
+		do(p)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		at = api.at
+	})
+	return at
+}
+
+func says(status, message string) kube.Condition {
+	return kube.Condition{Type: "gate", Status: status, Reason: "Reason", Message: message}
+}
+
+func TestAChangeOfWordsWaitsAndAChangeOfStatusDoesNot(t *testing.T) {
+	const later = 100 * time.Millisecond
+	for _, row := range []struct {
+		sentence string
+		then     kube.Condition
+		want     []time.Duration
+	}{
+		{"the words alone", says(kube.False, "waiting"), []time.Duration{0, settle}},
+		{"words that change on", says(kube.False, "waiting on"), []time.Duration{0, settle}},
+		{"a status while words wait", says(kube.True, "unsealed"), []time.Duration{0, later}},
+		{"words that come back", says(kube.False, "sealed"), []time.Duration{0}},
+	} {
+		assert.Equal(t, row.want, keeping(t, func(p *Pod) {
+			p.Set(says(kube.False, "sealed"))
+			synctest.Wait()
+			p.Set(says(kube.False, "waiting"))
+			time.Sleep(later)
+			p.Set(row.then)
+		}), row.sentence)
+	}
+}

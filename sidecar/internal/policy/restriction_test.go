@@ -1,0 +1,189 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// policed grants everything, and refuses by policy what is tried of a resource.
+// A real API server has no virtual time.
+type policed struct {
+	dynamic.NamespaceableResourceInterface
+	resource string
+	answers  func(resource string) error
+
+	mu    sync.Mutex // to wait in a bubble orders what others did before, not after
+	tries int
+}
+
+// count returns how often something was tried.
+func (p *policed) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
+// set has it answer otherwise.
+func (p *policed) set(answers func(string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = answers
+}
+
+func (p *policed) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return &policed{resource: r.Resource, answers: func(resource string) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.tries++
+		return p.answers(resource)
+	}}
+}
+
+func (p *policed) Namespace(string) dynamic.ResourceInterface { return p }
+
+func (p *policed) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	return &unstructured.UnstructuredList{Items: []unstructured.Unstructured{{Object: map[string]any{"metadata": map[string]any{"name": "one"}}}}}, nil
+}
+
+func (p *policed) Patch(_ context.Context, _ string, _ types.PatchType, _ []byte, o metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	if len(o.DryRun) == 0 {
+		return nil, errors.New("this was no dry run")
+	}
+	return nil, p.answers(p.resource)
+}
+
+func (p *policed) Create(_ context.Context, _ *unstructured.Unstructured, o metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+	if len(o.DryRun) == 0 {
+		return nil, errors.New("this was no dry run")
+	}
+	return nil, p.answers(strings.Join(append([]string{p.resource}, sub...), "/"))
+}
+
+// policyMeter keeps the newest states.
+type policyMeter struct {
+	kube.NoopMetrics
+	mu     sync.Mutex
+	states map[string]string
+}
+
+func (m *policyMeter) Policy(manifest, state string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.states[manifest] = state
+}
+
+func (m *policyMeter) of(manifest string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.states[manifest]
+}
+
+func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
+	deny := func(resource string) error {
+		policy := map[string]string{"pods": "gate", "events": "events", "clustersecretstores": "stores", "secretstores": "stores",
+			"externalsecrets": "externalsecrets", "clusterexternalsecrets": "more", "pushsecrets": "more", "pods/eviction": "eviction"}[resource]
+		return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "x",
+			errors.New("ValidatingAdmissionPolicy 'vault-unseal-sidecar-"+policy+"' with binding 'x' denied request: no"))
+	}
+	through := func(string) error { return nil }
+	away := func(string) error { return errors.New("connection refused") }
+	synctest.Test(t, func(t *testing.T) {
+		api := &policed{answers: deny}
+		meter := &policyMeter{states: map[string]string{}}
+		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api, nil)
+		go r.Run(t.Context())
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		pass(time.Minute)
+		require.Equal(t, Enforced, meter.of("stores"))
+		first := api.count()
+		pass(23 * time.Hour)
+		assert.Equal(t, first, api.count())
+		api.set(through)
+		pass(8 * time.Hour)
+		assert.Equal(t, Missing, meter.of("stores"))
+		api.set(away)
+		pass(time.Hour)
+		assert.Equal(t, Missing, meter.of("stores"), "that the API is away is no verdict")
+		api.set(deny)
+		pass(15 * time.Minute)
+		assert.Equal(t, Enforced, meter.of("stores"))
+	})
+}
+
+func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		states         map[string]string
+		unseen         error
+		status, reason string
+		says           string
+	}{
+		"all are there":         {map[string]string{"gate": Enforced, "stores": Enforced, "more": NotGranted}, nil, kube.True, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
+		"one is missing":        {map[string]string{"gate": Enforced, "stores": Missing}, nil, kube.False, "PolicyMissing", "by manifests/stores:"},
+		"one has nothing":       {map[string]string{"gate": Enforced, "stores": Unknown}, nil, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
+		"the API does not work": {map[string]string{"gate": Unknown}, errors.New("x"), kube.Unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
+		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "None of the rights"},
+	} {
+		r := &Restriction{states: row.states}
+		c := r.condition(Verdicts{Unseen: map[string]error{"gate": row.unseen}})
+		assert.Equal(t, []string{podstatus.RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason}, sentence)
+		assert.Contains(t, c.Message, row.says, sentence)
+	}
+}
+
+// What the program looks for in a refusal is what the manifests have it say.
+func TestThePoliciesSayWhatIsLookedFor(t *testing.T) {
+	for _, component := range []string{"externalsecrets", "more", "stores"} {
+		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
+		require.NoError(t, err)
+		assert.Contains(t, string(text), kube.NotReadyOnly+"\n", component)
+		assert.Contains(t, string(text), `"`+RestrictedVerb+`"`)
+		assert.Contains(t, string(text), `"`+UnrestrictedVerb+`"`)
+	}
+}
+
+// The three that are about force-sync differ in their kinds, and in the rule on
+// when.
+func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
+	shared := func(component string) string {
+		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
+		require.NoError(t, err)
+		_, rest, found := strings.Cut(string(text), "    - name: served #")
+		require.True(t, found)
+		part, _, found := strings.Cut(rest, "      message: no field but the annotation may lose its owner")
+		require.True(t, found)
+		return part
+	}
+	for _, component := range []string{"externalsecrets", "more"} {
+		assert.Equal(t, shared("stores"), shared(component), component)
+	}
+}
+
+// What others wrote may be long: see podstatus for what the manifests let through.
+func TestRestriction_TheMessageOfItsConditionIsCut(t *testing.T) {
+	tried := &Restriction{states: map[string]string{"gate": Missing}, on: map[string]string{"gate": strings.Repeat("x", 1<<20)}}
+	message := tried.condition(Verdicts{}).Message
+	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOurs+len("..."))
+	assert.Equal(t, message, kube.Theirs(message), "it is read as it was written")
+}

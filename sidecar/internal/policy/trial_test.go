@@ -1,0 +1,91 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// spaces holds an object of each kind in each of some namespaces, and answers a
+// dry run by what is said of the namespace.
+type spaces struct {
+	policed
+	answers   map[string]error
+	namespace string
+}
+
+func (s *spaces) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return &spaces{policed: policed{resource: r.Resource, answers: func(string) error { return errors.New("no") }}, answers: s.answers}
+}
+
+func (s *spaces) Namespace(namespace string) dynamic.ResourceInterface {
+	s.namespace = namespace
+	return s
+}
+
+func (s *spaces) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	var names []string
+	for name := range s.answers {
+		if !slices.Contains(strings.Split(o.FieldSelector, ","), "metadata.namespace!="+name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	list := &unstructured.UnstructuredList{}
+	for _, name := range names[:min(len(names), int(o.Limit))] {
+		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "one", "namespace": name}}})
+	}
+	return list, nil
+}
+
+func (s *spaces) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	return nil, s.answers[s.namespace]
+}
+
+// Who may grant rights in a namespace can have the policy spare us there, or no
+// dry run come to a verdict.
+func TestAPolicyIsTriedInSeveralNamespaces(t *testing.T) {
+	denied := kubetest.DeniedBy("stores", "secretstores", "no")
+	other := apierrors.NewInvalid(schema.GroupKind{Kind: "SecretStore"}, "one", nil)
+	lacking := apierrors.NewForbidden(eso.NamespaceStores.GroupResource(), "one", errors.New(`User "x" cannot patch`))
+	for sentence, row := range map[string]struct {
+		answers map[string]error
+		state   string
+		on      string
+	}{
+		"one namespace spares us":   {map[string]error{"a": nil, "b": denied}, Enforced, ""},
+		"two do":                    {map[string]error{"a": nil, "b": nil, "c": denied, "d": nil}, Enforced, ""},
+		"each lets it through":      {map[string]error{"a": nil, "b": nil, "c": nil, "d": denied}, Missing, "secretstores a/one, b/one, c/one"},
+		"there is only one":         {map[string]error{"a": nil}, Missing, "secretstores a/one"},
+		"one comes to no verdict":   {map[string]error{"a": other, "b": denied}, Enforced, ""},
+		"one does, another through": {map[string]error{"a": other, "b": nil}, Unknown, ""},
+		"it is granted in one":      {map[string]error{"a": lacking, "b": nil}, Missing, "secretstores b/one"},
+		"it is granted in none":     {map[string]error{"a": lacking, "b": lacking}, NotGranted, ""},
+		"nothing is there":          {nil, Unknown, ""},
+	} {
+		n := Trial{&spaces{answers: row.answers}, Config{}}.Run(t.Context(), "")
+		assert.Equal(t, row.state, n.State("stores"), sentence)
+		assert.Equal(t, row.on, n.On["stores"], sentence)
+		r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
+		r.take(n)
+		if row.on != "" {
+			assert.Contains(t, r.condition(n).Message, "let through on "+row.on, sentence)
+		}
+	}
+}

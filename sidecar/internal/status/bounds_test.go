@@ -1,0 +1,22 @@
+package status
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheStoresThatAreNotReadyAreKept(t *testing.T) {
+	var stores []Store
+	for i := range 2 * maxStores {
+		stores = append(stores, Store{Name: "store", Ready: i != 2*maxStores-1})
+	}
+	kept := ExternalSecrets{Status: "False", Stores: stores}.Bounded().Stores
+	require.Len(t, kept, maxStores)
+	assert.False(t, kept[0].Ready)
+	assert.True(t, stores[0].Ready, "the caller's own are left alone")
+	assert.Equal(t, strings.Repeat("é", maxText)+"...", bounded(strings.Repeat("é", maxText+1)))
+	assert.Equal(t, strings.Repeat("é", maxText), bounded(strings.Repeat("é", maxText)))
+}

@@ -1,0 +1,75 @@
+package status
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+)
+
+// MaxStatus bounds the JSON of a status, in bytes. The longest that is told is
+// shorter.
+const MaxStatus = 512 << 10
+
+// maxBraces bounds the objects of a status: an empty one takes 3 bytes there and 64
+// in memory, which the container has little of. Texts may hold braces, too.
+const maxBraces = 80_000
+
+// maxEntries bounds each list of a status that is read. A recovery has at most
+// 48 steps, and the other lists are shorter.
+const maxEntries = 50
+
+// ReadStatus reads the JSON of a status. Whoever has the sidecar's port may have
+// written it: each text is bounded and holds nothing that controls a terminal.
+func ReadStatus(raw []byte) (Status, error) {
+	var s Status
+	if len(raw) > MaxStatus {
+		return s, fmt.Errorf("the answer is longer than %d bytes", MaxStatus)
+	}
+	if bytes.Count(raw, []byte("{")) > maxBraces {
+		return s, fmt.Errorf("the answer has more than %d objects", maxBraces)
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return Status{}, err
+	}
+	clean(reflect.ValueOf(&s).Elem())
+	return s, nil
+}
+
+// clean goes by the types, so that no field can be forgotten.
+func clean(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(line(v.String()))
+	case reflect.Pointer:
+		if !v.IsNil() {
+			clean(v.Elem())
+		}
+	case reflect.Slice:
+		v.SetLen(min(v.Len(), maxEntries))
+		for i := range v.Len() {
+			clean(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() { // a time.Time has none
+				clean(v.Field(i))
+			}
+		}
+	}
+}
+
+// JSON is the status as /status tells it.
+func (s Status) JSON() ([]byte, error) {
+	var b bytes.Buffer
+	err := s.Write(&b)
+	return b.Bytes(), err
+}
+
+// Write writes it.
+func (s Status) Write(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(s)
+}

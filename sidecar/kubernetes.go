@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+)
+
+// cluster is what is told of Vault in Kubernetes.
+type cluster interface {
+	Publish(unseal.State)
+	Run(context.Context)
+}
+
+// noopCluster stands where there is no Kubernetes to tell.
+type noopCluster struct{}
+
+func (noopCluster) Publish(unseal.State) {}
+func (noopCluster) Run(context.Context)  {}
+
+// newCluster never fails: whatever is wrong there, Vault is unsealed.
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, server *web.Server) cluster {
+	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
+		return noopCluster{}
+	}
+	if c.podName == "" || c.podNamespace == "" {
+		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
+	}
+	start := func() (half, error) { return newKubernetesHalf(c, log, counts, server) }
+	first, err := start()
+	if err != nil {
+		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
+		return noopCluster{}
+	}
+	return newGuarded(log, first, start)
+}
+
+// kubernetesHalf is all that is told and done in Kubernetes.
+type kubernetesHalf struct {
+	pod        *podstatus.Pod  // nil without its name
+	controller *eso.Controller // nil with RecoveryOff
+	policies   *policy.Restriction
+}
+
+// newKubernetesHalf fails when there are no credentials, or they cannot be read.
+func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, server *web.Server) (*kubernetesHalf, error) {
+	api, err := kube.Connect(kube.Config{Kubeconfig: c.kubeconfig, Version: version, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	k := &kubernetesHalf{}
+	k.pod = podstatus.New(podstatus.Config{
+		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, SawImage: server.PublishImage,
+	}, api)
+	k.policies = policy.New(policy.Config{
+		Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace, Log: log, Meter: counts,
+	}, api, k.pod)
+	if c.esoRecovery != eso.RecoveryOff {
+		e := c.eso()
+		e.Log, e.Meter = log, counts
+		e.Report = func(s status.ExternalSecrets) {
+			counts.PublishSecrets(s)
+			server.PublishSecrets(s)
+		}
+		k.controller = eso.New(e, api, k.pod)
+	}
+	return k, nil
+}
+
+// eso is what is to be done for External Secrets.
+func (c config) eso() eso.Config {
+	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace, Pod: c.podName, Namespace: c.podNamespace}
+}
+
+// Publish takes the core's newest state. It does not block.
+func (k *kubernetesHalf) Publish(s unseal.State) {
+	k.pod.Publish(s)
+	if k.controller != nil {
+		k.controller.Publish(s)
+	}
+}
+
+// Run works until ctx is done, or until some part of it panics, which it returns.
+func (k *kubernetesHalf) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	parts := kube.Group{End: cancel}
+	k.pod.Run(ctx, parts.Go)
+	if k.policies != nil {
+		parts.Go(func() { k.policies.Run(ctx) })
+	}
+	if k.controller != nil {
+		parts.Go(func() { k.controller.Run(ctx, parts.Go) })
+	}
+	parts.Wait()
+	<-ctx.Done() // there may be nothing to do
+	return context.Cause(ctx)
+}

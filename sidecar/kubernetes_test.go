@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+)
+
+func TestAKubeWithNothingToDoDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := newGuarded(hclog.New(&hclog.LoggerOptions{Output: &log}), &kubernetesHalf{}, func() (half, error) {
+			assert.Fail(t, "it has ended")
+			return &kubernetesHalf{}, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		g.Run(ctx)
+		assert.Empty(t, log.String())
+	})
+}
+
+func TestAPanicOfOneGoroutineEndsAllOfThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kubernetesHalf{}
+		k.controller = eso.New(eso.Config{Recovery: eso.RecoveryBoth, Log: hclog.NewNullLogger()}, broken{}, nil)
+		err := k.Run(t.Context())
+		require.ErrorContains(t, err, "panic: broken (kubernetes_test.go:")
+	})
+}
+
+// broken panics when it is asked.
+type broken struct {
+	dynamic.NamespaceableResourceInterface
+}
+
+func (b broken) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return b
+}
+
+func (broken) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	panic("broken")
+}
