@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 func TestTheWorstFindingMakesTheExitCode(t *testing.T) {
@@ -92,7 +94,7 @@ func TestJSONTellsLevelsInWords(t *testing.T) {
 
 // open is a Vault that takes t of n shares.
 func open(t, n int) Vault {
-	return Vault{Initialized: true, Type: "shamir", Threshold: t, Shares: n}
+	return Vault{SealStatus: unseal.SealStatus{Initialized: true, Type: "shamir", Threshold: t, Shares: n}}
 }
 
 func TestVaultIsJudged(t *testing.T) {
@@ -109,7 +111,7 @@ func TestVaultIsJudged(t *testing.T) {
 		"one that serves":                   {open(3, 5), OK, "3 of 5 shares"},
 		"with raft":                         {with(func(v *Vault) { v.Raft = true }), OK, "raft"},
 		"one that does not answer":          {Vault{Err: errors.New("no answer")}, Failure, "no answer"},
-		"one that is new":                   {Vault{Type: "shamir"}, Failure, "not initialized"},
+		"one that is new":                   {Vault{SealStatus: unseal.SealStatus{Type: "shamir"}}, Failure, "not initialized"},
 		"one that is sealed":                {with(func(v *Vault) { v.Sealed = true }), Warning, "sealed now"},
 		"one that unseals by itself":        {with(func(v *Vault) { v.Type = "awskms" }), Warning, "awskms"},
 		"one whose shares open nothing":     {with(func(v *Vault) { v.Recovery = true }), Warning, "recovery keys"},

@@ -4,20 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // Vault is what was seen of Vault.
 type Vault struct {
-	Err         error // why nothing was seen; the rest is then empty
-	Initialized bool
-	Sealed      bool
-	Type        string // "shamir", or the name of an auto-unseal
-	Threshold   int    // shares that it takes; 0 while it is not known
-	Shares      int    // that there are
-	Migration   bool
-	Recovery    bool // the shares are the recovery keys of an auto-unseal
-	Raft        bool
-	Removed     bool // taken out of its raft cluster
+	unseal.SealStatus
+	Err error // why nothing was seen; the rest is then empty
 }
 
 // Judge tells what that means for the next recovery.
