@@ -78,7 +78,7 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
 	}
-	h := check.Here{
+	h := check.Container{
 		Vault: client, VaultUID: c.vaultUID, Keys: keyfile.New(c.keys), KeysPath: c.keys,
 		SavedState: statefile.New(c.stateDir, stateName), SavedProofs: statefile.New(c.stateDir, proofName),
 		ProveRole: c.proveRole,

@@ -16,8 +16,8 @@ type Certificates struct {
 // earlier: cert-manager at two thirds of the time, Vault's agent sooner.
 const renewBy = 21 * 24 * time.Hour
 
-// Judge tells of those that end soon, and of those that ended.
-func (c Certificates) Judge(now time.Time) (out []Finding) {
+// evaluate tells of those that end soon, and of those that ended.
+func (c Certificates) evaluate(now time.Time) (out []Finding) {
 	for _, each := range []struct {
 		what, advice string
 		end          time.Time

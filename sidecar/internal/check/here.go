@@ -16,8 +16,8 @@ import (
 // something to report, and nothing to wait for.
 const vaultWithin = 5 * time.Second
 
-// Here is what the container of the sidecar sees.
-type Here struct {
+// Container is what the container of the sidecar sees.
+type Container struct {
 	Vault       *vault.Client
 	VaultUID    *uint32 // whose processes get the key; nil: whoever listens
 	Keys        *keyfile.Source
@@ -31,37 +31,37 @@ type Here struct {
 
 // Check looks at the mounted key, at the Vault beside us, and at what the sidecar
 // that runs here has written down. It changes nothing, but for a proof.
-func (h Here) Check(ctx context.Context) []Finding {
-	seen := h.lookAtVault(ctx)
+func (h Container) Check(ctx context.Context) []Finding {
+	seen := h.readVault(ctx)
 	shares, remarks, err := h.Keys.Read()
 	defer unseal.WipeAll(shares)
-	out := append(h.lookAtKey(shares, remarks, err).Judge(seen), seen.Judge())
+	out := append(h.readKey(shares, remarks, err).evaluate(seen), seen.evaluate())
 	if h.VaultUID != nil && seen.Err == nil {
-		out = append(out, h.lookAtOwner(ctx).Judge())
+		out = append(out, h.readOwner(ctx).evaluate())
 	}
 	var ends Certificates
 	ends.Vault, ends.Client = h.Vault.Certificates()
-	out = append(out, ends.Judge(time.Now())...)
+	out = append(out, ends.evaluate(time.Now())...)
 	if err != nil {
 		if h.Prover != nil {
-			out = append(out, Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.Judge())
+			out = append(out, Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.evaluate())
 		}
 		return out
 	}
-	past := h.lookBack(shares)
+	past := h.readSavedState(shares)
 	if h.ProveRole != "" && h.Prover == nil && seen.Err == nil && !seen.Sealed {
-		out = append(out, h.lookAtRole(ctx).Judge())
+		out = append(out, h.tryRole(ctx).evaluate())
 	}
 	if h.Prover != nil {
 		proof := h.Prover.Prove(ctx)
 		valid, invalid := proof.Result == unseal.ProofValid, proof.Result == unseal.ProofInvalid
 		past.Tried = valid || invalid
-		out = append(out, Proof{Valid: valid, Invalid: invalid, Reason: proof.Reason}.Judge())
+		out = append(out, Proof{Valid: valid, Invalid: invalid, Reason: proof.Reason}.evaluate())
 	}
-	return append(out, past.Judge(time.Now()))
+	return append(out, past.evaluate(time.Now()))
 }
 
-func (h Here) lookAtVault(ctx context.Context) Vault {
+func (h Container) readVault(ctx context.Context) Vault {
 	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
 	defer cancel()
 	s, err := h.Vault.SealStatus(ctx)
@@ -71,14 +71,14 @@ func (h Here) lookAtVault(ctx context.Context) Vault {
 	return Vault{s, err}
 }
 
-func (h Here) lookAtOwner(ctx context.Context) Owner {
+func (h Container) readOwner(ctx context.Context) Owner {
 	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
 	defer cancel()
 	return Owner{UID: *h.VaultUID, Err: h.Vault.Trusted(ctx)}
 }
 
-// lookAtRole logs in as a proof does, and gives the token back.
-func (h Here) lookAtRole(ctx context.Context) Role {
+// tryRole logs in as a proof does, and gives the token back.
+func (h Container) tryRole(ctx context.Context) Role {
 	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
 	defer cancel()
 	r := Role{Name: h.ProveRole}
@@ -99,7 +99,7 @@ func (h Here) lookAtRole(ctx context.Context) Role {
 	return r
 }
 
-func (h Here) lookAtKey(shares []unseal.Share, remarks []unseal.Remark, err error) Key {
+func (h Container) readKey(shares []unseal.Share, remarks []unseal.Remark, err error) Key {
 	k := Key{Path: h.KeysPath, Err: err}
 	for _, s := range shares {
 		k.Lengths = append(k.Lengths, s.Len())
@@ -117,8 +117,8 @@ func (h Here) lookAtKey(shares []unseal.Share, remarks []unseal.Remark, err erro
 	return k
 }
 
-// lookBack reads what the sidecar that runs here has written down.
-func (h Here) lookBack(shares []unseal.Share) Recovery {
+// readSavedState reads what the sidecar that runs here has written down.
+func (h Container) readSavedState(shares []unseal.Share) Recovery {
 	var m unseal.Memory
 	if err := h.SavedState.Load(&m); err != nil {
 		return Recovery{Err: errors.Unwrap(err)} // without what a start would make of it

@@ -12,9 +12,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// judgeLiveness looks for a probe that would have the kubelet kill a Vault for
+// evaluateLiveness looks for a probe that would have the kubelet kill a Vault for
 // being sealed: it then never stays up until its storage is back.
-func judgeLiveness(pod *unstructured.Unstructured) []Finding {
+func evaluateLiveness(pod *unstructured.Unstructured) []Finding {
 	var out []Finding
 	for _, container := range kube.Entries(pod.Object, "spec", "containers") {
 		if isOurs(container) {
@@ -44,9 +44,9 @@ func judgeLiveness(pod *unstructured.Unstructured) []Finding {
 	return out
 }
 
-// judgeOwnProbe looks for a probe of our own container, which an earlier patches
+// evaluateOwnProbe looks for a probe of our own container, which an earlier patches
 // gave it: it asks a port that strangers can fill, and then the sidecar is killed.
-func judgeOwnProbe(pod *unstructured.Unstructured) []Finding {
+func evaluateOwnProbe(pod *unstructured.Unstructured) []Finding {
 	for _, field := range []string{"initContainers", "containers"} {
 		for _, container := range kube.Entries(pod.Object, "spec", field) {
 			for _, kind := range []string{"livenessProbe", "startupProbe"} {

@@ -10,9 +10,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// judgeNetwork tells whether others than the pod's own containers can take the
+// evaluateNetwork tells whether others than the pod's own containers can take the
 // place of a Vault that is down.
-func judgeNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
+func evaluateNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
 	shared, _, _ := unstructured.NestedBool(pod.Object, "spec", "hostNetwork")
 	switch {
 	case !shared:
@@ -26,14 +26,14 @@ func judgeNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
 		Advice: "take hostNetwork away, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
 }
 
-// judgeUsers tells whether several containers run as the user that gets the key:
+// evaluateUsers tells whether several containers run as the user that gets the key:
 // one that says no user of its own has that of the pod.
-func judgeUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
+func evaluateUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
 	if uid == nil {
 		return nil
 	}
 	var same []string
-	for _, container := range besideUs(pod) {
+	for _, container := range otherContainers(pod) {
 		user, found := setting[int64](pod, container, "runAsUser")
 		if found && user == int64(*uid) {
 			same = append(same, nameOf(container))
@@ -47,15 +47,15 @@ func judgeUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
 		Advice: "give each container but Vault's a runAsUser of its own"}}
 }
 
-// judgeCapture tells which containers can read what goes to Vault over plain
+// evaluateCapture tells which containers can read what goes to Vault over plain
 // HTTP: loopback is the whole pod's, and the capability NET_RAW, which container
 // runtimes give to root, reads it. No uid of who listens tells of that.
-func judgeCapture(pod *unstructured.Unstructured, plain bool) []Finding {
+func evaluateCapture(pod *unstructured.Unstructured, plain bool) []Finding {
 	if !plain {
 		return nil
 	}
 	var able []string
-	for _, container := range besideVault(pod) {
+	for _, container := range containersBesideVault(pod) {
 		if why := captures(pod, container); why != "" {
 			able = append(able, nameOf(container)+" ("+why+")")
 		}
@@ -120,8 +120,8 @@ func nameOf(container map[string]any) string {
 	return name
 }
 
-// besideUs are the containers that run while Vault does, but ours.
-func besideUs(pod *unstructured.Unstructured) (out []map[string]any) {
+// otherContainers are the containers that run while Vault does, but ours.
+func otherContainers(pod *unstructured.Unstructured) (out []map[string]any) {
 	for _, field := range []string{"containers", "initContainers", "ephemeralContainers"} {
 		for _, container := range kube.Entries(pod.Object, "spec", field) {
 			if field == "initContainers" && container["restartPolicy"] != "Always" || isOurs(container) {
@@ -142,10 +142,10 @@ func hasEnded(pod *unstructured.Unstructured, container map[string]any) bool {
 	})
 }
 
-// besideVault are those of them that are not Vault's. Vault's has the name that
+// containersBesideVault are those of them that are not Vault's. Vault's has the name that
 // the charts give it, or else is the pod's first.
-func besideVault(pod *unstructured.Unstructured) []map[string]any {
-	all := besideUs(pod)
+func containersBesideVault(pod *unstructured.Unstructured) []map[string]any {
+	all := otherContainers(pod)
 	named := func(c map[string]any) bool { return nameOf(c) == "vault" || nameOf(c) == "openbao" }
 	at := max(0, slices.IndexFunc(all, named))
 	return slices.Delete(all, at, min(at+1, len(all)))

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 const (
@@ -22,13 +22,13 @@ const (
 var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 
 // checkPod judges our pod and what stands around it.
-func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
-	out := []Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
-	out = append(out, judgeLiveness(pod)...)
-	out = append(out, judgeOwnProbe(pod)...)
-	out = append(out, judgeNetwork(pod, c.config.PlainHTTP)...)
-	out = append(out, judgeUsers(pod, c.config.VaultUID)...)
-	out = append(out, judgeCapture(pod, c.config.PlainHTTP)...)
+func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home Scope) []Finding {
+	out := []Finding{evaluateGate(pod, c.config.Gate), evaluateContainer(pod, c.outside)}
+	out = append(out, evaluateLiveness(pod)...)
+	out = append(out, evaluateOwnProbe(pod)...)
+	out = append(out, evaluateNetwork(pod, c.config.PlainHTTP)...)
+	out = append(out, evaluateUsers(pod, c.config.VaultUID)...)
+	out = append(out, evaluateCapture(pod, c.config.PlainHTTP)...)
 	out = append(out, c.checkOwner(ctx, pod))
 	return append(out, c.checkServices(ctx, pod, home)...)
 }
@@ -46,8 +46,8 @@ func declares(pod *unstructured.Unstructured, gate string) bool {
 	return pod != nil && slices.Contains(gates(pod), gate)
 }
 
-// judgeGate compares what the pod waits for with what the sidecar writes.
-func judgeGate(pod *unstructured.Unstructured, gate string) Finding {
+// evaluateGate compares what the pod waits for with what the sidecar writes.
+func evaluateGate(pod *unstructured.Unstructured, gate string) Finding {
 	f := Finding{About: AboutPod}
 	for _, declared := range gates(pod) {
 		if declared != gate && strings.HasPrefix(declared, kube.Name+"/") {
@@ -84,9 +84,9 @@ func conditionNow(pod *unstructured.Unstructured, kind string) string {
 	return "not written"
 }
 
-// judgeContainer looks whether our container runs, and where it is among the
+// evaluateContainer looks whether our container runs, and where it is among the
 // others.
-func judgeContainer(pod *unstructured.Unstructured, outside bool) Finding {
+func evaluateContainer(pod *unstructured.Unstructured, outside bool) Finding {
 	f := placeOf(pod, outside)
 	if why := notRunning(pod); why != "" && f.Level < Failure {
 		return Finding{About: AboutPod, Level: Failure,
@@ -165,16 +165,16 @@ func (c *Checker) checkOwner(ctx context.Context, pod *unstructured.Unstructured
 		}
 		set, err := c.get(ctx, statefulSets, pod.GetNamespace(), owner.Name)
 		if err != nil {
-			return c.unseen(AboutPod, "the StatefulSet "+owner.Name, "", err)
+			return c.notVisible(AboutPod, "the StatefulSet "+owner.Name, "", err)
 		}
-		return judgeOwner(pod, set)
+		return evaluateOwner(pod, set)
 	}
 	return Finding{About: AboutPod, Level: Warning,
 		Text:   "no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
 		Advice: "run Vault as a StatefulSet"}
 }
 
-func judgeOwner(pod, set *unstructured.Unstructured) Finding {
+func evaluateOwner(pod, set *unstructured.Unstructured) Finding {
 	f := Finding{About: AboutPod}
 	revision := pod.GetLabels()["controller-revision-hash"]
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
@@ -199,7 +199,7 @@ func judgeOwner(pod, set *unstructured.Unstructured) Finding {
 }
 
 // checkServices looks whether traffic is led to a Vault that is sealed.
-func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
+func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Scope) []Finding {
 	var out []Finding
 	gated := home.Gated
 	seen := 0
@@ -208,13 +208,13 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 			return
 		}
 		seen++
-		if f, unsafe := judgeService(service); gated && unsafe {
+		if f, unsafe := evaluateService(service); gated && unsafe {
 			out = append(out, f)
 		}
 	})
 	switch {
 	case err != nil:
-		return append(out, c.unseen(AboutServices, "the Services beside the pod", useful(home.Evicts, kube.GrantsEviction), err))
+		return append(out, c.notVisible(AboutServices, "the Services beside the pod", grantHint(home.Evicts, kube.GrantsEviction), err))
 	case len(out) == 0 && gated:
 		return []Finding{{About: AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
 	case len(out) == 0:
@@ -223,9 +223,9 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	return out
 }
 
-// judgeService tells a Service that publishes pods which are not Ready. The
+// evaluateService tells a Service that publishes pods which are not Ready. The
 // headless one has to: raft finds its peers through it.
-func judgeService(service *unstructured.Unstructured) (Finding, bool) {
+func evaluateService(service *unstructured.Unstructured) (Finding, bool) {
 	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
 	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
 	if !publishes || address == "None" {

@@ -11,10 +11,10 @@ import (
 
 // Start is how the sidecar in a pod is started, as far as the pod itself says.
 type Start struct {
-	Args      []string
-	Env       map[string]string
-	Elsewhere []string // variables whose values the pod does not say
-	Unclear   []string // what else it does not say
+	Args          []string
+	Env           map[string]string
+	UnresolvedEnv []string // variables whose values the pod does not say
+	Unclear       []string // what else it does not say
 }
 
 // startOf reads it from our container; not found where the pod has none.
@@ -60,7 +60,7 @@ func (s *Start) variables(container map[string]any) {
 		value, _ := entry["value"].(string)
 		if entry["valueFrom"] != nil || strings.Contains(value, "$(") {
 			delete(s.Env, name)
-			s.Elsewhere = append(s.Elsewhere, name)
+			s.UnresolvedEnv = append(s.UnresolvedEnv, name)
 			continue
 		}
 		s.Env[name] = value

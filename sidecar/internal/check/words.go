@@ -8,8 +8,8 @@ import (
 // namedAtMost bounds how many of a kind are told of by name.
 const namedAtMost = 5
 
-// list names things, and only counts those after the first few.
-func list(names []string) string {
+// enumerate names things, and only counts those after the first few.
+func enumerate(names []string) string {
 	if len(names) <= namedAtMost {
 		return strings.Join(names, ", ")
 	}

@@ -9,15 +9,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -37,7 +34,7 @@ func controllerWithStore(t *testing.T, phase unseal.Phase) (*Controller, *fakeCl
 func during(t *testing.T, n *Controller, d time.Duration) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
 		n.syncPhase(time.Now())
-		next := n.turn(t.Context(), time.Now())
+		next := n.reconcile(t.Context(), time.Now())
 		time.Sleep(max(time.Millisecond, min(time.Until(next), time.Until(until))))
 	}
 }
@@ -85,12 +82,12 @@ func TestEvictionIsForOutages(t *testing.T) {
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
 				n.evictor.config = n.config
 				turns := func(status string) {
-					n.saw(Store{StoreName: StoreName{"", "home"}, Status: status}, false)
+					n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false)
 					during(t, n, time.Second)
 				}
 				turns(kube.True)
 				if recovery == RecoveryBoth {
-					n.took(findings{epoch: n.epoch, final: true, at: time.Now()})
+					n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()})
 					during(t, n, time.Second)
 				} else { // until External Secrets has looked, Ready is from before
 					during(t, n, evictAfter)

@@ -11,19 +11,16 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -95,10 +92,10 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	beside := func(server string, works int64, status string, after time.Duration) func(*Controller, *fakeCluster) {
 		return func(n *Controller, w *fakeCluster) {
 			name := StoreName{"app", "well"}
-			n.tracked[name] = &storeState{Store: Store{StoreName: name, Server: server, Status: kube.True}, works: works}
+			n.tracked[name] = &storeState{Store: Store{StoreName: name, Server: server, Status: kube.True}, workedInOutage: works}
 			w.synced = append(w.synced, `{"metadata":{"name":"a","namespace":"other"},"spec":{"secretStoreRef":{"name":"well"}}}`,
 				`{"metadata":{"name":"a","namespace":"app"},"spec":{"secretStoreRef":{"name":"well"}},"status":{"refreshTime":"`+
-					n.active.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
+					n.phaseSince.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
 		}
 	}
 	for _, row := range []struct {
@@ -127,13 +124,13 @@ Code: 500. Errors:
 		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
 		{"but when nobody has answered it", RecoveryBoth, evictAfter, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
 		{"not when it was well after the outage", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
-			n.tracked[StoreName{"", "home"}].well = true
+			n.tracked[StoreName{"", "home"}].readyAfterOutage = true
 		}, 2, nil},
 		{"not when another store was the reason already", RecoveryBoth, evictAfter, here,
 			func(n *Controller, _ *fakeCluster) { n.evicted = true }, 2, nil},
 		{"not when an earlier run did it", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
-			n.pod.First = podstatus.Sighting{Conditions: map[string]kube.Written{podstatus.SecretsCondition: {Condition: kube.Condition{Reason: reasonEvicted}}}}
-			close(n.pod.Known)
+			n.config.Memory = &evictionMemory{Eviction{At: time.Now()}}
+			n.loadEviction()
 		}, 2, nil},
 		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, evictAfter, here, beside(here, 1, kube.False, -time.Hour), 2, nil},
 		{"nor while it has synced from another since then", RecoveryBoth, evictAfter, here, beside(here, 0, kube.True, time.Minute), 2, nil},
@@ -151,7 +148,7 @@ Code: 500. Errors:
 			w := &fakeCluster{t: t}
 			c := Config{Pod: "vault-0", Namespace: "security", ControllerNamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
 			n := New(c, w, podstatus.New(podstatus.Config{Name: "vault-0", Namespace: "security"}, w))
-			n.epoch, n.active = 1, time.Now().Add(-time.Hour)
+			n.outageID, n.phaseSince = 1, time.Now().Add(-time.Hour)
 			now := time.Now()
 			p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Server: row.server, Status: kube.False}, downSince: now.Add(-row.down)}
 			n.tracked[p.StoreName] = p
@@ -178,7 +175,7 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
 		n.evictor.config = n.config
 		turns := func(name StoreName, status string) {
-			n.saw(Store{StoreName: name, uid: name.Name, Status: status}, false)
+			n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false)
 		}
 		outage := func() {
 			n.Publish(unseal.State{Phase: unseal.Unreachable})

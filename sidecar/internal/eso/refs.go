@@ -23,7 +23,7 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	spec, _, _ := unstructured.NestedMap(o.Object, "spec")
 	refers := func(m map[string]any, path ...string) bool {
 		ref, found, _ := unstructured.NestedMap(m, path...)
-		return found && is(refOf(ref, o.GetNamespace()))
+		return found && is(storeRefOf(ref, o.GetNamespace()))
 	}
 	if refers(spec, "secretStoreRef") {
 		return true
@@ -45,13 +45,13 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	return false
 }
 
-// pushes tells whether a PushSecret writes to one of the stores. Those that it
+// pushesTo tells whether a PushSecret writes to one of the stores. Those that it
 // selects by label are not looked up: any of ours could be meant.
-func pushes(o *unstructured.Unstructured, is func(StoreName) bool) bool {
+func pushesTo(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	refs, _, _ := unstructured.NestedSlice(o.Object, "spec", "secretStoreRefs")
 	for _, entry := range refs {
 		ref, _ := entry.(map[string]any)
-		if _, selects := ref["labelSelector"]; selects || is(refOf(ref, o.GetNamespace())) {
+		if _, selects := ref["labelSelector"]; selects || is(storeRefOf(ref, o.GetNamespace())) {
 			return true
 		}
 	}
@@ -87,7 +87,7 @@ func generates(o *unstructured.Unstructured) bool {
 	return false
 }
 
-func refOf(ref map[string]any, namespace string) StoreName {
+func storeRefOf(ref map[string]any, namespace string) StoreName {
 	name, _ := ref["name"].(string)
 	if kind, _ := ref["kind"].(string); kind == kindClusterStore {
 		namespace = ""

@@ -16,53 +16,53 @@ import (
 )
 
 const (
-	// soon is the wait before a look that is worth it when little was woken.
-	soon       = 1500 * time.Millisecond
-	fewObjects = 200
-	// lookEvery is how often it is looked how far ESO has come.
-	lookEvery = 10 * time.Second
-	// lastLook is the wait for what was woken twice.
-	lastLook = 60 * time.Second
-	// mendedEvery is how often it is looked, in the end, whether somebody has
+	// firstRecheck is the wait before a look that is worth it when little was woken.
+	firstRecheck = 1500 * time.Millisecond
+	fewObjects   = 200
+	// recheckInterval is how often it is looked how far ESO has come.
+	recheckInterval = 10 * time.Second
+	// finalRecheck is the wait for what was woken twice.
+	finalRecheck = 60 * time.Second
+	// unsyncedInterval is how often it is looked, in the end, whether somebody has
 	// mended what is left.
-	mendedEvery = 5 * time.Minute
+	unsyncedInterval = 5 * time.Minute
 )
 
 // resyncer wakes the objects that ESO failed to sync. Its goroutine is run's;
 // a request replaces the one before.
 type resyncer struct {
-	api     dynamic.Interface
-	log     kube.Telemetry
-	limiter *rate.Limiter
-	wake    chan struct{}
-	report  func(findings) // set before run
-	seeing  map[schema.GroupVersionResource]*kube.ErrorLog
-	last    map[string]time.Time // when an object was woken, by its UID; run's
-	refused kube.ErrorLog        // by a policy; run's
+	api        dynamic.Interface
+	log        kube.Telemetry
+	limiter    *rate.Limiter
+	wake       chan struct{}
+	report     func(scanResult) // set before run
+	errors     map[schema.GroupVersionResource]*kube.ErrorLog
+	resyncedAt map[string]time.Time // when an object was woken, by its UID; run's
+	refused    kube.ErrorLog        // by a policy; run's
 
 	mu     sync.Mutex
-	wanted *sweep
+	wanted *resync
 	cancel context.CancelFunc // of the one that goes on
 }
 
-// sweep is one recovery of ESO, in several looks. One that takes the place of
+// resync is one recovery of ESO, in several looks. One that takes the place of
 // another goes on counting where that was.
-type sweep struct {
-	stores  map[StoreName]bool
-	epoch   int64
-	touches map[string]int // by what was woken
-	spaces  map[string]int // how much was, by namespace
-	crowded bool           // said that it was too many
-	ended   bool
+type resync struct {
+	stores      map[StoreName]bool
+	outageID    int64
+	resyncs     map[string]int // by what was woken
+	namespaces  map[string]int // how much was, by namespace
+	limitLogged bool           // said that it was too many
+	done        bool
 }
 
 func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	return &resyncer{
 		api: api, log: kube.NewTelemetry(c.Log, c.Meter), wake: make(chan struct{}, 1),
 		// ESO syncs about 26 a second; what waits there does not wait here.
-		limiter: rate.NewLimiter(40, 50),
-		seeing:  map[schema.GroupVersionResource]*kube.ErrorLog{ExternalSecrets: {}, ClusterSecrets: {}, PushSecrets: {}},
-		last:    map[string]time.Time{},
+		limiter:    rate.NewLimiter(40, 50),
+		errors:     map[schema.GroupVersionResource]*kube.ErrorLog{ExternalSecrets: {}, ClusterSecrets: {}, PushSecrets: {}},
+		resyncedAt: map[string]time.Time{},
 	}
 }
 
@@ -70,7 +70,7 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 func (s *resyncer) request(stores map[StoreName]bool, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}, spaces: map[string]int{}}
+	s.wanted = &resync{stores: stores, outageID: epoch, resyncs: map[string]int{}, namespaces: map[string]int{}}
 	kube.Notify(s.wake)
 }
 
@@ -84,7 +84,7 @@ func (s *resyncer) stop() {
 	}
 }
 
-func (s *resyncer) take(ctx context.Context) (*sweep, context.Context) {
+func (s *resyncer) take(ctx context.Context) (*resync, context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.wanted
@@ -101,7 +101,7 @@ func (s *resyncer) take(ctx context.Context) (*sweep, context.Context) {
 }
 
 func (s *resyncer) run(ctx context.Context) {
-	var before *sweep
+	var before *resync
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,46 +112,46 @@ func (s *resyncer) run(ctx context.Context) {
 		if next == nil {
 			continue
 		}
-		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > lookEvery })
-		if before != nil && before.epoch == next.epoch && !before.ended {
-			next.touches, next.spaces = before.touches, before.spaces
+		maps.DeleteFunc(s.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
+		if before != nil && before.outageID == next.outageID && !before.done {
+			next.resyncs, next.namespaces = before.resyncs, before.namespaces
 		}
 		before = next
-		s.sweep(within, next)
+		s.resync(within, next)
 	}
 }
 
-// sweep wakes, and looks how far ESO has come. While it gets on it is left
+// resync wakes, and looks how far ESO has come. While it gets on it is left
 // alone: to annotate what it is about to sync costs it a conflict and a try.
 // When it does not, what is left is woken once more. What is left after that is
 // not the outage's. Another sweep that is asked for ends this one.
-func (s *resyncer) sweep(ctx context.Context, w *sweep) {
+func (s *resyncer) resync(ctx context.Context, w *resync) {
 	wakes, woken, least := true, 0, math.MaxInt
 	for look := 0; ; look++ {
-		f, ok := s.lookUntilItWorks(ctx, w, wakes)
+		f, ok := s.scanUntilDone(ctx, w, wakes)
 		if !ok {
 			return
 		}
-		getsOn := f.leftCount < least
-		least = min(least, f.leftCount)
-		f.final = f.leftCount == 0 || woken == 2 && !getsOn
+		getsOn := f.unsyncedCount < least
+		least = min(least, f.unsyncedCount)
+		f.final = f.unsyncedCount == 0 || woken == 2 && !getsOn
 		s.report(f)
 		if f.final {
-			w.ended = true
+			w.done = true
 			debug.FreeOSMemory() // most of it will not be needed again for months
-			s.untilMended(ctx, w, f.leftCount)
+			s.watchUnsynced(ctx, w, f.unsyncedCount)
 			return
 		}
-		wait := lookEvery
+		wait := recheckInterval
 		switch {
 		case wakes && woken == 0:
-			s.log.Info(msgWoken, keyCount, f.touched)
+			s.log.Info(msgWoken, keyCount, f.resynced)
 			wakes, woken = false, 1
-			if f.touched <= fewObjects {
-				wait = soon
+			if f.resynced <= fewObjects {
+				wait = firstRecheck
 			}
 		case wakes:
-			wakes, woken, wait = false, 2, lastLook
+			wakes, woken, wait = false, 2, finalRecheck
 		case !getsOn && look > 1:
 			wakes, wait = true, 0
 		}
@@ -161,38 +161,38 @@ func (s *resyncer) sweep(ctx context.Context, w *sweep) {
 	}
 }
 
-// untilMended looks, at first soon, and wakes nothing, until nothing is left. A
+// watchUnsynced looks, at first soon, and wakes nothing, until nothing is left. A
 // look that fails tells nothing: what is known stands until the next one.
-func (s *resyncer) untilMended(ctx context.Context, w *sweep, left int) {
-	for wait := lookEvery; left > 0; wait = min(2*wait, mendedEvery) {
+func (s *resyncer) watchUnsynced(ctx context.Context, w *resync, left int) {
+	for wait := recheckInterval; left > 0; wait = min(2*wait, unsyncedInterval) {
 		if !s.pause(ctx, wait) {
 			return
 		}
-		f := s.look(ctx, w, false)
+		f := s.scan(ctx, w, false)
 		if ctx.Err() != nil {
 			return
 		}
 		if f.err == nil {
-			f.final, f.mending, left = true, true, f.leftCount
+			f.final, f.afterResync, left = true, true, f.unsyncedCount
 			s.report(f)
 		}
 		debug.FreeOSMemory()
 	}
 }
 
-func (s *resyncer) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f findings, ok bool) {
+func (s *resyncer) scanUntilDone(ctx context.Context, w *resync, wakes bool) (f scanResult, ok bool) {
 	for failures := 1; ; failures++ {
-		f := s.look(ctx, w, wakes)
+		f := s.scan(ctx, w, wakes)
 		if ctx.Err() != nil {
 			return f, false
 		}
 		if f.err == nil {
 			return f, true
 		}
-		limit := lookEvery
-		if kube.Missing(f.err) {
+		limit := recheckInterval
+		if kube.IsForbiddenOrNotFound(f.err) {
 			s.report(f)
-			limit = kube.RetryMissing
+			limit = kube.MissingKindRetry
 		}
 		if !s.pause(ctx, kube.RetryAfter(failures, limit, f.err)) {
 			return f, false

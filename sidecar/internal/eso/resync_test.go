@@ -14,17 +14,15 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
@@ -103,7 +101,7 @@ func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []b
 
 // swept runs a whole sweep over so many, of which one is broken for a reason of
 // its own if wanted.
-func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, took time.Duration) {
+func swept(t *testing.T, count int, broken bool) (eso *slowESO, last scanResult, took time.Duration) {
 	eso = &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
 	for i := range count {
 		eso.woken[fmt.Sprint("secret-", i)] = 0
@@ -113,8 +111,8 @@ func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, t
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		done := make(chan findings)
-		s.report = func(f findings) {
+		done := make(chan scanResult)
+		s.report = func(f scanResult) {
 			if f.final {
 				done <- f
 			}
@@ -134,15 +132,15 @@ func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
 	for name, n := range eso.woken {
 		assert.Equal(t, 1, n, name)
 	}
-	assert.Equal(t, 600, last.touched)
-	assert.Zero(t, last.leftCount)
-	assert.Less(t, took, 600*eso.each+2*lookEvery, "it is seen soon")
+	assert.Equal(t, 600, last.resynced)
+	assert.Zero(t, last.unsyncedCount)
+	assert.Less(t, took, 600*eso.each+2*recheckInterval, "it is seen soon")
 }
 
 func TestFewAreSeenToBeSyncedSoon(t *testing.T) {
 	_, last, took := swept(t, 10, false)
-	assert.Zero(t, last.leftCount)
-	assert.Equal(t, soon, took)
+	assert.Zero(t, last.unsyncedCount)
+	assert.Equal(t, firstRecheck, took)
 }
 
 func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
@@ -154,9 +152,9 @@ func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
 		}
 		assert.Equal(t, want, n, name)
 	}
-	assert.Equal(t, 1, last.leftCount)
-	assert.Contains(t, last.left[0], "app/broken")
-	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
+	assert.Equal(t, 1, last.unsyncedCount)
+	assert.Contains(t, last.unsynced[0], "app/broken")
+	assert.Less(t, took, 600*eso.each+2*recheckInterval+finalRecheck+time.Second)
 }
 
 // pass lets time pass, in which alone e may be used by others.
@@ -170,12 +168,12 @@ func (e *slowESO) pass(d time.Duration) {
 // brokenFor lets a sweep come to the end that it has with an ExternalSecret that
 // is broken, and so much time pass. It returns what was found from then on, and
 // keeps e to itself.
-func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]findings) {
+func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]scanResult) {
 	e.Lock()
 	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
 	s := newResyncer(Config{Log: log}, e)
-	found = &[]findings{}
-	s.report = func(f findings) {
+	found = &[]scanResult{}
+	s.report = func(f scanResult) {
 		e.Lock()
 		defer e.Unlock()
 		*found = append(*found, f)
@@ -203,13 +201,13 @@ func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
 		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
 		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
 		last := (*found)[len(*found)-1]
-		assert.Equal(t, 2, last.leftCount)
+		assert.Equal(t, 2, last.unsyncedCount)
 		assert.True(t, last.final)
 
 		eso.mended, eso.ready["broken later"] = true, time.Now()
-		eso.pass(mendedEvery)
+		eso.pass(unsyncedInterval)
 		last = (*found)[len(*found)-1]
-		assert.Zero(t, last.leftCount)
+		assert.Zero(t, last.unsyncedCount)
 		assert.True(t, last.final)
 		before = eso.lists
 		eso.pass(time.Hour)
@@ -230,8 +228,8 @@ func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
 			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
 		}
 		eso.refuses, eso.mended = nil, true
-		eso.pass(mendedEvery)
-		assert.Zero(t, (*found)[len(*found)-1].leftCount)
+		eso.pass(unsyncedInterval)
+		assert.Zero(t, (*found)[len(*found)-1].unsyncedCount)
 	})
 }
 
@@ -252,7 +250,7 @@ func TestTheNextOutageEndsTheLooks(t *testing.T) {
 		eso.Lock()
 		defer eso.Unlock()
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		s.report = func(findings) {}
+		s.report = func(scanResult) {}
 		go s.run(t.Context())
 		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
 		eso.pass(time.Hour)
@@ -275,8 +273,8 @@ func TestWakingKeepsItsPace(t *testing.T) {
 			eso.woken[fmt.Sprint("more-", i)] = 0
 		}
 		began := time.Now()
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
-		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
+		f := s.scan(t.Context(), &resync{stores: map[StoreName]bool{{"app", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}, true)
+		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.resynced)
 	})
 }
 
@@ -291,9 +289,9 @@ func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
 		s.request(map[StoreName]bool{one: true, two: true}, 1)
 		next, ctx := s.take(t.Context())
 		assert.Len(t, next.stores, 2)
-		assert.True(t, s.pause(ctx, lookEvery), "nobody asked for another sweep")
+		assert.True(t, s.pause(ctx, recheckInterval), "nobody asked for another sweep")
 		s.request(map[StoreName]bool{two: true}, 1)
-		assert.False(t, s.pause(ctx, lookEvery), "now somebody did")
+		assert.False(t, s.pause(ctx, recheckInterval), "now somebody did")
 	})
 }
 
@@ -305,12 +303,12 @@ func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
 			policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "only what is not Ready may be annotated")}
 		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		f := s.scan(t.Context(), &resync{stores: map[StoreName]bool{{"app", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}, true)
 		assert.NoError(t, f.err)
-		assert.Equal(t, 2, f.leftCount)
+		assert.Equal(t, 2, f.unsyncedCount)
 		assert.Len(t, eso.ready, 2, "each was tried")
-		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
-		assert.Zero(t, f.leftCount)
+		f = s.scan(t.Context(), &resync{stores: map[StoreName]bool{{"app", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}, true)
+		assert.Zero(t, f.unsyncedCount)
 		assert.NotContains(t, out.String(), "[WARN]")
 	})
 }
@@ -343,7 +341,7 @@ func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
 	} {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		f := s.scan(t.Context(), &resync{stores: map[StoreName]bool{{"app", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}, true)
 		if row.goes {
 			assert.NoError(t, f.err, sentence)
 			assert.Equal(t, 3, eso.tried, sentence)

@@ -12,11 +12,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,6 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -61,13 +59,13 @@ func TestTurn_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
 				n.Publish(unseal.State{Phase: unseal.Active})
 				n.syncPhase(time.Now())
 				began := time.Now()
-				n.turn(t.Context(), began)
+				n.reconcile(t.Context(), began)
 				assert.Less(t, time.Since(began), 100*time.Millisecond, "news wait for one request")
 
 				ofAll, ofAnother := add(StoreName{"", "home"}), add(StoreName{"zoo", "store"})
-				n.turn(t.Context(), time.Now())
+				n.reconcile(t.Context(), time.Now())
 				assert.True(t, ofAll.nextResync.After(time.Now()), "the cluster's is the next")
-				n.turn(t.Context(), time.Now())
+				n.reconcile(t.Context(), time.Now())
 				assert.True(t, ofAnother.nextResync.After(time.Now()), "then another namespace's")
 			})
 		})
@@ -84,10 +82,10 @@ func TestTurn_ForgetsNamespaces(t *testing.T) {
 		for i := range 3 * maxStores {
 			name := StoreName{fmt.Sprint("n", i), "s"}
 			n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
-			n.turn(t.Context(), time.Now())
+			n.reconcile(t.Context(), time.Now())
 			delete(n.tracked, name)
 		}
-		assert.LessOrEqual(t, len(n.treated), maxStores+1)
+		assert.LessOrEqual(t, len(n.lastReconcile), maxStores+1)
 	})
 }
 
@@ -134,10 +132,10 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 		parts.Go(func() { n.Run(ctx, func(f func()) { parts.Go(f) }) })
 		synctest.Wait()
 		n.Publish(unseal.State{Phase: unseal.Active})
-		kube.Notify(n.vault)
+		kube.Notify(n.phaseChanged)
 		time.Sleep(10 * time.Second) // of the bubble's time: some 600 stores
 		synctest.Wait()
-		assert.Greater(t, n.treats, 500)
+		assert.Greater(t, n.reconciles, 500)
 		assert.Less(t, reports.Load(), int32(30))
 		assert.GreaterOrEqual(t, reports.Load(), int32(9))
 		end()
@@ -148,13 +146,13 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 // A sweep remembers a bounded number of namespaces, and looks at the rest later.
 func TestWakeUp_TriesABoundedNumberOfNamespaces(t *testing.T) {
 	s := newResyncer(Config{Log: hclog.NewNullLogger()}, &fakeCluster{t: t})
-	tried := &turns{began: time.Now(), most: 1, tried: map[string]int{}}
-	for i := range maxWoken {
+	tried := &quota{began: time.Now(), perNamespace: 1, tried: map[string]int{}}
+	for i := range maxResynced {
 		tried.tried[fmt.Sprint("n", i)] = 1
 	}
-	w := &sweep{touches: map[string]int{}, spaces: map[string]int{}}
+	w := &resync{resyncs: map[string]int{}, namespaces: map[string]int{}}
 	o := kubetest.Object(t, `{"kind":"ExternalSecret","metadata":{"namespace":"one-more","name":"e","uid":"u"}}`)
-	require.NoError(t, s.wakeUp(t.Context(), w, tried, ExternalSecrets, o))
-	assert.True(t, tried.more)
-	assert.Len(t, tried.tried, maxWoken)
+	require.NoError(t, s.resyncObject(t.Context(), w, tried, ExternalSecrets, o))
+	assert.True(t, tried.exceeded)
+	assert.Len(t, tried.tried, maxResynced)
 }

@@ -64,7 +64,7 @@ func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 	}
 	log.Failed(strings.TrimPrefix(grants, "manifests/"))
 	kind := apierrors.ReasonForError(err)
-	err = Said(err)
+	err = SafeError(err)
 	text := string(kind)
 	if text == "" {
 		text = "unreachable"
