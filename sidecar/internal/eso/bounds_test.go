@@ -57,8 +57,8 @@ func (farAndWide) Patch(context.Context, string, types.PatchType, []byte, metav1
 func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, farAndWide{})
-		w := &resync{stores: map[StoreName]bool{{"", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}
-		f := s.scan(t.Context(), w, true)
+		w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
+		f := s.scan(t.Context(), w)
 		assert.NoError(t, f.err)
 		var names strings.Builder
 		for name := range w.namespaces {

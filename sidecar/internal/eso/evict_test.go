@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,10 +52,28 @@ func (evicts) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.C
 }
 
 // evictionMemory is a memory that does not fail.
-type evictionMemory struct{ kept Eviction }
+type evictionMemory struct {
+	mu   sync.Mutex
+	kept Eviction
+}
 
-func (m *evictionMemory) Load(into any) error { *into.(*Eviction) = m.kept; return nil }
-func (m *evictionMemory) Save(of any) error   { m.kept = of.(Eviction); return nil }
+func (m *evictionMemory) Load(into any) error {
+	*into.(*Eviction) = m.at()
+	return nil
+}
+
+func (m *evictionMemory) Save(of any) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = of.(Eviction)
+	return nil
+}
+
+func (m *evictionMemory) at() Eviction {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept
+}
 
 // A power cut ends a run without notice: what is kept must not outlive the outage.
 func TestEviction_IsRememberedUntilTheOutageIsOver(t *testing.T) {
@@ -62,28 +82,67 @@ func TestEviction_IsRememberedUntilTheOutageIsOver(t *testing.T) {
 		memory := &evictionMemory{}
 		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
 		n.evictor.config = n.config
-		n.handleWatchResult(kindClusterStore, nil, false)
-		n.handleWatchResult(kindStore, nil, false)
-		during(t, n, time.Hour)
-		require.Len(t, w.evicted, 2)
-		n.publish()
-		require.NotZero(t, memory.kept.At, "the store is not Ready")
+		n.handle(func() {
+			n.handleWatchResult(kindClusterStore, nil, false)
+			n.handleWatchResult(kindStore, nil, false)
+		})
+		during(time.Hour)
+		require.Len(t, w.evictions(), 2)
+		require.NotZero(t, memory.at().At, "the store is not Ready")
 		return n, memory
 	}
 	t.Run("by Vault that is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, memory := evict(t)
 			n.Publish(unseal.State{Phase: unseal.Unreachable})
-			during(t, n, time.Second)
-			assert.Zero(t, memory.kept.At)
+			during(time.Second)
+			assert.Zero(t, memory.at().At)
 		})
 	})
 	t.Run("by stores that are all Ready", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, memory := evict(t)
-			n.updateStore(Store{StoreName: StoreName{"", "home"}, uid: "u", Status: kube.True}, false)
-			n.publish()
-			assert.Zero(t, memory.kept.At)
+			n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, uid: "u", Status: kube.True}, false) })
+			during(2 * time.Second)
+			assert.Zero(t, memory.at().At)
 		})
+	})
+}
+
+// ours is a controller of which each store named is down and of the Vault beside it.
+func ours(t *testing.T, w *fakeCluster, names ...string) *Controller {
+	n := newController(t, Config{Recovery: RecoveryBoth, Pod: "vault-0", Namespace: "security", ControllerNamespace: "eso", Log: hclog.NewNullLogger()}, w, nil)
+	for _, name := range names {
+		n.tracked[StoreName{"", name}] = &storeState{Store: Store{StoreName: StoreName{"", name}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.False}}
+	}
+	return n
+}
+
+func TestEviction_IsNotForAStoreThatGotReadyMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t}
+		n := ours(t, w, "home")
+		w.asked = func() {
+			n.handle(func() {
+				n.updateStore(Store{StoreName: StoreName{"", "home"}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.True}, false)
+			})
+		}
+		working(t, n)
+		n.Publish(unseal.State{Phase: unseal.Active})
+		during(time.Hour)
+		assert.Empty(t, w.evictions())
+	})
+}
+
+func TestEviction_OfTwoStoresAtOnceIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t, asked: func() { time.Sleep(time.Minute) }}
+		working(t, func() *Controller {
+			n := ours(t, w, "home", "other")
+			n.Publish(unseal.State{Phase: unseal.Active})
+			return n
+		}())
+		during(time.Hour)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions())
 	})
 }

@@ -47,7 +47,7 @@ type scanResult struct {
 
 // scan goes once through all that ESO keeps, and wakes what failed, unless it
 // only came to see. Where much of a namespace failed, it goes through it once more.
-func (s *resyncer) scan(ctx context.Context, w *resync, wakes bool) scanResult {
+func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 	f := scanResult{outageID: w.outageID}
 	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
 	f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
@@ -56,12 +56,12 @@ func (s *resyncer) scan(ctx context.Context, w *resync, wakes bool) scanResult {
 		if len(f.unsynced) < maxNamedUnsynced {
 			f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
 		}
-		if !wakes || alone {
+		if !w.annotates || alone {
 			return nil
 		}
 		return s.resyncObject(ctx, w, t, r, o)
 	})
-	if t.exceeded && f.err == nil && ctx.Err() == nil {
+	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped.Load() {
 		t.perNamespace = maxResyncedIn
 		f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
 			if generates(o) {
@@ -85,6 +85,9 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync,
 	}{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushesTo, kube.GrantsMore}} {
 		_, err := kube.EachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 			for i := range page {
+				if w.stopped.Load() {
+					return errStopList
+				}
 				if o := &page[i]; FailedSync(o) && kind.picks(o, is) {
 					if err := f(kind.resource, o); err != nil {
 						return err
@@ -93,7 +96,7 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync,
 			}
 			return nil
 		})
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || w.stopped.Load() {
 			return nil
 		}
 		s.errors[kind.resource].Log(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)

@@ -78,9 +78,9 @@ func TestATenantsThousandsHoldUpNoOther(t *testing.T) {
 			eso := &tenants{have: []tenant{{"a", 2 * maxResynced}, {"b", 600}, {"c", 3}}, err: err,
 				patched: map[string]int{}, first: map[string]time.Time{}}
 			s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, eso)
-			w := &resync{stores: map[StoreName]bool{{"", "home"}: true}, resyncs: map[string]int{}, namespaces: map[string]int{}}
+			w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
 			began := time.Now()
-			f := s.scan(t.Context(), w, true)
+			f := s.scan(t.Context(), w)
 			assert.NoError(t, f.err, sentence)
 			assert.Equal(t, 2*maxResynced+603, f.unsyncedCount, "each is counted once")
 			assert.Less(t, eso.first["c"].Sub(began), 10*time.Second, sentence)
@@ -88,9 +88,9 @@ func TestATenantsThousandsHoldUpNoOther(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(log.String(), msgTooManyLeft), log.String())
 			if err == nil {
 				assert.Equal(t, map[string]int{"a": maxResyncedIn, "b": 600, "c": 3}, eso.patched, "each once")
-				s.scan(t.Context(), w, true)
+				s.scan(t.Context(), w)
 				s.resyncedAt = map[string]time.Time{}
-				s.scan(t.Context(), w, true)
+				s.scan(t.Context(), w)
 				assert.Equal(t, map[string]int{"a": maxResyncedIn, "b": 600, "c": 3}, w.namespaces, "nor in a later look")
 			}
 		})

@@ -68,16 +68,10 @@ func resyncAfter(down time.Duration) time.Duration {
 	return min(max(down/2, time.Minute), maxResyncInterval)
 }
 
-// requestResync has what uses the stores that are ready woken.
-func (n *Controller) requestResync() {
-	if n.config.Recovery != RecoveryRestart {
-		n.resyncer.request(n.readyStores(), n.outageID)
-	}
-}
-
 // reconcileStore wakes a store, or evicts ESO for its sake, and returns when to do so
 // again.
 func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
+	name, outage := p.StoreName, n.outageID
 	pace := resyncAfter(now.Sub(p.downSince))
 	next := kube.Jittered(pace)
 	hope := evictAfter
@@ -85,7 +79,8 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		hope = 0
 	}
 	if n.config.Recovery != RecoveryRestart {
-		err := annotateForceSync(ctx, n.storeAPI(p.StoreName), p.Name, annotation)
+		var err error
+		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name, annotation) })
 		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
 			return next
 		}
@@ -96,6 +91,9 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 			n.log.Touched(p.kind())
 		} else { // ESO's webhook, for one, comes up after its stores do
 			next = min(next, kube.RetryAfter(p.failures, pace, err))
+		}
+		if !n.isDown(p, outage) {
+			return next
 		}
 	}
 	if now.Sub(p.downSince) < hope {
@@ -114,10 +112,18 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 }
 
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
-	if n.hasWorked(n.sparedFor) {
+	if n.evicting || n.hasWorked(n.sparedFor) {
 		return
 	}
-	ours, err := n.evictor.isOurVault(ctx)
+	n.evicting = true
+	defer func() { n.evicting = false }()
+	outage := n.outageID
+	var ours func(Store) bool
+	var err error
+	n.unlocked(func() { ours, err = n.evictor.isOurVault(ctx) })
+	if !n.isDown(p, outage) {
+		return
+	}
 	if err != nil {
 		n.log.Failed("eviction")
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
@@ -142,7 +148,11 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		n.sparedFor = works
 		return
 	}
-	evicted, err := n.evictor.evict(ctx)
+	if !n.isDown(p, outage) {
+		return
+	}
+	var evicted []string
+	n.unlocked(func() { evicted, err = n.evictor.evict(ctx) })
 	if err != nil {
 		n.log.Failed("eviction")
 		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)

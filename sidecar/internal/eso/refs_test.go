@@ -148,7 +148,7 @@ func TestWhichStoresAreLookedAfter(t *testing.T) {
 
 func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
 	var out bytes.Buffer
-	n := New(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	n := newController(t, Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	stores := []Store{
 		{StoreName: StoreName{"", "home"}, Vault: true, Server: "http://vault.security.svc:8200", Status: kube.True},
 		{StoreName: StoreName{"", "test"}, Vault: true, Server: "http://vault.test.svc:8200", Status: kube.False},

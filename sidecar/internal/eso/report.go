@@ -51,6 +51,9 @@ func (n *Controller) handleScan(f scanResult) {
 		return
 	}
 	n.resyncDone = true
+	for _, p := range n.tracked { // what fails these later is something else
+		p.readyAfterOutage = p.readyAfterOutage || p.Ready()
+	}
 	if c := f.condition(); f.unsyncedCount > 0 && f.unsyncedCount != told {
 		n.log.Warn(msgLeft, keyCount, f.unsyncedCount, keyLeft, f.unsynced)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: c.Message})

@@ -16,7 +16,7 @@ import (
 
 func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 	var out bytes.Buffer
-	n := New(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	n := newController(t, Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	n.phase, n.since = unseal.Active, time.Now()
 	for _, row := range []struct {
 		sentence string
@@ -85,7 +85,7 @@ func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
 		n, meter, says := atDuty(t)
 		says(kube.True, "a")
 		time.Sleep(62 * time.Hour)
-		n.reconcile(t.Context(), time.Now())
+		n.process(t.Context(), StoreName{"", "b"})
 		says(kube.True, "b")
 		assert.Equal(t, []time.Duration{0}, meter.took[kube.StepStore])
 		assert.Zero(t, n.slowestStore)
@@ -105,15 +105,16 @@ func (r *reached) Reached(step string, took time.Duration) { r.took[step] = appe
 func atDuty(t *testing.T) (*Controller, *reached, func(status string, names ...string)) {
 	meter := &reached{took: map[string][]time.Duration{}}
 	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
-	n := New(c, &fakeCluster{t: t}, nil)
+	n := newController(t, c, &fakeCluster{t: t}, nil)
 	says := func(status string, names ...string) {
 		for _, name := range names {
-			n.updateStore(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
+			n.handle(func() {
+				n.updateStore(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
+			})
+			n.process(t.Context(), StoreName{"", name})
 		}
-		n.reconcile(t.Context(), time.Now())
 	}
 	n.Publish(unseal.State{Phase: unseal.Active})
-	n.syncPhase(time.Now())
 	says(kube.False, "a", "b")
 	return n, meter, says
 }

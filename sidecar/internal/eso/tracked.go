@@ -32,8 +32,7 @@ func (c StoreLimit) Admit(namespace string) bool {
 	return true
 }
 
-func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface,
-	send func(func())) *kube.Reflector[Store] {
+func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector[Store] {
 	var left *StoreName // out of the newest list
 	return &kube.Reflector[Store]{
 		Api:          api,
@@ -55,17 +54,17 @@ func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.Res
 		},
 		Replace: func(all []Store) {
 			first := left
-			send(func() {
+			n.handle(func() {
 				n.replaceStores(kind, all)
 				if first != nil {
 					n.logStoreLimit(*first)
 				}
 			})
 		},
-		Update: func(s Store, gone bool) { send(func() { n.updateStore(s, gone) }) },
+		Update: func(s Store, gone bool) { n.handle(func() { n.updateStore(s, gone) }) },
 		OnError: func(err error) {
 			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
-			send(func() { n.handleWatchResult(kind, err, older) })
+			n.handle(func() { n.handleWatchResult(kind, err, older) })
 		},
 	}
 }
@@ -80,7 +79,8 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
 	}
 	if err == nil && unseen { // what is told of them is not true any more
-		n.resyncDue, n.noESO = true, ""
+		n.requestResync()
+		n.noESO = ""
 	}
 	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
 		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + kube.ESOGroup + "/v1"
@@ -163,9 +163,13 @@ func (n *Controller) updateStore(s Store, gone bool) {
 		p = &storeState{}
 		n.tracked[s.StoreName] = p
 	}
-	recovered := s.Ready() && !p.Ready()
+	recovered, fails := s.Ready() && !p.Ready(), !s.Ready() && p.Ready()
+	p.readyAfterOutage = p.readyAfterOutage || fails && n.outageIsOver()
 	p.Store = s
 	if !recovered {
+		if !s.Ready() {
+			n.queue.Add(s.StoreName)
+		}
 		return
 	}
 	works := p.workedInOutage
@@ -179,5 +183,5 @@ func (n *Controller) updateStore(s Store, gone bool) {
 		}
 	}
 	*p = storeState{Store: s, workedInOutage: works}
-	n.resyncDue = true
+	n.requestResync()
 }

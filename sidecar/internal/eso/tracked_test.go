@@ -11,19 +11,18 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // Who may write stores in a namespace takes no room from others: neither from
 // another namespace, nor from a ClusterSecretStore.
 func TestSoManyStoresAreFollowed(t *testing.T) {
 	var log bytes.Buffer
-	n, _ := controllerWithStore(t, unseal.Unreachable)
-	n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
+	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &fakeCluster{t: t}, nil)
+	n.tracked[StoreName{"", "home"}] = &storeState{}
 	made := func(namespace string, i int) Store {
 		return Store{StoreName: StoreName{namespace, fmt.Sprint("s", i)}, uid: "u", Vault: true, Server: "http://vault"}
 	}
-	f := n.reflector(t.Context(), kindStore, nil, func(f func()) { f() })
+	f := n.reflector(t.Context(), kindStore, nil)
 	wanted := f.Filter()
 	var listed []Store
 	for i := range 5 * maxStoresIn {

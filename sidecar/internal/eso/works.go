@@ -38,12 +38,14 @@ func (n *Controller) workingStore(ctx context.Context, p *storeState, ours func(
 	if len(ready) == 0 {
 		return StoreName{}, nil
 	}
-	name, err := n.storeSyncedFrom(ctx, ready)
-	if err != nil || name == (StoreName{}) {
-		return StoreName{}, err
+	outage, since := n.outageID, n.phaseSince
+	var name StoreName
+	var err error
+	n.unlocked(func() { name, err = n.storeSyncedFrom(ctx, ready, since) })
+	if p := n.tracked[name]; p != nil && n.outageID == outage {
+		p.workedInOutage = outage
 	}
-	n.tracked[name].workedInOutage = n.outageID
-	return name, nil
+	return name, err
 }
 
 // errStopList ends a list that need not go on.
@@ -51,12 +53,12 @@ var errStopList = errors.New("that is enough")
 
 // storeSyncedFrom returns one of the stores from which ESO has synced an ExternalSecret
 // since Vault is active. What may not be seen is not there.
-func (n *Controller) storeSyncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
+func (n *Controller) storeSyncedFrom(ctx context.Context, stores map[StoreName]bool, since time.Time) (found StoreName, err error) {
 	_, err = kube.EachPage(ctx, n.api.Resource(ExternalSecrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for i := range page {
 			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")
 			name := storeRefOf(ref, page[i].GetNamespace())
-			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(n.phaseSince) {
+			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(since) {
 				found = name
 				return errStopList
 			}
