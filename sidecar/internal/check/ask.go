@@ -66,9 +66,13 @@ func userOf(namespace, account string) string {
 	return "system:serviceaccount:" + namespace + ":" + account
 }
 
-// askAll asks for all the rights, several at a time.
+// askAll asks for all the rights: for our own by their lists, and for what these do
+// not answer one by one, several at a time.
 func (c *Checker) askAll(ctx context.Context, account string, rights []Right) map[Right]Answer {
 	answers := map[Right]Answer{}
+	if !c.outside {
+		rights = c.askRules(ctx, rights, answers)
+	}
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	slots := make(chan struct{}, maxConcurrentReviews)
