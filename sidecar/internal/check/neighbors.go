@@ -10,7 +10,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// evaluateNetwork tells whether others than the pod's own containers can take the
+// evaluateNetwork reports whether others than the pod's own containers can take the
 // place of a Vault that is down.
 func evaluateNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
 	shared, _, _ := unstructured.NestedBool(pod.Object, "spec", "hostNetwork")
@@ -26,7 +26,7 @@ func evaluateNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
 		Advice: "take hostNetwork away, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
 }
 
-// evaluateUsers tells whether several containers run as the user that gets the key:
+// evaluateUsers reports whether several containers run as the user that gets the key:
 // one that says no user of its own has that of the pod.
 func evaluateUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
 	if uid == nil {

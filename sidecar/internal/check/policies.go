@@ -96,7 +96,7 @@ func isAbout(policy *unstructured.Unstructured, r Right) bool {
 	})
 }
 
-// evaluatePolicies tells of what is granted whether something narrows it.
+// evaluatePolicies reports whether policies restrict what is granted.
 func evaluatePolicies(n policy.Verdicts, needs []Requirement) []Finding {
 	var out []Finding
 	var shut, unseen []string

@@ -18,7 +18,7 @@ type Recovery struct {
 	Proved    time.Time // when it was last proved that Vault takes the mounted key, since Opened; zero: it was not
 }
 
-// evaluate tells what the past says of the next recovery, as of now.
+// evaluate reports what the past means for the next recovery, as of now.
 func (r Recovery) evaluate(now time.Time) Finding {
 	f := Finding{About: AboutRecovery}
 	took := ""
@@ -63,7 +63,7 @@ type Proof struct {
 	Reason         string // when it is not valid, or not all is as before
 }
 
-// evaluate tells what that means for the next recovery.
+// evaluate reports what that means for the next recovery.
 func (p Proof) evaluate() Finding {
 	switch {
 	case p.Valid && p.Reason != "":
@@ -85,7 +85,7 @@ type Role struct {
 	Lacks []string // what its policies leave out
 }
 
-// evaluate tells whether the role is enough for a proof.
+// evaluate reports whether the role is enough for a proof.
 func (r Role) evaluate() Finding {
 	switch {
 	case r.Err != nil:

@@ -155,7 +155,7 @@ func writeRights(needs []Requirement, component string) (out []Right) {
 	return out
 }
 
-// evaluateRequirements tells what who lacks of what is needed.
+// evaluateRequirements reports which of the requirements who does not have.
 func evaluateRequirements(needs []Requirement, who string, answers map[Right]Answer) []Finding {
 	var out []Finding
 	for _, n := range needs {
@@ -185,7 +185,7 @@ func satisfied(needs []Requirement, answers map[Right]Answer) (out []string) {
 	return out
 }
 
-// evaluate tells whether who has what this component grants.
+// evaluate reports whether who has what this component grants.
 func (n Requirement) evaluate(who string, answers map[Right]Answer) (f Finding, fine bool) {
 	f = Finding{About: AboutRights, Level: n.Level}
 	var lacks []Right

@@ -13,7 +13,7 @@ const (
 	hookGroup = "admissionregistration.k8s.io"
 )
 
-// excessPermission is what nobody who unseals needs, and what it would let him do.
+// excessPermission is a permission that unsealing does not need, and what it would allow.
 type excessPermission struct {
 	verbs, group, resource string // verbs and resources with blanks between
 	impact                 string
@@ -92,7 +92,7 @@ func (r excessPermission) rights(h Scope, namespace string) (out []Right) {
 	return out
 }
 
-// coveredBy tells whether a right is held with a wider one.
+// coveredBy reports whether a right is held with a wider one.
 func (r Right) coveredBy(held map[Right]bool) bool {
 	for _, namespace := range []string{r.Namespace, ""} {
 		for _, name := range []string{r.Name, ""} {
@@ -134,7 +134,7 @@ func (h Scope) isAdministrator(answers map[Right]Answer) bool {
 	return answers[administratorRight].Allowed
 }
 
-// evaluateExcess tells what who may do and should not.
+// evaluateExcess reports what who may do and should not.
 func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
 	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
 	if h.isAdministrator(answers) {
@@ -144,7 +144,7 @@ func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
 	unasked := 0
 	var why error
 	judge := func(r excessPermission, namespaces []string) {
-		held := map[Right]bool{} // so that what is held more widely is not told again
+		held := map[Right]bool{} // so that what is held more widely is not reported again
 		for _, namespace := range namespaces {
 			var may []Right
 			for _, right := range r.rights(h, namespace) {

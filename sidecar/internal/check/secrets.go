@@ -21,8 +21,8 @@ func secretsFinding(level Level, text, advice string) Finding {
 	return Finding{About: AboutSecrets, Level: level, Text: text, Advice: advice}
 }
 
-// checkSecrets looks whether External Secrets is there, well, and one that can
-// be woken.
+// checkSecrets looks whether External Secrets is there, well, and one whose
+// objects can be resynced.
 func (c *Checker) checkSecrets(ctx context.Context, home Scope) []Finding {
 	switch {
 	case home.KubernetesOff:
@@ -41,7 +41,7 @@ func (c *Checker) checkSecrets(ctx context.Context, home Scope) []Finding {
 	return append(out, c.checkSynced(ctx, home, stores))
 }
 
-// stores returns those that are looked after, and those that are left alone. It
+// stores returns those that are managed, and those that are ignored. It
 // fails as not found when neither kind is served.
 func (c *Checker) stores(ctx context.Context) (found, alone []eso.Store, err error) {
 	var absent []error
@@ -69,7 +69,7 @@ func (c *Checker) stores(ctx context.Context) (found, alone []eso.Store, err err
 
 func (c *Checker) manages(s eso.Store) bool { return c.config.ESO.Manages(s) }
 
-// noStores tells why no store is served.
+// noStores reports why no store is served.
 func (c *Checker) noStores(ctx context.Context) Finding {
 	older := eso.ClusterStores
 	older.Version = "v1beta1"

@@ -14,7 +14,7 @@ type Vault struct {
 	Err error // why nothing was seen; the rest is then empty
 }
 
-// evaluate tells what that means for the next recovery.
+// evaluate reports what that means for the next recovery.
 func (v Vault) evaluate() Finding {
 	f := Finding{About: AboutVault, Level: Failure}
 	switch {
@@ -56,7 +56,7 @@ type Owner struct {
 	Err error // why the key is not sent to it
 }
 
-// evaluate tells whether Vault will be sent the key.
+// evaluate reports whether Vault will be sent the key.
 func (o Owner) evaluate() Finding {
 	if o.Err != nil {
 		return Finding{AboutVault, Failure, "the sidecar would not send the key: " + o.Err.Error(),
@@ -91,7 +91,7 @@ type Key struct {
 	Writable bool // we may write where the key is
 }
 
-// evaluate tells whether the key could open such a Vault, by its form alone, and
+// evaluate reports whether the key could open such a Vault, by its form alone, and
 // whether others could change it.
 func (k Key) evaluate(v Vault) []Finding {
 	out := []Finding{k.form(v)}

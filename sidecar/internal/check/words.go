@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// namedAtMost bounds how many of a kind are told of by name.
+// namedAtMost bounds how many of a kind are named.
 const namedAtMost = 5
 
 // enumerate names things, and only counts those after the first few.

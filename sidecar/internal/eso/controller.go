@@ -23,7 +23,7 @@ import (
 type Controller struct {
 	config Config
 	api    dynamic.Interface
-	pod    *podstatus.Pod // nil: there is nobody to tell
+	pod    *podstatus.Pod // nil: its name is not known
 	log    kube.Telemetry
 
 	publishedPhase atomic.Uint32 // of Vault
@@ -54,7 +54,7 @@ type Controller struct {
 	scan          *scanResult // by the newest scan since Vault became active
 
 	watching map[string]*watchState // by the kind of stores
-	noESO    string                 // what was logged of that
+	noESO    string                 // why, as it was logged
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -80,15 +80,15 @@ type storeState struct {
 	nextResync       time.Time
 	downSince        time.Time // not Ready while Vault was active, since then
 	resyncErrors     kube.ErrorLog
-	failures         int    // to wake it, in a row
+	failures         int    // to annotate it, in a row
 	evictedPods      string // for its sake, since it was last Ready
 	readyAfterOutage bool   // it was Ready after the outage was over: what fails it now is something else
-	otherVaultLogged bool   // said so
-	failureReported  string // what was said
-	workedInOutage   int64  // the newest epoch in which ESO has made it Ready or synced from it
+	otherVaultLogged bool   // it was logged
+	failureReported  string // the message
+	workedInOutage   int64  // the newest outage in which ESO has made it Ready or synced from it
 }
 
-// New returns a Controller that has not looked at anything yet.
+// New returns a Controller that has not connected yet.
 func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 	return &Controller{
 		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter),
@@ -146,7 +146,7 @@ func (n *Controller) unlocked(f func()) {
 	f()
 }
 
-// handle takes news that somebody brings.
+// handle takes news of a watch.
 func (n *Controller) handle(news func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -254,7 +254,7 @@ func (n *Controller) isDown(p *storeState, outageID int64) bool {
 }
 
 // outageIsOver reports whether what gets down now was well after the outage. That a
-// store is Ready as Vault opens may be from before: ESO has not looked.
+// store is Ready as Vault opens may be from before: ESO may not have validated it since.
 func (n *Controller) outageIsOver() bool {
 	return n.resyncDone || n.config.Recovery == RecoveryRestart && n.phase == unseal.Active && time.Since(n.since) >= evictAfter
 }

@@ -35,8 +35,8 @@ type evictor struct {
 	config Config
 }
 
-// isOurVault returns what tells whether a store's Vault is the one beside us. That of a
-// store that was named is.
+// isOurVault returns what reports whether a store's Vault is the one beside us. The
+// Vault of a store named in the options is.
 func (e *evictor) isOurVault(ctx context.Context) (func(Store) bool, error) {
 	if len(e.config.Stores) > 0 {
 		return func(s Store) bool { return slices.Contains(e.config.Stores, s.StoreName) }, nil

@@ -17,36 +17,36 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// maxNamedUnsynced bounds how many are told of by name.
+// maxNamedUnsynced bounds how many are named.
 const maxNamedUnsynced = 5
 
 const (
-	// maxResynced bounds how many objects a sweep remembers to have woken, and with
-	// that how many it wakes; maxWokenIn, how many in a namespace.
+	// maxResynced bounds how many objects a resync annotates, and remembers to have
+	// annotated; maxResyncedIn, how many of them in a namespace.
 	maxResynced   = 20_000
 	maxResyncedIn = 2_000
-	// firstPerNamespace bounds how many in a namespace are woken before those in others.
+	// firstPerNamespace bounds how many in a namespace are annotated before those in others.
 	firstPerNamespace = 100
 	// maxKey bounds what each is remembered by: a UID, or a name.
 	maxKey = 253
 )
 
-// scanResult are what a look has found.
+// scanResult is what a scan has found.
 type scanResult struct {
 	outageID      int64
 	at            time.Time
 	took          time.Duration // since the trouble began; the controller's
 	slowest       time.Duration // that a store took to get Ready; the controller's
-	resynced      int           // objects woken since the sweep began
+	resynced      int           // objects annotated since the resync began
 	unsyncedCount int
 	unsynced      []string // the first of them, with their own errors
 	final         bool
-	afterResync   bool  // the sweep is over: it is looked whether somebody has mended what is left
+	afterResync   bool  // the resync is over, and what is left is watched
 	err           error // a right is missing, or the kind
 }
 
-// scan goes once through all that ESO keeps, and wakes what failed, unless it
-// only came to see. Where much of a namespace failed, it goes through it once more.
+// scan lists what uses the stores, and annotates what failed if the resync is to. Where
+// much of a namespace failed, it lists once more.
 func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 	f := scanResult{outageID: w.outageID}
 	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
@@ -108,15 +108,15 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync,
 }
 
 // quota keeps a namespace in which much failed from holding up all others: the
-// first of each are woken before the rest of any.
+// first of each are annotated before the rest of any.
 type quota struct {
-	began        time.Time      // of the look
+	began        time.Time      // of the scan
 	perNamespace int            // that is tried in a namespace
 	tried        map[string]int // by namespace
 	exceeded     bool           // something is left for the next round
 }
 
-// overLimit tells whether there is no room for one more, and says so once.
+// overLimit reports whether there is no room for one more, and logs it once.
 func (s *resyncer) overLimit(w *resync, t *quota, namespace string, first bool) bool {
 	switch {
 	case first && len(w.resyncs) >= maxResynced:
@@ -143,7 +143,7 @@ func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 	return text
 }
 
-// resyncObject annotates an object, or the one that made it, at most twice a sweep.
+// resyncObject annotates an object, or the one that made it, at most twice a resync.
 // That one of many is gone meanwhile is no error.
 func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, r schema.GroupVersionResource,
 	o *unstructured.Unstructured) error {
@@ -195,7 +195,7 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, r sche
 }
 
 // isObjectError reports whether an error says nothing of other objects: whoever
-// may write one could keep all that follow from being woken, with annotations
+// may write one could keep all that follow from being annotated, with annotations
 // for instance that leave no room for another.
 func isObjectError(err error) bool {
 	switch {

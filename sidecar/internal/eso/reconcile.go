@@ -44,11 +44,11 @@ type Config struct {
 }
 
 const (
-	// resyncInterval is how often a store is woken again. ESO's only worker can
+	// resyncInterval is how often a store is annotated again. ESO's only worker can
 	// sit in a request to a Vault that hung for a minute.
 	resyncInterval = 15 * time.Second
-	// evictAfter is how long a store is woken at that pace; then it is evicted
-	// for, once, and woken ever more rarely.
+	// evictAfter is how long a store is annotated at that pace; then ESO is evicted,
+	// once, and the store is annotated ever more rarely.
 	evictAfter        = 2 * time.Minute
 	maxResyncInterval = 10 * time.Minute
 )
@@ -59,7 +59,7 @@ const (
 // of ESO repeats that in a store's condition.
 var httpAnswer = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
 
-// resyncAfter is the pace at which a store is woken that has been down for
+// resyncAfter is the interval at which a store is annotated that has been down for
 // so long.
 func resyncAfter(down time.Duration) time.Duration {
 	if down < evictAfter {
@@ -68,8 +68,8 @@ func resyncAfter(down time.Duration) time.Duration {
 	return min(max(down/2, time.Minute), maxResyncInterval)
 }
 
-// reconcileStore wakes a store, or evicts ESO for its sake, and returns when to do so
-// again.
+// reconcileStore annotates a store, or evicts ESO because of it, and returns after how
+// long to do so again.
 func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
 	name, outage := p.StoreName, n.outageID
 	pace := resyncAfter(now.Sub(p.downSince))

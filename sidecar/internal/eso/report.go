@@ -33,7 +33,7 @@ func (n *Controller) storeNames() []StoreName {
 	return slices.SortedFunc(maps.Keys(n.tracked), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) })
 }
 
-// handleScan takes what a look has found.
+// handleScan takes what a scan has found.
 func (n *Controller) handleScan(f scanResult) {
 	if n.phase != unseal.Active || f.outageID != n.outageID {
 		return
@@ -41,7 +41,7 @@ func (n *Controller) handleScan(f scanResult) {
 	if f.afterResync && n.worstStore().Type != "" {
 		return // a store is down, and with it more than anybody has to mend
 	}
-	told := 0 // how many were left when that was last told of
+	told := 0 // how many were left when that was last logged
 	if n.scan != nil && n.scan.final {
 		told = n.scan.unsyncedCount
 	}
@@ -70,7 +70,7 @@ func esoCondition(status, reason, message string) kube.Condition {
 	return kube.Condition{Type: podstatus.SecretsCondition, Status: status, Reason: safetext.Line(reason, kube.MaxReason), Message: safetext.Line(message, kube.MaxOwnText)}
 }
 
-// condition tells of ESO, the worst first. It is the zero one as long as too
+// condition reports how ESO is, the worst first. It is the zero one as long as too
 // little is known.
 func (n *Controller) condition() kube.Condition {
 	switch {
@@ -97,7 +97,7 @@ func (n *Controller) condition() kube.Condition {
 	return n.scan.condition()
 }
 
-// worstStore tells of the store that is worst off; it is the zero one when all are
+// worstStore reports the store that is worst off; it is the zero condition when all are
 // Ready.
 func (n *Controller) worstStore() kube.Condition {
 	var worst kube.Condition
@@ -117,7 +117,7 @@ func (n *Controller) worstStore() kube.Condition {
 	return worst
 }
 
-// condition tells of what uses the stores, which are Ready.
+// condition reports what uses the stores, which are Ready.
 func (f *scanResult) condition() kube.Condition {
 	switch {
 	case f.err != nil:

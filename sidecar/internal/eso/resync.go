@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// firstRecheck is the wait before a look that is worth it when little was woken.
+	// firstRecheck is the wait before a scan that is worth it when little was annotated.
 	firstRecheck = 1500 * time.Millisecond
 	fewObjects   = 200
-	// recheckInterval is how often it is looked how far ESO has come.
+	// recheckInterval is how often a scan finds out how far ESO has come.
 	recheckInterval = 10 * time.Second
-	// finalRecheck is the wait for what was woken twice.
+	// finalRecheck is the wait for what was annotated twice.
 	finalRecheck = 60 * time.Second
-	// unsyncedInterval is how often it is looked, in the end, whether somebody has
-	// mended what is left.
+	// unsyncedInterval is how often, in the end, a scan finds out whether what is left
+	// was mended.
 	unsyncedInterval = 5 * time.Minute
 )
 
@@ -137,7 +137,7 @@ func (n *Controller) stopResync() {
 // the newest is reported. While ESO makes progress it is left alone: to annotate what
 // it is about to sync costs it a conflict and a retry. When it does not, what is left
 // is annotated once more. What is left after that is not caused by the outage; it is
-// looked at until it is synced.
+// watched until it is synced.
 func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports bool) {
 	if w.done {
 		debug.FreeOSMemory() // most of it will not be needed again for months

@@ -70,7 +70,7 @@ type Store struct {
 	Message string
 }
 
-// Manages tells whether a store is one that we look after: one that was
+// Manages reports whether a store is one of ours: one that was
 // named, or when none was, one that may use the Vault beside us.
 func (c Config) Manages(s Store) bool {
 	if len(c.Stores) > 0 {
@@ -79,13 +79,13 @@ func (c Config) Manages(s Store) bool {
 	return s.Vault && !inOtherNamespace(s.Server, c.Namespace)
 }
 
-// Ignores tells whether a store is not looked after although it uses Vault
-// and nobody said which are ours.
+// Ignores reports whether a store is not managed although it uses Vault and the
+// options name none.
 func (c Config) Ignores(s Store) bool {
 	return len(c.Stores) == 0 && s.Vault && !c.Manages(s)
 }
 
-// inOtherNamespace tells whether a server is a Service of another namespace than ours,
+// inOtherNamespace reports whether a server is a Service of another namespace than ours,
 // and with it another Vault, with a sidecar of its own. Whatever else it is
 // called may lead to ours: an ingress does.
 func inOtherNamespace(server, namespace string) bool {

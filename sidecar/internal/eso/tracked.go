@@ -78,7 +78,7 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 	if !apierrors.IsNotFound(err) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
 	}
-	if err == nil && unseen { // what is told of them is not true any more
+	if err == nil && unseen { // what was logged of them is outdated
 		n.requestResync()
 		n.noESO = ""
 	}
@@ -91,7 +91,7 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 	}
 }
 
-// olderAPI tells whether ESO is there, but too old.
+// olderAPI reports whether ESO is there, but too old.
 func (n *Controller) olderAPI(ctx context.Context) bool {
 	ctx, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
@@ -130,7 +130,7 @@ func (n *Controller) logStoreLimit(name StoreName) {
 	}
 }
 
-// hasRoom tells whether one more store can be followed. For those that were named
+// hasRoom reports whether one more store can be followed. For those that were named
 // there always is.
 func (n *Controller) hasRoom(name StoreName) bool {
 	if len(n.config.Stores) > 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// hasWorked tells whether a store is Ready that ESO has looked at since Vault is
+// hasWorked reports whether a store is Ready that ESO has looked at since Vault is
 // active.
 func (n *Controller) hasWorked(name StoreName) bool {
 	p := n.tracked[name]

@@ -40,7 +40,7 @@ const (
 	maxPages = 20_000
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
-	// MissingKindRetry is how often it is looked, in the end, whether a kind of object has
+	// MissingKindRetry is how often, in the end, is checked whether a kind of object has
 	// come that was missing, or a right to it. An API server that starts may say
 	// so before it has read its own roles and kinds, so it begins soon.
 	MissingKindRetry = 5 * time.Minute

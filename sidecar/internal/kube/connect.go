@@ -1,5 +1,5 @@
 // Package kube reaches the Kubernetes API: it lists and follows objects within
-// bounds, tries again, and tells of errors. It is built on client-go's dynamic
+// bounds, tries again, and logs errors. It is built on client-go's dynamic
 // client alone: typed clients, informers and event recorders would double the binary
 // and the memory.
 //

@@ -15,7 +15,7 @@ import (
 // or a policy says.
 func SafeError(err error) error { return safetext.Error(err, maxSafeText) }
 
-// DescribeError tells a deadline in words, and every other error so that it can be
+// DescribeError describes a deadline in words, and every other error so that it can be
 // repeated.
 func DescribeError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -24,7 +24,7 @@ func DescribeError(err error) error {
 	return SafeError(err)
 }
 
-// IsForbiddenOrNotFound tells whether only a person can mend it.
+// IsForbiddenOrNotFound reports whether only a person can mend it.
 func IsForbiddenOrNotFound(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
 }

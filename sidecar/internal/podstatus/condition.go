@@ -9,11 +9,11 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// SecretsCondition is the type of the condition that tells of ESO. It is no
+// SecretsCondition is the type of the condition that reports how ESO is. It is no
 // gate: Vault serves whether or not ESO does.
 const SecretsCondition = "vault-unseal-sidecar/external-secrets"
 
-// RestrictedCondition is the type of the condition that tells whether admission
+// RestrictedCondition is the type of the condition that reports whether admission
 // policies restrict what the manifests grant. It is no gate either.
 const RestrictedCondition = "vault-unseal-sidecar/restricted"
 

@@ -19,7 +19,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// Event is one of the few things that are told on the pod.
+// Event is one of the few that are written on the pod.
 type Event struct {
 	Reason  string
 	Warning bool
@@ -59,7 +59,7 @@ func newRecorder(p *Pod, api dynamic.Interface) *recorder {
 	return &recorder{api: api.Resource(kube.Events).Namespace(p.Namespace), pod: p, queue: make(chan Event, 16)}
 }
 
-// phaseEntered tells of a phase that begins, if it is worth it.
+// phaseEntered writes an Event about a phase that begins, where it matters.
 func (r *recorder) phaseEntered(s unseal.State) {
 	switch {
 	case s.Phase.Serving() && s.Last != nil && wasUnsealed(s.Last):
@@ -71,7 +71,7 @@ func (r *recorder) phaseEntered(s unseal.State) {
 	}
 }
 
-// enqueue does not block; what does not fit into the queue is not told.
+// enqueue does not block; what does not fit into the queue is dropped.
 func (r *recorder) enqueue(e Event) {
 	e.Message = safetext.Line(e.Message, kube.MaxOwnText)
 	select {

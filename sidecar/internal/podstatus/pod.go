@@ -1,4 +1,4 @@
-// Package podstatus tells on our own pod how Vault is: it keeps conditions there, of
+// Package podstatus reports on our own pod how Vault is: it keeps conditions there, of
 // which one is the readiness gate, and writes Events. All of it is tried again, and
 // nothing of it is in Vault's way. It must not know External Secrets.
 package podstatus
@@ -34,16 +34,16 @@ const (
 	maxWriteRetry = 10 * time.Second
 )
 
-// Config says which pod is ours, and what is told of it.
+// Config says which pod is ours, and what is written there.
 type Config struct {
 	Name, Namespace string // of our pod; empty: it is not known
 	Gate            string // condition type of the readiness gate; empty: none is written
 	Log             hclog.Logger
 	Meter           kube.Meter      // may be nil
-	OnImage         func(id string) // is told which image our container runs; may be nil
+	OnImage         func(id string) // receives which image our container runs; may be nil
 }
 
-// Pod keeps our conditions on our own pod as they should be, and tells of events
+// Pod keeps our conditions on our own pod as they should be, and writes Events
 // there. A nil one does nothing.
 type Pod struct {
 	Config
@@ -109,7 +109,7 @@ func (p *Pod) Run(ctx context.Context, start func(func())) {
 	start(func() { p.events.run(ctx) })
 }
 
-// RecordEvent tells of an event. It does not block.
+// RecordEvent writes an Event. It does not block.
 func (p *Pod) RecordEvent(e Event) {
 	if p != nil {
 		p.events.enqueue(e)
@@ -134,7 +134,7 @@ func (p *Pod) SetCondition(c kube.Condition) {
 	kube.Notify(p.wake)
 }
 
-// watch sees when somebody else changes the pod.
+// watch observes changes of the pod by others.
 func (p *Pod) watch(ctx context.Context) {
 	type object = *unstructured.Unstructured
 	f := kube.Reflector[object]{

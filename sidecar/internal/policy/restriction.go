@@ -28,7 +28,7 @@ const (
 )
 
 // Restriction tries that the policies bind us, at the start and then daily, and
-// tells by a condition, a line of the log and a metric.
+// reports it by a condition, a log line and a metric.
 type Restriction struct {
 	trial      Trial
 	pod        *podstatus.Pod // nil without a pod's name
