@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -26,12 +27,10 @@ const maxConcurrentReviews = 8
 // should not have. Everybody may ask for his own; from outside it is asked for
 // the pod's ServiceAccount, and not for whoever runs this. The pod is nil when
 // it could not be read.
-func (c *Checker) checkRights(ctx context.Context, home Scope, pod *unstructured.Unstructured) []Finding {
+func (c *Checker) checkRights(ctx context.Context, home Scope, pod *pod) []Finding {
 	who, account := "the sidecar's ServiceAccount", ""
 	if pod != nil {
-		if account, _, _ = unstructured.NestedString(pod.Object, "spec", "serviceAccountName"); account == "" {
-			account = "default"
-		}
+		account = cmp.Or(pod.Spec.ServiceAccountName, "default")
 		who = "the ServiceAccount " + home.Namespace + "/" + account
 	}
 	if c.outside && account == "" {
@@ -55,7 +54,7 @@ func (c *Checker) checkRights(ctx context.Context, home Scope, pod *unstructured
 	} else {
 		name := ""
 		if pod != nil {
-			name = pod.GetName()
+			name = pod.Name
 		}
 		seen = policy.NewTrial(c.api, c.config.policies()).Run(ctx, name)
 	}

@@ -66,7 +66,7 @@ func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	pod, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
+	object, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
 	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && err != nil || apierrors.IsUnauthorized(err) {
 		if c.outside {
 			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
@@ -75,10 +75,14 @@ func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 			Text:   "the Kubernetes API does not do what it is asked: " + kube.DescribeError(err).Error(),
 			Advice: "Vault is unsealed all the same, but nothing else is done; see that the API server is there and that the pod's token is mounted"}}, nil
 	}
+	var pod *pod
+	if err == nil {
+		pod, err = podOf(object)
+	}
 	var out []Finding
 	var mute bool
 	if c.outside && err == nil {
-		if start, found := startOf(pod); found {
+		if start, found := pod.start(); found {
 			c.config, mute, out = c.resolve(start)
 		}
 	}
@@ -86,19 +90,19 @@ func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		out = append(out, c.podNotVisible(err))
 	} else {
-		out = append(out, c.checkPod(ctx, pod, home)...)
+		out = append(out, c.checkPod(ctx, pod, object, home)...)
 	}
 	out = append(out, c.checkRights(ctx, home, pod)...)
 	return append(out, c.checkSecrets(ctx, home)...), nil
 }
 
 // scope is where the sidecar is; the pod is nil when it could not be read.
-func (c *Checker) scope(pod *unstructured.Unstructured, mute bool) Scope {
+func (c *Checker) scope(pod *pod, mute bool) Scope {
 	recovery := c.config.ESO.Recovery
 	h := Scope{
 		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESO.ControllerNamespace,
 		Secrets:          []string{keySecret},
-		Gated:            c.config.Gate != "" && (pod == nil || declares(pod, c.config.Gate)),
+		Gated:            c.config.Gate != "" && (pod == nil || pod.declares(c.config.Gate)),
 		KubernetesOff:    mute,
 		WritesConditions: c.config.Gate != "" || recovery != eso.RecoveryOff,
 		WatchesStores:    recovery != eso.RecoveryOff,
@@ -106,8 +110,8 @@ func (c *Checker) scope(pod *unstructured.Unstructured, mute bool) Scope {
 		Evicts:           recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart,
 	}
 	if pod != nil {
-		h.Node, _, _ = unstructured.NestedString(pod.Object, "spec", "nodeName")
-		if mounted := secretsOf(pod); len(mounted) > 0 {
+		h.Node = pod.Spec.NodeName
+		if mounted := pod.secrets(); len(mounted) > 0 {
 			h.Secrets = mounted
 		}
 	}
@@ -117,14 +121,12 @@ func (c *Checker) scope(pod *unstructured.Unstructured, mute bool) Scope {
 // keySecret is where the key is, as patches mounts it.
 const keySecret = "vault-unseal-key"
 
-// secretsOf returns the Secrets that a pod mounts.
-func secretsOf(pod *unstructured.Unstructured) (out []string) {
-	for _, volume := range kube.Entries(pod.Object, "spec", "volumes") {
-		name, _, _ := unstructured.NestedString(volume, "secret", "secretName")
-		out = append(out, name)
-		for _, source := range kube.Entries(volume, "projected", "sources") {
-			name, _, _ := unstructured.NestedString(source, "secret", "name")
-			out = append(out, name)
+// secrets returns the Secrets that the pod mounts.
+func (p *pod) secrets() (out []string) {
+	for _, volume := range p.Spec.Volumes {
+		out = append(out, volume.Secret.SecretName)
+		for _, source := range volume.Projected.Sources {
+			out = append(out, source.Secret.Name)
 		}
 	}
 	slices.Sort(out)

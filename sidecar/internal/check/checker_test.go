@@ -23,6 +23,13 @@ func read(t *testing.T, text string) *unstructured.Unstructured {
 	return o
 }
 
+func readPod(t *testing.T, text string) *pod {
+	t.Helper()
+	p, err := podOf(read(t, text))
+	require.NoError(t, err)
+	return p
+}
+
 const ourGate = "vault-unseal-sidecar/unsealed"
 
 func TestTheGateIsJudged(t *testing.T) {
@@ -41,12 +48,16 @@ func TestTheGateIsJudged(t *testing.T) {
 		"declared and never written":    {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`, "", Failure, "never Ready"},
 		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, Failure, "never Ready"},
 		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", OK, "example.com/open"},
-		"a list that is malformed":      {`{spec: {readinessGates: [x, {conditionType: 1}]}}`, ourGate, Warning, "does not declare"},
 	} {
-		f := evaluateGate(read(t, row.pod), row.gate)
+		f := evaluateGate(readPod(t, row.pod), row.gate)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
+}
+
+func TestPod_ThatIsMalformedIsAnError(t *testing.T) {
+	_, err := podOf(read(t, `{spec: {readinessGates: [x, {conditionType: 1}]}}`))
+	assert.Error(t, err)
 }
 
 func TestOurContainerIsJudged(t *testing.T) {
@@ -65,7 +76,7 @@ func TestOurContainerIsJudged(t *testing.T) {
 		"not there":                  {`{containers: [{name: vault}]}`, true, Failure, "no sidecar"},
 		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be told"},
 	} {
-		f := evaluateContainer(read(t, `{spec: `+row.spec+`}`), row.outside)
+		f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
@@ -83,7 +94,7 @@ func TestANetworkThatThePodShares(t *testing.T) {
 		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []Level{Failure}},
 	} {
 		var levels []Level
-		for _, f := range evaluateNetwork(read(t, `{spec: `+row.spec+`}`), row.plain) {
+		for _, f := range evaluateNetwork(readPod(t, `{spec: `+row.spec+`}`), row.plain) {
 			levels = append(levels, f.Level)
 		}
 		assert.Equal(t, row.want, levels, sentence)
@@ -105,7 +116,7 @@ func TestContainersOfVaultsUser(t *testing.T) {
 		"a native one":               {`{securityContext: {runAsUser: 100}, initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, "vault, logs run as uid 100"},
 		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
 	} {
-		pod := read(t, `{spec: `+row.spec+`}`)
+		pod := readPod(t, `{spec: `+row.spec+`}`)
 		assert.Empty(t, evaluateUsers(pod, nil), sentence)
 		found := evaluateUsers(pod, new(uint32(100)))
 		if row.says == "" {
@@ -156,7 +167,7 @@ func TestContainersThatReadPlainHTTP(t *testing.T) {
 		"the pod is not, and it is": {`{securityContext: {runAsUser: 100, runAsNonRoot: true}, containers: [{name: vault},
 			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
 	} {
-		pod := read(t, `{spec: `+row.spec+`}`)
+		pod := readPod(t, `{spec: `+row.spec+`}`)
 		assert.Empty(t, evaluateCapture(pod, false), "%s, and no plain HTTP", sentence)
 		found := evaluateCapture(pod, true)
 		if row.says == "" {
@@ -173,7 +184,7 @@ func TestContainersThatReadPlainHTTP(t *testing.T) {
 func TestADebugContainerThatHasEnded(t *testing.T) {
 	const spec = `{spec: {securityContext: {runAsUser: 0}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}, `
 	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
-		pod := read(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: y, state: {terminated: {}}}]}}`)
+		pod := readPod(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: other, state: {terminated: {}}}]}}`)
 		assert.Equal(t, found, len(evaluateCapture(pod, true)) == 1, state)
 		assert.Equal(t, found, len(evaluateUsers(pod, new(uint32(0)))) == 1, state)
 	}
@@ -187,10 +198,10 @@ func TestASidecarThatDoesNotRun(t *testing.T) {
 		`{waiting: {reason: ImagePullBackOff}}`:            Failure,
 		`{terminated: {reason: OOMKilled, exitCode: 137}}`: Failure,
 	} {
-		f := evaluateContainer(read(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
+		f := evaluateContainer(readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
 		assert.Equal(t, level, f.Level, state)
 	}
-	assert.Equal(t, OK, evaluateContainer(read(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
+	assert.Equal(t, OK, evaluateContainer(readPod(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
 }
 
 func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
@@ -206,7 +217,7 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		`{exec: {command: [/bin/sh, -c, "wget -qO- 'http://127.0.0.1:8200/v1/sys/health'"]}}`:          "sealedcode is 503",
 		`{tcpSocket: {port: 8200}}`:                                                                    "",
 	} {
-		out := evaluateLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+		out := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
 		require.Len(t, out, 1)
 		if why == "" {
 			assert.Equal(t, OK, out[0].Level, probe)
@@ -215,12 +226,12 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		assert.Equal(t, Failure, out[0].Level, probe)
 		assert.Contains(t, out[0].Text, why, probe)
 	}
-	own := evaluateLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
+	own := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
 	assert.Equal(t, Unknown, own[0].Level, "what somebody's own command does is not known")
-	start := evaluateLiveness(read(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
+	start := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
 	assert.Equal(t, Failure, start[0].Level, "the kubelet kills for this one too")
 	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
-	assert.Equal(t, OK, evaluateLiveness(read(t, ours))[0].Level, "our own is another matter")
+	assert.Equal(t, OK, evaluateLiveness(readPod(t, ours))[0].Level, "our own is another matter")
 }
 
 func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
@@ -231,13 +242,13 @@ func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
 		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar}]}`:                                   false,
 		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
 	} {
-		out := evaluateOwnProbe(read(t, "{spec: "+spec+"}"))
+		out := evaluateOwnProbe(readPod(t, "{spec: "+spec+"}"))
 		assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning, spec)
 	}
 }
 
 func TestATemplateThatWaits(t *testing.T) {
-	pod := read(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
 		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
 	}
@@ -367,13 +378,13 @@ func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
 }
 
 func TestWhichSecretsThePodMounts(t *testing.T) {
-	pod := read(t, `{spec: {nodeName: shelf, volumes: [
+	pod := readPod(t, `{spec: {nodeName: shelf, volumes: [
 		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
 		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
 	c := &Checker{}
 	assert.Equal(t, []string{"the-key", "tls"}, c.scope(pod, false).Secrets)
 	assert.Equal(t, "shelf", c.scope(pod, false).Node)
-	assert.Equal(t, []string{keySecret}, c.scope(read(t, `{spec: {}}`), false).Secrets)
+	assert.Equal(t, []string{keySecret}, c.scope(readPod(t, `{spec: {}}`), false).Secrets)
 	assert.Equal(t, []string{keySecret}, c.scope(nil, false).Secrets)
 }
 
@@ -401,8 +412,9 @@ func TestHowTheSidecarIsStarted(t *testing.T) {
 		container := read(t, row.container)
 		container.Object["name"] = kube.Name
 		for _, field := range []string{"containers", "initContainers"} {
-			pod := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}}
-			got, found := startOf(pod)
+			pod, err := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}})
+			require.NoError(t, err)
+			got, found := pod.start()
 			assert.True(t, found, sentence)
 			if row.want.Env == nil {
 				row.want.Env = map[string]string{}
@@ -410,6 +422,6 @@ func TestHowTheSidecarIsStarted(t *testing.T) {
 			assert.Equal(t, row.want, got, sentence)
 		}
 	}
-	_, found := startOf(read(t, `{spec: {containers: [{name: vault}]}}`))
+	_, found := readPod(t, `{spec: {containers: [{name: vault}]}}`).start()
 	assert.False(t, found)
 }
