@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // caller is a process of the pod that never listens. While Vault is down it binds
@@ -187,7 +187,7 @@ func TestACallerAtVaultsPort_IsNotReached(t *testing.T) {
 			c := startCaller(w, 1000, row.answer)
 			require.Contains(t, asks(w, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000}), row.says, "whom it calls reaches it")
 			startVault(w)
-			require.NoError(t, lab.Await(w.ctx, patience, "vault to be open in truth", func() string {
+			require.NoError(t, testenv.Await(w.ctx, patience, "vault to be open in truth", func() string {
 				return strings.TrimPrefix(asks(w, &net.TCPAddr{IP: net.IPv4(127, 9, 9, 9)}), "sealed=false")
 			}), w.vaultTail())
 			await(w, phaseIs("active"))

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func TestCheckOfExternalSecrets(t *testing.T) {
@@ -25,7 +25,7 @@ func TestCheckOfExternalSecrets(t *testing.T) {
 	})
 	w.installOneSecret()
 	reads := func(path string) func(w *world) {
-		return applied(lab.ExternalSecret("security", "one", "home", path, "1h"))
+		return applied(testenv.ExternalSecret("security", "one", "home", path, "1h"))
 	}
 	theirs := w.vault.ClusterStore("home")
 	stale := *w.vault
@@ -53,7 +53,7 @@ func (w *world) installOneSecret() {
 	var err error
 	w.eso, err = w.lab.ESO(w.ctx, w.cluster, "--store-requeue-interval=1s")
 	require.NoError(w, err)
-	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), lab.ExternalSecret("security", "one", "home", "app", "1h")))
+	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), testenv.ExternalSecret("security", "one", "home", "app", "1h")))
 	require.NoError(w, w.cluster.AwaitReady(w.ctx, patience, "external-secrets.io/v1", "ExternalSecret", "security", "one"))
 }
 

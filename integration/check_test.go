@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // fault is one thing that is wrong with a home, and what check says of it.
@@ -160,7 +160,7 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 		{what: "vault is away", make: killVault, mend: all(startVaultAndWait, waitFor(serving())),
 			seen: here, code: 4, level: "failure", about: "vault", says: "connection refused", more: 1},
 		{what: "vault is a new one", make: func(w *world) {
-			other, err := w.lab.Vault(lab.VaultConfig{})
+			other, err := w.lab.Vault(testenv.VaultConfig{})
 			require.NoError(w, err)
 			require.NoError(w, other.StartAndWait(w.ctx))
 			w.vault, other = other, w.vault

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // checked is what a check came to.
@@ -89,7 +89,7 @@ func (w *world) checked(env []string, command ...string) checked {
 	require.NoError(w, err)
 	c.output = p.Output()
 	for _, share := range w.secrets {
-		for _, trace := range lab.Traces(share) {
+		for _, trace := range testenv.Traces(share) {
 			require.NotContains(w, c.output, trace, "a share was seen")
 		}
 	}
@@ -184,7 +184,7 @@ func (w *world) furnishHome() {
 // and says of both what its controller would.
 func (w *world) furnishSecrets() {
 	require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), lab.ExternalSecret("security", "one", "home", "app", "1h")))
+	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), testenv.ExternalSecret("security", "one", "home", "app", "1h")))
 	readyIs(storesResource, "", "home", "True", "Valid", "store validated")(w)
 	readyIs(secretsResource, "security", "one", "True", "SecretSynced", "secret synced")(w)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const day = 24 * time.Hour
@@ -69,7 +69,7 @@ func TestTheClockJumps(t *testing.T) {
 }
 
 // clock is the wall clock of the scenario's sidecar.
-type clock struct{ *lab.Clock }
+type clock struct{ *testenv.Clock }
 
 func (c *clock) startSidecar(w *world) {
 	var err error

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // ask returns the status and the answer to one request, with a token or
@@ -147,7 +147,7 @@ func TestClosedServerIsAwayWhenVaultIs(t *testing.T) {
 		}
 		broken <- code
 	}()
-	require.NoError(t, lab.Await(w.ctx, patience, "a request to arrive", func() string {
+	require.NoError(t, testenv.Await(w.ctx, patience, "a request to arrive", func() string {
 		if len(closed.Seen("sys/seal-status")) == seen {
 			return "not yet"
 		}
@@ -155,7 +155,7 @@ func TestClosedServerIsAwayWhenVaultIs(t *testing.T) {
 	}))
 	require.NoError(t, w.vault.Kill())
 	require.Zero(t, <-broken, "a broken connection is no answer")
-	require.NoError(t, lab.Await(w.ctx, patience, "the connection to be refused", func() string {
+	require.NoError(t, testenv.Await(w.ctx, patience, "the connection to be refused", func() string {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(closed.Addr, "http://"))
 		if err != nil {
 			return ""
@@ -166,9 +166,9 @@ func TestClosedServerIsAwayWhenVaultIs(t *testing.T) {
 	awaitClosed(t, closed)
 }
 
-func awaitClosed(t *testing.T, c *lab.Closed) {
+func awaitClosed(t *testing.T, c *testenv.Closed) {
 	t.Helper()
-	require.NoError(t, lab.Await(t.Context(), patience, "the closed server", func() string {
+	require.NoError(t, testenv.Await(t.Context(), patience, "the closed server", func() string {
 		if code := sealStatusOf(c); code != http.StatusOK {
 			return fmt.Sprint(code)
 		}
@@ -177,7 +177,7 @@ func awaitClosed(t *testing.T, c *lab.Closed) {
 }
 
 // sealStatusOf returns the status code, 0 without an answer.
-func sealStatusOf(c *lab.Closed) int {
+func sealStatusOf(c *testenv.Closed) int {
 	resp, err := http.Get(c.Addr + "/v1/sys/seal-status")
 	if err != nil {
 		return 0

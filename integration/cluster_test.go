@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // The tests of the sidecar's part in Kubernetes rest on this: that the lab's
@@ -25,7 +25,7 @@ const esoAPI = "external-secrets.io/v1"
 
 // syncedFromVault is a store of the given Vault, entered with a token, and one
 // ExternalSecret in it.
-func syncedFromVault(v *lab.Vault) string {
+func syncedFromVault(v *testenv.Vault) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
@@ -61,7 +61,7 @@ spec:
 func TestTheLabsClusterIsReal(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 
@@ -119,7 +119,7 @@ func TestTheLabsClusterIsReal(t *testing.T) {
 func TestTheLabsTokensAreReal(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	cluster, err := l.Cluster(ctx)
@@ -182,14 +182,14 @@ spec:
 }
 
 // openVault starts a Vault, unseals it by hand and mounts a KV engine.
-func openVault(t *testing.T, l *lab.Lab) *lab.Vault {
+func openVault(t *testing.T, l *testenv.Lab) *testenv.Vault {
 	t.Helper()
-	v, err := l.Vault(lab.VaultConfig{})
+	v, err := l.Vault(testenv.VaultConfig{})
 	require.NoError(t, err)
 	require.NoError(t, v.StartAndWait(t.Context()))
 	require.NoError(t, v.Init(t.Context(), 1, 1))
 	require.NoError(t, v.UnsealAll(t.Context()))
-	require.NoError(t, lab.Await(t.Context(), patience, "vault to serve", func() string {
+	require.NoError(t, testenv.Await(t.Context(), patience, "vault to serve", func() string {
 		if code, err := v.Health(t.Context()); err != nil || code != http.StatusOK {
 			return fmt.Sprintf("health %d %v", code, err)
 		}
@@ -200,7 +200,7 @@ func openVault(t *testing.T, l *lab.Lab) *lab.Vault {
 }
 
 // forceSync does what the operator's documentation tells people to do.
-func forceSync(t *testing.T, c *lab.Cluster, when string) {
+func forceSync(t *testing.T, c *testenv.Cluster, when string) {
 	t.Helper()
 	secrets := schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
 	_, err := c.Client.Resource(secrets).Namespace("app").Patch(t.Context(), "app", types.MergePatchType,
@@ -209,10 +209,10 @@ func forceSync(t *testing.T, c *lab.Cluster, when string) {
 }
 
 // awaitSynced waits until the Secret that external-secrets keeps has the value.
-func awaitSynced(t *testing.T, c *lab.Cluster, value string) {
+func awaitSynced(t *testing.T, c *testenv.Cluster, value string) {
 	t.Helper()
 	want := base64.StdEncoding.EncodeToString([]byte(value))
-	require.NoError(t, lab.Await(t.Context(), patience, "the secret to be "+value, func() string {
+	require.NoError(t, testenv.Await(t.Context(), patience, "the secret to be "+value, func() string {
 		secret, err := c.Get(t.Context(), "v1", "Secret", "app", "app")
 		if err != nil {
 			return err.Error()

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // objects returns all that was rendered.
@@ -45,7 +45,7 @@ func walk(value any, path string, see func(path, text string)) {
 // Whoever edits settings.yaml has edited all: nothing that is rendered says an
 // old name any more.
 func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir := copied(t, l)
@@ -105,7 +105,7 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 
 // The native sidecar has what the home's settings say, wherever it is named.
 func TestAHomesSidecarCanBeNative(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir := copied(t, l)

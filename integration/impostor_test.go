@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // impostor takes Vault's port while Vault is down. It keeps the connections that
@@ -103,7 +103,7 @@ func TestAProcessThatHadVaultsPort_KeepsNoVaultSealed(t *testing.T) {
 			require.NoError(w, i.Close())
 			i.back.Store(true)
 			startVault(w)
-			require.NoError(w, lab.Await(w.ctx, patience, "vault itself to be open", func() string {
+			require.NoError(w, testenv.Await(w.ctx, patience, "vault itself to be open", func() string {
 				s, err := w.vault.SealStatus(w.ctx)
 				if err != nil {
 					return err.Error()

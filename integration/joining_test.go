@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // A stranger sends single shares to the replicas that join. Each of them would be
@@ -43,7 +43,7 @@ func TestAStrangerDuringAJoin_TheKeyIsSentOnce(t *testing.T) {
 			}
 			w.initialize()
 			for i, r := range c.replicas[1:] {
-				require.NoError(w, lab.Await(w.ctx, patience, "replica to be a standby", func() string { return phaseIs("standby").see(r) }), "replica %d", i+2)
+				require.NoError(w, testenv.Await(w.ctx, patience, "replica to be a standby", func() string { return phaseIs("standby").see(r) }), "replica %d", i+2)
 				require.Equal(w, 1, strings.Count(r.log(), "vault accepted the key"), "replica %d: %s", i+2, r.vault.Log())
 				require.LessOrEqual(w, strings.Count(r.vault.Log(), "entering standby mode"), 1)
 			}

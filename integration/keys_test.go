@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func onlyGarbage(length, count int) func([]string) []string {
@@ -168,7 +168,7 @@ func TestGarbageSentAllTheWhile(t *testing.T) {
 
 // sendGarbage sends share after share, as fast as Vault answers, until Vault
 // is open.
-func sendGarbage(ctx context.Context, v *lab.Vault) {
+func sendGarbage(ctx context.Context, v *testenv.Vault) {
 	for ctx.Err() == nil {
 		if s, err := v.Unseal(ctx, garbage(33)); err == nil && !s.Sealed {
 			return

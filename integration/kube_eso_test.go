@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 var storesResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "clustersecretstores"}
@@ -104,7 +104,7 @@ func pushIs(status string) expectation {
 		if err != nil {
 			return err.Error()
 		}
-		c := lab.Condition(o, "Ready")
+		c := testenv.Condition(o, "Ready")
 		if c["status"] != status {
 			return fmt.Sprint(c)
 		}
@@ -140,7 +140,7 @@ func synced(n int) expectation {
 		ready := 0
 		var last string
 		for _, o := range w.externalSecrets() {
-			c := lab.Condition(&o, "Ready")
+			c := testenv.Condition(&o, "Ready")
 			switch {
 			case !usesVault(&o):
 			case c["status"] == "True":
@@ -168,7 +168,7 @@ func failedToSync() expectation {
 			if err != nil {
 				return err.Error()
 			}
-			if c := lab.Condition(o, "Ready"); c["status"] != "False" {
+			if c := testenv.Condition(o, "Ready"); c["status"] != "False" {
 				return name + " is " + c["status"]
 			}
 		}
@@ -182,7 +182,7 @@ func outage(w *world) {
 	killVault(w)
 	await(w, failedToSync())
 	began := time.Now()
-	require.NoError(w, lab.Await(w.ctx, 2*time.Minute, "ESO to have failed for 40 seconds", func() string {
+	require.NoError(w, testenv.Await(w.ctx, 2*time.Minute, "ESO to have failed for 40 seconds", func() string {
 		if left := 40*time.Second - time.Since(began); left > 0 {
 			return left.String() + " left"
 		}
@@ -256,7 +256,7 @@ func exports(name, value string) expectation {
 // within gives a condition another patience.
 func within(limit time.Duration, e expectation) expectation {
 	return expectation{e.what, func(w *world) string {
-		require.NoError(w, lab.Await(w.ctx, limit, e.what, func() string { return e.see(w) }), w.log())
+		require.NoError(w, testenv.Await(w.ctx, limit, e.what, func() string { return e.see(w) }), w.log())
 		return ""
 	}}
 }
@@ -355,10 +355,10 @@ func TestOnlyWhatFailedIsWokenAndAllOfIt(t *testing.T) {
 			"spec: {provider: {vault: {server: \"http://vault\", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app, key: t}}}}}\n", name)
 	}
 	for i := range count {
-		objects.WriteString(lab.ExternalSecret("app", fmt.Sprintf("failed-%03d", i), "named", "app", "1h"))
+		objects.WriteString(testenv.ExternalSecret("app", fmt.Sprintf("failed-%03d", i), "named", "app", "1h"))
 	}
-	objects.WriteString(lab.ExternalSecret("app", "well", "named", "app", "1h"))
-	objects.WriteString(lab.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
+	objects.WriteString(testenv.ExternalSecret("app", "well", "named", "app", "1h"))
+	objects.WriteString(testenv.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
 	woken := expectation{fmt.Sprintf("%d to be woken by us, and no other", count), func(w *world) string {
 		n := 0
 		for _, o := range w.externalSecrets() {
@@ -435,7 +435,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 				for i := range c.replicas {
 					o, err := w.cluster.Get(w.ctx, "v1", "Pod", "security", fmt.Sprintf("vault-%d", i))
 					require.NoError(w, err)
-					reasons[lab.Condition(o, secretsType)["reason"]]++
+					reasons[testenv.Condition(o, secretsType)["reason"]]++
 				}
 				if reasons["Recovering"] != 1 || reasons["Standby"] != 2 {
 					return fmt.Sprint(reasons)
@@ -465,7 +465,7 @@ func TestTheAPIServerFails(t *testing.T) {
 		"LIST externalsecrets", "PATCH externalsecrets", "PATCH clusterexternalsecrets",
 	}
 	for name, code := range map[string]int{
-		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": lab.Cut,
+		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": testenv.Cut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

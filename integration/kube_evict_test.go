@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // Whoever may write a SecretStore can write one of this Vault that never gets
@@ -44,7 +44,7 @@ spec: ` + vault
 	play(t, home{cluster: true},
 		phase{"a store is Ready beside one that is not", func(w *world) {
 			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, objects, vaultService, esoPod, lab.ExternalSecret("app", "a", "home", "a", "1h")))
+			require.NoError(w, w.cluster.Apply(w.ctx, objects, vaultService, esoPod, testenv.ExternalSecret("app", "a", "home", "a", "1h")))
 			w.says(storesResource, "", "home", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
 			w.says(namespaceStoresResource, "app", "broken", `{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}`)
 			startSidecar(w)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func TestTheGateFollowsVault(t *testing.T) {
@@ -76,7 +76,7 @@ func TestTheGateIsKept(t *testing.T) {
 
 func podSaysExactly(kind string, want map[string]string) expectation {
 	return expectation{kind + " to be untouched", func(w *world) string {
-		got := lab.Condition(w.pod(), kind)
+		got := testenv.Condition(w.pod(), kind)
 		for key, value := range want {
 			if got[key] != value {
 				return fmt.Sprint(got)
@@ -151,7 +151,7 @@ func TestATokenThatIsReplaced(t *testing.T) {
 			w.renewToken()
 			// client-go reads the file once a minute.
 			e := gateIs("True", "Unsealed")
-			require.NoError(w, lab.Await(w.ctx, 90*time.Second, e.what, func() string { return e.see(w) }))
+			require.NoError(w, testenv.Await(w.ctx, 90*time.Second, e.what, func() string { return e.see(w) }))
 		}, nil},
 	)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // The sidecar itself tries that the policies bind it, and says so.
@@ -24,7 +24,7 @@ func TestRestricted_TheSidecarTriesItsPolicies(t *testing.T) {
 			startSidecar(w)
 			// It is tried twice before it is told.
 			e := podSays(restrictedType, "False", "PolicyMissing")
-			require.NoError(w, lab.Await(w.ctx, 90*time.Second, e.what, func() string { return e.see(w) }))
+			require.NoError(w, testenv.Await(w.ctx, 90*time.Second, e.what, func() string { return e.see(w) }))
 		}, []expectation{gateIs("True", "Unsealed"), policyIs("gate", "missing"),
 			logs("no admission policy restricts what a manifest grants")}},
 	)

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -44,7 +44,7 @@ func (w *world) joinCluster() {
 	w.kubeconfig = filepath.Join(w.lab.Dir, "sidecar.kubeconfig")
 	w.token = w.tokenFile("")
 	w.renewToken()
-	w.home.args = append(w.home.args, lab.SidecarArgs(w.kubeconfig, "vault-0")...)
+	w.home.args = append(w.home.args, testenv.SidecarArgs(w.kubeconfig, "vault-0")...)
 }
 
 // install is where the manifests are installed.
@@ -115,7 +115,7 @@ func (w *world) pod() *unstructured.Unstructured {
 // podSays waits for a condition of Vault's pod.
 func podSays(kind, status, reason string) expectation {
 	return expectation{fmt.Sprintf("%s to be %s, %s", kind, status, reason), func(w *world) string {
-		c := lab.Condition(w.pod(), kind)
+		c := testenv.Condition(w.pod(), kind)
 		if c["status"] == status && c["reason"] == reason && c["message"] != "" {
 			return ""
 		}
@@ -162,7 +162,7 @@ func podIsNotWritten() expectation {
 	version := ""
 	alone := leavesVaultAlone()
 	return expectation{alone.what + ", and the pod not written", func(w *world) string {
-		if lab.Condition(w.pod(), restrictedType)["status"] == "" {
+		if testenv.Condition(w.pod(), restrictedType)["status"] == "" {
 			return "the policies are not tried yet"
 		}
 		now := w.pod().GetResourceVersion()

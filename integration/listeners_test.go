@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // beside returns a lab for what is made before the world is furnished.
-func beside(t *testing.T) *lab.Lab {
+func beside(t *testing.T) *testenv.Lab {
 	t.Helper()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	return l
@@ -24,9 +24,9 @@ func beside(t *testing.T) *lab.Lab {
 
 // secureListener returns a listener with an authority's certificate, in HCL, and
 // its address.
-func secureListener(t *testing.T, a *lab.Authority, more string) (hcl, addr string) {
+func secureListener(t *testing.T, a *testenv.Authority, more string) (hcl, addr string) {
 	t.Helper()
-	port, err := lab.Port()
+	port, err := testenv.Port()
 	require.NoError(t, err)
 	return fmt.Sprintf("listener \"tcp\" {\n  address = \"127.0.0.1:%s\"\n  tls_cert_file = %q\n  tls_key_file = %q\n  %s\n}",
 		port, a.CertFile, a.KeyFile, more), "https://127.0.0.1:" + port

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // rendering is a kustomization and what is put into it.
@@ -37,7 +37,7 @@ var renderings = map[string]rendering{
 
 // copied returns a directory of the test's with a copy of the repository's
 // kustomizations in it.
-func copied(t *testing.T, l *lab.Lab) string {
+func copied(t *testing.T, l *testenv.Lab) string {
 	t.Helper()
 	dir, err := l.Mkdir(t.Name())
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func copied(t *testing.T, l *lab.Lab) string {
 }
 
 // render renders a rendering in a copy of the repository's kustomizations.
-func render(t *testing.T, l *lab.Lab, r rendering) string {
+func render(t *testing.T, l *testenv.Lab, r rendering) string {
 	t.Helper()
 	dir := copied(t, l)
 	text, err := os.ReadFile(filepath.Join("testdata", r.resource))
@@ -64,7 +64,7 @@ func render(t *testing.T, l *lab.Lab, r rendering) string {
 // What every kustomization renders is kept, so that a change of it is seen.
 // After one that is meant: GOLDEN=write go test ./integration -run Rendered
 func TestWhatIsRenderedIsWhatWasRendered(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	compare := func(t *testing.T, name, got string) {
@@ -114,7 +114,7 @@ func list(t *testing.T, set *unstructured.Unstructured, field, name string) (ite
 }
 
 func TestThePatchLeavesWhatIsOthers(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	for name, want := range map[string]struct{ containers, inits, gates []string }{
@@ -141,7 +141,7 @@ func TestThePatchLeavesWhatIsOthers(t *testing.T) {
 // Whatever uid the StatefulSet gives Vault, the key goes to no other; and where
 // it gives none, nothing is built that would keep the key from Vault.
 func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	chart, err := os.ReadFile("testdata/vault-chart.yaml")
@@ -164,7 +164,7 @@ func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
 
 // The chart's values say the same as the patch.
 func TestTheHelmValuesAreThePatch(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	read := func(path string) map[string]any {
@@ -184,7 +184,7 @@ func TestTheHelmValuesAreThePatch(t *testing.T) {
 // of the network come.
 func TestTheSettingsNameWhoMayReachVault(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	for name, components := range map[string]string{

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // jobName is what the PodMonitor calls the sidecars.
@@ -75,7 +75,7 @@ func TestThePodMonitorFindsVaultsPods(t *testing.T) {
 // Every name and namespace comes from the settings.
 func TestTheMonitoringIsWhereTheSettingsSay(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir, err := l.Mkdir("monitoring")

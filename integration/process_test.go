@@ -17,11 +17,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func awaitErr(w *world, e expectation) error {
-	return lab.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
+	return testenv.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
 }
 
 func hexOf(share string) string {
@@ -121,7 +121,7 @@ func TestValuesThatAreNotAcceptedKeepNothingSealed(t *testing.T) {
 
 func TestHTTPPortIsTaken(t *testing.T) {
 	t.Parallel()
-	port, err := lab.Port()
+	port, err := testenv.Port()
 	require.NoError(t, err)
 	taken, err := net.Listen("tcp", "127.0.0.1:"+port)
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestHTTPPortIsTaken(t *testing.T) {
 // for that or another reason ends, for the kubelet to start it again.
 func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	unread, log, err := os.Pipe()
@@ -161,7 +161,7 @@ func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
 
 func TestBadOptionsEndTheStart(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	for _, row := range []struct {
@@ -198,7 +198,7 @@ func TestBadOptionsEndTheStart(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	out, err := exec.Command(l.Binary("vault-unseal-sidecar"), "version").CombinedOutput()

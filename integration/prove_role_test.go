@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const proveRole = "vault-unseal-sidecar"
@@ -73,7 +73,7 @@ func (w *world) tokens() int {
 	return len(out.Data.Keys)
 }
 
-func (w *world) closed(rule proxy.Rule) *lab.Closed {
+func (w *world) closed(rule proxy.Rule) *testenv.Closed {
 	c, err := w.lab.Closed(w.vault, rule)
 	require.NoError(w, err)
 	awaitClosed(w.T, c)
@@ -130,7 +130,7 @@ func TestProof_OpenAndBehindBothClosedRules(t *testing.T) {
 				}
 			}
 			assert.Equal(t, before, w.tokens(), "each token was revoked")
-			require.NoError(t, lab.Await(w.ctx, patience, "no rekey", func() string { return rekeyed(false).see(w) }))
+			require.NoError(t, testenv.Await(w.ctx, patience, "no rekey", func() string { return rekeyed(false).see(w) }))
 		})
 	}
 }
@@ -171,7 +171,7 @@ func (w *world) startInside(vault string, args ...string) {
 	if os.Geteuid() != 0 {
 		namespace = "-rm"
 	}
-	s, err := w.lab.Sidecar(lab.SidecarConfig{Vault: vault, Keys: w.secret.Dir, State: w.state,
+	s, err := w.lab.Sidecar(testenv.SidecarConfig{Vault: vault, Keys: w.secret.Dir, State: w.state,
 		Args: append(append([]string{"--log-level", "trace"}, w.home.args...), args...),
 		Wrap: []string{"unshare", namespace, "sh", "-c", insideOf, "sh", w.secret.Dir, w.token, w.cluster.CAFile}})
 	require.NoError(w, err)

@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // readmeYAML returns the README's blocks of YAML.
-func readmeYAML(t *testing.T, l *lab.Lab) (blocks []string) {
+func readmeYAML(t *testing.T, l *testenv.Lab) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile(l.Source("README.md"))
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func readmeYAML(t *testing.T, l *lab.Lab) (blocks []string) {
 }
 
 // versionOf returns the version of the image that patches puts into the pod.
-func versionOf(t *testing.T, l *lab.Lab) string {
+func versionOf(t *testing.T, l *testenv.Lab) string {
 	t.Helper()
 	text, err := os.ReadFile(l.Source("patches/pod/pod.yaml"))
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func versionOf(t *testing.T, l *lab.Lab) string {
 // All that is referred to is of one version.
 func TestEveryReferenceIsToOneVersion(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	references := regexp.MustCompile(`vault-unseal-sidecar:([a-z\d][\w.-]*)|[?]ref=([\w.-]+)|(?:newTag|targetRevision|ref: \{\w+): ([\w.-]+)|--branch (\S+)`)
@@ -69,7 +69,7 @@ func TestEveryReferenceIsToOneVersion(t *testing.T) {
 // What the README has one write into a kustomization builds, with the
 // repository's folders in the place of their addresses.
 func TestTheReadmesKustomizationsBuild(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir := copied(t, l)

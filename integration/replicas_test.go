@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // Three replicas with raft storage, each with its own sidecar and all with one
@@ -45,7 +45,7 @@ type cluster struct {
 func (c *cluster) furnish(w *world) {
 	c.replicas = []*world{w}
 	for i := 2; i <= 3; i++ {
-		v, err := w.lab.Vault(lab.VaultConfig{Raft: true, Join: w.vault})
+		v, err := w.lab.Vault(testenv.VaultConfig{Raft: true, Join: w.vault})
 		require.NoError(w, err)
 		require.NoError(w, v.StartAndWait(w.ctx))
 		r := &world{

@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // wicked is what somebody writes who knows that it reaches a terminal: it clears
@@ -66,7 +66,7 @@ func (w *world) harmlessJSON(where, text string) {
 }
 
 // exits looks at all that a sidecar shows, and returns it.
-func (w *world) exits(s *lab.Sidecar) string {
+func (w *world) exits(s *testenv.Sidecar) string {
 	w.Helper()
 	log := s.Output()
 	for line := range strings.Lines(log) {
@@ -115,7 +115,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 `
 	ourWords := func(w *world) (all string) {
 		for _, kind := range []string{gateType, secretsType} {
-			for field, text := range lab.Condition(w.pod(), kind) {
+			for field, text := range testenv.Condition(w.pod(), kind) {
 				w.harmless(field, text)
 				all += text
 			}
@@ -133,7 +133,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 	play(t, home{cluster: true, args: []string{"--log-format", "json"}},
 		phase{"an ExternalSecret fails with wicked words", func(w *world) {
 			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, store, lab.ExternalSecret("app", "a", "home", "a", "1h")))
+			require.NoError(w, w.cluster.Apply(w.ctx, store, testenv.ExternalSecret("app", "a", "home", "a", "1h")))
 			w.says(storesResource, "", "home", condition("True", wicked[:60]))
 			w.says(secretsResource, "app", "a", condition("False", "SecretSyncedError"))
 		}, nil},
@@ -187,7 +187,7 @@ func TestWhatVaultAnswersIsRepeatedWithoutHarm(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			w := furnish(t, home{})
-			s, err := w.lab.Sidecar(lab.SidecarConfig{Vault: server.URL, Keys: w.secret.Dir, State: w.state, Args: []string{"--log-format", "json", "--log-level", "trace"}})
+			s, err := w.lab.Sidecar(testenv.SidecarConfig{Vault: server.URL, Keys: w.secret.Dir, State: w.state, Args: []string{"--log-format", "json", "--log-level", "trace"}})
 			require.NoError(t, err)
 			require.NoError(t, s.AwaitPhase(w.ctx, patience, "failing", "left-alone"))
 			shown := w.exits(s)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const idleJob = `
@@ -161,7 +161,7 @@ func (s *scripted) atTerminal(script string, dialog ...string) string {
 	cmd.Stdout, cmd.Stderr = seen, seen
 	require.NoError(s, cmd.Start())
 	for i := 0; i < len(dialog); i += 2 {
-		require.NoError(s, lab.Await(s.ctx, patience, dialog[i], func() string {
+		require.NoError(s, testenv.Await(s.ctx, patience, dialog[i], func() string {
 			if text := seen.String(); !strings.Contains(text, dialog[i]) {
 				return fmt.Sprintf("the screen says %q", text)
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 var scripts = []string{"bootstrap", "seed-key", "migrate", "rotate", "verify", "release"}
@@ -98,7 +98,7 @@ func (s *screen) String() string {
 // pipe; and goes where the settings say.
 func TestAKeyIsSeeded(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	ctx := t.Context()
@@ -156,7 +156,7 @@ func TestAKeyIsSeeded(t *testing.T) {
 	shown := new(screen)
 	cmd.Stdout, cmd.Stderr = shown, shown
 	require.NoError(t, cmd.Start())
-	require.NoError(t, lab.Await(ctx, 30*time.Second, "the prompt", func() string {
+	require.NoError(t, testenv.Await(ctx, 30*time.Second, "the prompt", func() string {
 		if text := shown.String(); !strings.Contains(text, "It is not shown.") {
 			return "the screen says " + strconv.Quote(text)
 		}

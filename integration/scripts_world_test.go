@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // podless is a kubectl whose exec runs the command on this machine, where it
@@ -75,7 +75,7 @@ var programs = strings.Fields("base64 basename cat chmod cp dirname find grep jq
 // with kubectl on the real API server.
 type scripted struct {
 	*world
-	closed    *lab.Closed
+	closed    *testenv.Closed
 	calls     string
 	env       []string
 	record    string
@@ -119,7 +119,7 @@ metadata: {name: person}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{kind: ServiceAccount, name: person, namespace: security}]
 `, `{apiVersion: v1, kind: ServiceAccount, metadata: {name: person, namespace: security}}`))
-	s.sidecar, err = s.lab.Sidecar(lab.SidecarConfig{Vault: s.closed.Addr, Keys: s.secret.Dir, State: s.state,
+	s.sidecar, err = s.lab.Sidecar(testenv.SidecarConfig{Vault: s.closed.Addr, Keys: s.secret.Dir, State: s.state,
 		Args: append([]string{"--log-level", "trace"}, s.home.args...)})
 	require.NoError(t, err)
 	s.sidecars = append(s.sidecars, s.sidecar)

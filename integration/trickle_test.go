@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // trickling begins its answer and goes on with a space each second: no read waits
@@ -36,7 +36,7 @@ func TestAProcessThatHadVaultsPort_TricklesItsAnswers(t *testing.T) {
 	w := play(t, home{}, phase{"vault is open", startSidecar, []expectation{serving()}})
 	killVault(w)
 	i := takePort(w, trickling(w))
-	require.NoError(t, lab.Await(w.ctx, patience, "three probes", func() string {
+	require.NoError(t, testenv.Await(w.ctx, patience, "three probes", func() string {
 		if i.asked.Load() >= 3 {
 			return ""
 		}

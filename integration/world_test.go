@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // patience bounds every wait. It is generous: a wait that is met costs only
@@ -31,7 +31,7 @@ type home struct {
 	threshold int // zero: 1
 	gated     bool
 	raft      bool
-	tls       *lab.Authority
+	tls       *testenv.Authority
 	listeners string        // of Vault's, beside the one that the test itself uses; in HCL
 	limit     time.Duration // that Vault sets a request; zero: its own
 	cluster   bool          // in Kubernetes
@@ -46,22 +46,22 @@ type home struct {
 type world struct {
 	*testing.T
 	ctx      context.Context
-	lab      *lab.Lab
+	lab      *testenv.Lab
 	home     home
-	gate     *lab.Gate
-	vault    *lab.Vault
-	secret   *lab.Secret
+	gate     *testenv.Gate
+	vault    *testenv.Vault
+	secret   *testenv.Secret
 	state    string
-	sidecar  *lab.Sidecar
-	sidecars []*lab.Sidecar
+	sidecar  *testenv.Sidecar
+	sidecars []*testenv.Sidecar
 	secrets  []string // every share that must never be seen
 	mark     int      // shares sent when the current phase began
 
-	cluster    *lab.Cluster // nil without Kubernetes
-	eso        *lab.ESO     // nil until it is installed
-	faults     *lab.Faults  // between the sidecar and the API server
-	kubeconfig string       // the sidecar's
-	token      string       // the file with its token, if it is in one
+	cluster    *testenv.Cluster // nil without Kubernetes
+	eso        *testenv.ESO     // nil until it is installed
+	faults     *testenv.Faults  // between the sidecar and the API server
+	kubeconfig string           // the sidecar's
+	token      string           // the file with its token, if it is in one
 }
 
 // phase is one row of a scenario.
@@ -90,7 +90,7 @@ func play(t *testing.T, h home, phases ...phase) *world {
 			p.do(w)
 		}
 		for _, e := range p.then {
-			err := lab.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
+			err := testenv.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
 			require.NoError(w, err, "when %s\nsidecar:\n%s\nvault:\n%s", p.when, w.log(), w.vaultTail())
 		}
 	}
@@ -99,14 +99,14 @@ func play(t *testing.T, h home, phases ...phase) *world {
 
 func furnish(t *testing.T, h home) *world {
 	t.Helper()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	w := &world{T: t, ctx: t.Context(), lab: l, home: h}
 	t.Cleanup(func() {
 		w.nothingLeaked()
 		assert.NoError(t, l.Close())
 	})
-	config := lab.VaultConfig{Raft: h.raft, TLS: h.tls, Listeners: h.listeners, RequestLimit: h.limit}
+	config := testenv.VaultConfig{Raft: h.raft, TLS: h.tls, Listeners: h.listeners, RequestLimit: h.limit}
 	if h.gated {
 		w.gate, err = l.Gate(w.ctx)
 		require.NoError(t, err)
@@ -183,7 +183,7 @@ func (w *world) nothingLeaked() {
 	}
 	text := all.String()
 	for _, share := range w.secrets {
-		for _, trace := range lab.Traces(share) {
+		for _, trace := range testenv.Traces(share) {
 			assert.NotContains(w, text, trace, "a share was seen")
 		}
 	}
@@ -194,7 +194,7 @@ func (w *world) nothingLeaked() {
 func startSidecar(w *world) { w.startSidecar() }
 
 func (w *world) startSidecar(wrap ...string) {
-	s, err := w.lab.Sidecar(lab.SidecarConfig{
+	s, err := w.lab.Sidecar(testenv.SidecarConfig{
 		Vault: w.vault.Addr, Keys: w.secret.Dir, State: w.state,
 		Args: append([]string{"--log-level", "trace"}, w.home.args...), Env: w.home.env, Wrap: wrap,
 	})
@@ -222,7 +222,7 @@ func unsealByHand(w *world)       { require.NoError(w, w.vault.UnsealAll(w.ctx))
 func restartVaultAtOnce(w *world) { killVault(w); startVault(w) }
 
 // enterShare sends a share as a person would, and waits until it is counted.
-func (w *world) enterShare(share string) lab.SealStatus {
+func (w *world) enterShare(share string) testenv.SealStatus {
 	counted := w.vault.SharesSent()
 	s, err := w.vault.Unseal(w.ctx, share)
 	require.NoError(w, err)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -53,7 +53,7 @@ func furnish() error {
 	if err != nil {
 		return err
 	}
-	manifests := []string{lab.ESOIdentity, cluster}
+	manifests := []string{testenv.ESOIdentity, cluster}
 	for _, crd := range crds {
 		text, err := os.ReadFile(crd)
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // patience bounds a wait for one thing to happen on the node.
@@ -179,7 +179,7 @@ func apply(ctx context.Context, manifests ...string) error {
 // await waits until see returns "".
 func (n *node) await(what string, see func() string) {
 	n.Helper()
-	require.NoError(n, lab.Await(n.ctx, patience, what, see))
+	require.NoError(n, testenv.Await(n.ctx, patience, what, see))
 }
 
 // field reads a field of an object by a JSON path; what is not there is "".
@@ -208,7 +208,7 @@ func (n *node) becomes(want, path string, object ...string) {
 // gate changes the mode of the storage.
 func (n *node) gate(mode string) {
 	n.Helper()
-	_, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "set", "--control", filepath.Join(machine.dir, "gate.sock"), mode)
+	_, err := n.run("", filepath.Join(machine.root, "bin/servers/stallfs"), "set", "--control", filepath.Join(machine.dir, "stallfs.sock"), mode)
 	require.NoError(n, err)
 }
 

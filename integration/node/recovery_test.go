@@ -92,7 +92,7 @@ func TestThePowerFails(t *testing.T) {
 	// The kubelet waits for the volume before it starts a container of the pod.
 	n.notReady("vault-0")
 	n.await("the storage to be waited for", func() string {
-		out, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "status", "--control", filepath.Join(machine.dir, "gate.sock"))
+		out, err := n.run("", filepath.Join(machine.root, "bin/servers/stallfs"), "status", "--control", filepath.Join(machine.dir, "stallfs.sock"))
 		if err != nil || strings.Contains(out, `"waiting":0`) {
 			return "it says " + out
 		}

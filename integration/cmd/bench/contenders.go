@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // loopEvery is the shell loop's pause: the CronJob's minute, scaled.
@@ -15,7 +15,7 @@ const loopEvery = 6 * time.Second
 type contender struct {
 	name   string
 	period time.Duration // of its rhythm, for choosing the moment of the thaw
-	start  func(ctx context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (stop func(), err error)
+	start  func(ctx context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (stop func(), err error)
 }
 
 var contenders = []contender{
@@ -26,7 +26,7 @@ var contenders = []contender{
 
 // startFloor sends the key every 2 ms, with a few requests left open: no
 // client can be much sooner.
-func startFloor(ctx context.Context, _ *lab.Lab, v *lab.Vault, _ *lab.Secret) (func(), error) {
+func startFloor(ctx context.Context, _ *testenv.Lab, v *testenv.Vault, _ *testenv.Secret) (func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	open := make(chan struct{}, 4)
 	go func() {
@@ -51,7 +51,7 @@ func startFloor(ctx context.Context, _ *lab.Lab, v *lab.Vault, _ *lab.Secret) (f
 	return cancel, nil
 }
 
-func startSidecar(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (func(), error) {
+func startSidecar(_ context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (func(), error) {
 	sidecar, err := sidecarBeside(l, v, s)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func startSidecar(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (f
 }
 
 // startShellLoop does what the CronJob does, with the same tools.
-func startShellLoop(_ context.Context, l *lab.Lab, v *lab.Vault, s *lab.Secret) (func(), error) {
+func startShellLoop(_ context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (func(), error) {
 	script := fmt.Sprintf(`
 while :; do
   if nc -z -w 5 127.0.0.1 "$VAULT_PORT"; then

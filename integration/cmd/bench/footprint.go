@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 // footprint prints what the sidecar costs beside a Vault that is well, and
 // while it waits for one that refuses; without Kubernetes and in Vault's pod.
 func footprint(ctx context.Context, _ rounds) (err error) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func inPod(ctx context.Context) (err error) {
 
 // tellCost prints the cost of a sidecar that was started when it began, and
 // ends its Vault.
-func tellCost(ctx context.Context, sidecar *lab.Sidecar, vault *lab.Vault, began time.Time) error {
+func tellCost(ctx context.Context, sidecar *testenv.Sidecar, vault *testenv.Vault, began time.Time) error {
 	pid := sidecar.Pid()
 	for _, row := range []struct {
 		name, line string

@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 var (
@@ -27,21 +27,21 @@ func apiServerArgs() []string { return strings.Fields(os.Getenv("APISERVER_ARGS"
 // home is an unsealed Vault, a Kubernetes with Vault's pod in it, and what is
 // put in it later.
 type home struct {
-	lab     *lab.Lab
-	vault   *lab.Vault
-	secret  *lab.Secret
-	cluster *lab.Cluster
+	lab     *testenv.Lab
+	vault   *testenv.Vault
+	secret  *testenv.Secret
+	cluster *testenv.Cluster
 
-	eso     *lab.ESO
+	eso     *testenv.ESO
 	size    int // how many ExternalSecrets there are
 	tally   *tally
 	failing time.Time // when ESO failed to sync the first, in this outage
-	sidecar *lab.Sidecar
+	sidecar *testenv.Sidecar
 }
 
 // openHome starts one. It is to be closed.
 func openHome(ctx context.Context) (*home, error) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (h *home) furnish(ctx context.Context) (err error) {
 	if err := h.vault.UnsealAll(ctx); err != nil {
 		return err
 	}
-	err = lab.Await(ctx, 30*time.Second, "vault to be active", func() string {
+	err = testenv.Await(ctx, 30*time.Second, "vault to be active", func() string {
 		if code, err := h.vault.Health(ctx); err != nil || code != http.StatusOK {
 			return fmt.Sprintf("health %d, %v", code, err)
 		}
@@ -131,12 +131,12 @@ func (h *home) startSidecarWith(ctx context.Context, args []string) (err error) 
 // is left to do.
 func (h *home) awaitSaysReady(ctx context.Context) error {
 	const condition = "vault-unseal-sidecar/external-secrets"
-	return lab.Await(ctx, 5*time.Minute, condition+" to be True", func() string {
+	return testenv.Await(ctx, 5*time.Minute, condition+" to be True", func() string {
 		pod, err := h.cluster.Get(ctx, "v1", "Pod", "security", "vault-0")
 		if err != nil {
 			return err.Error()
 		}
-		c := lab.Condition(pod, condition)
+		c := testenv.Condition(pod, condition)
 		if c["status"] == "True" {
 			return ""
 		}

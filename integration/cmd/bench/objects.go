@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -38,7 +38,7 @@ func (h *home) createSecrets(ctx context.Context, size int, refresh time.Duratio
 	for i := range size {
 		work.Go(func() error {
 			name := fmt.Sprintf("app-%05d", i)
-			if err := h.cluster.Apply(ctx, lab.ExternalSecret(appsName, name, storeName, "app", refresh.String())); err != nil {
+			if err := h.cluster.Apply(ctx, testenv.ExternalSecret(appsName, name, storeName, "app", refresh.String())); err != nil {
 				return err
 			}
 			if ready == nil {

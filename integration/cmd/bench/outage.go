@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -84,7 +84,7 @@ func (h *home) loseVault(ctx context.Context) error {
 	if err := h.touchStore(ctx); err != nil {
 		return err
 	}
-	err := lab.Await(ctx, 2*time.Minute, "the store not to be ready", func() string {
+	err := testenv.Await(ctx, 2*time.Minute, "the store not to be ready", func() string {
 		o, err := h.cluster.Get(ctx, "external-secrets.io/v1", "ClusterSecretStore", "", storeName)
 		if err != nil {
 			return err.Error()

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // counted is how long requests are.
@@ -54,7 +54,7 @@ func listed(requests []string) string {
 
 // startSidecarBehindProxy starts the sidecar of Vault's pod, with that pod's
 // rights, so that its requests can be counted.
-func (h *home) startSidecarBehindProxy(ctx context.Context) (*lab.Faults, error) {
+func (h *home) startSidecarBehindProxy(ctx context.Context) (*testenv.Faults, error) {
 	proxy, err := h.lab.Faults(h.cluster)
 	if err != nil {
 		return nil, err
@@ -67,5 +67,5 @@ func (h *home) startSidecarBehindProxy(ctx context.Context) (*lab.Faults, error)
 	if err := proxy.Kubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
-	return proxy, h.startSidecarWith(ctx, lab.SidecarArgs(kubeconfig, "vault-0"))
+	return proxy, h.startSidecarWith(ctx, testenv.SidecarArgs(kubeconfig, "vault-0"))
 }

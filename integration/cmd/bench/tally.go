@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // tally counts ExternalSecrets by what is asked of them. It follows all of them
@@ -28,10 +28,10 @@ type tally struct {
 }
 
 // readiness is the status of the condition Ready.
-func readiness(o *unstructured.Unstructured) string { return lab.Condition(o, "Ready")["status"] }
+func readiness(o *unstructured.Unstructured) string { return testenv.Condition(o, "Ready")["status"] }
 
 // newTally begins with the ExternalSecrets that there are.
-func newTally(ctx context.Context, c *lab.Cluster, of func(*unstructured.Unstructured) string) (*tally, error) {
+func newTally(ctx context.Context, c *testenv.Cluster, of func(*unstructured.Unstructured) string) (*tally, error) {
 	day := int64(24 * 60 * 60) // left alone, an API server ends a watch after half an hour
 	w, err := c.Client.Resource(externalSecrets).Watch(ctx, metav1.ListOptions{TimeoutSeconds: &day})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // unsealing prints how long each contender takes from the thaw to an unsealed
@@ -43,14 +43,14 @@ func unsealing(ctx context.Context, r rounds) error {
 // scenario is a way for Vault to be away, and its end.
 type scenario struct {
 	name   string
-	begin  func(ctx context.Context, g *lab.Gate, v *lab.Vault) error
-	thaw   func(g *lab.Gate, v *lab.Vault) error
-	settle func(ctx context.Context, g *lab.Gate) error // once the contender works
+	begin  func(ctx context.Context, g *testenv.Gate, v *testenv.Vault) error
+	thaw   func(g *testenv.Gate, v *testenv.Vault) error
+	settle func(ctx context.Context, g *testenv.Gate) error // once the contender works
 }
 
 var scenarios = []scenario{
 	{"refused",
-		func(ctx context.Context, g *lab.Gate, v *lab.Vault) error {
+		func(ctx context.Context, g *testenv.Gate, v *testenv.Vault) error {
 			if err := v.Kill(); err != nil {
 				return err
 			}
@@ -61,21 +61,21 @@ var scenarios = []scenario{
 		},
 		openGate, somethingWaits},
 	{"stopped",
-		func(context.Context, *lab.Gate, *lab.Vault) error { return nil },
-		func(_ *lab.Gate, v *lab.Vault) error { v.Continue(); return nil },
+		func(context.Context, *testenv.Gate, *testenv.Vault) error { return nil },
+		func(_ *testenv.Gate, v *testenv.Vault) error { v.Continue(); return nil },
 		nil},
 	{"hung unseal",
-		func(_ context.Context, g *lab.Gate, _ *lab.Vault) error { _, err := g.Set("hang"); return err },
+		func(_ context.Context, g *testenv.Gate, _ *testenv.Vault) error { _, err := g.Set("hang"); return err },
 		openGate, nil},
 }
 
-func openGate(g *lab.Gate, _ *lab.Vault) error {
+func openGate(g *testenv.Gate, _ *testenv.Vault) error {
 	_, err := g.Set("open")
 	return err
 }
 
-func somethingWaits(ctx context.Context, g *lab.Gate) error {
-	return lab.Await(ctx, 30*time.Second, "storage to be wanted", func() string {
+func somethingWaits(ctx context.Context, g *testenv.Gate) error {
+	return testenv.Await(ctx, 30*time.Second, "storage to be wanted", func() string {
 		if s, err := g.Status(); err != nil || s.Waiting == 0 {
 			return fmt.Sprintf("%+v %v", s, err)
 		}
@@ -86,7 +86,7 @@ func somethingWaits(ctx context.Context, g *lab.Gate) error {
 // round makes a sealed Vault unavailable, lets the contender wait for it for a
 // random time, thaws, and measures.
 func round(ctx context.Context, s scenario, c contender) (took time.Duration, err error) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	if err != nil {
 		return 0, err
 	}

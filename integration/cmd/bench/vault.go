@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // unsealed is what Vault logs when it is; the moment is taken when the line
@@ -13,9 +13,9 @@ import (
 const unsealed = "core: vault is unsealed"
 
 // awaitUnsealed returns when this run of Vault was unsealed.
-func awaitUnsealed(ctx context.Context, v *lab.Vault) (time.Time, error) {
+func awaitUnsealed(ctx context.Context, v *testenv.Vault) (time.Time, error) {
 	var at time.Time
-	err := lab.Await(ctx, 2*time.Minute, "vault to be unsealed", func() string {
+	err := testenv.Await(ctx, 2*time.Minute, "vault to be unsealed", func() string {
 		if at = v.Process.SeenAt(unsealed); at.IsZero() {
 			return "its log ends: " + v.Process.Tail(2)
 		}
@@ -26,8 +26,8 @@ func awaitUnsealed(ctx context.Context, v *lab.Vault) (time.Time, error) {
 
 // sealedVault starts a Vault that is initialized, sealed and listening. It
 // keeps its data in a directory of its own when none is named.
-func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab.Secret, error) {
-	vault, err := l.Vault(lab.VaultConfig{Data: data})
+func sealedVault(ctx context.Context, l *testenv.Lab, data string) (*testenv.Vault, *testenv.Secret, error) {
+	vault, err := l.Vault(testenv.VaultConfig{Data: data})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,6 +51,6 @@ func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab
 }
 
 // sidecarBeside starts the sidecar of a Vault, with more options.
-func sidecarBeside(l *lab.Lab, v *lab.Vault, s *lab.Secret, args ...string) (*lab.Sidecar, error) {
-	return l.Sidecar(lab.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(l.Dir, "state"), Args: args})
+func sidecarBeside(l *testenv.Lab, v *testenv.Vault, s *testenv.Secret, args ...string) (*testenv.Sidecar, error) {
+	return l.Sidecar(testenv.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(l.Dir, "state"), Args: args})
 }

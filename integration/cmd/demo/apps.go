@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // refresh is how often External Secrets reads from Vault when all is well: so
@@ -54,7 +54,7 @@ func manifestsOfApps() string {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", app.name)
 	}
 	for _, s := range secrets() {
-		b.WriteString(lab.ExternalSecret(s.app, s.name, store, s.path(), refresh))
+		b.WriteString(testenv.ExternalSecret(s.app, s.name, store, s.path(), refresh))
 	}
 	return b.String()
 }
@@ -121,7 +121,7 @@ func (h *home) arrived(ctx context.Context, values map[secret]string) (int, erro
 
 // awaitValues waits until every app has these values.
 func (h *home) awaitValues(ctx context.Context, values map[secret]string) error {
-	return lab.Await(ctx, 60*time.Second, "every app to have its secrets", func() string {
+	return testenv.Await(ctx, 60*time.Second, "every app to have its secrets", func() string {
 		if _, err := h.arrived(ctx, values); err != nil {
 			return err.Error()
 		}

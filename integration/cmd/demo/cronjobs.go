@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // untilNextMinute is how far the next minute is at the thaw: the mean.
@@ -82,7 +82,7 @@ func (j *cronJobs) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if lab.Condition(o, "Ready")["status"] == "True" {
+	if testenv.Condition(o, "Ready")["status"] == "True" {
 		return nil
 	}
 	j.restarting = began

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // describePod prints the sidecar's conditions of Vault's pod, and the Events,
@@ -22,7 +22,7 @@ func (h *home) describePod(ctx context.Context) error {
 	}
 	say("the pod security/vault-0")
 	for _, kind := range []string{gateType, reportType} {
-		c := lab.Condition(pod, kind)
+		c := testenv.Condition(pod, kind)
 		say("  Condition  %s", kind)
 		sayFolded("            ", c["status"]+", "+c["reason"]+": "+c["message"])
 	}
@@ -40,11 +40,11 @@ func (h *home) describePod(ctx context.Context) error {
 // awaitReport returns Vault's pod when the sidecar has told that External
 // Secrets has recovered: it looks twice before it does.
 func (h *home) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
-	err = lab.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
+	err = testenv.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
 		if pod, err = h.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {
 			return err.Error()
 		}
-		if c := lab.Condition(pod, reportType); c["status"] != "True" {
+		if c := testenv.Condition(pod, reportType); c["status"] != "True" {
 			return c["reason"] + ": " + c["message"]
 		}
 		events, err := h.events(ctx)

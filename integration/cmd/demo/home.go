@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // store is the name of the ClusterSecretStore that reads from Vault.
@@ -14,17 +14,17 @@ const store = "vault"
 
 // home is a house with one node: its servers, and what runs beside them.
 type home struct {
-	lab     *lab.Lab
-	cluster *lab.Cluster
-	eso     *lab.ESO
-	gate    *lab.Gate
-	vault   *lab.Vault
-	sidecar *lab.Sidecar
-	options lab.SidecarConfig // of the sidecar
+	lab     *testenv.Lab
+	cluster *testenv.Cluster
+	eso     *testenv.ESO
+	gate    *testenv.Gate
+	vault   *testenv.Vault
+	sidecar *testenv.Sidecar
+	options testenv.SidecarConfig // of the sidecar
 }
 
 // furnish starts everything, and waits until every app has its secrets.
-func furnish(ctx context.Context, l *lab.Lab) (*home, error) {
+func furnish(ctx context.Context, l *testenv.Lab) (*home, error) {
 	h := &home{lab: l}
 	var err error
 	if h.cluster, err = l.Cluster(ctx); err != nil {
@@ -68,7 +68,7 @@ func (h *home) openVault(ctx context.Context) (err error) {
 	if h.gate, err = h.lab.Gate(ctx); err != nil {
 		return err
 	}
-	if h.vault, err = h.lab.Vault(lab.VaultConfig{Data: h.gate.Dir}); err != nil {
+	if h.vault, err = h.lab.Vault(testenv.VaultConfig{Data: h.gate.Dir}); err != nil {
 		return err
 	}
 	if err := h.vault.StartAndWait(ctx); err != nil {
@@ -88,7 +88,7 @@ func (h *home) openVault(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.options = lab.SidecarConfig{Vault: h.vault.Addr, Keys: keys.Dir, State: filepath.Join(h.lab.Dir, "state"), Args: args}
+	h.options = testenv.SidecarConfig{Vault: h.vault.Addr, Keys: keys.Dir, State: filepath.Join(h.lab.Dir, "state"), Args: args}
 	if h.sidecar, err = h.lab.Sidecar(h.options); err != nil {
 		return err
 	}

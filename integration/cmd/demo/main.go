@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func main() {
@@ -28,7 +28,7 @@ func main() {
 }
 
 func demo(ctx context.Context) (err error) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -96,7 +96,7 @@ func (h *home) endure(ctx context.Context, o *outage, subjects ...subject) error
 	fmt.Print("   seconds without power or storage:")
 	seconds := counter{from: o.cut, every: 5 * time.Second}
 	failed, lastFailure := 0, o.eso
-	err := lab.Await(ctx, 2*time.Minute, "external-secrets to be deep in its backoff", func() string {
+	err := testenv.Await(ctx, 2*time.Minute, "external-secrets to be deep in its backoff", func() string {
 		seconds.show()
 		if n := storeFailures(h.eso.Process); n > failed {
 			failed, lastFailure = n, time.Now()
@@ -116,7 +116,7 @@ func (h *home) endure(ctx context.Context, o *outage, subjects ...subject) error
 }
 
 // storeFailures counts how often this run of the controller failed on a store.
-func storeFailures(p *lab.Process) int {
+func storeFailures(p *testenv.Process) int {
 	count := 0
 	for line := range strings.Lines(p.Output()) {
 		if strings.Contains(line, `"Reconciler error"`) && strings.Contains(line, `"ClusterSecretStore"`) {

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // recoverWithCronJobs tells the second story and returns how long the apps
@@ -52,7 +52,7 @@ func (j *cronJobs) bringBack(ctx context.Context, o *outage, subjects []subject)
 	group.Go(func() error { return j.run(ctx, o.thawed.Add(untilNextMinute)) })
 	seconds := counter{from: o.thawed, every: 10 * time.Second}
 	fmt.Print("   seconds without secrets:")
-	err := lab.Await(ctx, 4*time.Minute, "the CronJobs to bring all back", func() string {
+	err := testenv.Await(ctx, 4*time.Minute, "the CronJobs to bring all back", func() string {
 		seconds.show()
 		return o.watch.differs("True", subjects...)
 	})

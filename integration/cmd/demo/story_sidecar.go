@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // meanings are those of the phases that Vault goes through after the thaw.
@@ -39,7 +39,7 @@ func recoverWithSidecar(ctx context.Context, h *home) (time.Duration, error) {
 	if err := h.thaw(o); err != nil {
 		return 0, err
 	}
-	err = lab.Await(ctx, 60*time.Second, "the sidecar to bring all back", func() string {
+	err = testenv.Await(ctx, 60*time.Second, "the sidecar to bring all back", func() string {
 		return o.watch.differs("True", waiting...)
 	})
 	if err != nil {
@@ -74,7 +74,7 @@ func (h *home) restartSidecar() (err error) {
 
 // sidecarSteps are the phases that Vault went through, by the sidecar's word,
 // and what the API server told after that.
-func sidecarSteps(o *outage, phases []lab.Step) []step {
+func sidecarSteps(o *outage, phases []testenv.Step) []step {
 	var steps []step
 	served := o.thawed
 	for _, phase := range phases {

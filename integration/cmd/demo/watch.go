@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -74,7 +74,7 @@ func (w *watch) see(o *unstructured.Unstructured, condition string, at time.Time
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := subject{o.GetNamespace(), o.GetName(), condition}
-	if status := lab.Condition(o, condition)["status"]; w.seen[s].status != status {
+	if status := testenv.Condition(o, condition)["status"]; w.seen[s].status != status {
 		w.seen[s] = sighting{status, at}
 	}
 }

@@ -1,4 +1,4 @@
-package lab
+package testenv
 
 import (
 	"context"
@@ -40,8 +40,8 @@ func (l *Lab) Gate(ctx context.Context) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Dir: mount, socket: filepath.Join(l.Dir, "gate.sock")}
-	g.process, err = l.start("gatefs", l.Binary("servers/gatefs"), nil,
+	g := &Gate{Dir: mount, socket: filepath.Join(l.Dir, "stallfs.sock")}
+	g.process, err = l.start("stallfs", l.Binary("servers/stallfs"), nil,
 		"serve", "--backing", backing, "--mount", mount, "--control", g.socket)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (l *Lab) Gate(ctx context.Context) (*Gate, error) {
 		_, err := g.process.Stop(10 * time.Second)
 		return err
 	})
-	return g, Await(ctx, 10*time.Second, "gatefs to serve", func() string {
+	return g, Await(ctx, 10*time.Second, "stallfs to serve", func() string {
 		if strings.Contains(g.process.Output(), "serving") {
 			return ""
 		}
@@ -74,18 +74,18 @@ func (g *Gate) ask(line string) (GateStatus, error) {
 	var s GateStatus
 	conn, err := net.DialTimeout("unix", g.socket, 5*time.Second)
 	if err != nil {
-		return s, fmt.Errorf("speaking to gatefs: %w", err)
+		return s, fmt.Errorf("speaking to stallfs: %w", err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fprintln(conn, line); err != nil {
-		return s, fmt.Errorf("speaking to gatefs: %w", err)
+		return s, fmt.Errorf("speaking to stallfs: %w", err)
 	}
 	if err := json.NewDecoder(conn).Decode(&s); err != nil {
-		return s, fmt.Errorf("speaking to gatefs: %w", err)
+		return s, fmt.Errorf("speaking to stallfs: %w", err)
 	}
 	if s.Error != "" {
-		return s, fmt.Errorf("gatefs: %s", s.Error)
+		return s, fmt.Errorf("stallfs: %s", s.Error)
 	}
 	return s, nil
 }

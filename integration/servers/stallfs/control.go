@@ -20,7 +20,7 @@ const (
 )
 
 // listen opens the control socket for its owner alone. A socket that a killed
-// gatefs left behind is replaced; one that still answers, or a file that is no
+// stallfs left behind is replaced; one that still answers, or a file that is no
 // socket, is an error.
 func listen(path string) (net.Listener, error) {
 	if err := removeDeadSocket(path); err != nil {
@@ -103,22 +103,22 @@ func obey(line string, g *gate) (status, error) {
 func ask(socket, request string) (string, error) {
 	conn, err := net.DialTimeout("unix", socket, exchangeLimit)
 	if err != nil {
-		return "", fmt.Errorf("is gatefs serving? %w", err)
+		return "", fmt.Errorf("is stallfs serving? %w", err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(exchangeLimit))
 	if _, err := fmt.Fprintln(conn, request); err != nil {
-		return "", fmt.Errorf("asking gatefs: %w", err)
+		return "", fmt.Errorf("asking stallfs: %w", err)
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
-		return "", fmt.Errorf("reading gatefs's answer: %w", err)
+		return "", fmt.Errorf("reading stallfs's answer: %w", err)
 	}
 	var reply struct {
 		Error string `json:"error"`
 	}
 	if err := json.Unmarshal([]byte(line), &reply); err != nil {
-		return "", fmt.Errorf("reading gatefs's answer: %w", err)
+		return "", fmt.Errorf("reading stallfs's answer: %w", err)
 	}
 	if reply.Error != "" {
 		return "", errors.New(reply.Error)

@@ -1,4 +1,4 @@
-module github.com/alybadawy/vault-unseal-sidecar/integration/servers/gatefs
+module github.com/alybadawy/vault-unseal-sidecar/integration/servers/stallfs
 
 go 1.26
 

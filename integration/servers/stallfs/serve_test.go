@@ -36,7 +36,7 @@ func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 			select {
 			case <-fs.exited:
 			case <-time.After(patience):
-				require.FailNow(t, "gatefs does not end")
+				require.FailNow(t, "stallfs does not end")
 			}
 			assert.Zero(t, fs.exit.ExitCode(), "stderr: %s", &fs.stderr)
 			assert.False(t, isMounted(t, fs.dir), "the mount is still there")
@@ -50,13 +50,13 @@ func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestAMountTakenDownByOthersEndsGatefs(t *testing.T) {
+func TestAMountTakenDownByOthersEndsStallfs(t *testing.T) {
 	fs := start(t)
 	require.NoError(t, detach(fs.dir))
 	select {
 	case <-fs.exited:
 	case <-time.After(patience):
-		require.FailNow(t, "gatefs does not notice")
+		require.FailNow(t, "stallfs does not notice")
 	}
 	assert.Equal(t, 1, fs.exit.ExitCode())
 	assert.Contains(t, fs.stderr.String(), "unmounted by someone else")
@@ -79,7 +79,7 @@ func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
 	select {
 	case <-fs.exited:
 	case <-time.After(patience):
-		require.Fail(t, "gatefs waits for the other namespace")
+		require.Fail(t, "stallfs waits for the other namespace")
 	}
 	require.Zero(t, fs.exit.ExitCode(), fs.stderr.String())
 	require.False(t, isMounted(t, fs.dir))
@@ -129,15 +129,15 @@ func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
 
 func TestSetAndStatusSpeakTheProtocol(t *testing.T) {
 	fs := start(t)
-	out, err := gatefs("set", "--control", fs.socket, "slow", "250ms").CombinedOutput()
+	out, err := stallfs("set", "--control", fs.socket, "slow", "250ms").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, out)
-	out, err = gatefs("status", "--control", fs.socket).CombinedOutput()
+	out, err = stallfs("status", "--control", fs.socket).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Regexp(t, `^\{"mode":"slow 250ms","waiting":\d+,"passed":\d+\}\n$`, string(out))
 }
 
-func TestWhatGatefsRefuses(t *testing.T) {
+func TestWhatStallfsRefuses(t *testing.T) {
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
 	for _, dir := range []string{"backing", "mount", "backing/below"} {
@@ -163,7 +163,7 @@ func TestWhatGatefsRefuses(t *testing.T) {
 		{"serve with an argument too many", append(serve("backing", "mount", "c"), "hang"), 2, "serve takes no argument: hang"},
 		{"serve with an unknown mode", append(serve("backing", "mount", "c"), "--mode", "shut"), 2, "unknown mode"},
 		{"set without a mode", []string{"set", "--control", at("c")}, 2, "unknown mode"},
-		{"set where nobody serves", []string{"set", "--control", at("c"), "hang"}, 1, "is gatefs serving?"},
+		{"set where nobody serves", []string{"set", "--control", at("c"), "hang"}, 1, "is stallfs serving?"},
 		{"a backing directory that is not there", serve("gone", "mount", "c"), 1, "backing directory: "},
 		{"a mount point that is a file", serve("backing", "file", "c"), 1, "is no directory"},
 		{"a mount point inside the backing directory", serve("backing", "backing/below", "c"), 1, "must lie outside each other"},
@@ -173,7 +173,7 @@ func TestWhatGatefsRefuses(t *testing.T) {
 		{"a socket that someone answers", serve("backing", "mount", "live"), 1, "another process listens"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			cmd := gatefs(row.args...)
+			cmd := stallfs(row.args...)
 			out, err := cmd.CombinedOutput()
 			require.Error(t, err)
 			assert.Equal(t, row.code, cmd.ProcessState.ExitCode())
@@ -185,14 +185,14 @@ func TestWhatGatefsRefuses(t *testing.T) {
 	}
 }
 
-func TestAfterAKilledGatefs(t *testing.T) {
+func TestAfterAKilledStallfs(t *testing.T) {
 	fs := start(t)
 	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGKILL))
 	<-fs.exited
 	serve := []string{"serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket}
-	out, err := gatefs(serve...).CombinedOutput()
+	out, err := stallfs(serve...).CombinedOutput()
 	require.Error(t, err)
-	assert.Contains(t, string(out), "a killed gatefs left its mount behind")
+	assert.Contains(t, string(out), "a killed stallfs left its mount behind")
 
 	require.NoError(t, detach(fs.dir))
 	fs.exited = make(chan struct{})

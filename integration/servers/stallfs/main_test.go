@@ -17,30 +17,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asGatefs in the environment makes this test binary be gatefs itself. The
+// asStallfs in the environment makes this test binary be stallfs itself. The
 // filesystem has to live in another process than its clients: when a client
 // hangs, so does the thread it runs on.
-const asGatefs = "GATEFS_TEST_BE_GATEFS"
+const asStallfs = "STALLFS_TEST_AS_STALLFS"
 
 // patience is for what happens at once on an idle machine.
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asGatefs) != "" {
+	if os.Getenv(asStallfs) != "" {
 		main()
 	}
 	os.Exit(m.Run())
 }
 
-// gatefs returns the command, not yet started.
-func gatefs(args ...string) *exec.Cmd {
+// stallfs returns the command, not yet started.
+func stallfs(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	// A race detector's process waits for a second before it ends, unless told.
-	cmd.Env = append(os.Environ(), asGatefs+"=1", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), asStallfs+"=1", "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
-// A mountedFS is a gatefs that serves, in a process of its own.
+// A mountedFS is a stallfs that serves, in a process of its own.
 type mountedFS struct {
 	t       *testing.T
 	backing string
@@ -74,12 +74,12 @@ func start(t *testing.T) *mountedFS {
 
 func (fs *mountedFS) run() {
 	fs.t.Helper()
-	cmd := gatefs("serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket)
+	cmd := stallfs("serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket)
 	cmd.Stderr = &fs.stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(fs.t, err)
 	// A test binary that is killed with a thread hung in the mount cannot end
-	// before the gate opens: so gatefs stops when the thread that started it
+	// before the gate opens: so stallfs stops when the thread that started it
 	// does. That thread is kept for nothing else, it never hangs.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
@@ -99,9 +99,9 @@ func (fs *mountedFS) run() {
 	}()
 	require.NoError(fs.t, <-started)
 	fs.pid = cmd.Process.Pid
-	if line := <-serving; line != "gatefs: serving\n" {
+	if line := <-serving; line != "stallfs: serving\n" {
 		<-fs.exited
-		require.FailNow(fs.t, "gatefs did not come up", "stdout: %sstderr: %s", line, &fs.stderr)
+		require.FailNow(fs.t, "stallfs did not come up", "stdout: %sstderr: %s", line, &fs.stderr)
 	}
 }
 
@@ -112,10 +112,10 @@ func (fs *mountedFS) cleanup() {
 	case <-time.After(patience):
 		_ = syscall.Kill(fs.pid, syscall.SIGKILL) // the kernel lets the clients go
 		<-fs.exited
-		fs.t.Errorf("gatefs did not end on SIGTERM: %s", &fs.stderr)
+		fs.t.Errorf("stallfs did not end on SIGTERM: %s", &fs.stderr)
 	}
 	if isMounted(fs.t, fs.dir) {
-		fs.t.Errorf("gatefs left its mount behind")
+		fs.t.Errorf("stallfs left its mount behind")
 		_ = detach(fs.dir)
 	}
 }

@@ -25,7 +25,7 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Whoever started gatefs may be gone when it ends, and with it the reader of
+	// Whoever started stallfs may be gone when it ends, and with it the reader of
 	// what it logs then: no reason to die before the mount is down.
 	signal.Ignore(syscall.SIGPIPE)
 	// Clients' files get the modes the clients ask for: the clients' own umask
@@ -42,7 +42,7 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 		return err
 	}
 	go answerAll(listener, g)
-	fmt.Fprintln(stdout, "gatefs: serving")
+	fmt.Fprintln(stdout, "stallfs: serving")
 	select {
 	case <-ctx.Done():
 		g.openForGood()
@@ -54,7 +54,7 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 
 // places returns the real paths of the backing directory and the mount point,
 // after a check that the mount covers neither the files nor the socket: either
-// would make gatefs wait for itself.
+// would make stallfs wait for itself.
 func places(cfg serveConfig) (backing, dir string, err error) {
 	backing, err = directory(cfg.backing)
 	if err != nil {
@@ -95,7 +95,7 @@ func directory(path string) (string, error) {
 
 func explain(err error) error {
 	if errors.Is(err, syscall.ENOTCONN) {
-		return fmt.Errorf("%w (a killed gatefs left its mount behind: umount -l takes it away)", err)
+		return fmt.Errorf("%w (a killed stallfs left its mount behind: umount -l takes it away)", err)
 	}
 	return err
 }

@@ -46,8 +46,8 @@ func mount(backing, dir string, g *gate) (*mounted, error) {
 	})
 	root := os.Geteuid() == 0
 	server, err := fuse.NewServer(&gatedFS{fs: raw, gate: g}, dir, &fuse.MountOptions{
-		Name:              "gatefs",
-		FsName:            "gatefs",
+		Name:              "stallfs",
+		FsName:            "stallfs",
 		DirectMountStrict: root,
 		AllowOther:        root, // an ordinary user may not ask for it
 		Options:           []string{"default_permissions"},

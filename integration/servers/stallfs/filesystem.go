@@ -35,7 +35,7 @@ func throughFor[T any](f *gatedFS, op func() (T, fuse.Status)) (T, fuse.Status) 
 
 // Not gated: these are between the kernel and this process, no storage is asked.
 
-func (f *gatedFS) String() string                                     { return "gatefs" }
+func (f *gatedFS) String() string                                     { return "stallfs" }
 func (f *gatedFS) SetDebug(on bool)                                   { f.fs.SetDebug(on) }
 func (f *gatedFS) Init(s *fuse.Server)                                { f.fs.Init(s) }
 func (f *gatedFS) OnUnmount()                                         { f.fs.OnUnmount() }

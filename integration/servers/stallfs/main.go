@@ -1,4 +1,4 @@
-// Command gatefs is storage that hangs, crawls or fails when it is told to, for
+// Command stallfs is storage that hangs, crawls or fails when it is told to, for
 // tests of what depends on storage.
 //
 // It shows one directory at another, through FUSE, and every operation on it
@@ -13,11 +13,11 @@
 // A new mode holds at once for operations that wait already: hang, then eio,
 // fails them, hang, then open, lets them go.
 //
-//	gatefs serve --backing DIR --mount DIR --control SOCKET [--mode MODE]
-//	gatefs set --control SOCKET open|hang|eio|slow DURATION
-//	gatefs status --control SOCKET
+//	stallfs serve --backing DIR --mount DIR --control SOCKET [--mode MODE]
+//	stallfs set --control SOCKET open|hang|eio|slow DURATION
+//	stallfs status --control SOCKET
 //
-// serve prints "gatefs: serving" when the directory is mounted and the socket
+// serve prints "stallfs: serving" when the directory is mounted and the socket
 // answers. SIGTERM and SIGINT open the gate, unmount and end it with exit code
 // 0. Exit code 1 is a failure, told in one line, 2 is wrong usage.
 //
@@ -61,9 +61,9 @@ import (
 )
 
 const usage = `usage:
-  gatefs serve --backing DIR --mount DIR --control SOCKET [--mode MODE]
-  gatefs set --control SOCKET MODE
-  gatefs status --control SOCKET
+  stallfs serve --backing DIR --mount DIR --control SOCKET [--mode MODE]
+  stallfs set --control SOCKET MODE
+  stallfs status --control SOCKET
 MODE is open, hang, eio or slow DURATION ("slow 200ms"); serve starts open.
 `
 
@@ -89,10 +89,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return 0
 	case errors.As(err, &bad):
-		fmt.Fprintf(stderr, "gatefs: %v\n%s", err, usage)
+		fmt.Fprintf(stderr, "stallfs: %v\n%s", err, usage)
 		return 2
 	}
-	fmt.Fprintln(stderr, "gatefs:", err)
+	fmt.Fprintln(stderr, "stallfs:", err)
 	return 1
 }
 
@@ -166,7 +166,7 @@ func statusCommand(args []string, stdout io.Writer) error {
 // parse fills the flags from args and returns the arguments after them. Flags
 // that are not among the optional ones must be given.
 func parse(args []string, flags map[string]*string, optional ...string) ([]string, error) {
-	set := flag.NewFlagSet("gatefs", flag.ContinueOnError)
+	set := flag.NewFlagSet("stallfs", flag.ContinueOnError)
 	set.SetOutput(io.Discard) // the error is told with our own usage text
 	for name, value := range flags {
 		set.StringVar(value, name, "", "")

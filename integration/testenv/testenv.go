@@ -1,7 +1,7 @@
-// Package lab runs the real servers and the built sidecar as processes: for
+// Package testenv runs the real servers and the built sidecar as processes: for
 // the integration tests, the demo and the benchmark. It returns errors and
 // knows no testing package. It must not know what the sidecar ought to do.
-package lab
+package testenv
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func New() (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{root: root}
-	if err := l.need("vault-unseal-sidecar", vaultBinary(), "servers/gatefs"); err != nil {
+	if err := l.need("vault-unseal-sidecar", vaultBinary(), "servers/stallfs"); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it

@@ -17,7 +17,7 @@ const (
 	modeEIO  = "eio"
 )
 
-var errClosing = errors.New("gatefs is stopping, its gate stays open")
+var errClosing = errors.New("stallfs is stopping, its gate stays open")
 
 // A mode is one of the four behaviors; delay belongs to slow alone. The zero
 // value is no mode.

@@ -1,4 +1,4 @@
-package lab
+package testenv
 
 import (
 	"fmt"
@@ -19,13 +19,13 @@ type Clock struct {
 	socket  string
 }
 
-// Clock builds the program that keeps it: see integration/cmd/warp.
+// Clock builds the program that keeps it: see integration/cmd/clockshift.
 func (l *Lab) Clock() (*Clock, error) {
-	c := &Clock{program: filepath.Join(l.Dir, "warp"), socket: filepath.Join(l.Dir, "clock.sock")}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", c.program, "./integration/cmd/warp")
+	c := &Clock{program: filepath.Join(l.Dir, "clockshift"), socket: filepath.Join(l.Dir, "clock.sock")}
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", c.program, "./integration/cmd/clockshift")
 	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building warp: %w: %s", err, out)
+		return nil, fmt.Errorf("building clockshift: %w: %s", err, out)
 	}
 	return c, nil
 }
@@ -51,7 +51,7 @@ func (c *Clock) Set(ahead time.Duration) (readings int, err error) {
 	}
 	readings, err = strconv.Atoi(strings.TrimSpace(string(answer)))
 	if err != nil {
-		return 0, fmt.Errorf("setting the clock: warp says %q", answer)
+		return 0, fmt.Errorf("setting the clock: clockshift says %q", answer)
 	}
 	return readings, nil
 }

@@ -1,14 +1,14 @@
 //go:build linux && (amd64 || arm64)
 
-// Command warp runs a program whose wall clock is another than the machine's,
+// Command clockshift runs a program whose wall clock is another than the machine's,
 // and moves it while the program runs:
 //
-//	warp SOCKET PROGRAM [ARGUMENT...]
+//	clockshift SOCKET PROGRAM [ARGUMENT...]
 //
 // A duration written to SOCKET, one line a connection, is from then on added
 // to what the program reads of CLOCK_REALTIME; the answer is how often it has
 // read that clock. As with a real jump CLOCK_MONOTONIC goes on undisturbed,
-// and so do all other processes. Warp ends as its program ends.
+// and so do all other processes. It ends when its program ends.
 //
 // It exists because nobody may set the clock of a machine that others use. It
 // knows nothing of the program, except that it is written in Go: one that
@@ -29,12 +29,12 @@ import (
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: warp SOCKET PROGRAM [ARGUMENT...]")
+		fmt.Fprintln(os.Stderr, "usage: clockshift SOCKET PROGRAM [ARGUMENT...]")
 		os.Exit(2)
 	}
 	code, err := run(os.Args[1], os.Args[2:])
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "warp:", err)
+		fmt.Fprintln(os.Stderr, "clockshift:", err)
 		os.Exit(1)
 	}
 	os.Exit(code)
