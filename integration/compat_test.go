@@ -14,15 +14,15 @@ import (
 
 // What make compat runs the scenarios against is the Vault that it names.
 func TestTheLabsVaultIsOfItsVersion(t *testing.T) {
-	l, err := testenv.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	requirements, err := os.ReadFile("servers/vault/go.mod")
 	require.NoError(t, err)
 	ours := regexp.MustCompile(`\sgithub.com/hashicorp/vault v(\S+)`).FindSubmatch(requirements)
 	require.NotNil(t, ours)
 
-	v, err := l.Vault(testenv.VaultConfig{})
+	v, err := env.NewVault(testenv.VaultConfig{})
 	require.NoError(t, err)
 	require.NoError(t, v.StartAndWait(t.Context()))
 	s, err := v.SealStatus(t.Context())

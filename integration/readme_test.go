@@ -15,7 +15,7 @@ import (
 )
 
 // readmeYAML returns the README's blocks of YAML.
-func readmeYAML(t *testing.T, l *testenv.Lab) (blocks []string) {
+func readmeYAML(t *testing.T, l *testenv.Env) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile(l.Source("README.md"))
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func readmeYAML(t *testing.T, l *testenv.Lab) (blocks []string) {
 }
 
 // versionOf returns the version of the image that patches puts into the pod.
-func versionOf(t *testing.T, l *testenv.Lab) string {
+func versionOf(t *testing.T, l *testenv.Env) string {
 	t.Helper()
 	text, err := os.ReadFile(l.Source("patches/pod/pod.yaml"))
 	require.NoError(t, err)

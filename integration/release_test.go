@@ -12,16 +12,16 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// checkout makes a repository of one commit with what a release is made by.
-func checkout(t *testing.T) (dir string, git func(args ...string)) {
+// newReleaseRepo makes a repository of one commit with what a release is made by.
+func newReleaseRepo(t *testing.T) (dir string, git func(args ...string)) {
 	t.Helper()
-	l, err := testenv.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	dir = t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(l.Source("scripts"))))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(env.Source("scripts"))))
 	for _, file := range []string{"Makefile", "go.mod", ".gitignore"} {
-		text, err := os.ReadFile(l.Source(file))
+		text, err := os.ReadFile(env.Source(file))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
 	}
@@ -73,7 +73,7 @@ func TestAReleaseIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, git := checkout(t)
+			dir, git := newReleaseRepo(t)
 			row.do(t, dir, git)
 			out, err := exec.Command(filepath.Join(dir, "scripts/release"), row.args...).CombinedOutput()
 			require.Error(t, err, string(out))
@@ -85,7 +85,7 @@ func TestAReleaseIsRefused(t *testing.T) {
 
 func TestMakeReleaseSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	dir, _ := checkout(t)
+	dir, _ := newReleaseRepo(t)
 	out, err := exec.Command("make", "-C", dir, "release").CombinedOutput()
 	require.Error(t, err)
 	assert.Contains(t, string(out), "release: HEAD has no tag")

@@ -22,8 +22,8 @@ import (
 
 var scripts = []string{"bootstrap", "seed-key", "migrate", "rotate", "verify", "release"}
 
-// tell runs a script without a cluster and returns its exit code.
-func tell(t *testing.T, script string, args ...string) (code int, out string) {
+// runScriptOffline runs a script without a cluster and returns its exit code.
+func runScriptOffline(t *testing.T, script string, args ...string) (code int, out string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join("../scripts", script), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG=/nowhere")
@@ -38,14 +38,14 @@ func TestTheScriptsTellHowTheyAreUsed(t *testing.T) {
 	t.Parallel()
 	for _, script := range scripts {
 		for _, flag := range []string{"--help", "-h"} {
-			code, out := tell(t, script, flag)
+			code, out := runScriptOffline(t, script, flag)
 			assert.Equal(t, 0, code, "%s %s", script, flag)
 			assert.Regexp(t, `^usage: `, out, script)
 			for _, option := range []string{"--help", "--dry-run"} {
 				assert.Contains(t, out, "  "+option+" ", script)
 			}
 		}
-		code, out := tell(t, script, "--no-such")
+		code, out := runScriptOffline(t, script, "--no-such")
 		assert.Equal(t, 2, code, "%s %s", script, out)
 		assert.Contains(t, out, "no such option: --no-such")
 	}
@@ -69,26 +69,26 @@ func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
 		{"rotate", []string{"--token-file"}, "--token-file needs a value"},
 		{"bootstrap", []string{"--shares", "two"}, "accepted are numbers from 1"},
 	} {
-		code, out := tell(t, row.script, row.args...)
+		code, out := runScriptOffline(t, row.script, row.args...)
 		assert.Equal(t, 2, code, "%s %s: %s", row.script, row.args, out)
 		assert.Contains(t, out, row.says)
 		assert.Contains(t, out, "--help tells more")
 	}
 }
 
-// screen keeps what was shown, for one that reads while it is still written.
-type screen struct {
+// terminalBuffer keeps what was shown, for one that reads while it is still written.
+type terminalBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (s *screen) Write(b []byte) (int, error) {
+func (s *terminalBuffer) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.Write(b)
 }
 
-func (s *screen) String() string {
+func (s *terminalBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.String()
@@ -98,11 +98,11 @@ func (s *screen) String() string {
 // pipe; and goes where the settings say.
 func TestAKeyIsSeeded(t *testing.T) {
 	t.Parallel()
-	l, err := testenv.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	ctx := t.Context()
-	cluster, err := l.Cluster(ctx)
+	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
 	require.NoError(t, cluster.Apply(ctx, `{apiVersion: v1, kind: Namespace, metadata: {name: security}}`,
 		`{apiVersion: v1, kind: Namespace, metadata: {name: strongroom}}`,
@@ -111,11 +111,11 @@ func TestAKeyIsSeeded(t *testing.T) {
 			subjects: [{kind: ServiceAccount, name: person, namespace: security}]}`))
 	token, err := cluster.Token(ctx, "security", "person", "")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(l.Dir, "person.kubeconfig")
-	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
-	bin, err := l.Mkdir("bin")
+	kubeconfig := filepath.Join(env.Dir, "person.kubeconfig")
+	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
+	bin, err := env.Mkdir("bin")
 	require.NoError(t, err)
-	require.NoError(t, os.Symlink(l.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))
+	require.NoError(t, os.Symlink(env.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))
 	command := func(program string, args ...string) *exec.Cmd {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		t.Cleanup(cancel)
@@ -123,7 +123,7 @@ func TestAKeyIsSeeded(t *testing.T) {
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+bin+":"+os.Getenv("PATH"))
 		return cmd
 	}
-	script := l.Source("scripts/seed-key")
+	script := env.Source("scripts/seed-key")
 	seed := func(in string, args ...string) string {
 		cmd := command(script, args...)
 		cmd.Stdin = strings.NewReader(in)
@@ -153,7 +153,7 @@ func TestAKeyIsSeeded(t *testing.T) {
 	cmd := command("script", "-qefc", script, "/dev/null")
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
-	shown := new(screen)
+	shown := new(terminalBuffer)
 	cmd.Stdout, cmd.Stderr = shown, shown
 	require.NoError(t, cmd.Start())
 	require.NoError(t, testenv.Await(ctx, 30*time.Second, "the prompt", func() string {
@@ -183,9 +183,9 @@ func TestAKeyIsSeeded(t *testing.T) {
 	assert.Equal(t, first+"\n"+second, stored("security"))
 	assert.Contains(t, seed(second, "--replace"), "put 1 share(s)")
 
-	settings, err := os.ReadFile(l.Source("manifests/homelab/settings.yaml"))
+	settings, err := os.ReadFile(env.Source("manifests/homelab/settings.yaml"))
 	require.NoError(t, err)
-	file := filepath.Join(l.Dir, "settings.yaml")
+	file := filepath.Join(env.Dir, "settings.yaml")
 	require.NoError(t, os.WriteFile(file, bytes.Replace(settings, []byte("namespace: security"), []byte("namespace: strongroom"), 1), 0o644))
 	assert.Contains(t, seed(first, "--settings", file), "in strongroom")
 	assert.Equal(t, first, stored("strongroom"))

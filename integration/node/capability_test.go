@@ -23,7 +23,7 @@ func TestVaultsBinaryHasAFileCapability(t *testing.T) {
 	n.volumes("vault-data-lh")
 	n.apply(n.overlay(home, nil))
 	n.await("exec to fail", func() string {
-		seen, err := n.try("-n", "security", "logs", "vault-0", "-c", "vault")
+		seen, err := n.tryKubectl("-n", "security", "logs", "vault-0", "-c", "vault")
 		if err != nil || !strings.Contains(seen, "exec /bin/vault: operation not permitted") {
 			return fmt.Sprintf("vault's container logged %q %v", seen, err)
 		}
@@ -40,7 +40,7 @@ patches:
       spec: {template: {spec: {containers: [{name: vault, securityContext: {`+add+`}}]}}}
 `, nil))
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
-	n.condition("False", "NotInitialized")
-	n.script(someKey(t), "bootstrap", "--admin", "maria")
+	n.awaitGateCondition("False", "NotInitialized")
+	n.runScript(someKey(t), "bootstrap", "--admin", "maria")
 	n.ready("vault-0")
 }

@@ -16,23 +16,23 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Faults stands between a client and the API server and lets requests fail.
-type Faults struct {
+// APIProxy stands between a client and the API server and lets requests fail.
+type APIProxy struct {
 	URL    string
 	CAFile string
 
 	mu       sync.Mutex
-	plan     map[string][]int // by "METHOD resource", the codes still to come
-	slow     time.Duration
-	words    string
+	failures map[string][]int // by "METHOD resource", the codes still to come
+	delay    time.Duration
+	message  string
 	requests []string
 }
 
-// Cut is the code that ends a connection without an answer.
-const Cut = -1
+// Disconnect is the code that ends a connection without an answer.
+const Disconnect = -1
 
-// Faults starts one, which lets everything pass at first.
-func (l *Lab) Faults(c *Cluster) (*Faults, error) {
+// StartAPIProxy starts one, which lets everything pass at first.
+func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 	transport, err := rest.TransportFor(&rest.Config{Host: c.URL, TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
 	if err != nil {
 		return nil, err
@@ -45,65 +45,65 @@ func (l *Lab) Faults(c *Cluster) (*Faults, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority, err := l.Authority("faults") // without TLS no client would send a token
+	authority, err := env.NewCA("faults") // without TLS no client would send a token
 	if err != nil {
 		return nil, err
 	}
-	f := &Faults{URL: "https://" + listener.Addr().String(), CAFile: authority.CAFile, plan: map[string][]int{}}
-	proxy := &httputil.ReverseProxy{
+	p := &APIProxy{URL: "https://" + listener.Addr().String(), CAFile: authority.CAFile, failures: map[string][]int{}}
+	reverse := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
 		FlushInterval: -1,                         // a watch
 		ErrorLog:      log.New(io.Discard, "", 0), // the API server is stopped on purpose
 	}
-	server := &http.Server{Handler: f.through(proxy), ErrorLog: proxy.ErrorLog}
+	server := &http.Server{Handler: p.handler(reverse), ErrorLog: reverse.ErrorLog}
 	go func() { _ = server.ServeTLS(listener, authority.CertFile, authority.KeyFile) }()
-	l.atEnd(server.Close)
-	return f, nil
+	env.addCleanup(server.Close)
+	return p, nil
 }
 
 // Fail lets the next requests with the method and the resource, as in "PATCH
 // pods/status", fail with these codes, one after another.
-func (f *Faults) Fail(what string, codes ...int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.plan[what] = append(f.plan[what], codes...)
+func (p *APIProxy) Fail(request string, codes ...int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures[request] = append(p.failures[request], codes...)
 }
 
-// Slow lets every answer take so much longer.
-func (f *Faults) Slow(d time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.slow = d
+// SetDelay lets every answer take so much longer.
+func (p *APIProxy) SetDelay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
 }
 
-// Say sets the message of the failures.
-func (f *Faults) Say(words string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.words = words
+// SetMessage sets the message of the failures.
+func (p *APIProxy) SetMessage(message string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.message = message
 }
 
-// Left returns the failures that nobody has met yet.
-func (f *Faults) Left() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var left []string
-	for what, codes := range f.plan {
+// PendingFailures returns the failures that nobody has met yet.
+func (p *APIProxy) PendingFailures() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var pending []string
+	for request, codes := range p.failures {
 		if len(codes) > 0 {
-			left = append(left, fmt.Sprint(what, " ", codes))
+			pending = append(pending, fmt.Sprint(request, " ", codes))
 		}
 	}
-	return strings.Join(left, ", ")
+	return strings.Join(pending, ", ")
 }
 
-// Count returns how many requests with the method and the resource came by.
-func (f *Faults) Count(what string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// RequestCount returns how many requests with the method and the resource came by.
+func (p *APIProxy) RequestCount(request string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	n := 0
-	for _, r := range f.requests {
-		if r == what {
+	for _, r := range p.requests {
+		if r == request {
 			n++
 		}
 	}
@@ -111,11 +111,11 @@ func (f *Faults) Count(what string) int {
 }
 
 // Requests returns what came by, other than watches.
-func (f *Faults) Requests() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (p *APIProxy) Requests() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var out []string
-	for _, r := range f.requests {
+	for _, r := range p.requests {
 		if !strings.HasPrefix(r, "WATCH ") {
 			out = append(out, r)
 		}
@@ -123,34 +123,34 @@ func (f *Faults) Requests() []string {
 	return out
 }
 
-func (f *Faults) through(next http.Handler) http.Handler {
+func (p *APIProxy) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		what := nameOf(r)
-		f.mu.Lock()
-		f.requests = append(f.requests, what)
-		slow, code, words := f.slow, 0, f.words
-		if codes := f.plan[what]; len(codes) > 0 {
-			code, f.plan[what] = codes[0], codes[1:]
+		request := requestName(r)
+		p.mu.Lock()
+		p.requests = append(p.requests, request)
+		delay, code, message := p.delay, 0, p.message
+		if codes := p.failures[request]; len(codes) > 0 {
+			code, p.failures[request] = codes[0], codes[1:]
 		}
-		f.mu.Unlock()
+		p.mu.Unlock()
 		select {
-		case <-time.After(slow):
+		case <-time.After(delay):
 		case <-r.Context().Done():
 			return
 		}
 		switch code {
 		case 0:
 			next.ServeHTTP(w, r)
-		case Cut:
+		case Disconnect:
 			panic(http.ErrAbortHandler)
 		default:
-			refuse(w, code, words)
+			writeStatus(w, code, message)
 		}
 	})
 }
 
-// refuse answers as an API server does.
-func refuse(w http.ResponseWriter, code int, words string) {
+// writeStatus answers as an API server does.
+func writeStatus(w http.ResponseWriter, code int, detail string) {
 	reason := map[int]string{401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}[code]
 	w.Header().Set("Content-Type", "application/json")
 	if code == http.StatusTooManyRequests {
@@ -158,12 +158,12 @@ func refuse(w http.ResponseWriter, code int, words string) {
 	}
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": "made to fail" + words, "code": code,
+		"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": "made to fail" + detail, "code": code,
 	})
 }
 
-// nameOf returns the method and the resource of a request: "PATCH pods/status".
-func nameOf(r *http.Request) string {
+// requestName returns the method and the resource of a request: "PATCH pods/status".
+func requestName(r *http.Request) string {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	// api/v1/... or apis/GROUP/VERSION/..., then perhaps namespaces/NAME.
 	switch {

@@ -15,15 +15,15 @@ import (
 // Clock is the wall clock of one process, which can be another than the
 // machine's.
 type Clock struct {
-	program string
-	socket  string
+	binary string
+	socket string
 }
 
-// Clock builds the program that keeps it: see integration/cmd/clockshift.
-func (l *Lab) Clock() (*Clock, error) {
-	c := &Clock{program: filepath.Join(l.Dir, "clockshift"), socket: filepath.Join(l.Dir, "clock.sock")}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", c.program, "./integration/cmd/clockshift")
-	build.Dir, build.Env = l.root, append(os.Environ(), "CGO_ENABLED=0")
+// NewClock builds the program that keeps it: see integration/cmd/clockshift.
+func (env *Env) NewClock() (*Clock, error) {
+	c := &Clock{binary: filepath.Join(env.Dir, "clockshift"), socket: filepath.Join(env.Dir, "clock.sock")}
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", c.binary, "./integration/cmd/clockshift")
+	build.Dir, build.Env = env.repoRoot, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building clockshift: %w: %s", err, out)
 	}
@@ -31,7 +31,7 @@ func (l *Lab) Clock() (*Clock, error) {
 }
 
 // Wrap is what goes before the command line of the process.
-func (c *Clock) Wrap() []string { return []string{c.program, c.socket} }
+func (c *Clock) Wrap() []string { return []string{c.binary, c.socket} }
 
 // Set lets the clock of the running process be ahead of the machine's by so
 // much, or behind. It returns how often the process has read it so far.

@@ -30,26 +30,26 @@ type Cluster struct {
 	Etcd      *Process
 	APIServer *Process
 
-	lab   *Lab
-	admin *rest.Config
-	http  *http.Client
-	args  []string // of the kube-apiserver
+	env           *Env
+	admin         *rest.Config
+	http          *http.Client
+	apiServerArgs []string // of the kube-apiserver
 
-	mu    sync.Mutex
-	kinds map[schema.GroupVersionKind]metav1.APIResource
+	mu        sync.Mutex
+	resources map[schema.GroupVersionKind]metav1.APIResource
 }
 
-// Cluster starts one and waits until it is ready. The arguments are flags of the
+// StartCluster starts one and waits until it is ready. The arguments are flags of the
 // kube-apiserver after the lab's own. A lab has room for one.
-func (l *Lab) Cluster(ctx context.Context, args ...string) (*Cluster, error) {
-	if err := l.need("servers/kubernetes"); err != nil {
+func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, error) {
+	if err := env.requireBinaries("servers/kubernetes"); err != nil {
 		return nil, err
 	}
-	authority, err := l.Authority("kubernetes")
+	authority, err := env.NewCA("kubernetes")
 	if err != nil {
 		return nil, err
 	}
-	cert, key, err := authority.Client("administrator", "system:masters")
+	cert, key, err := authority.IssueClientCert("administrator", "system:masters")
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func (l *Lab) Cluster(ctx context.Context, args ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{URL: "https://127.0.0.1:" + port, CAFile: authority.CAFile, lab: l,
-		kinds: map[schema.GroupVersionKind]metav1.APIResource{}}
+	c := &Cluster{URL: "https://127.0.0.1:" + port, CAFile: authority.CAFile, env: env,
+		resources: map[schema.GroupVersionKind]metav1.APIResource{}}
 	c.admin = &rest.Config{Host: c.URL, QPS: -1, // no limit: what is tested is not this client
 		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile, CertFile: cert, KeyFile: key}}
 	if c.http, err = rest.HTTPClientFor(c.admin); err != nil {
@@ -71,7 +71,7 @@ func (l *Lab) Cluster(ctx context.Context, args ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.args = []string{"kube-apiserver",
+	c.apiServerArgs = []string{"kube-apiserver",
 		"--etcd-servers=" + etcd,
 		"--bind-address=127.0.0.1", "--secure-port=" + port,
 		// Without these two it looks for an address that other machines reach,
@@ -85,7 +85,7 @@ func (l *Lab) Cluster(ctx context.Context, args ...string) (*Cluster, error) {
 		"--service-account-key-file=" + authority.KeyFile,
 		"--service-account-signing-key-file=" + authority.KeyFile,
 	}
-	c.args = append(c.args, args...)
+	c.apiServerArgs = append(c.apiServerArgs, args...)
 	return c, c.StartAPIServer(ctx)
 }
 
@@ -101,8 +101,8 @@ func (c *Cluster) startEtcd() (url string, err error) {
 		return "", err
 	}
 	clients, peers := "http://127.0.0.1:"+port, "http://127.0.0.1:"+strconv.Itoa(number+1)
-	c.Etcd, err = c.lab.start("etcd", c.lab.Binary("servers/kubernetes"), nil, "etcd",
-		"--data-dir="+filepath.Join(c.lab.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
+	c.Etcd, err = c.env.startProcess("etcd", c.env.Binary("servers/kubernetes"), nil, "etcd",
+		"--data-dir="+filepath.Join(c.env.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers,
 		"--initial-cluster=default="+peers)
@@ -119,17 +119,17 @@ func (c *Cluster) StopAPIServer() error { return c.APIServer.Kill() }
 // StartAPIServer starts the kube-apiserver where it was and waits until it is
 // ready.
 func (c *Cluster) StartAPIServer(ctx context.Context) error {
-	if c.APIServer != nil && !c.APIServer.Ended() {
+	if c.APIServer != nil && !c.APIServer.Exited() {
 		return errors.New("the kube-apiserver is still running")
 	}
 	var err error
-	c.APIServer, err = c.lab.start("kube-apiserver", c.lab.Binary("servers/kubernetes"), nil, c.args...)
+	c.APIServer, err = c.env.startProcess("kube-apiserver", c.env.Binary("servers/kubernetes"), nil, c.apiServerArgs...)
 	if err != nil {
 		return err
 	}
 	err = Await(ctx, 90*time.Second, "the kube-apiserver to be ready", func() string {
 		for _, p := range []*Process{c.Etcd, c.APIServer} {
-			if p.Ended() {
+			if p.Exited() {
 				return fmt.Sprintf("%s ended with %d: %s", p.name, p.code, p.Tail(5))
 			}
 		}

@@ -14,11 +14,11 @@ import (
 type ESO struct {
 	Process *Process // which runs now
 
-	lab    *Lab
-	env    []string
-	args   []string
-	health string
-	runs   []*Process
+	env       *Env
+	environ   []string
+	args      []string
+	healthURL string
+	runs      []*Process
 }
 
 // ESOIdentity is the namespace and the ServiceAccount of External Secrets. It
@@ -39,10 +39,10 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 subjects: [{kind: ServiceAccount, name: external-secrets, namespace: external-secrets}]
 `
 
-// ESO installs the CRDs and starts the controller. The arguments are flags
+// StartESO installs the CRDs and starts the controller. The arguments are flags
 // after its own, such as --store-requeue-interval=10s.
-func (l *Lab) ESO(ctx context.Context, c *Cluster, args ...string) (*ESO, error) {
-	if err := l.need("servers/external-secrets"); err != nil {
+func (env *Env) StartESO(ctx context.Context, c *Cluster, args ...string) (*ESO, error) {
+	if err := env.requireBinaries("servers/external-secrets"); err != nil {
 		return nil, err
 	}
 	if err := c.InstallCRDs(ctx); err != nil {
@@ -55,15 +55,15 @@ func (l *Lab) ESO(ctx context.Context, c *Cluster, args ...string) (*ESO, error)
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig := filepath.Join(l.Dir, "eso.kubeconfig")
-	if err := c.Kubeconfig(kubeconfig, token); err != nil {
+	kubeconfig := filepath.Join(env.Dir, "eso.kubeconfig")
+	if err := c.WriteKubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
 	port, err := Port()
 	if err != nil {
 		return nil, err
 	}
-	e := &ESO{lab: l, env: []string{"KUBECONFIG=" + kubeconfig}, health: "http://127.0.0.1:" + port + "/healthz"}
+	e := &ESO{env: env, environ: []string{"KUBECONFIG=" + kubeconfig}, healthURL: "http://127.0.0.1:" + port + "/healthz"}
 	e.args = append([]string{
 		"--live-addr=127.0.0.1:" + port, "--metrics-addr=0", // 0: none
 		"--zap-time-encoding=rfc3339nano",
@@ -74,26 +74,26 @@ func (l *Lab) ESO(ctx context.Context, c *Cluster, args ...string) (*ESO, error)
 // Start starts the controller again and waits until it says it is healthy.
 func (e *ESO) Start(ctx context.Context) error {
 	var err error
-	e.Process, err = e.lab.start("external-secrets", e.lab.Binary("servers/external-secrets"), e.env, e.args...)
+	e.Process, err = e.env.startProcess("external-secrets", e.env.Binary("servers/external-secrets"), e.environ, e.args...)
 	if err != nil {
 		return err
 	}
 	e.runs = append(e.runs, e.Process)
 	return Await(ctx, 60*time.Second, "external-secrets to be healthy", func() string {
-		if e.Process.Ended() {
+		if e.Process.Exited() {
 			return fmt.Sprintf("it ended with %d: %s", e.Process.code, e.Process.Tail(5))
 		}
-		if err := e.healthy(ctx); err != nil {
+		if err := e.checkHealth(ctx); err != nil {
 			return fmt.Sprintf("%v; its log ends: %s", err, e.Process.Tail(3))
 		}
 		return ""
 	})
 }
 
-func (e *ESO) healthy(ctx context.Context) error {
+func (e *ESO) checkHealth(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", e.health, nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", e.healthURL, nil)
 	if err != nil {
 		return err
 	}

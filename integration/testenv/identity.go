@@ -35,25 +35,25 @@ func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod stri
 	return token, err
 }
 
-// As returns a client for whoever the token belongs to.
-func (c *Cluster) As(token string) (dynamic.Interface, error) {
+// ClientForToken returns a client for whoever the token belongs to.
+func (c *Cluster) ClientForToken(token string) (dynamic.Interface, error) {
 	return dynamic.NewForConfig(&rest.Config{Host: c.URL, QPS: -1, BearerToken: token,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
 }
 
-// Kubeconfig writes a kubeconfig file for whoever the token belongs to.
-func (c *Cluster) Kubeconfig(path, token string) error {
+// WriteKubeconfig writes a kubeconfig file for whoever the token belongs to.
+func (c *Cluster) WriteKubeconfig(path, token string) error {
 	return writeKubeconfig(path, c.URL, c.CAFile, "token", token)
 }
 
-// Kubeconfig writes one that leads through the proxy.
-func (f *Faults) Kubeconfig(path, token string) error {
-	return writeKubeconfig(path, f.URL, f.CAFile, "token", token)
+// WriteKubeconfig writes one that leads through the proxy.
+func (p *APIProxy) WriteKubeconfig(path, token string) error {
+	return writeKubeconfig(path, p.URL, p.CAFile, "token", token)
 }
 
-// KubeconfigOf writes one whose token is in a file, and followed there.
-func (f *Faults) KubeconfigOf(path, tokenFile string) error {
-	return writeKubeconfig(path, f.URL, f.CAFile, "tokenFile", tokenFile)
+// WriteKubeconfigWithTokenFile writes one whose token is in a file, and followed there.
+func (p *APIProxy) WriteKubeconfigWithTokenFile(path, tokenFile string) error {
+	return writeKubeconfig(path, p.URL, p.CAFile, "tokenFile", tokenFile)
 }
 
 func writeKubeconfig(path, server, ca, credential, value string) error {

@@ -19,7 +19,7 @@ import (
 // InstallCRDs applies the CRDs of the External Secrets Operator, and waits
 // until their kinds can be used.
 func (c *Cluster) InstallCRDs(ctx context.Context) error {
-	dir := c.lab.Binary("servers/external-secrets-crds")
+	dir := c.env.Binary("servers/external-secrets-crds")
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (c *Cluster) InstallCRDs(ctx context.Context) error {
 	}
 	return Await(ctx, 60*time.Second, "the CRDs to be established", func() string {
 		for _, kind := range kinds { // the API server lists a kind no sooner
-			if _, err := c.resource(ctx, kind); err != nil {
+			if _, err := c.apiResource(ctx, kind); err != nil {
 				return err.Error()
 			}
 		}
@@ -76,8 +76,8 @@ func (c *Cluster) applyCRD(ctx context.Context, manifest string) (schema.GroupVe
 	return kind, c.Apply(ctx, manifest)
 }
 
-func (c *Cluster) objects(ctx context.Context, kind schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
-	r, err := c.resource(ctx, kind)
+func (c *Cluster) resourceInterface(ctx context.Context, kind schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	r, err := c.apiResource(ctx, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +88,12 @@ func (c *Cluster) objects(ctx context.Context, kind schema.GroupVersionKind, nam
 	return all, nil
 }
 
-// resource asks the API server under which name it serves a kind. This is
+// apiResource asks the API server under which name it serves a kind. This is
 // done by hand because client-go's own discovery brings all the typed clients
 // with it.
-func (c *Cluster) resource(ctx context.Context, kind schema.GroupVersionKind) (metav1.APIResource, error) {
+func (c *Cluster) apiResource(ctx context.Context, kind schema.GroupVersionKind) (metav1.APIResource, error) {
 	c.mu.Lock()
-	known, ok := c.kinds[kind]
+	known, ok := c.resources[kind]
 	c.mu.Unlock()
 	if ok {
 		return known, nil
@@ -113,7 +113,7 @@ func (c *Cluster) resource(ctx context.Context, kind schema.GroupVersionKind) (m
 	for _, r := range list.APIResources {
 		if r.Kind == kind.Kind && !strings.Contains(r.Name, "/") {
 			c.mu.Lock()
-			c.kinds[kind] = r
+			c.resources[kind] = r
 			c.mu.Unlock()
 			return r, nil
 		}

@@ -37,10 +37,10 @@ spec:
 // was deleted.
 func (c *Cluster) ApplyVaultPod(ctx context.Context) error { return c.Apply(ctx, vaultPod) }
 
-// ApplyHome makes Vault's pod, and grants its ServiceAccount what manifests/
+// ApplyVaultPodAndRBAC makes Vault's pod, and grants its ServiceAccount what manifests/
 // does.
-func (c *Cluster) ApplyHome(ctx context.Context) error {
-	rights, err := c.lab.Kustomize(c.lab.Source("manifests"))
+func (c *Cluster) ApplyVaultPodAndRBAC(ctx context.Context) error {
+	rights, err := c.env.Kustomize(c.env.Source("manifests"))
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func (c *Cluster) SidecarArgs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(c.lab.Dir, "vault-0.kubeconfig")
-	if err := c.Kubeconfig(path, token); err != nil {
+	path := filepath.Join(c.env.Dir, "vault-0.kubeconfig")
+	if err := c.WriteKubeconfig(path, token); err != nil {
 		return nil, err
 	}
 	return SidecarArgs(path, "vault-0"), nil
@@ -68,8 +68,8 @@ func SidecarArgs(kubeconfig, pod string) []string {
 }
 
 // Kustomize renders a directory.
-func (l *Lab) Kustomize(dir string) (string, error) {
-	out, err := exec.Command(l.Binary("servers/kubectl"), "kustomize", dir).Output()
+func (env *Env) Kustomize(dir string) (string, error) {
+	out, err := exec.Command(env.Binary("servers/kubectl"), "kustomize", dir).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return "", fmt.Errorf("kustomize %s: %w: %s", dir, err, exit.Stderr)
 	}

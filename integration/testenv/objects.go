@@ -49,7 +49,7 @@ func (c *Cluster) ApplyFiles(ctx context.Context, paths ...string) error {
 // Get returns an object as the administrator sees it. Objects without a
 // namespace have "".
 func (c *Cluster) Get(ctx context.Context, apiVersion, kind, namespace, name string) (*unstructured.Unstructured, error) {
-	objects, err := c.objects(ctx, schema.FromAPIVersionAndKind(apiVersion, kind), namespace)
+	objects, err := c.resourceInterface(ctx, schema.FromAPIVersionAndKind(apiVersion, kind), namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func parse(manifest string) ([]*unstructured.Unstructured, error) {
 }
 
 func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured) error {
-	objects, err := c.objects(ctx, o.GroupVersionKind(), o.GetNamespace())
+	objects, err := c.resourceInterface(ctx, o.GroupVersionKind(), o.GetNamespace())
 	if err != nil {
 		return fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
 	}

@@ -22,15 +22,15 @@ type Process struct {
 	code int
 }
 
-// start runs a program and ends it with the lab. It dies with this process.
-func (l *Lab) start(name, binary string, env []string, args ...string) (*Process, error) {
+// startProcess runs a program and ends it with the lab. It dies with this process.
+func (env *Env) startProcess(name, binary string, environ []string, args ...string) (*Process, error) {
 	p := &Process{name: name, out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(binary, args...)
-	p.cmd.Dir = l.Dir
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.Dir}, env...)
+	p.cmd.Dir = env.Dir
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + env.Dir}, environ...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := parent(p.cmd.Start); err != nil {
+	if err := onStarterThread(p.cmd.Start); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	go func() {
@@ -38,35 +38,35 @@ func (l *Lab) start(name, binary string, env []string, args ...string) (*Process
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.done)
 	}()
-	l.atEnd(p.Kill)
+	env.addCleanup(p.Kill)
 	return p, nil
 }
 
-// Run runs any program in the lab, and ends it with the lab.
-func (l *Lab) Run(name string, env []string, program string, args ...string) (*Process, error) {
+// StartProgram runs any program in the lab, and ends it with the lab.
+func (env *Env) StartProgram(name string, environ []string, program string, args ...string) (*Process, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	return l.start(name, path, env, args...)
+	return env.startProcess(name, path, environ, args...)
 }
 
-var births = sync.OnceValue(func() chan func() {
+var startQueue = sync.OnceValue(func() chan func() {
 	queue := make(chan func())
 	go func() {
 		runtime.LockOSThread()
-		for birth := range queue {
-			birth()
+		for start := range queue {
+			start()
 		}
 	}()
 	return queue
 })
 
-// parent runs f on one thread that never ends: Pdeathsig speaks of the thread
+// onStarterThread runs f on one thread that never ends: Pdeathsig speaks of the thread
 // that started a process, not of the program.
-func parent(f func() error) error {
+func onStarterThread(f func() error) error {
 	done := make(chan error)
-	births() <- func() { done <- f() }
+	startQueue() <- func() { done <- f() }
 	return <-done
 }
 
@@ -77,7 +77,7 @@ func (p *Process) Signal(s syscall.Signal) {
 
 // Kill sends SIGKILL and waits for the end.
 func (p *Process) Kill() error {
-	if p.Ended() {
+	if p.Exited() {
 		return nil
 	}
 	p.Signal(syscall.SIGKILL)
@@ -105,12 +105,12 @@ func (p *Process) KillGroup() error {
 	return p.wait(20 * time.Second)
 }
 
-// SeenAt returns when a text was first printed; zero when it was not. Only
+// PrintedAt returns when a text was first printed; zero when it was not. Only
 // texts within one write are found, as a line of a log is.
-func (p *Process) SeenAt(text string) time.Time { return p.out.seenAt(text) }
+func (p *Process) PrintedAt(text string) time.Time { return p.out.printedAt(text) }
 
-// Ended reports whether the process is gone.
-func (p *Process) Ended() bool {
+// Exited reports whether the process is gone.
+func (p *Process) Exited() bool {
 	select {
 	case <-p.done:
 		return true
@@ -149,8 +149,8 @@ type output struct {
 
 // write is where a write began in buf, and when.
 type write struct {
-	from int
-	at   time.Time
+	offset int
+	at     time.Time
 }
 
 func (o *output) Write(b []byte) (int, error) {
@@ -161,14 +161,14 @@ func (o *output) Write(b []byte) (int, error) {
 	return o.buf.Write(b)
 }
 
-func (o *output) seenAt(text string) time.Time {
+func (o *output) printedAt(text string) time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := bytes.Index(o.buf.Bytes(), []byte(text))
 	if at < 0 {
 		return time.Time{}
 	}
-	i := sort.Search(len(o.writes), func(i int) bool { return o.writes[i].from > at })
+	i := sort.Search(len(o.writes), func(i int) bool { return o.writes[i].offset > at })
 	return o.writes[i-1].at
 }
 

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// Secret is a directory that is written the way the kubelet writes a mounted
+// MountedSecret is a directory that is written the way the kubelet writes a mounted
 // Secret: files are links into ..data, which is a link that is swapped whole.
-type Secret struct {
+type MountedSecret struct {
 	Dir     string
 	version int
 }
 
-// Secret makes the directory, empty.
-func (l *Lab) Secret() (*Secret, error) {
-	dir, err := l.Mkdir("keys")
-	return &Secret{Dir: dir}, err
+// NewSecret makes the directory, empty.
+func (env *Env) NewSecret() (*MountedSecret, error) {
+	dir, err := env.Mkdir("keys")
+	return &MountedSecret{Dir: dir}, err
 }
 
 // Write replaces the content by these files.
-func (s *Secret) Write(files map[string]string) error {
+func (s *MountedSecret) Write(files map[string]string) error {
 	s.version++
 	name := fmt.Sprintf("..2026_01_01_00_00_%02d.%d", s.version%60, s.version)
 	dir := filepath.Join(s.Dir, name)
@@ -70,7 +70,7 @@ func (s *Secret) Write(files map[string]string) error {
 }
 
 // WriteShares replaces the content by one file a share.
-func (s *Secret) WriteShares(shares ...string) error {
+func (s *MountedSecret) WriteShares(shares ...string) error {
 	files := map[string]string{}
 	for i, share := range shares {
 		files[fmt.Sprintf("share-%02d", i+1)] = share + "\n"
@@ -78,8 +78,8 @@ func (s *Secret) WriteShares(shares ...string) error {
 	return s.Write(files)
 }
 
-// Traces returns every form in which a base64 share could be found in a text.
-func Traces(share string) []string {
+// Encodings returns every form in which a base64 share could be found in a text.
+func Encodings(share string) []string {
 	raw, err := base64.StdEncoding.DecodeString(share)
 	if err != nil {
 		return []string{share}

@@ -28,16 +28,16 @@ type SidecarConfig struct {
 	Wrap []string
 }
 
-// Sidecar starts the binary.
-func (l *Lab) Sidecar(c SidecarConfig) (*Sidecar, error) {
+// StartSidecar starts the binary.
+func (env *Env) StartSidecar(c SidecarConfig) (*Sidecar, error) {
 	port, err := Port()
 	if err != nil {
 		return nil, err
 	}
 	args := append([]string{"--vault-addr", c.Vault, "--keys", c.Keys, "--state-dir", c.State, "--http-bind", "127.0.0.1:" + port}, c.Args...)
-	command := append(append([]string{}, c.Wrap...), l.Binary("vault-unseal-sidecar"))
+	command := append(append([]string{}, c.Wrap...), env.Binary("vault-unseal-sidecar"))
 	command = append(command, args...)
-	p, err := l.start("sidecar", command[0], c.Env, command[1:]...)
+	p, err := env.startProcess("sidecar", command[0], c.Env, command[1:]...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,80 +12,80 @@ import (
 	"time"
 )
 
-// Gate is a directory whose storage can hang, fail and be slow.
-type Gate struct {
+// Stall is a directory whose storage can hang, fail and be slow.
+type Stall struct {
 	Dir     string // the mount, where Vault keeps its data
 	socket  string
 	process *Process
 }
 
-// GateStatus is what the filesystem tells of itself.
-type GateStatus struct {
+// StallStatus is what the filesystem tells of itself.
+type StallStatus struct {
 	Mode    string `json:"mode"`
 	Waiting int    `json:"waiting"` // operations at the gate now
 	Passed  int    `json:"passed"`  // operations let through so far
 	Error   string `json:"error"`
 }
 
-// Gate mounts a gated directory. The gate is open.
-func (l *Lab) Gate(ctx context.Context) (*Gate, error) {
+// MountStall mounts a gated directory. The gate is open.
+func (env *Env) MountStall(ctx context.Context) (*Stall, error) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		return nil, errors.New("/dev/fuse is missing: the gated storage needs the kernel's FUSE")
 	}
-	backing, err := l.Mkdir("backing")
+	backing, err := env.Mkdir("backing")
 	if err != nil {
 		return nil, err
 	}
-	mount, err := l.Mkdir("data")
+	mount, err := env.Mkdir("data")
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Dir: mount, socket: filepath.Join(l.Dir, "stallfs.sock")}
-	g.process, err = l.start("stallfs", l.Binary("servers/stallfs"), nil,
-		"serve", "--backing", backing, "--mount", mount, "--control", g.socket)
+	s := &Stall{Dir: mount, socket: filepath.Join(env.Dir, "stallfs.sock")}
+	s.process, err = env.startProcess("stallfs", env.Binary("servers/stallfs"), nil,
+		"serve", "--backing", backing, "--mount", mount, "--control", s.socket)
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	l.gates = append(l.gates, g)
-	l.mu.Unlock()
-	l.atEnd(func() error {
-		_, err := g.process.Stop(10 * time.Second)
+	env.mu.Lock()
+	env.stalls = append(env.stalls, s)
+	env.mu.Unlock()
+	env.addCleanup(func() error {
+		_, err := s.process.Stop(10 * time.Second)
 		return err
 	})
-	return g, Await(ctx, 10*time.Second, "stallfs to serve", func() string {
-		if strings.Contains(g.process.Output(), "serving") {
+	return s, Await(ctx, 10*time.Second, "stallfs to serve", func() string {
+		if strings.Contains(s.process.Output(), "serving") {
 			return ""
 		}
-		return "it printed: " + g.process.Tail(3)
+		return "it printed: " + s.process.Tail(3)
 	})
 }
 
-// Set changes the mode: "open", "hang", "eio", or "slow 50ms".
-func (g *Gate) Set(mode string) (GateStatus, error) { return g.ask(mode) }
+// SetMode changes the mode: "open", "hang", "eio", or "slow 50ms".
+func (s *Stall) SetMode(mode string) (StallStatus, error) { return s.request(mode) }
 
-// Open opens the gate for those who must not fail: in a cleanup.
-func (g *Gate) Open() { _, _ = g.ask("open") }
+// Resume opens the gate for those who must not fail: in a cleanup.
+func (s *Stall) Resume() { _, _ = s.request("open") }
 
 // Status tells the mode and how many operations wait.
-func (g *Gate) Status() (GateStatus, error) { return g.ask("status") }
+func (s *Stall) Status() (StallStatus, error) { return s.request("status") }
 
-func (g *Gate) ask(line string) (GateStatus, error) {
-	var s GateStatus
-	conn, err := net.DialTimeout("unix", g.socket, 5*time.Second)
+func (s *Stall) request(line string) (StallStatus, error) {
+	var status StallStatus
+	conn, err := net.DialTimeout("unix", s.socket, 5*time.Second)
 	if err != nil {
-		return s, fmt.Errorf("speaking to stallfs: %w", err)
+		return status, fmt.Errorf("speaking to stallfs: %w", err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fprintln(conn, line); err != nil {
-		return s, fmt.Errorf("speaking to stallfs: %w", err)
+		return status, fmt.Errorf("speaking to stallfs: %w", err)
 	}
-	if err := json.NewDecoder(conn).Decode(&s); err != nil {
-		return s, fmt.Errorf("speaking to stallfs: %w", err)
+	if err := json.NewDecoder(conn).Decode(&status); err != nil {
+		return status, fmt.Errorf("speaking to stallfs: %w", err)
 	}
-	if s.Error != "" {
-		return s, fmt.Errorf("stallfs: %s", s.Error)
+	if status.Error != "" {
+		return status, fmt.Errorf("stallfs: %s", status.Error)
 	}
-	return s, nil
+	return status, nil
 }

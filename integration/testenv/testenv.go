@@ -17,41 +17,41 @@ import (
 	"time"
 )
 
-// Lab is a directory and the processes that work in it.
-type Lab struct {
-	Dir  string // temporary, removed by Close
-	root string // of the repository
+// Env is a directory and the processes that work in it.
+type Env struct {
+	Dir      string // temporary, removed by Close
+	repoRoot string // of the repository
 
-	mu      sync.Mutex
-	cleanup []func() error
-	gates   []*Gate
-	vaults  int
+	mu         sync.Mutex
+	cleanups   []func() error
+	stalls     []*Stall
+	vaultCount int
 }
 
 // New makes an empty lab. It fails when a binary is not built, and says which
 // make target builds it.
-func New() (*Lab, error) {
-	root, err := repository()
+func New() (*Env, error) {
+	root, err := findRepo()
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{root: root}
-	if err := l.need("vault-unseal-sidecar", vaultBinary(), "servers/stallfs"); err != nil {
+	env := &Env{repoRoot: root}
+	if err := env.requireBinaries("vault-unseal-sidecar", vaultBinary(), "servers/stallfs"); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it
 	if err != nil {
 		return nil, err
 	}
-	l.Dir = dir
-	l.atEnd(func() error { return os.RemoveAll(dir) })
-	return l, nil
+	env.Dir = dir
+	env.addCleanup(func() error { return os.RemoveAll(dir) })
+	return env, nil
 }
 
-// need fails when one of the binaries is not built.
-func (l *Lab) need(binaries ...string) error {
+// requireBinaries fails when one of the binaries is not built.
+func (env *Env) requireBinaries(binaries ...string) error {
 	for _, binary := range binaries {
-		if _, err := os.Stat(l.Binary(binary)); err != nil {
+		if _, err := os.Stat(env.Binary(binary)); err != nil {
 			target := "make build"
 			switch {
 			case strings.HasPrefix(binary, "servers/compat/"):
@@ -74,8 +74,8 @@ func vaultBinary() string {
 	return "servers/vault"
 }
 
-// repository finds the directory with go.mod and bin above this package.
-func repository() (string, error) {
+// findRepo finds the directory with go.mod and bin above this package.
+func findRepo() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -91,40 +91,40 @@ func repository() (string, error) {
 	}
 }
 
-func (l *Lab) atEnd(f func() error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cleanup = append(l.cleanup, f)
+func (env *Env) addCleanup(f func() error) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.cleanups = append(env.cleanups, f)
 }
 
 // Close ends everything in reverse order. It goes on after errors.
-func (l *Lab) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, g := range l.gates { // whatever hangs in storage cannot end before it opens
-		g.Open()
+func (env *Env) Close() error {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	for _, s := range env.stalls { // whatever hangs in storage cannot end before it opens
+		s.Resume()
 	}
 	var errs []error
-	for i := len(l.cleanup) - 1; i >= 0; i-- {
-		errs = append(errs, l.cleanup[i]())
+	for i := len(env.cleanups) - 1; i >= 0; i-- {
+		errs = append(errs, env.cleanups[i]())
 	}
-	l.cleanup = nil
+	env.cleanups = nil
 	return errors.Join(errs...)
 }
 
 // Binary returns the path of a built binary, such as "servers/vault".
-func (l *Lab) Binary(name string) string { return filepath.Join(l.root, "bin", name) }
+func (env *Env) Binary(name string) string { return filepath.Join(env.repoRoot, "bin", name) }
 
 // Source returns the path of a file or a directory of the repository.
-func (l *Lab) Source(name string) string { return filepath.Join(l.root, name) }
+func (env *Env) Source(name string) string { return filepath.Join(env.repoRoot, name) }
 
 // Mkdir makes a directory in the lab and returns its path.
-func (l *Lab) Mkdir(name string) (string, error) {
-	dir := filepath.Join(l.Dir, name)
+func (env *Env) Mkdir(name string) (string, error) {
+	dir := filepath.Join(env.Dir, name)
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-var ports atomic.Int32
+var portCounter atomic.Int32
 
 // Port returns a TCP port on loopback that nobody listens on, and neither on
 // the one above it, which a Vault takes for its cluster. It lies below the
@@ -134,7 +134,7 @@ func Port() (string, error) {
 	const from, count = 18000, 10000
 	offset := os.Getpid() * 74
 	for range count {
-		port := strconv.Itoa(from + (offset+int(ports.Add(2)))%count)
+		port := strconv.Itoa(from + (offset+int(portCounter.Add(2)))%count)
 		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			return port, ln.Close()
@@ -145,19 +145,19 @@ func Port() (string, error) {
 
 // Await calls see every few milliseconds until it returns "", and returns an
 // error with what it last saw when that takes longer than limit.
-func Await(ctx context.Context, limit time.Duration, what string, see func() string) error {
+func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		seen := see()
-		if seen == "" {
+		last := check()
+		if last == "" {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %v for %s; last saw: %s", limit, what, seen)
+			return fmt.Errorf("waited %v for %s; last saw: %s", limit, what, last)
 		case <-tick.C:
 		}
 	}

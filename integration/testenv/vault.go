@@ -20,39 +20,39 @@ type VaultConfig struct {
 	Data string // storage directory; empty: a new one
 	Raft bool   // raft storage instead of file
 	Join *Vault // the first node of the raft cluster that this one is to join
-	TLS  *Authority
+	TLS  *CA
 	// Listeners are more of them, in HCL, beside the one that the lab uses.
 	Listeners string
 	// RequestLimit is how long Vault lets a request last; zero: 90 seconds.
-	RequestLimit time.Duration
+	MaxRequestDuration time.Duration
 }
 
 // Vault is one server and what is needed to start it again.
 type Vault struct {
-	Addr    string
-	lab     *Lab
-	config  string
-	client  *http.Client
-	Process *Process
-	runs    []*Process
+	Addr       string
+	env        *Env
+	configPath string
+	client     *http.Client
+	Process    *Process
+	runs       []*Process
 
 	Keys  []string // base64, as init printed them
 	Token string
 }
 
-// Vault writes the configuration of a Vault on a free port. It is not started.
-func (l *Lab) Vault(c VaultConfig) (*Vault, error) {
+// NewVault writes the configuration of a Vault on a free port. It is not started.
+func (env *Env) NewVault(c VaultConfig) (*Vault, error) {
 	port, err := Port()
 	if err != nil {
 		return nil, err
 	}
-	name := l.vaultName()
+	name := env.vaultName()
 	if c.Data == "" {
-		if c.Data, err = l.Mkdir(name + "-data"); err != nil {
+		if c.Data, err = env.Mkdir(name + "-data"); err != nil {
 			return nil, err
 		}
 	}
-	v := &Vault{Addr: "http://127.0.0.1:" + port, lab: l, config: filepath.Join(l.Dir, name+".hcl")}
+	v := &Vault{Addr: "http://127.0.0.1:" + port, env: env, configPath: filepath.Join(env.Dir, name+".hcl")}
 	listener := "tls_disable = true"
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	if c.TLS != nil {
@@ -72,8 +72,8 @@ func (l *Lab) Vault(c VaultConfig) (*Vault, error) {
 	if c.Join != nil {
 		member += fmt.Sprintf("\n  retry_join {\n    leader_api_addr = %q\n  }", c.Join.Addr)
 	}
-	if c.RequestLimit > 0 {
-		cluster += fmt.Sprintf("\ndefault_max_request_duration = %q", c.RequestLimit)
+	if c.MaxRequestDuration > 0 {
+		cluster += fmt.Sprintf("\ndefault_max_request_duration = %q", c.MaxRequestDuration)
 	}
 	hcl := fmt.Sprintf(`disable_mlock = true
 log_level = "debug"
@@ -89,25 +89,25 @@ listener "tcp" {
 }
 %s
 `, v.Addr, cluster, storage, c.Data, member, "127.0.0.1:"+port, listener, c.Listeners)
-	return v, os.WriteFile(v.config, []byte(hcl), 0o600)
+	return v, os.WriteFile(v.configPath, []byte(hcl), 0o600)
 }
 
 // vaultName returns "vault" for the first Vault of the lab, then "vault-2" and
 // so on.
-func (l *Lab) vaultName() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.vaults++
-	if l.vaults == 1 {
+func (env *Env) vaultName() string {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.vaultCount++
+	if env.vaultCount == 1 {
 		return "vault"
 	}
-	return "vault-" + strconv.Itoa(l.vaults)
+	return "vault-" + strconv.Itoa(env.vaultCount)
 }
 
 // Start starts the server and does not wait for it.
 func (v *Vault) Start() error {
 	var err error
-	v.Process, err = v.lab.start("vault", v.lab.Binary(vaultBinary()), nil, "server", "-config", v.config)
+	v.Process, err = v.env.startProcess("vault", v.env.Binary(vaultBinary()), nil, "server", "-config", v.configPath)
 	if err == nil {
 		v.runs = append(v.runs, v.Process)
 	}
@@ -125,7 +125,7 @@ func (v *Vault) StartAndWait(ctx context.Context) error {
 // AwaitListening waits until the server answers sys/seal-status.
 func (v *Vault) AwaitListening(ctx context.Context) error {
 	return Await(ctx, 60*time.Second, "vault to listen", func() string {
-		if v.Process.Ended() {
+		if v.Process.Exited() {
 			return fmt.Sprintf("vault ended with %d: %s", v.Process.code, v.Process.Tail(5))
 		}
 		if _, err := v.SealStatus(ctx); err != nil {

@@ -16,23 +16,25 @@ func summarize(d []time.Duration) summary {
 	return summary{d[0], (d[(n-1)/2] + d[n/2]) / 2, d[n-1]}
 }
 
-func show(d time.Duration) string { return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond)) }
+func formatDuration(d time.Duration) string {
+	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
+}
 
-// seconds shows what takes longer, and what was given up after limit.
-func seconds(d, limit time.Duration) string {
+// formatSeconds shows what takes longer, and what was given up after limit.
+func formatSeconds(d, limit time.Duration) string {
 	if d >= limit {
 		return fmt.Sprintf(">%.0fs", limit.Seconds())
 	}
 	return fmt.Sprintf("%.2fs", d.Seconds())
 }
 
-// tell prints one figure.
-func tell(what, format string, figures ...any) {
+// printFigure prints one figure.
+func printFigure(what, format string, figures ...any) {
 	fmt.Printf("%-34s %s\n", what, fmt.Sprintf(format, figures...))
 }
 
-// pause lets time pass that is part of what is measured.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep lets time pass that is part of what is measured.
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

@@ -22,19 +22,19 @@ func unsealing(ctx context.Context, r rounds) error {
 		}
 		results := map[string][]time.Duration{}
 		for range r.vault {
-			for _, c := range contenders {
-				took, err := round(ctx, s, c)
+			for _, b := range baselines {
+				took, err := measureRound(ctx, s, b)
 				if err != nil {
-					return fmt.Errorf("%s, %s: %w", s.name, c.name, err)
+					return fmt.Errorf("%s, %s: %w", s.name, b.name, err)
 				}
-				results[c.name] = append(results[c.name], took)
+				results[b.name] = append(results[b.name], took)
 			}
 		}
-		floor := summarize(results[contenders[0].name])
-		for _, c := range contenders {
-			r := summarize(results[c.name])
-			fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", s.name, c.name,
-				show(r.min), show(r.median), show(r.max), show(r.median-floor.median), show(r.max-floor.max))
+		floor := summarize(results[baselines[0].name])
+		for _, b := range baselines {
+			r := summarize(results[b.name])
+			fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", s.name, b.name,
+				formatDuration(r.min), formatDuration(r.median), formatDuration(r.max), formatDuration(r.median-floor.median), formatDuration(r.max-floor.max))
 		}
 	}
 	return nil
@@ -42,39 +42,42 @@ func unsealing(ctx context.Context, r rounds) error {
 
 // scenario is a way for Vault to be away, and its end.
 type scenario struct {
-	name   string
-	begin  func(ctx context.Context, g *testenv.Gate, v *testenv.Vault) error
-	thaw   func(g *testenv.Gate, v *testenv.Vault) error
-	settle func(ctx context.Context, g *testenv.Gate) error // once the contender works
+	name        string
+	begin       func(ctx context.Context, g *testenv.Stall, v *testenv.Vault) error
+	resume      func(g *testenv.Stall, v *testenv.Vault) error
+	awaitEffect func(ctx context.Context, g *testenv.Stall) error // once the contender works
 }
 
 var scenarios = []scenario{
 	{"refused",
-		func(ctx context.Context, g *testenv.Gate, v *testenv.Vault) error {
+		func(ctx context.Context, g *testenv.Stall, v *testenv.Vault) error {
 			if err := v.Kill(); err != nil {
 				return err
 			}
-			if _, err := g.Set("hang"); err != nil {
+			if _, err := g.SetMode("hang"); err != nil {
 				return err
 			}
 			return v.Start()
 		},
-		openGate, somethingWaits},
+		resumeStorage, awaitBlockedOperation},
 	{"stopped",
-		func(context.Context, *testenv.Gate, *testenv.Vault) error { return nil },
-		func(_ *testenv.Gate, v *testenv.Vault) error { v.Continue(); return nil },
+		func(context.Context, *testenv.Stall, *testenv.Vault) error { return nil },
+		func(_ *testenv.Stall, v *testenv.Vault) error { v.Continue(); return nil },
 		nil},
 	{"hung unseal",
-		func(_ context.Context, g *testenv.Gate, _ *testenv.Vault) error { _, err := g.Set("hang"); return err },
-		openGate, nil},
+		func(_ context.Context, g *testenv.Stall, _ *testenv.Vault) error {
+			_, err := g.SetMode("hang")
+			return err
+		},
+		resumeStorage, nil},
 }
 
-func openGate(g *testenv.Gate, _ *testenv.Vault) error {
-	_, err := g.Set("open")
+func resumeStorage(g *testenv.Stall, _ *testenv.Vault) error {
+	_, err := g.SetMode("open")
 	return err
 }
 
-func somethingWaits(ctx context.Context, g *testenv.Gate) error {
+func awaitBlockedOperation(ctx context.Context, g *testenv.Stall) error {
 	return testenv.Await(ctx, 30*time.Second, "storage to be wanted", func() string {
 		if s, err := g.Status(); err != nil || s.Waiting == 0 {
 			return fmt.Sprintf("%+v %v", s, err)
@@ -83,19 +86,19 @@ func somethingWaits(ctx context.Context, g *testenv.Gate) error {
 	})
 }
 
-// round makes a sealed Vault unavailable, lets the contender wait for it for a
+// measureRound makes a sealed Vault unavailable, lets the contender wait for it for a
 // random time, thaws, and measures.
-func round(ctx context.Context, s scenario, c contender) (took time.Duration, err error) {
-	l, err := testenv.New()
+func measureRound(ctx context.Context, s scenario, b baseline) (took time.Duration, err error) {
+	env, err := testenv.New()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	gate, err := l.Gate(ctx)
+	defer func() { err = errors.Join(err, env.Close()) }()
+	gate, err := env.MountStall(ctx)
 	if err != nil {
 		return 0, err
 	}
-	vault, secret, err := sealedVault(ctx, l, gate.Dir)
+	vault, secret, err := sealedVault(ctx, env, gate.Dir)
 	if err != nil {
 		return 0, err
 	}
@@ -106,23 +109,23 @@ func round(ctx context.Context, s scenario, c contender) (took time.Duration, er
 		vault.Pause()
 		defer vault.Continue()
 	}
-	stop, err := c.start(ctx, l, vault, secret)
+	stop, err := b.start(ctx, env, vault, secret)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if s.settle != nil {
-		if err := s.settle(ctx, gate); err != nil {
+	if s.awaitEffect != nil {
+		if err := s.awaitEffect(ctx, gate); err != nil {
 			return 0, err
 		}
 	}
 	// The contender's own rhythm must not meet the thaw at a fixed point.
-	time.Sleep(time.Second + rand.N(c.period))
-	if vault.Process.SeenAt(unsealed) != (time.Time{}) {
+	time.Sleep(time.Second + rand.N(b.period))
+	if vault.Process.PrintedAt(unsealedMessage) != (time.Time{}) {
 		return 0, errors.New("vault was unsealed before the thaw")
 	}
 	thawed := time.Now()
-	if err := s.thaw(gate, vault); err != nil {
+	if err := s.resume(gate, vault); err != nil {
 		return 0, err
 	}
 	at, err := awaitUnsealed(ctx, vault)

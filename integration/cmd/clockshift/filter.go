@@ -34,12 +34,12 @@ func filter() error {
 		jumpUnless(unix.SYS_CLOCK_GETTIME, 3),
 		load(atArgument),
 		jumpUnless(unix.CLOCK_REALTIME, 5),
-		answer(trace),
+		ret(trace),
 		jumpUnless(unix.SYS_PRCTL, 3),
 		load(atArgument),
 		jumpUnless(unix.PR_SET_DUMPABLE, 1),
-		answer(succeed),
-		answer(allow),
+		ret(succeed),
+		ret(allow),
 	}
 	// Only with this promise may somebody who is not root set a filter.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -63,6 +63,6 @@ func jumpUnless(k uint32, skip uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: skip}
 }
 
-func answer(action uint32) unix.SockFilter {
+func ret(action uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 }

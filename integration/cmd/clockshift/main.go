@@ -63,7 +63,7 @@ func run(socket string, program []string) (int, error) {
 			_ = syscall.Kill(t.pid, s.(syscall.Signal))
 		}
 	}()
-	return t.follow()
+	return t.trace()
 }
 
 // clock is what the socket and the tracer share.

@@ -60,14 +60,14 @@ func (t *tracer) start(program []string) error {
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
-	return t.hideVDSO()
+	return t.removeVDSO()
 }
 
-// hideVDSO strikes the vDSO off the auxiliary vector, which lies on the stack
+// removeVDSO strikes the vDSO off the auxiliary vector, which lies on the stack
 // above the arguments and the environment. A Go program that does not find it
 // asks the kernel for the time (runtime/vdso_linux.go).
-func (t *tracer) hideVDSO() error {
-	info, err := callOf(t.pid)
+func (t *tracer) removeVDSO() error {
+	info, err := getSyscallInfo(t.pid)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (t *tracer) hideVDSO() error {
 	}
 }
 
-// follow lets the program run and returns how it ended.
-func (t *tracer) follow() (code int, err error) {
+// trace lets the program run and returns how it ended.
+func (t *tracer) trace() (code int, err error) {
 	for tid, signal := t.pid, 0; ; {
 		if t.threads[tid] != 0 {
 			err = unix.PtraceSyscall(tid, signal) // stop again when the call returns
@@ -123,23 +123,23 @@ func (t *tracer) follow() (code int, err error) {
 				return status.ExitStatus(), nil
 			}
 		}
-		signal, err = t.stopped(tid, status)
+		signal, err = t.handleStop(tid, status)
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return 0, err
 		}
 	}
 }
 
-// stopped does what a stop is for, and returns the signal to go on with.
-func (t *tracer) stopped(tid int, status unix.WaitStatus) (signal int, err error) {
+// handleStop does what a stop is for, and returns the signal to go on with.
+func (t *tracer) handleStop(tid int, status unix.WaitStatus) (signal int, err error) {
 	_, known := t.threads[tid]
 	switch stop := status.StopSignal(); {
 	case stop == unix.SIGTRAP|0x80: // the call returns
 		to := t.threads[tid]
 		t.threads[tid] = 0
-		return 0, t.correct(tid, to)
+		return 0, t.addOffset(tid, to)
 	case status.TrapCause() == unix.PTRACE_EVENT_SECCOMP: // the call begins
-		info, err := callOf(tid)
+		info, err := getSyscallInfo(tid)
 		t.threads[tid] = info.arguments[1]
 		return 0, err
 	case status.TrapCause() > 0: // it started a thread
@@ -152,9 +152,9 @@ func (t *tracer) stopped(tid int, status unix.WaitStatus) (signal int, err error
 	}
 }
 
-// correct adds the offset to the time at an address: seconds, nanoseconds.
-func (t *tracer) correct(tid int, at uint64) error {
-	info, err := callOf(tid)
+// addOffset adds the offset to the time at an address: seconds, nanoseconds.
+func (t *tracer) addOffset(tid int, at uint64) error {
+	info, err := getSyscallInfo(tid)
 	if err != nil || info.op != unix.PTRACE_SYSCALL_INFO_EXIT || info.result != 0 {
 		return err
 	}
@@ -186,9 +186,9 @@ func (t *tracer) poke(tid int, at uint64, words [2]uint64) error {
 	return nil
 }
 
-// call is struct ptrace_syscall_info of linux/ptrace.h, which is the same on
+// syscallInfo is struct ptrace_syscall_info of linux/ptrace.h, which is the same on
 // every machine (Linux 5.3).
-type call struct {
+type syscallInfo struct {
 	op        uint8
 	_         [7]byte
 	_         uint64
@@ -198,9 +198,9 @@ type call struct {
 	_         [2]uint64
 }
 
-// callOf tells of the system call, if any, in which a thread is stopped.
-func callOf(tid int) (call, error) {
-	var c call
+// getSyscallInfo tells of the system call, if any, in which a thread is stopped.
+func getSyscallInfo(tid int) (syscallInfo, error) {
+	var c syscallInfo
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)), 0, 0)
 	if errno != 0 {
 		return c, fmt.Errorf("asking for the system call: %w", errno)

@@ -28,26 +28,26 @@ func main() {
 }
 
 func demo(ctx context.Context) (err error) {
-	l, err := testenv.New()
+	env, err := testenv.New()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+	defer func() { err = errors.Join(err, env.Close()) }()
 
 	heading("1. A home: Vault, a Kubernetes API server and External Secrets, all of them real")
-	h, err := furnish(ctx, l)
+	st, err := newSetup(ctx, env)
 	if err != nil {
 		return fmt.Errorf("furnishing the home: %w", err)
 	}
-	withSidecar, err := recoverWithSidecar(ctx, h)
+	withSidecar, err := recoverWithSidecar(ctx, st)
 	if err != nil {
 		return fmt.Errorf("with the sidecar: %w", err)
 	}
-	withCronJobs, err := recoverWithCronJobs(ctx, h)
+	withCronJobs, err := recoverWithCronJobs(ctx, st)
 	if err != nil {
 		return fmt.Errorf("with the CronJobs: %w", err)
 	}
 	heading("6. Both, on one scale")
-	compare(withSidecar, withCronJobs)
+	printComparison(withSidecar, withCronJobs)
 	return nil
 }

@@ -53,18 +53,18 @@ func removeDeadSocket(path string) error {
 	return os.Remove(path)
 }
 
-// answerAll serves the control socket until the listener is closed.
-func answerAll(listener net.Listener, g *gate) {
+// serveControl serves the control socket until the listener is closed.
+func serveControl(listener net.Listener, s *stall) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		go answer(conn, g)
+		go serveRequest(conn, s)
 	}
 }
 
-func answer(conn net.Conn, g *gate) {
+func serveRequest(conn net.Conn, s *stall) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(exchangeLimit))
 	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
@@ -75,32 +75,32 @@ func answer(conn net.Conn, g *gate) {
 		*status
 		Error string `json:"error,omitempty"`
 	}{}
-	if s, err := obey(line, g); err != nil {
+	if current, err := handleRequest(line, s); err != nil {
 		reply.Error = err.Error()
 	} else {
-		reply.status = &s
+		reply.status = &current
 	}
 	_ = json.NewEncoder(conn).Encode(reply)
 }
 
-// obey does what a request line asks for and tells the gate's state after it.
-func obey(line string, g *gate) (status, error) {
+// handleRequest does what a request line asks for and tells the gate's state after it.
+func handleRequest(line string, s *stall) (status, error) {
 	request := strings.TrimSpace(line)
 	if request != "status" {
 		m, err := parseMode(request)
 		if err != nil {
 			return status{}, err
 		}
-		if err := g.set(m); err != nil {
+		if err := s.set(m); err != nil {
 			return status{}, err
 		}
 	}
-	return g.status(), nil
+	return s.status(), nil
 }
 
-// ask sends one request line and returns the answer, a line of JSON. An answer
+// sendRequest sends one request line and returns the answer, a line of JSON. An answer
 // that says "error" is returned as an error.
-func ask(socket, request string) (string, error) {
+func sendRequest(socket, request string) (string, error) {
 	conn, err := net.DialTimeout("unix", socket, exchangeLimit)
 	if err != nil {
 		return "", fmt.Errorf("is stallfs serving? %w", err)

@@ -11,18 +11,18 @@ import (
 )
 
 func TestAnOpenGateShowsTheBackingFilesAsTheyAre(t *testing.T) {
-	fs := start(t)
-	require.NoError(t, os.WriteFile(fs.real("below"), []byte("written below"), 0o640))
+	fs := mountStallfs(t)
+	require.NoError(t, os.WriteFile(fs.backingPath("below"), []byte("written below"), 0o640))
 	fs.write("above", "written above")
 
 	content, err := os.ReadFile(fs.path("below"))
 	require.NoError(t, err)
 	assert.Equal(t, "written below", string(content))
-	content, err = os.ReadFile(fs.real("above"))
+	content, err = os.ReadFile(fs.backingPath("above"))
 	require.NoError(t, err)
 	assert.Equal(t, "written above", string(content))
 
-	real, err := os.Stat(fs.real("below"))
+	real, err := os.Stat(fs.backingPath("below"))
 	require.NoError(t, err)
 	shown, err := os.Stat(fs.path("below"))
 	require.NoError(t, err)
@@ -30,20 +30,20 @@ func TestAnOpenGateShowsTheBackingFilesAsTheyAre(t *testing.T) {
 	assert.Equal(t, real.Size(), shown.Size())
 	assert.Equal(t, real.ModTime(), shown.ModTime())
 
-	require.NoError(t, os.WriteFile(fs.real("below"), []byte("changed"), 0o640))
+	require.NoError(t, os.WriteFile(fs.backingPath("below"), []byte("changed"), 0o640))
 	content, err = os.ReadFile(fs.path("below"))
 	require.NoError(t, err)
 	assert.Equal(t, "changed", string(content), "the kernel must not remember the old content")
 }
 
 func TestClientsGetTheModesTheyAskFor(t *testing.T) {
-	fs := start(t) // with whatever umask this test was started
+	fs := mountStallfs(t) // with whatever umask this test was started
 	before := syscall.Umask(0o002)
 	defer syscall.Umask(before)
 	require.NoError(t, os.WriteFile(fs.path("file"), nil, 0o666))
 	require.NoError(t, os.Mkdir(fs.path("dir"), 0o777))
 	for name, want := range map[string]os.FileMode{"file": 0o664, "dir": 0o775} {
-		info, err := os.Stat(fs.real(name))
+		info, err := os.Stat(fs.backingPath(name))
 		require.NoError(t, err)
 		assert.Equal(t, want, info.Mode().Perm(), name)
 	}
@@ -52,7 +52,7 @@ func TestClientsGetTheModesTheyAskFor(t *testing.T) {
 // bbolt, below Vault's raft storage, reads through a shared map of the file,
 // writes to the file itself, and maps anew when the file has grown.
 func TestADatabaseThatMapsItsFileSeesItsOwnWrites(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	page := os.Getpagesize()
 	f, err := os.OpenFile(fs.path("db"), os.O_RDWR|os.O_CREATE, 0o600)
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestADatabaseThatMapsItsFileSeesItsOwnWrites(t *testing.T) {
 			require.NoError(t, syscall.Fdatasync(int(f.Fd())))
 			require.Equal(t, want, mapped[n*page:(n+1)*page], "page %d of %d", n, pages)
 		}
-		stored, err := os.ReadFile(fs.real("db"))
+		stored, err := os.ReadFile(fs.backingPath("db"))
 		require.NoError(t, err)
 		assert.Equal(t, mapped, stored)
 		require.NoError(t, syscall.Munmap(mapped))
@@ -79,7 +79,7 @@ func TestADatabaseThatMapsItsFileSeesItsOwnWrites(t *testing.T) {
 }
 
 func TestWritesThroughASharedMapReachTheBackingFile(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	fs.write("file", "before")
 	f, err := os.OpenFile(fs.path("file"), os.O_RDWR, 0)
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestWritesThroughASharedMapReachTheBackingFile(t *testing.T) {
 	copy(mapped, "after!")
 	require.NoError(t, syscall.Munmap(mapped))
 	require.NoError(t, f.Sync())
-	stored, err := os.ReadFile(fs.real("file"))
+	stored, err := os.ReadFile(fs.backingPath("file"))
 	require.NoError(t, err)
 	assert.Equal(t, "after!", string(stored))
 }

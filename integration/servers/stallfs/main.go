@@ -145,7 +145,7 @@ func setCommand(args []string) error {
 	if err != nil {
 		return errUsage{err.Error()}
 	}
-	_, err = ask(control, m.String())
+	_, err = sendRequest(control, m.String())
 	return err
 }
 
@@ -158,7 +158,7 @@ func statusCommand(args []string, stdout io.Writer) error {
 	if len(rest) > 0 {
 		return errUsage{"status takes no argument: " + rest[0]}
 	}
-	answer, err := ask(control, "status")
+	answer, err := sendRequest(control, "status")
 	fmt.Fprint(stdout, answer)
 	return err
 }

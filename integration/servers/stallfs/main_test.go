@@ -22,8 +22,8 @@ import (
 // hangs, so does the thread it runs on.
 const asStallfs = "STALLFS_TEST_AS_STALLFS"
 
-// patience is for what happens at once on an idle machine.
-const patience = 20 * time.Second
+// waitTimeout is for what happens at once on an idle machine.
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asStallfs) != "" {
@@ -52,9 +52,9 @@ type mountedFS struct {
 	stderr  strings.Builder  // as exit
 }
 
-// start mounts a fresh directory with an open gate, and makes sure that the
+// mountStallfs mounts a fresh directory with an open gate, and makes sure that the
 // gate is open and the mount gone when the test ends, however it ends.
-func start(t *testing.T) *mountedFS {
+func mountStallfs(t *testing.T) *mountedFS {
 	t.Helper()
 	require.NoError(t, checkFuse(), "this test mounts a real filesystem")
 	root := t.TempDir()
@@ -67,12 +67,12 @@ func start(t *testing.T) *mountedFS {
 	}
 	require.NoError(t, os.Mkdir(fs.backing, 0o755))
 	require.NoError(t, os.Mkdir(fs.dir, 0o755))
-	fs.run()
+	fs.startProcess()
 	t.Cleanup(fs.cleanup)
 	return fs
 }
 
-func (fs *mountedFS) run() {
+func (fs *mountedFS) startProcess() {
 	fs.t.Helper()
 	cmd := stallfs("serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket)
 	cmd.Stderr = &fs.stderr
@@ -109,7 +109,7 @@ func (fs *mountedFS) cleanup() {
 	_ = syscall.Kill(fs.pid, syscall.SIGTERM)
 	select {
 	case <-fs.exited:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		_ = syscall.Kill(fs.pid, syscall.SIGKILL) // the kernel lets the clients go
 		<-fs.exited
 		fs.t.Errorf("stallfs did not end on SIGTERM: %s", &fs.stderr)
@@ -120,15 +120,15 @@ func (fs *mountedFS) cleanup() {
 	}
 }
 
-// in is the same filesystem with failures reported in a subtest.
-func (fs *mountedFS) in(t *testing.T) *mountedFS {
+// withT is the same filesystem with failures reported in a subtest.
+func (fs *mountedFS) withT(t *testing.T) *mountedFS {
 	return &mountedFS{t: t, backing: fs.backing, dir: fs.dir, socket: fs.socket}
 }
 
 // request speaks the control protocol as any other test would.
 func (fs *mountedFS) request(line string) map[string]any {
 	fs.t.Helper()
-	conn, err := net.DialTimeout("unix", fs.socket, patience)
+	conn, err := net.DialTimeout("unix", fs.socket, waitTimeout)
 	require.NoError(fs.t, err)
 	defer conn.Close()
 	_, err = io.WriteString(conn, line+"\n")
@@ -148,12 +148,12 @@ func (fs *mountedFS) awaitWaiting(n int) {
 	fs.t.Helper()
 	require.Eventually(fs.t, func() bool {
 		return fs.request("status")["waiting"].(float64) >= float64(n)
-	}, patience, 5*time.Millisecond, "waited for %d operations at the gate", n)
+	}, waitTimeout, 5*time.Millisecond, "waited for %d operations at the gate", n)
 }
 
 // path names a file on the mount, real the same one behind it.
-func (fs *mountedFS) path(name string) string { return filepath.Join(fs.dir, name) }
-func (fs *mountedFS) real(name string) string { return filepath.Join(fs.backing, name) }
+func (fs *mountedFS) path(name string) string        { return filepath.Join(fs.dir, name) }
+func (fs *mountedFS) backingPath(name string) string { return filepath.Join(fs.backing, name) }
 
 func (fs *mountedFS) write(name, content string) {
 	fs.t.Helper()
@@ -172,7 +172,7 @@ func requireDone(t *testing.T, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		require.FailNow(t, "the operation still hangs")
 		return nil
 	}

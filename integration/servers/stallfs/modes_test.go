@@ -24,8 +24,8 @@ var operations = []operation{
 	{"access", onPath(func(p string) error { return syscall.Access(p, 4) })},
 	{"chmod", onPath(func(p string) error { return os.Chmod(p, 0o600) })},
 	{"truncate", onPath(func(p string) error { return os.Truncate(p, 3) })},
-	{"open", onPath(func(p string) error { f, err := os.Open(p); closeLater(f); return err })},
-	{"create", onPath(func(p string) error { f, err := os.Create(p + ".new"); closeLater(f); return err })},
+	{"open", onPath(func(p string) error { f, err := os.Open(p); closeInBackground(f); return err })},
+	{"create", onPath(func(p string) error { f, err := os.Create(p + ".new"); closeInBackground(f); return err })},
 	{"mkdir", onPath(func(p string) error { return os.Mkdir(p+".dir", 0o755) })},
 	{"mknod", onPath(func(p string) error { return syscall.Mkfifo(p+".fifo", 0o644) })},
 	{"symlink", onPath(func(p string) error { return os.Symlink("file", p+".sym") })},
@@ -73,24 +73,24 @@ func onDir(op func(*os.File) error) func(*testing.T, *mountedFS) func() error {
 	}
 }
 
-// closeLater closes without making the caller wait for the flush at the gate.
-func closeLater(f *os.File) {
+// closeInBackground closes without making the caller wait for the flush at the gate.
+func closeInBackground(f *os.File) {
 	if f != nil {
 		go f.Close()
 	}
 }
 
-// eachOperation runs meet for every operation, with the same files each time.
-func eachOperation(t *testing.T, meet func(t *testing.T, fs *mountedFS, op func() error)) {
-	fs := start(t)
+// forEachOperation runs meet for every operation, with the same files each time.
+func forEachOperation(t *testing.T, meet func(t *testing.T, fs *mountedFS, op func() error)) {
+	fs := mountStallfs(t)
 	for _, operation := range operations {
 		t.Run(operation.name, func(t *testing.T) {
-			fs := fs.in(t)
+			fs := fs.withT(t)
 			t.Cleanup(func() { fs.set("open") })
 			entries, err := os.ReadDir(fs.backing)
 			require.NoError(t, err)
 			for _, entry := range entries {
-				require.NoError(t, os.RemoveAll(fs.real(entry.Name())))
+				require.NoError(t, os.RemoveAll(fs.backingPath(entry.Name())))
 			}
 			fs.write("file", "content")
 			require.NoError(t, os.Symlink("file", fs.path("file.link")))
@@ -101,7 +101,7 @@ func eachOperation(t *testing.T, meet func(t *testing.T, fs *mountedFS, op func(
 }
 
 func TestHangHoldsEveryOperationUntilTheGateOpens(t *testing.T) {
-	eachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
+	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("hang")
 		done := inBackground(op)
 		fs.awaitWaiting(1)
@@ -112,7 +112,7 @@ func TestHangHoldsEveryOperationUntilTheGateOpens(t *testing.T) {
 }
 
 func TestEIOFailsEveryOperationAndOpenMendsIt(t *testing.T) {
-	eachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
+	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("eio")
 		assert.ErrorIs(t, requireDone(t, inBackground(op)), syscall.EIO)
 		fs.set("open")
@@ -123,7 +123,7 @@ func TestEIOFailsEveryOperationAndOpenMendsIt(t *testing.T) {
 }
 
 func TestHangTurnedIntoEIOFailsWhoWaits(t *testing.T) {
-	eachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
+	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("hang")
 		done := inBackground(op)
 		fs.awaitWaiting(1)
@@ -134,7 +134,7 @@ func TestHangTurnedIntoEIOFailsWhoWaits(t *testing.T) {
 
 func TestSlowDelaysEveryOperation(t *testing.T) {
 	const delay = 30 * time.Millisecond
-	eachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
+	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("slow " + delay.String())
 		start := time.Now()
 		assert.NoError(t, requireDone(t, inBackground(op)))
@@ -143,7 +143,7 @@ func TestSlowDelaysEveryOperation(t *testing.T) {
 }
 
 func TestSlowTurnedIntoOpenLetsGoAtOnce(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	fs.write("file", "content")
 	fs.set("slow 1h0m0s")
 	done := inBackground(func() error { _, err := os.ReadFile(fs.path("file")); return err })
@@ -153,7 +153,7 @@ func TestSlowTurnedIntoOpenLetsGoAtOnce(t *testing.T) {
 }
 
 func TestNotEvenSIGKILLEndsAHang(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	fs.write("file", "content")
 	fs.set("hang")
 	client := exec.Command("cat", fs.path("file"))

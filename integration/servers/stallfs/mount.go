@@ -29,7 +29,7 @@ type mounted struct {
 
 // mount shows the directory backing at dir, behind g. Both are absolute paths
 // of directories, neither inside the other.
-func mount(backing, dir string, g *gate) (*mounted, error) {
+func mount(backing, dir string, s *stall) (*mounted, error) {
 	if err := checkFuse(); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func mount(backing, dir string, g *gate) (*mounted, error) {
 		NullPermissions: true,
 	})
 	root := os.Geteuid() == 0
-	server, err := fuse.NewServer(&gatedFS{fs: raw, gate: g}, dir, &fuse.MountOptions{
+	server, err := fuse.NewServer(&stallFS{fs: raw, stall: s}, dir, &fuse.MountOptions{
 		Name:              "stallfs",
 		FsName:            "stallfs",
 		DirectMountStrict: root,

@@ -21,7 +21,7 @@ type serveConfig struct {
 
 // serve runs until ctx is done, or until someone else takes the mount down.
 func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
-	backing, dir, err := places(cfg)
+	backing, dir, err := resolvePaths(cfg)
 	if err != nil {
 		return err
 	}
@@ -36,56 +36,56 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 		return err
 	}
 	defer listener.Close() // removes the socket too
-	g := newGate(cfg.mode)
-	mnt, err := mount(backing, dir, g)
+	s := newStall(cfg.mode)
+	mnt, err := mount(backing, dir, s)
 	if err != nil {
 		return err
 	}
-	go answerAll(listener, g)
+	go serveControl(listener, s)
 	fmt.Fprintln(stdout, "stallfs: serving")
 	select {
 	case <-ctx.Done():
-		g.openForGood()
+		s.openPermanently()
 		return mnt.unmount()
 	case <-mnt.served:
 		return fmt.Errorf("%s was unmounted by someone else", dir)
 	}
 }
 
-// places returns the real paths of the backing directory and the mount point,
+// resolvePaths returns the real paths of the backing directory and the mount point,
 // after a check that the mount covers neither the files nor the socket: either
 // would make stallfs wait for itself.
-func places(cfg serveConfig) (backing, dir string, err error) {
-	backing, err = directory(cfg.backing)
+func resolvePaths(cfg serveConfig) (backing, dir string, err error) {
+	backing, err = resolveDir(cfg.backing)
 	if err != nil {
 		return "", "", fmt.Errorf("backing directory: %w", err)
 	}
-	dir, err = directory(cfg.mount)
+	dir, err = resolveDir(cfg.mount)
 	if err != nil {
 		return "", "", fmt.Errorf("mount point: %w", err)
 	}
-	socketDir, err := directory(filepath.Dir(cfg.control))
+	socketDir, err := resolveDir(filepath.Dir(cfg.control))
 	if err != nil {
 		return "", "", fmt.Errorf("control socket: %w", err)
 	}
 	switch {
-	case inside(dir, backing), inside(backing, dir):
+	case isWithin(dir, backing), isWithin(backing, dir):
 		return "", "", errors.New("the backing directory and the mount point must lie outside each other")
-	case inside(dir, socketDir):
+	case isWithin(dir, socketDir):
 		return "", "", errors.New("the control socket must lie outside the mount point")
 	}
 	return backing, dir, nil
 }
 
-// directory returns the real absolute path of an existing directory.
-func directory(path string) (string, error) {
+// resolveDir returns the real absolute path of an existing directory.
+func resolveDir(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return "", explain(err)
+		return "", explainStatError(err)
 	}
 	info, err := os.Stat(real)
 	if err != nil {
-		return "", explain(err)
+		return "", explainStatError(err)
 	}
 	if !info.IsDir() {
 		return "", fmt.Errorf("%s is no directory", path)
@@ -93,15 +93,15 @@ func directory(path string) (string, error) {
 	return filepath.Abs(real)
 }
 
-func explain(err error) error {
+func explainStatError(err error) error {
 	if errors.Is(err, syscall.ENOTCONN) {
 		return fmt.Errorf("%w (a killed stallfs left its mount behind: umount -l takes it away)", err)
 	}
 	return err
 }
 
-// inside reports whether path is dir or lies below it. Both are absolute.
-func inside(dir, path string) bool {
+// isWithin reports whether path is dir or lies below it. Both are absolute.
+func isWithin(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }

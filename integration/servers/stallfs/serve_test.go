@@ -18,7 +18,7 @@ import (
 func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
-			fs := start(t)
+			fs := mountStallfs(t)
 			fs.write("file", "content")
 			f, err := os.OpenFile(fs.path("file"), os.O_RDWR, 0)
 			require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 			require.NoError(t, syscall.Kill(fs.pid, signal), "impatience must not hurt")
 			select {
 			case <-fs.exited:
-			case <-time.After(patience):
+			case <-time.After(waitTimeout):
 				require.FailNow(t, "stallfs does not end")
 			}
 			assert.Zero(t, fs.exit.ExitCode(), "stderr: %s", &fs.stderr)
@@ -51,11 +51,11 @@ func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAMountTakenDownByOthersEndsStallfs(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	require.NoError(t, detach(fs.dir))
 	select {
 	case <-fs.exited:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		require.FailNow(t, "stallfs does not notice")
 	}
 	assert.Equal(t, 1, fs.exit.ExitCode())
@@ -64,7 +64,7 @@ func TestAMountTakenDownByOthersEndsStallfs(t *testing.T) {
 }
 
 func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	elsewhere := exec.Command("unshare", "--map-root-user", "--mount", "--propagation", "private", "sh", "-c", "echo there; exec sleep 600")
 	out, err := elsewhere.StdoutPipe()
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGTERM))
 	select {
 	case <-fs.exited:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		require.Fail(t, "stallfs waits for the other namespace")
 	}
 	require.Zero(t, fs.exit.ExitCode(), fs.stderr.String())
@@ -86,14 +86,14 @@ func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
 }
 
 func TestTheSocketIsTheOwnersAlone(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	info, err := os.Stat(fs.socket)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
 func TestControlRequests(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	for _, row := range []struct{ request, mode, err string }{
 		{"status", "open", ""},
 		{"hang", "hang", ""},
@@ -118,7 +118,7 @@ func TestControlRequests(t *testing.T) {
 }
 
 func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	silent, err := net.Dial("unix", fs.socket)
 	require.NoError(t, err)
 	defer silent.Close()
@@ -128,7 +128,7 @@ func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
 }
 
 func TestSetAndStatusSpeakTheProtocol(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	out, err := stallfs("set", "--control", fs.socket, "slow", "250ms").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, out)
@@ -186,7 +186,7 @@ func TestWhatStallfsRefuses(t *testing.T) {
 }
 
 func TestAfterAKilledStallfs(t *testing.T) {
-	fs := start(t)
+	fs := mountStallfs(t)
 	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGKILL))
 	<-fs.exited
 	serve := []string{"serve", "--backing", fs.backing, "--mount", fs.dir, "--control", fs.socket}
@@ -196,6 +196,6 @@ func TestAfterAKilledStallfs(t *testing.T) {
 
 	require.NoError(t, detach(fs.dir))
 	fs.exited = make(chan struct{})
-	fs.run() // over the dead socket
+	fs.startProcess() // over the dead socket
 	assert.Equal(t, "open", fs.request("status")["mode"])
 }

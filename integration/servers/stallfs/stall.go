@@ -51,8 +51,8 @@ func (m mode) String() string {
 	return m.name
 }
 
-// A gate is what every operation passes on its way to the storage.
-type gate struct {
+// A stall is what every operation passes on its way to the storage.
+type stall struct {
 	mu      sync.Mutex
 	mode    mode
 	changed chan struct{} // closed and replaced when the mode changes
@@ -68,78 +68,78 @@ type status struct {
 	Passed  int    `json:"passed"`  // operations let through since the start
 }
 
-func newGate(m mode) *gate {
-	return &gate{mode: m, changed: make(chan struct{})}
+func newStall(m mode) *stall {
+	return &stall{mode: m, changed: make(chan struct{})}
 }
 
 // set changes the mode. Whoever waits at the gate meets the new one at once.
-func (g *gate) set(m mode) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closing {
+func (s *stall) set(m mode) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
 		return errClosing
 	}
-	g.change(m)
+	s.setLocked(m)
 	return nil
 }
 
-// openForGood lets everything through from now on, whatever set is asked for
+// openPermanently lets everything through from now on, whatever set is asked for
 // later: a mount with operations stuck in it cannot be taken down.
-func (g *gate) openForGood() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closing = true
-	g.change(mode{name: modeOpen})
+func (s *stall) openPermanently() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	s.setLocked(mode{name: modeOpen})
 }
 
-func (g *gate) change(m mode) {
-	g.mode = m
-	close(g.changed)
-	g.changed = make(chan struct{})
+func (s *stall) setLocked(m mode) {
+	s.mode = m
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
-func (g *gate) status() status {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return status{Mode: g.mode.String(), Waiting: g.waiting, Passed: g.passed}
+func (s *stall) status() status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return status{Mode: s.mode.String(), Waiting: s.waiting, Passed: s.passed}
 }
 
-// pass returns when the operation may go on (0) or has failed (EIO). A slow
+// admit returns when the operation may go on (0) or has failed (EIO). A slow
 // gate counts from the operation's arrival, so time already spent hanging is
 // part of the delay.
-func (g *gate) pass() syscall.Errno {
+func (s *stall) admit() syscall.Errno {
 	arrived := time.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		switch g.mode.name {
+		switch s.mode.name {
 		case modeEIO:
 			return syscall.EIO
 		case modeHang:
-			g.wait(nil)
+			s.waitForChange(nil)
 		case modeSlow:
-			left := g.mode.delay - time.Since(arrived)
+			left := s.mode.delay - time.Since(arrived)
 			if left <= 0 {
-				g.passed++
+				s.passed++
 				return 0
 			}
-			g.wait(time.After(left))
+			s.waitForChange(time.After(left))
 		default:
-			g.passed++
+			s.passed++
 			return 0
 		}
 	}
 }
 
-// wait gives the lock away until the mode changes or the delay is over.
-func (g *gate) wait(over <-chan time.Time) {
-	changed := g.changed
-	g.waiting++
-	g.mu.Unlock()
+// waitForChange gives the lock away until the mode changes or the delay is over.
+func (s *stall) waitForChange(over <-chan time.Time) {
+	changed := s.changed
+	s.waiting++
+	s.mu.Unlock()
 	select {
 	case <-changed:
 	case <-over:
 	}
-	g.mu.Lock()
-	g.waiting--
+	s.mu.Lock()
+	s.waiting--
 }

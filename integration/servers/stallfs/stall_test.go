@@ -48,28 +48,28 @@ func TestAnOperationAtTheGate(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGate(mustParse(t, row.first))
+				s := newStall(mustParse(t, row.first))
 				start := time.Now()
 				var took time.Duration
 				ended := make(chan syscall.Errno, 1)
 				go func() {
-					errno := g.pass()
+					errno := s.admit()
 					took = time.Since(start)
 					ended <- errno
 				}()
 				time.Sleep(second)
 				synctest.Wait()
-				require.NoError(t, g.set(mustParse(t, row.then)))
+				require.NoError(t, s.set(mustParse(t, row.then)))
 				if row.takes == forever {
 					time.Sleep(forever)
-					assert.Equal(t, 1, g.status().Waiting, "the operation still waits after an hour")
-					g.openForGood()
+					assert.Equal(t, 1, s.status().Waiting, "the operation still waits after an hour")
+					s.openPermanently()
 					<-ended
 					return
 				}
 				assert.Equal(t, row.ends, <-ended)
 				assert.Equal(t, row.takes, took)
-				assert.Zero(t, g.status().Waiting)
+				assert.Zero(t, s.status().Waiting)
 			})
 		})
 	}
@@ -77,23 +77,23 @@ func TestAnOperationAtTheGate(t *testing.T) {
 
 func TestStatusCountsWhoWaitsAndWhoPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(mustParse(t, "hang"))
+		s := newStall(mustParse(t, "hang"))
 		for range 3 {
-			go g.pass()
+			go s.admit()
 		}
 		synctest.Wait()
-		assert.Equal(t, status{Mode: "hang", Waiting: 3}, g.status())
-		require.NoError(t, g.set(mustParse(t, "open")))
+		assert.Equal(t, status{Mode: "hang", Waiting: 3}, s.status())
+		require.NoError(t, s.set(mustParse(t, "open")))
 		synctest.Wait()
-		assert.Equal(t, status{Mode: "open", Passed: 3}, g.status())
+		assert.Equal(t, status{Mode: "open", Passed: 3}, s.status())
 	})
 }
 
 func TestAGateThatIsOpenForGoodCannotBeShut(t *testing.T) {
-	g := newGate(mustParse(t, "hang"))
-	g.openForGood()
-	assert.ErrorIs(t, g.set(mustParse(t, "hang")), errClosing)
-	assert.Zero(t, g.pass())
+	s := newStall(mustParse(t, "hang"))
+	s.openPermanently()
+	assert.ErrorIs(t, s.set(mustParse(t, "hang")), errClosing)
+	assert.Zero(t, s.admit())
 }
 
 func mustParse(t *testing.T, text string) mode {

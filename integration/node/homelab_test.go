@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	gateType    = "vault-unseal-sidecar/unsealed"
-	secretsType = "vault-unseal-sidecar/external-secrets"
-	sidecar     = "vault-unseal-sidecar"
+	gateType         = "vault-unseal-sidecar/unsealed"
+	secretsType      = "vault-unseal-sidecar/external-secrets"
+	sidecarContainer = "vault-unseal-sidecar"
 )
 
 // the cluster has External Secrets, and a storage class of the name that the
 // home wants, whose volumes lie on the gated storage.
-const cluster = `
+const clusterManifests = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: external-secrets, namespace: external-secrets}
@@ -48,12 +48,12 @@ provisioner: kubernetes.io/no-provisioner
 volumeBindingMode: WaitForFirstConsumer
 `
 
-func furnish() error {
+func installComponents() error {
 	crds, err := filepath.Glob(filepath.Join(machine.root, "bin/servers/external-secrets-crds/*.yaml"))
 	if err != nil {
 		return err
 	}
-	manifests := []string{testenv.ESOIdentity, cluster}
+	manifests := []string{testenv.ESOIdentity, clusterManifests}
 	for _, crd := range crds {
 		text, err := os.ReadFile(crd)
 		if err != nil {
@@ -61,7 +61,7 @@ func furnish() error {
 		}
 		manifests = append(manifests, string(text))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	return apply(ctx, manifests...)
 }
@@ -107,17 +107,17 @@ func (n *node) overlay(kustomization string, files map[string]string) string {
 	return n.render(dir)
 }
 
-// home applies manifests/homelab as it is, and makes its volume.
-func (n *node) home() {
+// applyHomelab applies manifests/homelab as it is, and makes its volume.
+func (n *node) applyHomelab() {
 	n.Helper()
 	n.volumes("vault-data-lh")
 	n.apply(n.render("manifests/homelab"))
 }
 
-// settled is a home that is up: Vault is set up and the app has its secret.
-func (n *node) settled() {
+// installHomelab is a home that is up: Vault is set up and the app has its secret.
+func (n *node) installHomelab() {
 	n.Helper()
-	n.home()
+	n.applyHomelab()
 	n.bootstrap()
 	n.put("first")
 	n.ready("vault-0")
@@ -127,14 +127,14 @@ func (n *node) settled() {
 // bootstrap is a first install, with an administrator.
 func (n *node) bootstrap(args ...string) string {
 	n.Helper()
-	return n.script(someKey(n.T), "bootstrap", append([]string{"--admin", "maria"}, args...)...)
+	return n.runScript(someKey(n.T), "bootstrap", append([]string{"--admin", "maria"}, args...)...)
 }
 
 // put writes the app's password into Vault, with a root token that a person
 // would have: it is made and revoked for it.
 func (n *node) put(password string) {
 	n.Helper()
-	out := n.script("", "bootstrap", "--show-root-token")
+	out := n.runScript("", "bootstrap", "--show-root-token")
 	_, token, found := strings.Cut(out, "root token, shown this once: ")
 	require.True(n, found, out)
 	_, err := n.run(strings.TrimSpace(token)+"\n"+password, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
@@ -159,15 +159,15 @@ func (n *node) notReady(pods ...string) {
 	}
 }
 
-// serves waits until a Service has, or has not, an address that takes traffic.
-func (n *node) serves(service, want string) {
+// awaitEndpoint waits until a Service has, or has not, an address that takes traffic.
+func (n *node) awaitEndpoint(service, want string) {
 	n.Helper()
 	n.becomes(want, `{range .items[?(@.metadata.labels.kubernetes\.io/service-name=="`+service+`")]}{.endpoints[*].conditions.ready}{end}`,
 		"-n", "security", "endpointslices")
 }
 
-// condition waits until the gate's condition has a status and a reason.
-func (n *node) condition(status, reason string) {
+// awaitGateCondition waits until the gate's condition has a status and a reason.
+func (n *node) awaitGateCondition(status, reason string) {
 	n.Helper()
 	n.becomes(status+" "+reason, `{range .status.conditions[?(@.type=="`+gateType+`")]}{.status} {.reason}{end}`, "-n", "security", "pod", "vault-0")
 }
@@ -184,8 +184,8 @@ func (n *node) appHas(password string) {
 	})
 }
 
-// restarts counts those of a container of vault-0.
-func (n *node) restarts(container string) string {
+// restartCount counts those of a container of vault-0.
+func (n *node) restartCount(container string) string {
 	return n.field(`{.status.containerStatuses[?(@.name=="`+container+`")].restartCount}{.status.initContainerStatuses[?(@.name=="`+container+`")].restartCount}`,
 		"-n", "security", "pod", "vault-0")
 }
@@ -206,16 +206,16 @@ type status struct {
 }
 
 func (n *node) status(pod string) (s status, err error) {
-	out, err := n.try("-n", "security", "exec", pod, "-c", sidecar, "--", "/vault-unseal-sidecar", "status", "--output", "json")
+	out, err := n.tryKubectl("-n", "security", "exec", pod, "-c", sidecarContainer, "--", "/vault-unseal-sidecar", "status", "--output", "json")
 	if err != nil {
 		return s, err
 	}
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
-// recovered waits until the sidecar has unsealed Vault after that moment and
+// awaitRecovery waits until the sidecar has unsealed Vault after that moment and
 // tells how, and keeps what it tells for make e2e to show.
-func (n *node) recovered(after time.Time) {
+func (n *node) awaitRecovery(after time.Time) {
 	n.Helper()
 	n.await("a recovery to be over", func() string {
 		s, err := n.status("vault-0")
@@ -231,14 +231,14 @@ func (n *node) recovered(after time.Time) {
 		}
 		return ""
 	})
-	told := n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecar, "--", "/vault-unseal-sidecar", "status")
+	told := n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecarContainer, "--", "/vault-unseal-sidecar", "status")
 	n.Log(told)
 	require.NoError(n, os.WriteFile(filepath.Join(machine.root, "bin/node/timeline"), []byte(told), 0o644))
 }
 
-// demolish removes a home with all that belongs to it, and its disk.
-func (n *node) demolish() {
-	n.gate("open")
+// deleteHomelab removes a home with all that belongs to it, and its disk.
+func (n *node) deleteHomelab() {
+	n.setStorage("open")
 	n.kubectl("delete", "namespace", "example", "security", "strongroom", "--ignore-not-found", "--timeout=120s")
 	n.kubectl("delete", "clustersecretstores,persistentvolumes,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=60s")
 	var ours []string

@@ -23,11 +23,11 @@ import (
 
 // A stranger in the pod plays a sealed Vault, and waits for the key.
 
-// sealedAnswer is Vault's, of a key of one share.
-const sealedAnswer = `{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1,"progress":0,"nonce":"","version":"1.21.4","storage_type":"file"}`
+// sealStatusJSON is Vault's, of a key of one share.
+const sealStatusJSON = `{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1,"progress":0,"nonce":"","version":"1.21.4","storage_type":"file"}`
 
-// playVault listens at addr and counts what it is sent of keys.
-func playVault(t *testing.T, addr string) (asked, keys *atomic.Int32) {
+// serveFakeVault listens at addr and counts what it is sent of keys.
+func serveFakeVault(t *testing.T, addr string) (asked, keys *atomic.Int32) {
 	t.Helper()
 	asked, keys = &atomic.Int32{}, &atomic.Int32{}
 	l, err := net.Listen("tcp", addr)
@@ -37,7 +37,7 @@ func playVault(t *testing.T, addr string) (asked, keys *atomic.Int32) {
 		if r.Method == http.MethodPut {
 			keys.Add(1)
 		}
-		_, _ = w.Write([]byte(sealedAnswer))
+		_, _ = w.Write([]byte(sealStatusJSON))
 	}))
 	_ = s.Listener.Close()
 	s.Listener = l
@@ -46,8 +46,8 @@ func playVault(t *testing.T, addr string) (asked, keys *atomic.Int32) {
 	return asked, keys
 }
 
-// playVaultAs does it with the sockets of another user's process.
-func playVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic.Int32, end func()) {
+// serveFakeVaultAs does it with the sockets of another user's process.
+func serveFakeVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic.Int32, end func()) {
 	t.Helper()
 	keys = &atomic.Int32{}
 	s := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func playVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic.Int3
 		if r.URL.Path == "/v1/sys/health" {
 			w.WriteHeader(http.StatusServiceUnavailable) // or it would seem to serve
 		}
-		_, _ = w.Write([]byte(sealedAnswer))
+		_, _ = w.Write([]byte(sealStatusJSON))
 	})}
 	began := make(chan error)
 	go func() {
@@ -87,40 +87,40 @@ func TestVaultUID_AnotherUsersProcessGetsNoKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			with := func(uid int) []string { return append([]string{"--vault-uid", strconv.Itoa(uid)}, more...) }
-			w := play(t, home{args: with(own)},
-				phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}},
-				phase{"vault restarts", restartVaultAtOnce, []expectation{serving(), sent(1)}},
+			sc := run(t, setup{args: with(own)},
+				phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}},
+				phase{"vault restarts", restartVaultAtOnce, []condition{serving(), sharesSent(1)}},
 			)
 			again := func(uid int) {
-				killSidecar(w)
-				w.home.args = with(uid)
-				w.startSidecar()
+				killSidecar(sc)
+				sc.setup.args = with(uid)
+				sc.startSidecar()
 			}
-			killVault(w)
+			killVault(sc)
 			stranger, wanted := 1000, own
 			if own != 0 {
 				stranger, wanted = own, own+1
 				again(wanted)
 			}
-			keys, end := playVaultAs(t, stranger, "tcp4", w.vault.HostPort())
+			keys, end := serveFakeVaultAs(t, stranger, "tcp4", sc.vault.HostPort())
 			says := fmt.Sprintf("the process at vault's address runs as uid %d and --vault-uid says %d: see whether another container", stranger, wanted)
-			await(w, phaseIs("failing"))
-			await(w, logs(says))
-			check := func(uid int) checked {
-				return w.checkedBeside("--vault-addr", w.vault.Addr, "--vault-uid", strconv.Itoa(uid))
+			await(sc, phaseIs("failing"))
+			await(sc, logContains(says))
+			check := func(uid int) checkResult {
+				return sc.checkWithoutKubernetes("--vault-addr", sc.vault.Addr, "--vault-uid", strconv.Itoa(uid))
 			}
 			found := check(wanted)
-			assert.True(t, found.has("failure", "vault", "the sidecar would not send the key: "+says), found.output)
+			assert.True(t, found.hasFinding("failure", "vault", "the sidecar would not send the key: "+says), found.output)
 			assert.Zero(t, keys.Load(), "keys that it was sent")
 			end()
-			startVaultAndWait(w)
+			startVaultAndWait(sc)
 			if own != 0 {
 				again(own)
 			}
-			await(w, serving())
+			await(sc, serving())
 			assert.Zero(t, keys.Load())
 			found = check(own)
-			assert.True(t, found.has("ok", "vault", fmt.Sprintf("runs as uid %d, and the key goes to no other", own)), found.output)
+			assert.True(t, found.hasFinding("ok", "vault", fmt.Sprintf("runs as uid %d, and the key goes to no other", own)), found.output)
 		})
 	}
 }
@@ -128,33 +128,33 @@ func TestVaultUID_AnotherUsersProcessGetsNoKey(t *testing.T) {
 func TestVaultUID_OverAUnixSocketAndTLS(t *testing.T) {
 	t.Parallel()
 	uid := strconv.Itoa(os.Geteuid())
-	l := beside(t)
-	path := filepath.Join(l.Dir, "vault.sock")
-	a, err := l.Authority("right")
+	env := newEnv(t)
+	path := filepath.Join(env.Dir, "vault.sock")
+	a, err := env.NewCA("right")
 	require.NoError(t, err)
-	secure, secureAddr := secureListener(t, a, "")
+	secure, secureAddr := tlsListener(t, a, "")
 	socket := fmt.Sprintf("listener \"unix\" {\n  address = %q\n  socket_mode = \"0666\"\n}\n", path)
 	for name, at := range map[string][]string{
 		"socket": {"--vault-addr", "unix://" + path}, "TLS": {"--vault-addr", secureAddr, "--vault-cacert", a.CAFile},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := play(t, home{listeners: socket + secure, args: append(at, "--vault-uid", uid)},
-				phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}})
-			killSidecar(w)
-			killVault(w)
-			startVaultAndWait(w)
-			w.mark = w.vault.SharesSent()
-			w.home.args = append(at, "--vault-uid", "4321")
-			w.startSidecar()
-			await(w, logs("runs as uid "+uid+" and --vault-uid says 4321"))
-			await(w, phaseIs("failing"))
-			assert.Equal(t, w.mark, w.vault.SharesSent())
+			sc := run(t, setup{listeners: socket + secure, args: append(at, "--vault-uid", uid)},
+				phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}})
+			killSidecar(sc)
+			killVault(sc)
+			startVaultAndWait(sc)
+			sc.sharesAtPhaseStart = sc.vault.SharesSent()
+			sc.setup.args = append(at, "--vault-uid", "4321")
+			sc.startSidecar()
+			await(sc, logContains("runs as uid "+uid+" and --vault-uid says 4321"))
+			await(sc, phaseIs("failing"))
+			assert.Equal(t, sc.sharesAtPhaseStart, sc.vault.SharesSent())
 		})
 	}
 }
 
-// ownAddress is an address of this machine that is not loopback.
-func ownAddress(t *testing.T) string {
+// nonLoopbackAddress is an address of this machine that is not loopback.
+func nonLoopbackAddress(t *testing.T) string {
 	t.Helper()
 	all, err := net.InterfaceAddrs()
 	require.NoError(t, err)
@@ -167,27 +167,27 @@ func ownAddress(t *testing.T) string {
 	return ""
 }
 
-// withHosts runs a program whose /etc/hosts is another file, as every container
+// withHostsFile runs a program whose /etc/hosts is another file, as every container
 // of a pod does in which one of them has written it.
-const withHosts = `set -e; mount --bind "$1" /etc/hosts; shift; exec "$@"`
+const withHostsFile = `set -e; mount --bind "$1" /etc/hosts; shift; exec "$@"`
 
 func TestLocalhost_NoHostsFileLeadsTheKeyAstray(t *testing.T) {
 	t.Parallel()
-	hosts := filepath.Join(beside(t).Dir, "hosts")
-	elsewhere := ownAddress(t)
+	hosts := filepath.Join(newEnv(t).Dir, "hosts")
+	elsewhere := nonLoopbackAddress(t)
 	require.NoError(t, os.WriteFile(hosts, []byte(elsewhere+" localhost\n"), 0o644))
 	namespace := "-m"
 	if os.Geteuid() != 0 {
 		namespace = "-rm"
 	}
-	w := furnish(t, home{})
-	_, keys := playVault(t, net.JoinHostPort(elsewhere, w.vault.Port()))
+	sc := newScenario(t, setup{})
+	_, keys := serveFakeVault(t, net.JoinHostPort(elsewhere, sc.vault.Port()))
 	defer func() { assert.Zero(t, keys.Load(), "the key went to whoever /etc/hosts calls localhost") }()
-	w.home.args = []string{"--vault-addr", strings.Replace(w.vault.Addr, "127.0.0.1", "localhost", 1)}
-	w.startSidecar("unshare", namespace, "sh", "-c", withHosts, "sh", hosts)
-	await(w, serving())
-	killVault(w)
-	await(w, phaseIs("unreachable"))
-	startVaultAndWait(w)
-	await(w, serving())
+	sc.setup.args = []string{"--vault-addr", strings.Replace(sc.vault.Addr, "127.0.0.1", "localhost", 1)}
+	sc.startSidecar("unshare", namespace, "sh", "-c", withHostsFile, "sh", hosts)
+	await(sc, serving())
+	killVault(sc)
+	await(sc, phaseIs("unreachable"))
+	startVaultAndWait(sc)
+	await(sc, serving())
 }

@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// Authority is a private CA and the server certificate it signed for
+// CA is a private CA and the server certificate it signed for
 // 127.0.0.1 and the name vault.test.
-type Authority struct {
+type CA struct {
 	CAFile   string
 	CertFile string
 	KeyFile  string
 	Pool     *x509.CertPool
 
-	ca     *x509.Certificate
-	key    *ecdsa.PrivateKey
-	files  string // what the names of its files begin with
-	serial int64
+	cert       *x509.Certificate
+	key        *ecdsa.PrivateKey
+	pathPrefix string // what the names of its files begin with
+	serial     int64
 }
 
-// Authority makes a CA; name keeps its files apart from another's.
-func (l *Lab) Authority(name string) (*Authority, error) {
+// NewCA makes a CA; name keeps its files apart from another's.
+func (env *Env) NewCA(name string) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -43,51 +43,51 @@ func (l *Lab) Authority(name string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{Pool: x509.NewCertPool(), key: key, files: filepath.Join(l.Dir, name), serial: 1}
-	if a.ca, err = x509.ParseCertificate(der); err != nil {
+	a := &CA{Pool: x509.NewCertPool(), key: key, pathPrefix: filepath.Join(env.Dir, name), serial: 1}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
-	a.Pool.AddCert(a.ca)
-	a.CAFile = a.files + "-ca.pem"
+	a.Pool.AddCert(a.cert)
+	a.CAFile = a.pathPrefix + "-ca.pem"
 	if err := writePEM(a.CAFile, "CERTIFICATE", der); err != nil {
 		return nil, err
 	}
-	return a, a.Renew(a.ca.NotAfter)
+	return a, a.RenewServerCert(a.cert.NotAfter)
 }
 
-// Renew signs the server certificate anew, which ends then.
-func (a *Authority) Renew(ends time.Time) (err error) {
+// RenewServerCert signs the server certificate anew, which ends then.
+func (a *CA) RenewServerCert(notAfter time.Time) (err error) {
 	a.CertFile, a.KeyFile, err = a.issue("server", &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "vault"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"vault.test"},
-		NotAfter:    ends,
+		NotAfter:    notAfter,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	return err
 }
 
-// Client signs the certificate of a user, who is in the groups as far as
+// IssueClientCert signs the certificate of a user, who is in the groups as far as
 // Kubernetes is concerned.
-func (a *Authority) Client(user string, groups ...string) (certFile, keyFile string, err error) {
+func (a *CA) IssueClientCert(user string, groups ...string) (certFile, keyFile string, err error) {
 	return a.issue(user, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
 
-func (a *Authority) issue(name string, leaf *x509.Certificate) (certFile, keyFile string, err error) {
+func (a *CA) issue(name string, leaf *x509.Certificate) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
 	}
 	a.serial++
 	leaf.SerialNumber = big.NewInt(a.serial)
-	leaf.NotBefore = a.ca.NotBefore
+	leaf.NotBefore = a.cert.NotBefore
 	if leaf.NotAfter.IsZero() {
-		leaf.NotAfter = a.ca.NotAfter
+		leaf.NotAfter = a.cert.NotAfter
 	}
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
-	der, err := x509.CreateCertificate(rand.Reader, leaf, a.ca, &key.PublicKey, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return "", "", err
 	}
@@ -95,7 +95,7 @@ func (a *Authority) issue(name string, leaf *x509.Certificate) (certFile, keyFil
 	if err != nil {
 		return "", "", err
 	}
-	certFile, keyFile = a.files+"-"+name+"-cert.pem", a.files+"-"+name+"-key.pem"
+	certFile, keyFile = a.pathPrefix+"-"+name+"-cert.pem", a.pathPrefix+"-"+name+"-key.pem"
 	if err := writePEM(certFile, "CERTIFICATE", der); err != nil {
 		return "", "", err
 	}

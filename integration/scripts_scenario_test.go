@@ -21,11 +21,11 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// podless is a kubectl whose exec runs the command on this machine, where it
+// localExecKubectl is a kubectl whose exec runs the command on this machine, where it
 // would run in a container of Vault's pod; all else is the real one's. A call with
 // FAIL in it fails, and after the KILL_ATth that changes something the script is
 // killed. Kubernetes auth is told that it is in no pod.
-const podless = `#!/bin/bash
+const localExecKubectl = `#!/bin/bash
 words=("$@")
 [[ ! ${FAIL-} || "${words[*]}" != *"$FAIL"* ]] || exit 1
 while [[ ${1-} == --* ]]; do shift 2; done
@@ -58,33 +58,33 @@ esac
 exit $code
 `
 
-// recorder stands in the place of each program that the scripts use, and writes
+// recordingWrapper stands in the place of each program that the scripts use, and writes
 // down what everybody on the machine could read of it: its arguments, and its
 // environment.
-const recorder = `#!/bin/bash
+const recordingWrapper = `#!/bin/bash
 program=${0##*/}
 PATH=$REAL_PATH
 { printf '%s\n' "$program" "$@"; env; } >>"$RECORD"
 exec "$program" "$@"
 `
 
-// programs are all that the scripts find.
-var programs = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
+// scriptPrograms are all that the scripts find.
+var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
 
-// scripted is a world whose Vault has a server's rule, and whose scripts run
+// scriptScenario is a world whose Vault has a server's rule, and whose scripts run
 // with kubectl on the real API server.
-type scripted struct {
-	*world
-	closed    *testenv.Closed
-	calls     string
-	env       []string
-	record    string
-	passwords []string
-	mu        sync.Mutex
+type scriptScenario struct {
+	*scenario
+	closedProxy *testenv.ClosedProxy
+	callsPath   string
+	environ     []string
+	recordPath  string
+	passwords   []string
+	mu          sync.Mutex
 }
 
-// stated is what the scripts ask of the API server about Vault.
-const stated = `
+// statefulSetManifest is what the scripts ask of the API server about Vault.
+const statefulSetManifest = `
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: vault, namespace: security}
@@ -100,16 +100,16 @@ spec:
       containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "sidecar:1"}]
 `
 
-func scriptedWorld(t *testing.T, rule proxy.Rule, manifests ...string) *scripted {
+func newScriptScenario(t *testing.T, rule proxy.Rule, manifests ...string) *scriptScenario {
 	t.Helper()
-	s := &scripted{world: furnish(t, home{cluster: true, virgin: true})}
+	s := &scriptScenario{scenario: newScenario(t, setup{cluster: true, uninitialized: true})}
 	var err error
-	s.closed, err = s.lab.Closed(s.vault, rule)
+	s.closedProxy, err = s.env.StartClosedProxy(s.vault, rule)
 	require.NoError(t, err)
-	awaitClosed(t, s.closed)
+	awaitClosedProxy(t, s.closedProxy)
 	require.NoError(t, s.secret.Write(nil))
 	if manifests == nil {
-		manifests = []string{stated}
+		manifests = []string{statefulSetManifest}
 	}
 	require.NoError(t, s.cluster.Apply(s.ctx, manifests...))
 	require.NoError(t, s.cluster.Apply(s.ctx, `
@@ -119,17 +119,17 @@ metadata: {name: person}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{kind: ServiceAccount, name: person, namespace: security}]
 `, `{apiVersion: v1, kind: ServiceAccount, metadata: {name: person, namespace: security}}`))
-	s.sidecar, err = s.lab.Sidecar(testenv.SidecarConfig{Vault: s.closed.Addr, Keys: s.secret.Dir, State: s.state,
-		Args: append([]string{"--log-level", "trace"}, s.home.args...)})
+	s.sidecar, err = s.env.StartSidecar(testenv.SidecarConfig{Vault: s.closedProxy.Addr, Keys: s.secret.Dir, State: s.stateDir,
+		Args: append([]string{"--log-level", "trace"}, s.setup.args...)})
 	require.NoError(t, err)
 	s.sidecars = append(s.sidecars, s.sidecar)
-	s.kubelet()
-	s.person()
+	s.simulateKubelet()
+	s.setUpOperator()
 	return s
 }
 
-// kubelet mounts the Secret, as a kubelet would, until the test ends.
-func (s *scripted) kubelet() {
+// simulateKubelet mounts the Secret, as a kubelet would, until the test ends.
+func (s *scriptScenario) simulateKubelet() {
 	done, ended := make(chan struct{}), make(chan struct{})
 	s.Cleanup(func() { close(done); <-ended })
 	go func() {
@@ -147,7 +147,7 @@ func (s *scripted) kubelet() {
 			}
 			version = o.GetResourceVersion()
 			files := map[string]string{}
-			for name, value := range decoded(o) {
+			for name, value := range decodeSecret(o) {
 				files[name] = value
 				s.mu.Lock()
 				s.secrets = append(s.secrets, strings.Fields(value)...)
@@ -158,7 +158,7 @@ func (s *scripted) kubelet() {
 	}()
 }
 
-func decoded(o *unstructured.Unstructured) map[string]string {
+func decodeSecret(o *unstructured.Unstructured) map[string]string {
 	out := map[string]string{}
 	data, _, _ := unstructured.NestedStringMap(o.Object, "data")
 	for name, value := range data {
@@ -168,47 +168,47 @@ func decoded(o *unstructured.Unstructured) map[string]string {
 	return out
 }
 
-// person makes what somebody who runs the scripts has: a kubeconfig, kubectl,
+// setUpOperator makes what somebody who runs the scripts has: a kubeconfig, kubectl,
 // and a PATH on which all that is run is recorded.
-func (s *scripted) person() {
+func (s *scriptScenario) setUpOperator() {
 	token, err := s.cluster.Token(s.ctx, "security", "person", "")
 	require.NoError(s, err)
-	kubeconfig := filepath.Join(s.lab.Dir, "person.kubeconfig")
-	require.NoError(s, s.cluster.Kubeconfig(kubeconfig, token))
+	kubeconfig := filepath.Join(s.env.Dir, "person.kubeconfig")
+	require.NoError(s, s.cluster.WriteKubeconfig(kubeconfig, token))
 	dir := func(name string) string {
-		path, err := s.lab.Mkdir(name)
+		path, err := s.env.Mkdir(name)
 		require.NoError(s, err)
 		return path
 	}
 	inside, bin, recorded, empty := dir("inside"), dir("bin"), dir("recorded"), dir("empty")
-	require.NoError(s, os.Symlink(s.lab.Binary("servers/vault"), filepath.Join(inside, "vault")))
-	s.calls, s.record = filepath.Join(s.lab.Dir, "calls"), filepath.Join(s.lab.Dir, "record")
-	fake := strings.NewReplacer("KUBECTL", s.lab.Binary("servers/kubectl"), "CAFILE", s.cluster.CAFile, "=ADDR", "="+s.closed.Addr,
+	require.NoError(s, os.Symlink(s.env.Binary("servers/vault"), filepath.Join(inside, "vault")))
+	s.callsPath, s.recordPath = filepath.Join(s.env.Dir, "calls"), filepath.Join(s.env.Dir, "record")
+	fake := strings.NewReplacer("KUBECTL", s.env.Binary("servers/kubectl"), "CAFILE", s.cluster.CAFile, "=ADDR", "="+s.closedProxy.Addr,
 		"=EMPTY", "="+empty, "=BIN", "="+inside, "=HTTP", "="+strings.TrimPrefix(s.sidecar.HTTP, "http://"),
-		"=MOUNT", "="+s.secret.Dir, "=STATE", "="+s.state, "SIDECAR", s.lab.Binary("vault-unseal-sidecar"), "CALLS", s.calls).Replace(podless)
+		"=MOUNT", "="+s.secret.Dir, "=STATE", "="+s.stateDir, "SIDECAR", s.env.Binary("vault-unseal-sidecar"), "CALLS", s.callsPath).Replace(localExecKubectl)
 	require.NoError(s, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(fake), 0o755))
 	bash, err := exec.LookPath("bash")
 	require.NoError(s, err)
 	require.NoError(s, os.Symlink(bash, filepath.Join(recorded, "bash")))
-	for _, program := range programs {
-		require.NoError(s, os.WriteFile(filepath.Join(recorded, program), []byte(recorder), 0o755))
+	for _, program := range scriptPrograms {
+		require.NoError(s, os.WriteFile(filepath.Join(recorded, program), []byte(recordingWrapper), 0o755))
 	}
-	s.env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+recorded, "REAL_PATH="+bin+":"+os.Getenv("PATH"), "RECORD="+s.record)
+	s.environ = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+recorded, "REAL_PATH="+bin+":"+os.Getenv("PATH"), "RECORD="+s.recordPath)
 }
 
-// run runs a script and returns what it showed, and whether it succeeded. No
+// runScript runs a script and returns what it showed, and whether it succeeded. No
 // secret shows in what it starts, nor in what it shows but for a root token that
 // was asked for.
-func (s *scripted) run(in, script string, args ...string) (string, error) {
+func (s *scriptScenario) runScript(in, script string, args ...string) (string, error) {
 	s.Helper()
-	return s.runAs(in, nil, script, args...)
+	return s.runScriptWithEnv(in, nil, script, args...)
 }
 
-func (s *scripted) runAs(in string, env []string, script string, args ...string) (string, error) {
+func (s *scriptScenario) runScriptWithEnv(in string, env []string, script string, args ...string) (string, error) {
 	s.Helper()
-	require.NoError(s, os.WriteFile(s.record, nil, 0o600))
-	cmd := exec.CommandContext(s.ctx, "setsid", append([]string{"--wait", s.lab.Source("scripts/" + script)}, args...)...)
-	cmd.Env, cmd.Stdin = append(s.env, env...), strings.NewReader(in)
+	require.NoError(s, os.WriteFile(s.recordPath, nil, 0o600))
+	cmd := exec.CommandContext(s.ctx, "setsid", append([]string{"--wait", s.env.Source("scripts/" + script)}, args...)...)
+	cmd.Env, cmd.Stdin = append(s.environ, env...), strings.NewReader(in)
 	// The recorder's PATH has no setsid.
 	path, err := exec.LookPath("setsid")
 	require.NoError(s, err)
@@ -217,7 +217,7 @@ func (s *scripted) runAs(in string, env []string, script string, args ...string)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
-	text, readErr := os.ReadFile(s.record)
+	text, readErr := os.ReadFile(s.recordPath)
 	require.NoError(s, readErr)
 	require.Contains(s, string(text), "\nkubectl\n", "what %s starts is recorded", script)
 	shown := rootToken.ReplaceAllString(out.String(), "")
@@ -234,18 +234,18 @@ func (s *scripted) runAs(in string, env []string, script string, args ...string)
 
 var rootToken = regexp.MustCompile(`root token, shown this once: (\S+)`)
 
-// works runs a script that must succeed.
-func (s *scripted) works(in, script string, args ...string) string {
+// mustRun runs a script that must succeed.
+func (s *scriptScenario) mustRun(in, script string, args ...string) string {
 	s.Helper()
-	out, err := s.run(in, script, args...)
+	out, err := s.runScript(in, script, args...)
 	require.NoError(s, err, out)
 	return out
 }
 
-// fails runs a script that must fail and say why.
-func (s *scripted) fails(why, in, script string, args ...string) {
+// mustFail runs a script that must fail and say why.
+func (s *scriptScenario) mustFail(why, in, script string, args ...string) {
 	s.Helper()
-	out, err := s.run(in, script, args...)
+	out, err := s.runScript(in, script, args...)
 	exit := new(exec.ExitError)
 	require.True(s, errors.As(err, &exit), out)
 	require.Equal(s, 1, exit.ExitCode(), out)

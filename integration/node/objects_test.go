@@ -19,7 +19,7 @@ import (
 // What the tests read, by names that kubectl knows too. client-go's discovery
 // would bring all the typed clients with it.
 var (
-	inNamespaces = map[string]schema.GroupVersionResource{
+	namespacedResources = map[string]schema.GroupVersionResource{
 		"cronjob":        {Group: "batch", Version: "v1", Resource: "cronjobs"},
 		"endpointslices": {Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
 		"events":         {Version: "v1", Resource: "events"},
@@ -30,7 +30,7 @@ var (
 		"serviceaccount": {Version: "v1", Resource: "serviceaccounts"},
 		"statefulset":    {Group: "apps", Version: "v1", Resource: "statefulsets"},
 	}
-	ofTheCluster = map[string]schema.GroupVersionResource{
+	clusterResources = map[string]schema.GroupVersionResource{
 		"clusterrole":        {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
 		"clusterrolebinding": {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"},
 		"clustersecretstore": {Group: "external-secrets.io", Version: "v1", Resource: "clustersecretstores"},
@@ -53,9 +53,9 @@ func newReader(dir string) (dynamic.Interface, error) {
 	return dynamic.NewForConfig(config)
 }
 
-// read reads an object, named as to kubectl get: [-n NAMESPACE] KIND [NAME], or
+// getObject reads an object, named as to kubectl get: [-n NAMESPACE] KIND [NAME], or
 // KIND/NAME. Without a name it is the list. What is not there is nil.
-func read(ctx context.Context, from dynamic.Interface, object ...string) (map[string]any, error) {
+func getObject(ctx context.Context, from dynamic.Interface, object ...string) (map[string]any, error) {
 	namespace := ""
 	if object[0] == "-n" {
 		namespace, object = object[1], object[2:]
@@ -64,9 +64,9 @@ func read(ctx context.Context, from dynamic.Interface, object ...string) (map[st
 		object = strings.Split(object[0], "/")
 	}
 	var source dynamic.ResourceInterface
-	if kind, ok := inNamespaces[object[0]]; ok {
+	if kind, ok := namespacedResources[object[0]]; ok {
 		source = from.Resource(kind).Namespace(namespace)
-	} else if kind, ok := ofTheCluster[object[0]]; ok {
+	} else if kind, ok := clusterResources[object[0]]; ok {
 		source = from.Resource(kind)
 	} else {
 		return nil, fmt.Errorf("the tests do not know the kind %s", object[0])
@@ -88,8 +88,8 @@ func read(ctx context.Context, from dynamic.Interface, object ...string) (map[st
 	return one.UnstructuredContent(), nil
 }
 
-// pick is the field of an object at a JSON path, and "" when it is not there.
-func pick(path string, object map[string]any) (string, error) {
+// jsonPath is the field of an object at a JSON path, and "" when it is not there.
+func jsonPath(path string, object map[string]any) (string, error) {
 	query := jsonpath.New(path).AllowMissingKeys(true)
 	if err := query.Parse(path); err != nil {
 		return "", err

@@ -11,15 +11,15 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// trickling begins its answer and goes on with a space each second: no read waits
+// trickleResponse begins its answer and goes on with a space each second: no read waits
 // for three seconds, after which it would be looked who listens.
-func trickling(w *world) func(*impostor) http.HandlerFunc {
-	return func(*impostor) http.HandlerFunc {
+func trickleResponse(sc *scenario) func(*portHolder) http.HandlerFunc {
+	return func(*portHolder) http.HandlerFunc {
 		return func(out http.ResponseWriter, _ *http.Request) {
 			out.Header().Set("Content-Type", "application/json")
 			tick := time.NewTicker(time.Second)
 			defer tick.Stop()
-			for w.ctx.Err() == nil {
+			for sc.ctx.Err() == nil {
 				if _, err := io.WriteString(out, " "); err != nil {
 					return
 				}
@@ -33,16 +33,16 @@ func trickling(w *world) func(*impostor) http.HandlerFunc {
 // Of another user, with --vault-uid or without: the sidecar has its three probes
 // with it, and asks the Vault that listens now nothing.
 func TestAProcessThatHadVaultsPort_TricklesItsAnswers(t *testing.T) {
-	w := play(t, home{}, phase{"vault is open", startSidecar, []expectation{serving()}})
-	killVault(w)
-	i := takePort(w, trickling(w))
-	require.NoError(t, testenv.Await(w.ctx, patience, "three probes", func() string {
-		if i.asked.Load() >= 3 {
+	sc := run(t, setup{}, phase{"vault is open", startSidecar, []condition{serving()}})
+	killVault(sc)
+	i := listenOnVaultPort(sc, trickleResponse(sc))
+	require.NoError(t, testenv.Await(sc.ctx, waitTimeout, "three probes", func() string {
+		if i.accepted.Load() >= 3 {
 			return ""
 		}
 		return "not yet"
 	}))
 	require.NoError(t, i.Close())
-	startVault(w)
-	await(w, serving())
+	startVault(sc)
+	await(sc, serving())
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// meanings are those of the phases that Vault goes through after the thaw.
-var meanings = map[string]string{
+// phaseMeanings are those of the phases that Vault goes through after the thaw.
+var phaseMeanings = map[string]string{
 	"unreachable":    "Vault reads storage, then listens",
 	"unresponsive":   "Vault does not answer",
 	"unsealing":      "the sidecar sends the key",
@@ -20,32 +20,32 @@ var meanings = map[string]string{
 
 // recoverWithSidecar tells the first story and returns how long the apps
 // waited from the thaw on.
-func recoverWithSidecar(ctx context.Context, h *home) (time.Duration, error) {
+func recoverWithSidecar(ctx context.Context, st *setup) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heading("2. Every secret gets a new value in Vault, and the power goes before an app has it")
-	o, err := h.suffer(ctx, h.restartSidecar)
+	o, err := st.cutPower(ctx, st.restartSidecar)
 	if err != nil {
 		return 0, err
 	}
-	say("%s is %s in Vault, but still %s in its app's Secret.", sample.path(), o.values[sample], o.stale)
-	say("All but etcd was killed, and is started again. The storage hangs.")
+	printLine("%s is %s in Vault, but still %s in its app's Secret.", sampleSecret.path(), o.values[sampleSecret], o.stale)
+	printLine("All but etcd was killed, and is started again. The storage hangs.")
 	waiting := append(secretSubjects(), storeSubject, gateSubject)
-	if err := h.endure(ctx, o, waiting...); err != nil {
+	if err := st.waitDown(ctx, o, waiting...); err != nil {
 		return 0, err
 	}
 
 	heading("3. The storage is back, and nobody is awake")
-	if err := h.thaw(o); err != nil {
+	if err := st.resumeStorage(o); err != nil {
 		return 0, err
 	}
 	err = testenv.Await(ctx, 60*time.Second, "the sidecar to bring all back", func() string {
 		return o.watch.differs("True", waiting...)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w; the sidecar's log ends: %s", err, h.sidecar.Tail(5))
+		return 0, fmt.Errorf("%w; the sidecar's log ends: %s", err, st.sidecar.Tail(5))
 	}
-	status, err := h.sidecar.Status(ctx)
+	status, err := st.sidecar.Status(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -53,22 +53,22 @@ func recoverWithSidecar(ctx context.Context, h *home) (time.Duration, error) {
 		return 0, errors.New("/status tells of no recovery")
 	}
 	_, last := o.watch.firstAndLast()
-	took := last.Sub(o.thawed)
-	o.tell(sidecarSteps(o, status.Recovery.Steps), took)
-	if err := h.verify(ctx, o); err != nil {
+	took := last.Sub(o.storageResumed)
+	o.printTimeline(sidecarSteps(o, status.Recovery.Steps), took)
+	if err := st.verify(ctx, o); err != nil {
 		return 0, err
 	}
 
 	heading("4. What it left on Vault's pod, and in its log")
-	if err := h.describePod(ctx); err != nil {
+	if err := st.describePod(ctx); err != nil {
 		return 0, err
 	}
-	h.printLog()
+	st.printLog()
 	return took, nil
 }
 
-func (h *home) restartSidecar() (err error) {
-	h.sidecar, err = h.lab.Sidecar(h.options)
+func (st *setup) restartSidecar() (err error) {
+	st.sidecar, err = st.env.StartSidecar(st.options)
 	return err
 }
 
@@ -76,15 +76,15 @@ func (h *home) restartSidecar() (err error) {
 // and what the API server told after that.
 func sidecarSteps(o *outage, phases []testenv.Step) []step {
 	var steps []step
-	served := o.thawed
+	served := o.storageResumed
 	for _, phase := range phases {
 		end := phase.Began.Add(time.Duration(phase.Seconds * float64(time.Second)))
-		if end.After(o.thawed) {
-			steps = append(steps, step{phase.Name, served, end, meanings[phase.Name]})
+		if end.After(o.storageResumed) {
+			steps = append(steps, step{phase.Name, served, end, phaseMeanings[phase.Name]})
 			served = end
 		}
 	}
-	opened, ready := o.watch.at(gateSubject), o.watch.at(storeSubject)
+	opened, ready := o.watch.since(gateSubject), o.watch.since(storeSubject)
 	first, last := o.watch.firstAndLast()
 	return append(steps,
 		step{"gate", served, opened, "the pod's readiness gate is open"},
@@ -94,13 +94,13 @@ func sidecarSteps(o *outage, phases []testenv.Step) []step {
 	)
 }
 
-// tell draws a story. Its two parts have two scales, or the second would not
+// printTimeline draws a story. Its two parts have two scales, or the second would not
 // be seen at all.
-func (o *outage) tell(recovery []step, took time.Duration) {
-	say("the outage: %s", short(o.thawed.Sub(o.cut)))
+func (o *outage) printTimeline(recovery []step, took time.Duration) {
+	printLine("the outage: %s", formatDuration(o.storageResumed.Sub(o.cut)))
 	draw(o.steps())
 	fmt.Println()
-	say("then, from the storage back until every app had its Secret: %s", short(took))
+	printLine("then, from the storage back until every app had its Secret: %s", formatDuration(took))
 	draw(recovery)
 	fmt.Println()
 }

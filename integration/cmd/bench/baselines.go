@@ -11,14 +11,14 @@ import (
 // loopEvery is the shell loop's pause: the CronJob's minute, scaled.
 const loopEvery = 6 * time.Second
 
-// contender is one way to unseal a Vault that comes back.
-type contender struct {
+// baseline is one way to unseal a Vault that comes back.
+type baseline struct {
 	name   string
 	period time.Duration // of its rhythm, for choosing the moment of the thaw
-	start  func(ctx context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (stop func(), err error)
+	start  func(ctx context.Context, env *testenv.Env, v *testenv.Vault, s *testenv.MountedSecret) (stop func(), err error)
 }
 
-var contenders = []contender{
+var baselines = []baseline{
 	{"floor", 500 * time.Millisecond, startFloor},
 	{"sidecar", time.Second, startSidecar},
 	{"shell loop", loopEvery, startShellLoop},
@@ -26,7 +26,7 @@ var contenders = []contender{
 
 // startFloor sends the key every 2 ms, with a few requests left open: no
 // client can be much sooner.
-func startFloor(ctx context.Context, _ *testenv.Lab, v *testenv.Vault, _ *testenv.Secret) (func(), error) {
+func startFloor(ctx context.Context, _ *testenv.Env, v *testenv.Vault, _ *testenv.MountedSecret) (func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	open := make(chan struct{}, 4)
 	go func() {
@@ -51,8 +51,8 @@ func startFloor(ctx context.Context, _ *testenv.Lab, v *testenv.Vault, _ *testen
 	return cancel, nil
 }
 
-func startSidecar(_ context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (func(), error) {
-	sidecar, err := sidecarBeside(l, v, s)
+func startSidecar(_ context.Context, env *testenv.Env, v *testenv.Vault, s *testenv.MountedSecret) (func(), error) {
+	sidecar, err := startSidecarFor(env, v, s)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func startSidecar(_ context.Context, l *testenv.Lab, v *testenv.Vault, s *testen
 }
 
 // startShellLoop does what the CronJob does, with the same tools.
-func startShellLoop(_ context.Context, l *testenv.Lab, v *testenv.Vault, s *testenv.Secret) (func(), error) {
+func startShellLoop(_ context.Context, env *testenv.Env, v *testenv.Vault, s *testenv.MountedSecret) (func(), error) {
 	script := fmt.Sprintf(`
 while :; do
   if nc -z -w 5 127.0.0.1 "$VAULT_PORT"; then
@@ -70,11 +70,11 @@ while :; do
   fi
   sleep %g
 done`, loopEvery.Seconds())
-	env := []string{
-		"VAULT=" + l.Binary("servers/vault"), "VAULT_ADDR=" + v.Addr,
+	environ := []string{
+		"VAULT=" + env.Binary("servers/vault"), "VAULT_ADDR=" + v.Addr,
 		"VAULT_PORT=" + v.Port(), "UNSEAL_KEY=" + v.Keys[0],
 	}
-	p, err := l.Run("shell loop", env, "sh", "-c", script)
+	p, err := env.StartProgram("shell loop", environ, "sh", "-c", script)
 	if err != nil {
 		return nil, err
 	}

@@ -9,10 +9,10 @@ import (
 	"net/url"
 )
 
-// Front starts a reverse proxy in front of v and returns its URL. As those in
+// StartReverseProxy starts a reverse proxy in front of v and returns its URL. As those in
 // people's pods do, it listens throughout, and answers 502 with a page of HTML
 // while v does not answer; or, with cut, by ending the connection.
-func (l *Lab) Front(v *Vault, cut bool) (string, error) {
+func (env *Env) StartReverseProxy(v *Vault, disconnect bool) (string, error) {
 	target, err := url.Parse(v.Addr)
 	if err != nil {
 		return "", err
@@ -26,7 +26,7 @@ func (l *Lab) Front(v *Vault, cut bool) (string, error) {
 		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorLog: quiet,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			if cut {
+			if disconnect {
 				panic(http.ErrAbortHandler)
 			}
 			w.Header().Set("Content-Type", "text/html")
@@ -35,6 +35,6 @@ func (l *Lab) Front(v *Vault, cut bool) (string, error) {
 		},
 	}}
 	go func() { _ = server.Serve(listener) }()
-	l.atEnd(server.Close)
+	env.addCleanup(server.Close)
 	return "http://" + listener.Addr().String(), nil
 }
