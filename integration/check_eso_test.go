@@ -8,7 +8,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func TestCheckOfExternalSecrets(t *testing.T) {
+func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 	t.Parallel()
 	sc := newCheckScenario(t)
 	both := []string{inContainer, withKubeconfig}

@@ -98,7 +98,7 @@ func runMisconfigurations(t *testing.T, sc *scenario, faults []misconfiguration)
 	}
 }
 
-func TestCheckOfWhatIsInThePod(t *testing.T) {
+func TestCheck_ReportsFaultsInThePod(t *testing.T) {
 	t.Parallel()
 	sc := newCheckScenario(t, "ESO_RECOVERY=off")
 	mounted := func(files map[string]string) func(sc *scenario) {
@@ -169,7 +169,7 @@ func TestCheckOfWhatIsInThePod(t *testing.T) {
 	})
 }
 
-func TestCheckOfTheCluster(t *testing.T) {
+func TestCheck_ReportsFaultsInTheCluster(t *testing.T) {
 	t.Parallel()
 	sc := newCheckScenario(t)
 	sc.applyExternalSecrets()

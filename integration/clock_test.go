@@ -18,7 +18,7 @@ const day = 24 * time.Hour
 // The wall clock jumps, as it does when a node that has no battery for its
 // clock gets the time from the network. Nothing may be hurried, put off or
 // told wrong by it.
-func TestTheClockJumps(t *testing.T) {
+func TestClock_JumpDoesNotAffectRecovery(t *testing.T) {
 	t.Parallel()
 	t.Run("beside a vault that serves, restarts and is refused", func(t *testing.T) {
 		t.Parallel()

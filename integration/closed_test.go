@@ -34,7 +34,7 @@ func request(t *testing.T, method, url, token, body string) (int, string) {
 }
 
 // The stand-in closes what the newer servers close, and nothing else.
-func TestClosedServerFollowsItsRule(t *testing.T) {
+func TestClosedProxy_ClosesEndpointsOfItsRule(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{})
 	require.NoError(t, sc.vault.UnsealAll(sc.ctx))
@@ -95,7 +95,7 @@ func TestClosedServerFollowsItsRule(t *testing.T) {
 
 // A whole rotation of the key, by OpenBao's calls: begun with a verification,
 // then canceled, without a body to wrap.
-func TestClosedServerRotatesByOpenBaosCalls(t *testing.T) {
+func TestClosedProxy_RotatesThroughOpenBaoEndpoints(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{})
 	require.NoError(t, sc.vault.UnsealAll(sc.ctx))
@@ -131,7 +131,7 @@ func TestClosedServerRotatesByOpenBaosCalls(t *testing.T) {
 }
 
 // It listens while Vault does, and what Vault does not answer is not answered.
-func TestClosedServerIsAwayWhenVaultIs(t *testing.T) {
+func TestClosedProxy_ListensOnlyWhileVaultDoes(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{})
 	closed, err := sc.env.StartClosedProxy(sc.vault, proxy.Vault2)

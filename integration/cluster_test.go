@@ -58,7 +58,7 @@ spec:
 `, v.Token, v.Addr)
 }
 
-func TestTheLabsClusterIsReal(t *testing.T) {
+func TestCluster_SyncsSecretsAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	env, err := testenv.New()
@@ -116,7 +116,7 @@ func TestTheLabsClusterIsReal(t *testing.T) {
 	step("external-secrets stopped by itself")
 }
 
-func TestTheLabsTokensAreReal(t *testing.T) {
+func TestCluster_IssuesBoundTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	env, err := testenv.New()

@@ -13,7 +13,7 @@ import (
 )
 
 // What make compat runs the scenarios against is the Vault that it names.
-func TestTheLabsVaultIsOfItsVersion(t *testing.T) {
+func TestVault_IsOfTheRequestedVersion(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })

@@ -80,7 +80,7 @@ func serveFakeVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic
 
 // While Vault is down, a process of another user has its port. Only root can be
 // another: for anybody else the sidecar is told then that Vault is.
-func TestVaultUID_AnotherUsersProcessGetsNoKey(t *testing.T) {
+func TestVaultUID_OtherUsersProcessGetsNoKey(t *testing.T) {
 	t.Parallel()
 	own := os.Geteuid() // Vault's, here
 	for name, more := range map[string][]string{"proofs off": nil, "proofs on": {"--prove-interval", "1m"}} {
@@ -125,7 +125,7 @@ func TestVaultUID_AnotherUsersProcessGetsNoKey(t *testing.T) {
 	}
 }
 
-func TestVaultUID_OverAUnixSocketAndTLS(t *testing.T) {
+func TestVaultUID_IsCheckedOverUnixSocketAndTLS(t *testing.T) {
 	t.Parallel()
 	uid := strconv.Itoa(os.Geteuid())
 	env := newEnv(t)
@@ -171,7 +171,7 @@ func nonLoopbackAddress(t *testing.T) string {
 // of a pod does in which one of them has written it.
 const withHostsFile = `set -e; mount --bind "$1" /etc/hosts; shift; exec "$@"`
 
-func TestLocalhost_NoHostsFileLeadsTheKeyAstray(t *testing.T) {
+func TestLocalhost_IgnoresHostsFile(t *testing.T) {
 	t.Parallel()
 	hosts := filepath.Join(newEnv(t).Dir, "hosts")
 	elsewhere := nonLoopbackAddress(t)

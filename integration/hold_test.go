@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOperatorSealIsHeld(t *testing.T) {
+func TestOperatorSeal_IsHeld(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -24,7 +24,7 @@ func TestOperatorSealIsHeld(t *testing.T) {
 	)
 }
 
-func TestSealedWhileTheSidecarWasAway(t *testing.T) {
+func TestOperatorSeal_IsHeldAfterSidecarDowntime(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -35,7 +35,7 @@ func TestSealedWhileTheSidecarWasAway(t *testing.T) {
 	)
 }
 
-func TestHoldEndsWhenTheKeysChange(t *testing.T) {
+func TestOperatorSeal_EndsWhenKeysChange(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -48,7 +48,7 @@ func TestHoldEndsWhenTheKeysChange(t *testing.T) {
 	)
 }
 
-func TestOperatorSealIsUndoneWhenToldSo(t *testing.T) {
+func TestOperatorSeal_IsUndoneWithOptionUnseal(t *testing.T) {
 	t.Parallel()
 	run(t, setup{args: []string{"--operator-seal", "unseal"}},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -59,7 +59,7 @@ func TestOperatorSealIsUndoneWhenToldSo(t *testing.T) {
 	)
 }
 
-func TestWithoutAStateDirectory(t *testing.T) {
+func TestStateDir_UnwritableForgetsSealOnRestart(t *testing.T) {
 	t.Parallel()
 	run(t, setup{args: []string{"--state-dir", "/proc/nowhere"}},
 		phase{"all is well, and it says what it cannot know", startSidecar,
@@ -70,7 +70,7 @@ func TestWithoutAStateDirectory(t *testing.T) {
 }
 
 // A proxy in the pod listens throughout, whichever run of Vault is behind it.
-func TestVaultBehindAProxy(t *testing.T) {
+func TestReverseProxy_RestartAndSealAreDistinguished(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]bool{"that answers 502": false, "that ends the connection": true} {
 		behind := func(sc *scenario) {
@@ -102,7 +102,7 @@ func TestVaultBehindAProxy(t *testing.T) {
 
 // Why a restart that no request meets is taken for a seal by hand there: if
 // this fails, Vault has begun to answer something that tells them apart.
-func TestNothingInVaultsAnswersTellsASealFromARestart(t *testing.T) {
+func TestVault_AnswersTheSameAfterSealAndRestart(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{})
 	// The time; and that of the build, in the place of which a Vault whose build

@@ -44,7 +44,7 @@ func walk(value any, path string, see func(path, text string)) {
 
 // Whoever edits settings.yaml has edited all: nothing that is rendered says an
 // old name any more.
-func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
+func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
@@ -104,7 +104,7 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 }
 
 // The native sidecar has what the home's settings say, wherever it is named.
-func TestAHomesSidecarCanBeNative(t *testing.T) {
+func TestHomelab_NativeSidecarKeepsSettings(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })

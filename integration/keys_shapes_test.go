@@ -20,7 +20,7 @@ func mountFiles(files func(sc *scenario) map[string]string) func(sc *scenario) {
 	}
 }
 
-func TestKeys_SharesBesideARootTokenAreUsed(t *testing.T) {
+func TestKeys_SharesBesideRootTokenAreUsed(t *testing.T) {
 	t.Parallel()
 	bankVaults := func(sc *scenario) map[string]string {
 		files := map[string]string{"vault-root": sc.vault.Token, "vault-test": "vault-test"}
@@ -50,7 +50,7 @@ func TestKeys_SharesBesideARootTokenAreUsed(t *testing.T) {
 	)
 }
 
-func TestKeys_WhatInitPrintsIsTaken(t *testing.T) {
+func TestKeys_InitOutputIsAccepted(t *testing.T) {
 	t.Parallel()
 	for sentence, text := range map[string]func(sc *scenario) string{
 		"as JSON": func(sc *scenario) string {
@@ -83,7 +83,7 @@ func TestKeys_WhatInitPrintsIsTaken(t *testing.T) {
 	}
 }
 
-func TestKeys_OldAndNewSharesLieSideBySide(t *testing.T) {
+func TestKeys_OldAndNewSharesSideBySideUnseal(t *testing.T) {
 	t.Parallel()
 	var old []string
 	both := func(of func(sc *scenario) (unmarked, marked []string)) func(sc *scenario) {

@@ -23,7 +23,7 @@ func randomShares(length, count int) func([]string) []string {
 	}
 }
 
-func TestWrongKeyThenTheRightOne(t *testing.T) {
+func TestKeys_WrongKeyIsReplacedByRightOne(t *testing.T) {
 	t.Parallel()
 	run(t, setup{mountedShares: randomShares(32, 1)},
 		phase{"a wrong key is mounted: it is sent once", startSidecar,
@@ -34,7 +34,7 @@ func TestWrongKeyThenTheRightOne(t *testing.T) {
 	)
 }
 
-func TestWrongKeyIsTriedAgainWithANewVaultProcess(t *testing.T) {
+func TestKeys_WrongKeyIsRetriedAfterVaultRestart(t *testing.T) {
 	t.Parallel()
 	run(t, setup{mountedShares: randomShares(32, 1)},
 		phase{"a wrong key is mounted", startSidecar, []condition{phaseIs("key-rejected"), sharesSent(1)}},
@@ -42,7 +42,7 @@ func TestWrongKeyIsTriedAgainWithANewVaultProcess(t *testing.T) {
 	)
 }
 
-func TestOneBadShareAmongGoodOnes(t *testing.T) {
+func TestKeys_BadShareAmongGoodOnesIsExcluded(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3, mountedShares: func(keys []string) []string {
 		return []string{keys[0], randomShare(33), keys[2], keys[3], keys[4]}
@@ -51,14 +51,14 @@ func TestOneBadShareAmongGoodOnes(t *testing.T) {
 	)
 }
 
-func TestOldAndNewKeySideBySide(t *testing.T) {
+func TestKeys_OldAndNewKeySideBySideUnseal(t *testing.T) {
 	t.Parallel()
 	run(t, setup{mountedShares: func(keys []string) []string { return []string{keys[0], randomShare(32)} }},
 		phase{"the later one is tried first", startSidecar, []condition{serving(), sharesSent(2)}},
 	)
 }
 
-func TestTooFewSharesAreNotSent(t *testing.T) {
+func TestKeys_TooFewSharesAreNotSent(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3, mountedShares: func(keys []string) []string { return keys[:2] }},
 		phase{"two of three are mounted", startSidecar,
@@ -74,7 +74,7 @@ func TestTooFewSharesAreNotSent(t *testing.T) {
 	)
 }
 
-func TestTooFewSharesAreToldWhileVaultIsOpen(t *testing.T) {
+func TestKeys_TooFewSharesAreReportedWhileUnsealed(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 3, threshold: 2, mountedShares: func(keys []string) []string { return keys[:1] }},
 		phase{"one of two is mounted, and a person opens vault", sequence(startSidecar, unsealByHand), []condition{
@@ -105,7 +105,7 @@ func keyErrorContains(want string) condition {
 	}}
 }
 
-func TestSharesOfUnequalLengthAreNotSent(t *testing.T) {
+func TestKeys_SharesOfUnequalLengthAreNotSent(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 3, threshold: 3, mountedShares: func(keys []string) []string {
 		return []string{keys[0], keys[1], randomShare(32)}
@@ -121,7 +121,7 @@ func await(sc *scenario, cond condition) {
 	require.NoError(sc, awaitErr(sc, cond))
 }
 
-func TestGarbageLeftByAStranger(t *testing.T) {
+func TestOtherClients_LeftoverSharesDoNotPreventUnseal(t *testing.T) {
 	t.Parallel()
 	for name, left := range map[string]int{"one share": 1, "two shares": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestGarbageLeftByAStranger(t *testing.T) {
 	}
 }
 
-func TestGarbageSentAllTheWhile(t *testing.T) {
+func TestOtherClients_ContinuousSharesDoNotPreventUnseal(t *testing.T) {
 	t.Parallel()
 	for name, flood := range map[string]struct{ senders, shares, threshold int }{
 		"by one":     {1, 5, 3},
@@ -178,7 +178,7 @@ func sendRandomShares(ctx context.Context, v *testenv.Vault) {
 
 // A stranger's flood must not make a good key look wrong, for that would lock
 // it out for good. Ten times, because it takes a share at just the right time.
-func TestAFloodLocksNobodyOut(t *testing.T) {
+func TestOtherClients_FloodDoesNotRejectGoodKey(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 3, threshold: 2},
 		phase{"a sidecar starts, and again, under a flood", func(sc *scenario) {
@@ -199,7 +199,7 @@ func TestAFloodLocksNobodyOut(t *testing.T) {
 	)
 }
 
-func TestAPersonHalfwayThrough(t *testing.T) {
+func TestOtherClients_PartialProgressIsCompleted(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3},
 		phase{"a person has entered two good shares", func(sc *scenario) {
@@ -213,7 +213,7 @@ func TestAPersonHalfwayThrough(t *testing.T) {
 
 // The person goes on for as long as Vault is sealed, a share for each one of
 // ours, so that no attempt is left in peace.
-func TestAPersonEntersSharesSlowlyBesideUs(t *testing.T) {
+func TestOtherClients_SlowManualUnsealDoesNotPreventOurs(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3, stallable: true, mountedShares: func(keys []string) []string {
 		return []string{keys[0], keys[1], keys[2], randomShare(33)}
@@ -242,7 +242,7 @@ func TestAPersonEntersSharesSlowlyBesideUs(t *testing.T) {
 	)
 }
 
-func TestAPersonEntersSharesWhileWeAreLocked(t *testing.T) {
+func TestOtherClients_ManualUnsealWorksWhileKeyIsRejected(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3, mountedShares: randomShares(33, 3)},
 		phase{"wrong shares are mounted", startSidecar,
@@ -257,7 +257,7 @@ func enterShare(i int) func(sc *scenario) {
 	return func(sc *scenario) { sc.enterShare(sc.vault.Keys[i]) }
 }
 
-func TestKeysMissingAtFirst(t *testing.T) {
+func TestKeys_MissingAtStartAreAwaited(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"no key is mounted", func(sc *scenario) {
@@ -275,7 +275,7 @@ func TestKeysMissingAtFirst(t *testing.T) {
 	)
 }
 
-func TestSeveralSharesInOneFile(t *testing.T) {
+func TestKeys_SeveralSharesInOneFile(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 5, threshold: 3},
 		phase{"all shares are lines of one file", func(sc *scenario) {
@@ -289,7 +289,7 @@ func TestSeveralSharesInOneFile(t *testing.T) {
 	)
 }
 
-func TestASwapIsSeenWithinASecond(t *testing.T) {
+func TestKeys_SwapIsNoticedWithinASecond(t *testing.T) {
 	t.Parallel()
 	sc := run(t, setup{mountedShares: randomShares(32, 1)},
 		phase{"a wrong key is mounted", startSidecar, []condition{phaseIs("key-rejected")}},

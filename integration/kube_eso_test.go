@@ -198,7 +198,7 @@ func (sc *scenario) forceSyncAnnotation(namespace, name string) string {
 	return o.GetAnnotations()["force-sync"]
 }
 
-func TestExternalSecretsRecover(t *testing.T) {
+func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true},
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
@@ -261,7 +261,7 @@ func withTimeout(limit time.Duration, cond condition) condition {
 	}}
 }
 
-func TestAStoreThatDegradesWhileVaultIsWell(t *testing.T) {
+func TestResync_DegradedStoreIsReported(t *testing.T) {
 	t.Parallel()
 	token := func(value string) func(sc *scenario) {
 		return func(sc *scenario) {
@@ -277,7 +277,7 @@ func TestAStoreThatDegradesWhileVaultIsWell(t *testing.T) {
 	)
 }
 
-func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
+func TestResync_LateSidecarResyncsFailedObjects(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true},
 		phase{"all is well, without a sidecar", installESO, nil},
@@ -288,7 +288,7 @@ func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
 	)
 }
 
-func TestWithoutExternalSecrets(t *testing.T) {
+func TestExternalSecrets_NotInstalledIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	const said = "external-secrets not found"
 	run(t, setup{cluster: true},
@@ -300,7 +300,7 @@ func TestWithoutExternalSecrets(t *testing.T) {
 	)
 }
 
-func TestAnExternalSecretsThatIsTooOld(t *testing.T) {
+func TestExternalSecrets_OldVersionIsReported(t *testing.T) {
 	t.Parallel()
 	const old = `
 apiVersion: apiextensions.k8s.io/v1
@@ -329,7 +329,7 @@ spec:
 
 // Each right that is missing is named with the manifest that grants it, and
 // used from when it is there.
-func TestRightsThatAreMissing(t *testing.T) {
+func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, withoutRBAC: true},
 		phase{"all is well, without a sidecar", installESO, nil},
@@ -344,7 +344,7 @@ func TestRightsThatAreMissing(t *testing.T) {
 
 // Objects alone, as an ESO would have left them: more than a page of failed
 // ones, of which only those of the named store are woken, and none that is Ready.
-func TestOnlyWhatFailedIsWokenAndAllOfIt(t *testing.T) {
+func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	t.Parallel()
 	const failed, count = `{"type":"Ready","status":"False","reason":"SecretSyncedError","message":"m"}`, 230
 	const ready = `{"type":"Ready","status":"True","reason":"SecretSynced","message":"m"}`
@@ -402,7 +402,7 @@ func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name,
 }
 
 // Three replicas wake ESO once: the active one's sidecar does.
-func TestAStandbyWakesNobody(t *testing.T) {
+func TestResync_StandbyRequestsNone(t *testing.T) {
 	t.Parallel()
 	const more = `
 apiVersion: v1
@@ -457,7 +457,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 }
 
 // An answer of each kind, at each call: all is well in the end.
-func TestTheAPIServerFails(t *testing.T) {
+func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 	t.Parallel()
 	calls := []string{
 		"LIST pods", "WATCH pods", "PATCH pods/status", "POST events",
@@ -495,7 +495,7 @@ func TestTheAPIServerFails(t *testing.T) {
 }
 
 // ESO's only worker can sit in a request to a Vault that hangs.
-func TestESOIsStuckInARequest(t *testing.T) {
+func TestResync_ESOStuckInARequestRecovers(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true},
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving()}},
@@ -537,7 +537,7 @@ func esoPodCount(want int) condition {
 
 // A store of this Vault that does not get ready: ESO's controller is evicted,
 // once, and neither its webhook nor its cert-controller.
-func TestTheControllerIsEvictedOnce(t *testing.T) {
+func TestEviction_IsAskedOnceForEachOutage(t *testing.T) {
 	t.Parallel()
 	const objects = `
 apiVersion: v1

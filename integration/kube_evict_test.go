@@ -14,7 +14,7 @@ import (
 
 // Whoever may write a SecretStore can write one of this Vault that never gets
 // ready. The controller is evicted for it when nothing shows that it works.
-func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
+func TestEviction_TenantsBrokenStoreDoesNotEvict(t *testing.T) {
 	t.Parallel()
 	const vault = `{provider: {vault: {server: "http://vault.security.svc:8200", path: secret, version: v2, auth: {tokenSecretRef: {name: t, key: t}}}}}`
 	const objects = `

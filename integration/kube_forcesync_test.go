@@ -46,7 +46,7 @@ func annotatableByResource(resource string) annotatableObject {
 	panic(resource)
 }
 
-func TestForceSync_OnlyOfWhatIsNotReady(t *testing.T) {
+func TestForceSync_IsLimitedToUnreadyObjects(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
 	for _, row := range []struct {
@@ -76,7 +76,7 @@ func TestForceSync_OnlyOfWhatIsNotReady(t *testing.T) {
 }
 
 // What generates a value would write a new one over that which is in use.
-func TestForceSync_NotOfWhatGenerates(t *testing.T) {
+func TestForceSync_IsRefusedForGenerators(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
 	generator := func(kind string) string {
@@ -120,7 +120,7 @@ func (pc podClient) getAsAdmin(o annotatableObject) *unstructured.Unstructured {
 	return there
 }
 
-func TestForceSync_ChangesNobodysFields(t *testing.T) {
+func TestForceSync_KeepsFieldsOfOtherManagers(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
 	for _, o := range annotatableObjects {
@@ -176,7 +176,7 @@ func managedFieldsPatch(t *testing.T, o annotatableObject, fields []metav1.Manag
 
 // A policy that took too long, or that did not foresee what the API server does
 // by itself, would keep an object of a home from being woken.
-func TestForceSync_OfLargeAndOldObjects(t *testing.T) {
+func TestForceSync_WorksForLargeAndOldObjects(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
 	annotations := map[string]any{}

@@ -12,7 +12,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func TestTheGateFollowsVault(t *testing.T) {
+func TestReadinessGate_FollowsVault(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, stallable: true, args: []string{"--eso-recovery", "off"}},
 		phase{"the node reboots and storage hangs", sequence(killVault, setStorage("hang"), startVault, startSidecar),
@@ -49,7 +49,7 @@ func startVaultAndWaitHung(sc *scenario) {
 	startSidecar(sc)
 }
 
-func TestTheGateOfAVaultThatWasNeverInitialized(t *testing.T) {
+func TestReadinessGate_OfAnUninitializedVault(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, uninitialized: true, args: []string{"--eso-recovery", "off"}},
 		phase{"vault is new", startSidecar, []condition{gateConditionIs("False", "NotInitialized")}},
@@ -57,7 +57,7 @@ func TestTheGateOfAVaultThatWasNeverInitialized(t *testing.T) {
 	)
 }
 
-func TestTheGateIsKept(t *testing.T) {
+func TestReadinessGate_IsRestoredAfterChanges(t *testing.T) {
 	t.Parallel()
 	other := `{"status":{"phase":"Running","conditions":[{"type":"example.com/other","status":"True","reason":"Theirs","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`
 	theirs := podConditionEquals("example.com/other", map[string]string{
@@ -101,7 +101,7 @@ func eventCountIs(reason string, n int64) condition {
 	}}
 }
 
-func TestAnEventForASuccessorOfThePodBeginsAnew(t *testing.T) {
+func TestEvents_CountStartsAnewForANewPod(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, args: []string{"--eso-recovery", "off"}},
 		phase{"an operator seals", sequence(startSidecar, waitUntil(gateConditionIs("True", "Unsealed")), sealVault),
@@ -116,7 +116,7 @@ func TestAnEventForASuccessorOfThePodBeginsAnew(t *testing.T) {
 	)
 }
 
-func TestUnsealingNeedsNoAPIServer(t *testing.T) {
+func TestAPIServer_IsNotNeededForUnsealing(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true},
 		phase{"the API server is down", sequence(stopAPIServer, startSidecar), []condition{serving()}},
@@ -129,7 +129,7 @@ func TestUnsealingNeedsNoAPIServer(t *testing.T) {
 	)
 }
 
-func TestASlowAPIServer(t *testing.T) {
+func TestAPIServer_SlowAnswersDoNotDelayUnsealing(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true},
 		phase{"each answer takes three seconds", sequence(delayAPIServer(3*time.Second), startSidecar), []condition{serving()}},
@@ -140,7 +140,7 @@ func TestASlowAPIServer(t *testing.T) {
 }
 
 // The token is followed in its file, as the kubelet replaces it.
-func TestATokenThatIsReplaced(t *testing.T) {
+func TestServiceAccountToken_ReplacementIsRead(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, args: []string{"--eso-recovery", "off"}},
 		phase{"the token is of no use", func(sc *scenario) {

@@ -149,7 +149,7 @@ func allAnnotated(r schema.GroupVersionResource, namespace string) condition {
 // Whoever may write a SecretStore or an ExternalSecret can fill 1.5 MiB with it, as
 // often as he likes, before the sidecar starts and while it runs. It takes little
 // memory all the same, and wakes them like others.
-func TestTenantsCannotFillTheMemory(t *testing.T) {
+func TestMemory_TenantsCannotExhaustIt(t *testing.T) {
 	t.Parallel()
 	const home1 = `
 apiVersion: external-secrets.io/v1
@@ -202,7 +202,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 
 // An API server that takes every request and answers none delays nothing: neither
 // the start, nor an unseal, nor the end.
-func TestAnAPIServerThatHangsDelaysNothing(t *testing.T) {
+func TestAPIServer_HangingRequestsDelayNothing(t *testing.T) {
 	t.Parallel()
 	const soon = 5 * time.Second
 	run(t, setup{cluster: true},

@@ -16,7 +16,7 @@ import (
 
 // A kustomization above ours may rename what it renders, and the account with
 // it. Whoever has the rights is narrowed.
-func TestPolicies_BindWhoeverHoldsTheRights(t *testing.T) {
+func TestPolicies_BindRenamedAccounts(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		above string // in the kustomization
@@ -108,7 +108,7 @@ func (sc *scenario) clientAs(user string, groups ...string) dynamic.Interface {
 
 // What is not the sidecar's goes on as ever: administrators, controllers with
 // wide rights, kubelets.
-func TestPolicies_LeaveOthersAlone(t *testing.T) {
+func TestPolicies_LeaveOtherClientsAlone(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
 	require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))

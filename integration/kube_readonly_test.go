@@ -40,7 +40,7 @@ spec: {serviceAccountName: external-secrets, containers: [{name: c, image: "c:1"
 `
 
 // Vault answers from its memory what the sidecar asks, and fails what writes.
-func TestVaultsVolumeTurnsReadOnly(t *testing.T) {
+func TestStorage_ReadOnlyVolumeIsReported(t *testing.T) {
 	t.Parallel()
 	controllerIsThere := condition{"ESO's controller to be there", func(sc *scenario) string {
 		_, err := sc.cluster.Get(sc.ctx, "v1", "Pod", "external-secrets", "external-secrets-6d5f7c8b9c-x2x4z")

@@ -12,7 +12,7 @@ import (
 )
 
 // The sidecar itself tries that the policies bind it, and says so.
-func TestRestricted_TheSidecarTriesItsPolicies(t *testing.T) {
+func TestRestricted_SidecarVerifiesItsPolicies(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, args: []string{"--eso-recovery", "off"}},
 		phase{"all is applied", startSidecar, []condition{
@@ -47,7 +47,7 @@ func policyStateIs(manifest, state string) condition {
 
 // The image may be newer than the manifests: what their policy does not know
 // yet must not keep the gate from being written.
-func TestRestricted_AnOlderPolicyLeavesTheGate(t *testing.T) {
+func TestRestricted_OlderPolicyAllowsTheGate(t *testing.T) {
 	t.Parallel()
 	run(t, setup{cluster: true, args: []string{"--eso-recovery", "off"}},
 		phase{"the policy is an older one", func(sc *scenario) {

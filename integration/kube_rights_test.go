@@ -18,7 +18,7 @@ import (
 
 // The ServiceAccount is Vault's too, so what the sidecar may do Vault may do:
 // everything else is tried here, with its token, and refused.
-func TestTheRightsAreNoMoreThanIsNeeded(t *testing.T) {
+func TestRBAC_GrantsNoMoreThanNeeded(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]installation{
 		"as the manifests are":                          defaultInstallation,

@@ -54,7 +54,7 @@ func TestUnixSocket_RecoveryAndHold(t *testing.T) {
 	)
 }
 
-func TestClientCertificate_VaultWantsOne(t *testing.T) {
+func TestClientCertificate_IsSentWhenVaultRequiresIt(t *testing.T) {
 	t.Parallel()
 	env := newEnv(t)
 	a, err := env.NewCA("mutual")
@@ -82,7 +82,7 @@ func TestClientCertificate_VaultWantsOne(t *testing.T) {
 	})
 }
 
-func TestServerCertificate_RanOut(t *testing.T) {
+func TestServerCertificate_ExpiryIsReported(t *testing.T) {
 	t.Parallel()
 	a, err := newEnv(t).NewCA("old")
 	require.NoError(t, err)

@@ -62,8 +62,8 @@ func render(t *testing.T, env *testenv.Env, r rendering) string {
 }
 
 // What every kustomization renders is kept, so that a change of it is seen.
-// After one that is meant: GOLDEN=write go test ./integration -run Rendered
-func TestWhatIsRenderedIsWhatWasRendered(t *testing.T) {
+// After one that is meant: GOLDEN=write go test ./integration -run TestManifests
+func TestManifests_AreRenderedAsGolden(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
@@ -113,7 +113,7 @@ func list(t *testing.T, set *unstructured.Unstructured, field, name string) (ite
 	return items, names
 }
 
-func TestThePatchLeavesWhatIsOthers(t *testing.T) {
+func TestPatch_KeepsForeignFields(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
@@ -140,7 +140,7 @@ func TestThePatchLeavesWhatIsOthers(t *testing.T) {
 
 // Whatever uid the StatefulSet gives Vault, the key goes to no other; and where
 // it gives none, nothing is built that would keep the key from Vault.
-func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
+func TestPatchVaultUID_FollowsTheStatefulSet(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
@@ -163,7 +163,7 @@ func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
 }
 
 // The chart's values say the same as the patch.
-func TestTheHelmValuesAreThePatch(t *testing.T) {
+func TestHelmValues_EqualThePatch(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
@@ -182,7 +182,7 @@ func TestTheHelmValuesAreThePatch(t *testing.T) {
 
 // Who may reach Vault is named by the settings, in whatever order the components
 // of the network come.
-func TestTheSettingsNameWhoMayReachVault(t *testing.T) {
+func TestNetworkPolicy_ClientsComeFromSettings(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)

@@ -205,7 +205,7 @@ func announcedRemovals(out string) (found []string) {
 }
 
 // The name of a RoleBinding that a tenant makes is no word of a command.
-func TestMigrate_NamesAreData(t *testing.T) {
+func TestMigrate_NamesAreNeverExecuted(t *testing.T) {
 	t.Parallel()
 	for what, names := range map[string][]string{
 		"the words of a volume claim and a Secret": {
@@ -266,7 +266,7 @@ func (s *scriptScenario) migrateAndBack() {
 }
 
 // What others use too stays, and what is built in.
-func TestMigrate_RemovesWhatIsTheCronJobsAlone(t *testing.T) {
+func TestMigrate_RemovesOnlyObjectsOfTheCronJobs(t *testing.T) {
 	t.Parallel()
 	s := newMigrationScenario(t, `
 apiVersion: rbac.authorization.k8s.io/v1

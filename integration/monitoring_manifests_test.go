@@ -34,7 +34,7 @@ type podMonitor struct {
 	} `json:"spec"`
 }
 
-func TestThePodMonitorFindsVaultsPods(t *testing.T) {
+func TestPodMonitor_SelectsVaultPods(t *testing.T) {
 	t.Parallel()
 	var monitor podMonitor
 	readManifest(t, "manifests/monitoring/podmonitor.yaml", &monitor)
@@ -73,7 +73,7 @@ func TestThePodMonitorFindsVaultsPods(t *testing.T) {
 }
 
 // Every name and namespace comes from the settings.
-func TestTheMonitoringIsWhereTheSettingsSay(t *testing.T) {
+func TestMonitoring_NamesComeFromSettings(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func readDashboard(t *testing.T) (d dashboard) {
 
 // Grafana is not here to load it; this is what keeps one from loading, or from
 // loading beside others.
-func TestTheDashboardLoadsWithoutEdits(t *testing.T) {
+func TestDashboard_LoadsWithoutEdits(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	assert.Nil(t, d.ID)

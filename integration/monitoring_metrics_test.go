@@ -51,7 +51,7 @@ func exportedMetrics(t *testing.T) (text string, samples []sample) {
 	return text, samples
 }
 
-func TestAllThatIsAskedForIsExported(t *testing.T) {
+func TestMetrics_QueriedSeriesAreExported(t *testing.T) {
 	t.Parallel()
 	text, samples := exportedMetrics(t)
 	out, err := promtool(t, "", text, "check", "metrics")

@@ -119,7 +119,7 @@ func unknownReferences(query string, samples []sample) (out []string) {
 	return out
 }
 
-func TestWhatIsNotExportedIsFoundInAQuery(t *testing.T) {
+func TestQueries_UnknownSeriesAreFound(t *testing.T) {
 	t.Parallel()
 	samples := []sample{{name: "a_total", labels: map[string]string{"result": "good"}}, {name: "b", labels: map[string]string{"x": "y"}}}
 	for query, want := range map[string][]string{

@@ -79,14 +79,14 @@ func runRuleTests(t *testing.T, r rules) (string, error) {
 	return promtool(t, dir, "", "test", "rules", "minutes.yaml", "days.yaml")
 }
 
-func TestTheAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
+func TestAlerts_FireAsExpected(t *testing.T) {
 	t.Parallel()
 	out, err := runRuleTests(t, readAlerts(t, unchanged))
 	assert.NoError(t, err, out)
 }
 
 // What is expected of an alert is worth as much as it finds in a broken one.
-func TestABrokenAlertIsFound(t *testing.T) {
+func TestAlerts_BrokenRuleFailsItsTest(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change func(*rule)
@@ -113,7 +113,7 @@ func TestABrokenAlertIsFound(t *testing.T) {
 	}
 }
 
-func TestEveryAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
+func TestAlerts_HaveSeverityAndRunbookText(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
 	for _, r := range readAlerts(t, unchanged).Groups[0].Rules {

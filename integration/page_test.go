@@ -94,7 +94,7 @@ func (p *page) assertNoAnnouncement(sc *scenario) {
 	assert.Empty(sc, before, "nothing changed yet")
 }
 
-func TestThePageFollowsAPowerCut(t *testing.T) {
+func TestPage_FollowsAPowerCut(t *testing.T) {
 	t.Parallel()
 	var p page
 	run(t, setup{stallable: true, mountedShares: func([]string) []string { return nil }},

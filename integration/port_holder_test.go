@@ -77,7 +77,7 @@ func respondSealedAfterRelease(i *portHolder) http.HandlerFunc {
 
 // Another container of the pod may take Vault's port for a moment. Who held it
 // then speaks for no Vault that listens there afterwards, and keeps none sealed.
-func TestAProcessThatHadVaultsPort_KeepsNoVaultSealed(t *testing.T) {
+func TestPortHolder_DoesNotKeepVaultSealed(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		answer func(sc *scenario) func(*portHolder) http.HandlerFunc

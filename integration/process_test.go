@@ -41,7 +41,7 @@ func logContainsTimes(text string, n int) condition {
 	}}
 }
 
-func TestSIGTERMEndsItWithinASecond(t *testing.T) {
+func TestSIGTERM_EndsWithinASecond(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
 		phase{"the unseal hangs", sequence(setStorage("hang"), startSidecar), []condition{phaseIs("unseal-hanging")}},
@@ -51,7 +51,7 @@ func TestSIGTERMEndsItWithinASecond(t *testing.T) {
 	)
 }
 
-func TestKilledAtAnyMomentAndStartedAgain(t *testing.T) {
+func TestSIGKILL_AtAnyMomentRecovers(t *testing.T) {
 	t.Parallel()
 	for after := time.Duration(0); after <= 120*time.Millisecond; after += 15 * time.Millisecond {
 		t.Run("after "+after.String(), func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestKilledAtAnyMomentAndStartedAgain(t *testing.T) {
 
 // A crash prints stacks, and must print no share: it is made to crash while a
 // share is on its way.
-func TestCrashDumpShowsNoShare(t *testing.T) {
+func TestCrashDump_ShowsNoShare(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -96,7 +96,7 @@ func startSidecarWithCoreDumps(sc *scenario) {
 	sc.startSidecar("/bin/sh", "-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$@"`, "sh")
 }
 
-func TestProcessIsHardened(t *testing.T) {
+func TestProcess_IsHardened(t *testing.T) {
 	t.Parallel()
 	sc := run(t, setup{}, phase{"it runs", startSidecar, []condition{serving()}})
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", sc.sidecar.Pid()))
@@ -105,7 +105,7 @@ func TestProcessIsHardened(t *testing.T) {
 }
 
 // What unsealing does not need is never a reason to leave Vault sealed.
-func TestValuesThatAreNotAcceptedKeepNothingSealed(t *testing.T) {
+func TestOptions_InvalidValuesDoNotPreventUnseal(t *testing.T) {
 	t.Parallel()
 	const said = "an option's value is not accepted, its default is used"
 	run(t, setup{
@@ -119,7 +119,7 @@ func TestValuesThatAreNotAcceptedKeepNothingSealed(t *testing.T) {
 	)
 }
 
-func TestHTTPPortIsTaken(t *testing.T) {
+func TestHTTP_PortInUseDoesNotPreventUnseal(t *testing.T) {
 	t.Parallel()
 	port, err := testenv.Port()
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestHTTPPortIsTaken(t *testing.T) {
 
 // A log that nobody reads stops whoever writes to it. A process that stands still
 // for that or another reason ends, for the kubelet to start it again.
-func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
+func TestWatchdog_EndsAStuckProcess(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
 	assert.Equal(t, 1, ended.ExitCode(), ended.String())
 }
 
-func TestBadOptionsEndTheStart(t *testing.T) {
+func TestOptions_BadUsageEndsTheStart(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestBadOptionsEndTheStart(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_IsPrinted(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)

@@ -125,7 +125,7 @@ func (sc *scenario) startRekeySwapper(change map[string]any) (addr string, updat
 	return between.URL, func() int { return int(sent.Load()) }
 }
 
-func TestProof_AuthorizesNoRekeyOfAStranger(t *testing.T) {
+func TestProof_AuthorizesNoForeignRekey(t *testing.T) {
 	t.Parallel()
 	sc := newScenario(t, setup{})
 	unsealByHand(sc)
@@ -150,7 +150,7 @@ func TestProof_AuthorizesNoRekeyOfAStranger(t *testing.T) {
 	require.NoError(t, sc.vault.UnsealAll(sc.ctx), "the key is what it was")
 }
 
-func TestTheKeyIsProvedWhileVaultIsOpen(t *testing.T) {
+func TestProof_KeyIsVerifiedWhileUnsealed(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 3, threshold: 2, args: []string{"--prove-interval", "1m"}},
 		phase{"an earlier proof was killed in its middle", func(sc *scenario) {

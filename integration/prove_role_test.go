@@ -80,7 +80,7 @@ func (sc *scenario) startClosedProxy(rule proxy.Rule) *testenv.ClosedProxy {
 	return c
 }
 
-func TestProof_OpenAndBehindBothClosedRules(t *testing.T) {
+func TestProof_WorksUnderEachRule(t *testing.T) {
 	t.Parallel()
 	const proved = "proved: vault takes the mounted key"
 	sc := newScenario(t, setup{cluster: true, shares: 3, threshold: 2})
@@ -137,7 +137,7 @@ func TestProof_OpenAndBehindBothClosedRules(t *testing.T) {
 
 // The sidecar itself: a proof with a login, what a killed one left, and what a
 // Vault that refuses is asked.
-func TestProof_SidecarBehindBothClosedRules(t *testing.T) {
+func TestProof_SidecarWorksUnderClosedRules(t *testing.T) {
 	t.Parallel()
 	for _, rule := range []proxy.Rule{proxy.Vault2, proxy.OpenBao} {
 		t.Run(string(rule), func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 }
 
 // What a killed proof left begun is canceled with proofs switched off, too.
-func TestProof_LeftBehindIsCanceledWithProofsOff(t *testing.T) {
+func TestProof_StaleRekeyIsCanceledWithProofsOff(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"a proof was killed in its middle", func(sc *scenario) {

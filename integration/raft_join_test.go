@@ -15,7 +15,7 @@ import (
 
 // A stranger sends single shares to the replicas that join. Each of them would be
 // unsealed once more with every key that follows.
-func TestAStrangerDuringAJoin_TheKeyIsSentOnce(t *testing.T) {
+func TestRaftJoin_KeyIsSentOnceDespiteOtherClients(t *testing.T) {
 	var c raftCluster
 	run(t, setup{uninitialized: true, raft: true, shares: 5, threshold: 3},
 		phase{"three replicas are new", c.addReplicas,

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRefusedThenThaw(t *testing.T) {
+func TestRecovery_RefusedConnections(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
 		phase{"the node reboots and storage hangs: vault does not listen yet",
@@ -21,7 +21,7 @@ func TestRefusedThenThaw(t *testing.T) {
 	)
 }
 
-func TestStoppedThenContinued(t *testing.T) {
+func TestRecovery_StoppedVaultContinues(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"a sealed vault is frozen", sequence(pauseVault, startSidecar),
@@ -34,7 +34,7 @@ func TestStoppedThenContinued(t *testing.T) {
 	)
 }
 
-func TestHungUnseal(t *testing.T) {
+func TestRecovery_HungUnseal(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
 		phase{"storage hangs under a sealed vault that listens", sequence(setStorage("hang"), startSidecar),
@@ -46,7 +46,7 @@ func TestHungUnseal(t *testing.T) {
 
 // Longhorn takes minutes, and Vault lets a request last for 90 seconds: what
 // it then answers to the unseal that succeeded is an error.
-func TestHungUnsealForLongerThanVaultLetsARequestLast(t *testing.T) {
+func TestRecovery_UnsealHangsPastMaxRequestDuration(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true, maxRequestDuration: 3 * time.Second},
 		phase{"storage hangs under a sealed vault that listens", sequence(setStorage("hang"), startSidecar),
@@ -73,7 +73,7 @@ func logNeverContains(text string) condition {
 	}}
 }
 
-func TestStorageHangsUnderAnUnsealedVault(t *testing.T) {
+func TestStorage_HangsUnderUnsealedVault(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true, args: []string{"--storage-probe", "1s"}},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -83,7 +83,7 @@ func TestStorageHangsUnderAnUnsealedVault(t *testing.T) {
 	)
 }
 
-func TestRecoveryIsClosedByReadingStorage(t *testing.T) {
+func TestRecovery_IsDoneOnceStorageIsRead(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -94,7 +94,7 @@ func TestRecoveryIsClosedByReadingStorage(t *testing.T) {
 	)
 }
 
-func TestStorageAnswersEIO(t *testing.T) {
+func TestStorage_EIOEndsInRecovery(t *testing.T) {
 	t.Parallel()
 	t.Run("before the unseal", func(t *testing.T) {
 		t.Parallel()
@@ -122,7 +122,7 @@ func TestStorageAnswersEIO(t *testing.T) {
 	})
 }
 
-func TestStorageIsSlow(t *testing.T) {
+func TestStorage_SlowAnswersEndInRecovery(t *testing.T) {
 	t.Parallel()
 	t.Run("before the unseal", func(t *testing.T) {
 		t.Parallel()
@@ -154,7 +154,7 @@ func TestStorageIsSlow(t *testing.T) {
 	})
 }
 
-func TestVaultKilledInTheMiddleOfAnUnseal(t *testing.T) {
+func TestRecovery_VaultKilledDuringUnseal(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true, shares: 5, threshold: 3},
 		phase{"an unseal is slow", sequence(setStorage("slow 300ms"), startSidecar),
@@ -164,7 +164,7 @@ func TestVaultKilledInTheMiddleOfAnUnseal(t *testing.T) {
 	)
 }
 
-func TestSharesAndThresholds(t *testing.T) {
+func TestKeys_SharesAndThresholds(t *testing.T) {
 	t.Parallel()
 	for _, key := range []struct{ shares, threshold int }{{1, 1}, {5, 3}, {5, 5}} {
 		t.Run(fmt.Sprintf("%d of %d", key.threshold, key.shares), func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestSharesAndThresholds(t *testing.T) {
 	}
 }
 
-func TestVaultRestarted(t *testing.T) {
+func TestRecovery_VaultRestarted(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -193,7 +193,7 @@ func TestVaultRestarted(t *testing.T) {
 	)
 }
 
-func TestUninitializedThenInitialized(t *testing.T) {
+func TestRecovery_UninitializedThenInitialized(t *testing.T) {
 	t.Parallel()
 	run(t, setup{uninitialized: true},
 		phase{"vault was never initialized", startSidecar, []condition{phaseIs("uninitialized"), sendsNothing()}},
@@ -204,7 +204,7 @@ func TestUninitializedThenInitialized(t *testing.T) {
 	)
 }
 
-func TestRekeyedWhileRunning(t *testing.T) {
+func TestKeys_RekeyWhileRunningIsNoticed(t *testing.T) {
 	t.Parallel()
 	run(t, setup{},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -235,7 +235,7 @@ func rekey(shares, threshold int) func(sc *scenario) {
 	}
 }
 
-func TestRaftStorage(t *testing.T) {
+func TestRaft_SingleNodeRecovers(t *testing.T) {
 	t.Parallel()
 	run(t, setup{raft: true, shares: 5, threshold: 3},
 		phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(3)}},
@@ -243,7 +243,7 @@ func TestRaftStorage(t *testing.T) {
 	)
 }
 
-func TestRaftStorageHangs(t *testing.T) {
+func TestRaft_HangingStorageRecovers(t *testing.T) {
 	t.Parallel()
 	run(t, setup{raft: true, stallable: true},
 		phase{"all is well", startSidecar, []condition{serving()}},
@@ -253,7 +253,7 @@ func TestRaftStorageHangs(t *testing.T) {
 	)
 }
 
-func TestSecretIsReadableAfterwards(t *testing.T) {
+func TestRecovery_SecretIsReadable(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
 		phase{"somebody keeps a secret", sequence(startSidecar), []condition{serving()}},

@@ -40,7 +40,7 @@ func newReleaseRepo(t *testing.T) (dir string, git func(args ...string)) {
 
 // What a release refuses, it refuses before it looks for a builder. That it
 // makes one is shown in node/, where there is a builder.
-func TestAReleaseIsRefused(t *testing.T) {
+func TestRelease_RefusesBadPreconditions(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		do   func(t *testing.T, dir string, git func(...string))
@@ -83,7 +83,7 @@ func TestAReleaseIsRefused(t *testing.T) {
 	}
 }
 
-func TestMakeReleaseSaysWhatIsWrong(t *testing.T) {
+func TestMakeRelease_ReportsTheError(t *testing.T) {
 	t.Parallel()
 	dir, _ := newReleaseRepo(t)
 	out, err := exec.Command("make", "-C", dir, "release").CombinedOutput()

@@ -15,7 +15,7 @@ import (
 
 // Three replicas with raft storage, each with its own sidecar and all with one
 // Secret: what the chart makes of server.ha.raft.
-func TestThreeReplicasOnRaft(t *testing.T) {
+func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	t.Parallel()
 	var c raftCluster
 	run(t, setup{uninitialized: true, raft: true, shares: 5, threshold: 3},

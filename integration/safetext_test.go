@@ -96,7 +96,7 @@ func (sc *scenario) assertSafeOutputs(s *testenv.Sidecar) string {
 }
 
 // What ESO, a tenant, or an API server's webhook writes is repeated in many places.
-func TestWhatOthersWriteIsRepeatedWithoutHarm(t *testing.T) {
+func TestUntrustedText_FromKubernetesIsSanitized(t *testing.T) {
 	t.Parallel()
 	conditionJSON := func(status, reason string) string {
 		text, err := json.Marshal(map[string]any{"type": "Ready", "status": status, "reason": reason, "message": unsafeText})
@@ -167,7 +167,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 }
 
 // What listens at Vault's address may answer anything.
-func TestWhatVaultAnswersIsRepeatedWithoutHarm(t *testing.T) {
+func TestUntrustedText_FromVaultIsSanitized(t *testing.T) {
 	t.Parallel()
 	quoted, err := json.Marshal(unsafeText)
 	require.NoError(t, err)

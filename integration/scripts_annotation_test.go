@@ -17,7 +17,7 @@ import (
 
 // kubectl apply keeps all that it applied in an annotation. No key lives on
 // there, neither the old one nor the new.
-func TestRotate_NoKeyIsLeftInAnAnnotation(t *testing.T) {
+func TestRotate_LeavesNoKeyInAnnotations(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")

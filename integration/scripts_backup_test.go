@@ -19,7 +19,7 @@ const maliciousBinding = `{"apiVersion": "rbac.authorization.k8s.io/v1", "kind":
 
 // The backup's folder is its owner's alone, and only what migrate saved in it is
 // applied.
-func TestMigrate_BackupIsTheCallersAlone(t *testing.T) {
+func TestMigrate_BackupIsPrivate(t *testing.T) {
 	t.Parallel()
 	s := newMigrationScenario(t)
 	share := strings.TrimSpace(s.secretData()["key"])

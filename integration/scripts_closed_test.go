@@ -40,7 +40,7 @@ var tokenHints = map[proxy.Rule]map[string]string{
 
 // No install ends with nobody able to log in, and the second run finds out who
 // can.
-func TestBootstrap_SomebodyCanLogInAfterwards(t *testing.T) {
+func TestBootstrap_LeavesAWorkingLogin(t *testing.T) {
 	t.Parallel()
 	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
 		nothing := func() {
@@ -107,7 +107,7 @@ func TestBootstrap_SomebodyCanLogInAfterwards(t *testing.T) {
 }
 
 // A root token that is the only way in is not revoked.
-func TestBootstrap_KeepsTheLastWayIn(t *testing.T) {
+func TestBootstrap_KeepsTheOnlyRootToken(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Vault2)
 	password := s.newPassword()
@@ -189,7 +189,7 @@ var rotationSteps = []struct {
 	{"taking the note away", true, false},
 }
 
-func TestRotate_EndsWellBehindEachRule(t *testing.T) {
+func TestRotate_SucceedsUnderEachRule(t *testing.T) {
 	t.Parallel()
 	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
 		password := s.newPassword()

@@ -45,7 +45,7 @@ func (s *scriptScenario) kubectl(in string, args ...string) (string, error) {
 
 // Before a pod is deleted, Vault itself has taken the key that it will start
 // with, or somebody said that it is trusted. A dry run says so too.
-func TestMigrate_ProvesTheKeyBeforeVaultIsClosed(t *testing.T) {
+func TestMigrate_VerifiesTheKeyBeforeRestart(t *testing.T) {
 	t.Parallel()
 	chart, err := os.ReadFile("testdata/vault-chart.yaml")
 	require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestMigrate_ProvesTheKeyBeforeVaultIsClosed(t *testing.T) {
 }
 
 // Where the sidecar says what waiting does not mend, nobody waits.
-func TestBootstrap_WaitEndsWhereNoHopeIs(t *testing.T) {
+func TestBootstrap_StopsWaitingOnPermanentErrors(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	password := s.newPassword()
@@ -114,7 +114,7 @@ func TestBootstrap_WaitEndsWhereNoHopeIs(t *testing.T) {
 }
 
 // The only entry of the Secret is meant, whatever its name.
-func TestRotate_TakesTheOnlyEntry(t *testing.T) {
+func TestRotate_UsesTheOnlyEntryOfTheSecret(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
@@ -134,7 +134,7 @@ func TestRotate_TakesTheOnlyEntry(t *testing.T) {
 }
 
 // At a terminal all is asked for, and what is secret is not shown.
-func TestScripts_AskAtATerminal(t *testing.T) {
+func TestScripts_PromptAtATerminal(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Vault2)
 	password := s.newPassword()
@@ -182,7 +182,7 @@ func (s *scriptScenario) runAtTerminal(script string, dialog ...string) string {
 }
 
 // What the sidecar knows of the key is not from before the rotation.
-func TestRotate_TheSidecarKnowsThatTheNewKeyIsRight(t *testing.T) {
+func TestRotate_SidecarKnowsTheNewKeyIsRight(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
@@ -201,7 +201,7 @@ fi
 cat "$0.out"
 `
 
-func TestRotate_AuthorizesNoRekeyOfAStranger(t *testing.T) {
+func TestRotate_AuthorizesNoForeignRekey(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")

@@ -34,7 +34,7 @@ func runScriptOffline(t *testing.T, script string, args ...string) (code int, ou
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-func TestTheScriptsTellHowTheyAreUsed(t *testing.T) {
+func TestScripts_PrintUsage(t *testing.T) {
 	t.Parallel()
 	for _, script := range scripts {
 		for _, flag := range []string{"--help", "-h"} {
@@ -51,7 +51,7 @@ func TestTheScriptsTellHowTheyAreUsed(t *testing.T) {
 	}
 }
 
-func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
+func TestScripts_RefuseInvalidArguments(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		script string
@@ -96,7 +96,7 @@ func (s *terminalBuffer) String() string {
 
 // The key is typed at a terminal, which does not show it, or comes in by a
 // pipe; and goes where the settings say.
-func TestAKeyIsSeeded(t *testing.T) {
+func TestSeedKey_WritesTheSecret(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)

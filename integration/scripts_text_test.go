@@ -31,7 +31,7 @@ exec REAL "$@"
 const terminalEscapes = "began \x1b[2J\x1b]0;pwned\x07\r\u009b31m \u202eesrever\u2066 \u200b\x7f\nmigrate: all is well\x00 ended"
 
 // No text of others acts on a terminal, or fills it.
-func TestScripts_TextOfOthersIsShownPlain(t *testing.T) {
+func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
 	password := s.newPassword()

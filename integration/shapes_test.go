@@ -41,7 +41,7 @@ func sharesInHex(t *testing.T, lines string) []string {
 }
 
 // The cases are those of the mount too (sidecar/internal/keyfile).
-func TestScripts_TakeTheShapesThatTheMountTakes(t *testing.T) {
+func TestScripts_AcceptTheSameKeyFormats(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("../sidecar/internal/keyfile/testdata/shapes.json")
 	require.NoError(t, err)

@@ -171,7 +171,7 @@ func sealStatusFrom(sc *scenario, from *net.TCPAddr) string {
 
 // Who listens at Vault's port is Vault, and yet a connection to it could lead to
 // another process of the pod.
-func TestACallerAtVaultsPort_IsNotReached(t *testing.T) {
+func TestSimultaneousOpen_GetsNoKey(t *testing.T) {
 	for name, row := range map[string]struct {
 		answer func(string) string
 		says   string // to who is not the sidecar

@@ -32,7 +32,7 @@ func trickleResponse(sc *scenario) func(*portHolder) http.HandlerFunc {
 
 // Of another user, with --vault-uid or without: the sidecar has its three probes
 // with it, and asks the Vault that listens now nothing.
-func TestAProcessThatHadVaultsPort_TricklesItsAnswers(t *testing.T) {
+func TestPortHolder_TricklesItsResponses(t *testing.T) {
 	sc := run(t, setup{}, phase{"vault is open", startSidecar, []condition{serving()}})
 	killVault(sc)
 	i := listenOnVaultPort(sc, trickleResponse(sc))

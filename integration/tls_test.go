@@ -10,7 +10,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func TestTLS(t *testing.T) {
+func TestTLS_UsesTheCA(t *testing.T) {
 	t.Parallel()
 	env, err := testenv.New()
 	require.NoError(t, err)

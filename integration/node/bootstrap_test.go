@@ -22,7 +22,7 @@ exec BIN/kubectl "$@"
 
 // A bootstrap that cannot end well ends before it has made a key, and one that
 // has made it does not lose it.
-func TestABootstrapGoesWrong(t *testing.T) {
+func TestBootstrap_FailuresLoseNoKey(t *testing.T) {
 	n := theNode(t)
 	n.applyHomelab()
 	n.awaitGateCondition("False", "NotInitialized")

@@ -12,7 +12,7 @@ import (
 
 // A Vault whose binary has the file capability IPC_LOCK does not start where a
 // container may have none, and starts with what the README has one add.
-func TestVaultsBinaryHasAFileCapability(t *testing.T) {
+func TestVaultBinary_WithFileCapabilityNeedsIPCLock(t *testing.T) {
 	const home = "resources: [manifests/homelab]\nimages: [{name: hashicorp/vault, newName: localhost/vault, newTag: file-capability}]\n"
 	const add = "capabilities: {drop: [ALL], add: [IPC_LOCK]}"
 	n := theNode(t)

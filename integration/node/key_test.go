@@ -38,7 +38,7 @@ func (n *node) seal() {
 
 // The Secret is missing when the pod starts, then wrong, then right: each
 // mended by kubectl or by a script alone.
-func TestTheKeyIsMended(t *testing.T) {
+func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	right := n.unsealKey()
@@ -64,7 +64,7 @@ func TestTheKeyIsMended(t *testing.T) {
 
 // A seal set by hand is held over a restart of the sidecar, and ends in each of
 // the documented ways.
-func TestASealIsHeld(t *testing.T) {
+func TestOperatorSeal_IsHeldOverRestarts(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	n.seal()

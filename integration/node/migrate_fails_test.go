@@ -65,7 +65,7 @@ exec BIN/kubectl "$@"
 // What a migration could not end well with, it refuses before it changes
 // anything; when the gate does not open, the CronJobs go on; and the run after
 // it brings about what its options say.
-func TestAMigrationGoesWrong(t *testing.T) {
+func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	n := theNode(t)
 	n.renderChart()
 	n.apply(sharedRBAC, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))

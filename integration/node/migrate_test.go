@@ -65,7 +65,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {req
 }
 
 // A home of the chart's moves from the CronJobs to the sidecar, and back.
-func TestAHomeMigrates(t *testing.T) {
+func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	n := theNode(t)
 	n.renderChart()
 	backup := filepath.Join(t.TempDir(), "backup")

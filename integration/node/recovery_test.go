@@ -16,7 +16,7 @@ import (
 
 // The first install, by hand: the manifests, then the bootstrap. Until the key
 // is there Vault runs, and the pod says what it lacks.
-func TestAHomeIsInstalled(t *testing.T) {
+func TestHomelab_IsInstalledByHand(t *testing.T) {
 	n := theNode(t)
 	// All that it starts passes the strictest level.
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}")
@@ -48,7 +48,7 @@ func TestAHomeIsInstalled(t *testing.T) {
 }
 
 // A second process of ours has room beside the first.
-func TestCommandsRunInTheContainerAtItsLimit(t *testing.T) {
+func TestExec_CommandsRunAtTheMemoryLimit(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	for range 20 {
@@ -61,7 +61,7 @@ func TestCommandsRunInTheContainerAtItsLimit(t *testing.T) {
 
 // The limits of what it may cost a home: the program's size, and its memory
 // once the start is over.
-func TestTheSidecarIsSmall(t *testing.T) {
+func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	info, err := os.Stat(filepath.Join(machine.root, "bin/vault-unseal-sidecar"))
@@ -83,7 +83,7 @@ func TestTheSidecarIsSmall(t *testing.T) {
 
 // What the project is for: the power fails, Vault's storage comes back late,
 // and nobody is awake.
-func TestThePowerFails(t *testing.T) {
+func TestPowerCut_RecoversUnattended(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
@@ -127,7 +127,7 @@ func (n *node) awaitRebooted(pods ...string) {
 	}
 }
 
-func TestContainersAreKilled(t *testing.T) {
+func TestContainers_RecoverAfterKills(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 
@@ -245,7 +245,7 @@ func (n *node) exhaustMemory() {
 
 // A recovery needs no API server: Vault is unsealed all the same, and what is
 // to be told is told when it is back.
-func TestTheAPIServerIsDownAcrossARecovery(t *testing.T) {
+func TestAPIServer_DowntimeDoesNotDelayRecovery(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	vault := n.containerPID("vault")

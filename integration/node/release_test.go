@@ -124,7 +124,7 @@ func decode(t *testing.T, text []byte, into any) {
 }
 
 // Who has nothing but the tag can make every byte of a release again.
-func TestARelease(t *testing.T) {
+func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	w := newReleaseBuilder(t)
 	dir := w.build("here")
 	files := readFiles(t, dir)

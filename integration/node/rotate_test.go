@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheKeyIsRotated(t *testing.T) {
+func TestRotate_ReplacesTheKey(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	first := n.unsealKey()
@@ -62,7 +62,7 @@ var rotationSteps = []struct {
 
 // Whenever a rotation is killed, Vault comes back with what the Secret holds
 // then, and the next run ends well.
-func TestARotationIsKilled(t *testing.T) {
+func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	dir := t.TempDir()

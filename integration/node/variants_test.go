@@ -13,7 +13,7 @@ import (
 
 // The sidecar as a native one: it is there before Vault, and Vault starts
 // although it is sealed. A proxy that its environment names is not for it.
-func TestTheSidecarIsNative(t *testing.T) {
+func TestNativeSidecar_StartsBeforeVault(t *testing.T) {
 	n := theNode(t)
 	n.volumes("vault-data-lh")
 	n.apply(n.overlay(`
@@ -36,7 +36,7 @@ patches:
 
 // The level restricted takes the sidecar as it is put in; what the chart's own
 // container lacks for it is the chart's.
-func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
+func TestPodSecurity_RestrictedAdmitsTheSidecar(t *testing.T) {
 	n := theNode(t)
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}",
 		"{apiVersion: v1, kind: ServiceAccount, metadata: {name: vault, namespace: security}}")
@@ -59,7 +59,7 @@ func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
 
 // Three replicas on raft: each is unsealed by its own sidecar, and one of them
 // wakes External Secrets.
-func TestThreeReplicasOnRaft(t *testing.T) {
+func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	n := theNode(t)
 	n.volumes("data-0", "data-1", "data-2")
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", n.overlay(raftKustomization, nil))

@@ -20,7 +20,7 @@ func (n *node) verifyMustPass(args ...string) string {
 }
 
 // verify sees what the next reboot would find out.
-func TestVerifySeesWhetherTheNextRebootRecovers(t *testing.T) {
+func TestVerify_PredictsTheNextReboot(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
 	assert.Contains(t, n.verifyMustPass(), "ok    vault-0: proved: vault takes the mounted key")
@@ -68,7 +68,7 @@ func TestVerifySeesWhetherTheNextRebootRecovers(t *testing.T) {
 }
 
 // Who edits settings.yaml has told the scripts too.
-func TestAHomeOfOtherNames(t *testing.T) {
+func TestSettings_OtherNamesReachTheScripts(t *testing.T) {
 	n := theNode(t)
 	n.volumes("my-volume")
 	edit := strings.NewReplacer("namespace: security", "namespace: strongroom", "volume: vault-data-lh", "volume: my-volume",

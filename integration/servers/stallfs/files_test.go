@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnOpenGateShowsTheBackingFilesAsTheyAre(t *testing.T) {
+func TestMount_OpenShowsTheBackingFiles(t *testing.T) {
 	fs := mountStallfs(t)
 	require.NoError(t, os.WriteFile(fs.backingPath("below"), []byte("written below"), 0o640))
 	fs.write("above", "written above")
@@ -36,7 +36,7 @@ func TestAnOpenGateShowsTheBackingFilesAsTheyAre(t *testing.T) {
 	assert.Equal(t, "changed", string(content), "the kernel must not remember the old content")
 }
 
-func TestClientsGetTheModesTheyAskFor(t *testing.T) {
+func TestMount_KeepsFileModes(t *testing.T) {
 	fs := mountStallfs(t) // with whatever umask this test was started
 	before := syscall.Umask(0o002)
 	defer syscall.Umask(before)
@@ -51,7 +51,7 @@ func TestClientsGetTheModesTheyAskFor(t *testing.T) {
 
 // bbolt, below Vault's raft storage, reads through a shared map of the file,
 // writes to the file itself, and maps anew when the file has grown.
-func TestADatabaseThatMapsItsFileSeesItsOwnWrites(t *testing.T) {
+func TestMount_SharedMapSeesOwnWrites(t *testing.T) {
 	fs := mountStallfs(t)
 	page := os.Getpagesize()
 	f, err := os.OpenFile(fs.path("db"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -78,7 +78,7 @@ func TestADatabaseThatMapsItsFileSeesItsOwnWrites(t *testing.T) {
 	}
 }
 
-func TestWritesThroughASharedMapReachTheBackingFile(t *testing.T) {
+func TestMount_SharedMapWritesReachBackingFile(t *testing.T) {
 	fs := mountStallfs(t)
 	fs.write("file", "before")
 	f, err := os.OpenFile(fs.path("file"), os.O_RDWR, 0)

@@ -100,7 +100,7 @@ func forEachOperation(t *testing.T, meet func(t *testing.T, fs *mountedFS, op fu
 	}
 }
 
-func TestHangHoldsEveryOperationUntilTheGateOpens(t *testing.T) {
+func TestHang_HoldsEveryOperationUntilOpen(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("hang")
 		done := inBackground(op)
@@ -111,7 +111,7 @@ func TestHangHoldsEveryOperationUntilTheGateOpens(t *testing.T) {
 	})
 }
 
-func TestEIOFailsEveryOperationAndOpenMendsIt(t *testing.T) {
+func TestEIO_FailsEveryOperationUntilOpen(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("eio")
 		assert.ErrorIs(t, requireDone(t, inBackground(op)), syscall.EIO)
@@ -122,7 +122,7 @@ func TestEIOFailsEveryOperationAndOpenMendsIt(t *testing.T) {
 	})
 }
 
-func TestHangTurnedIntoEIOFailsWhoWaits(t *testing.T) {
+func TestHang_TurnedIntoEIOFailsWaiting(t *testing.T) {
 	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("hang")
 		done := inBackground(op)
@@ -132,7 +132,7 @@ func TestHangTurnedIntoEIOFailsWhoWaits(t *testing.T) {
 	})
 }
 
-func TestSlowDelaysEveryOperation(t *testing.T) {
+func TestSlow_DelaysEveryOperation(t *testing.T) {
 	const delay = 30 * time.Millisecond
 	forEachOperation(t, func(t *testing.T, fs *mountedFS, op func() error) {
 		fs.set("slow " + delay.String())
@@ -142,7 +142,7 @@ func TestSlowDelaysEveryOperation(t *testing.T) {
 	})
 }
 
-func TestSlowTurnedIntoOpenLetsGoAtOnce(t *testing.T) {
+func TestSlow_TurnedIntoOpenReleasesAtOnce(t *testing.T) {
 	fs := mountStallfs(t)
 	fs.write("file", "content")
 	fs.set("slow 1h0m0s")
@@ -152,7 +152,7 @@ func TestSlowTurnedIntoOpenLetsGoAtOnce(t *testing.T) {
 	assert.NoError(t, requireDone(t, done))
 }
 
-func TestNotEvenSIGKILLEndsAHang(t *testing.T) {
+func TestHang_IsNotEndedBySIGKILL(t *testing.T) {
 	fs := mountStallfs(t)
 	fs.write("file", "content")
 	fs.set("hang")

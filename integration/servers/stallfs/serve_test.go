@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
+func TestServe_StopWithWaitingOperationsCleansUp(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			fs := mountStallfs(t)
@@ -50,7 +50,7 @@ func TestStoppingWhileOperationsWaitLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestAMountTakenDownByOthersEndsStallfs(t *testing.T) {
+func TestServe_EndsWhenUnmountedByOthers(t *testing.T) {
 	fs := mountStallfs(t)
 	require.NoError(t, detach(fs.dir))
 	select {
@@ -63,7 +63,7 @@ func TestAMountTakenDownByOthersEndsStallfs(t *testing.T) {
 	assert.NoFileExists(t, fs.socket)
 }
 
-func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
+func TestServe_MountCopyDoesNotDelayStop(t *testing.T) {
 	fs := mountStallfs(t)
 	elsewhere := exec.Command("unshare", "--map-root-user", "--mount", "--propagation", "private", "sh", "-c", "echo there; exec sleep 600")
 	out, err := elsewhere.StdoutPipe()
@@ -85,14 +85,14 @@ func TestACopyOfTheMountElsewhereHoldsNobodyUp(t *testing.T) {
 	require.False(t, isMounted(t, fs.dir))
 }
 
-func TestTheSocketIsTheOwnersAlone(t *testing.T) {
+func TestControl_SocketIsPrivate(t *testing.T) {
 	fs := mountStallfs(t)
 	info, err := os.Stat(fs.socket)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
-func TestControlRequests(t *testing.T) {
+func TestControl_AnswersRequests(t *testing.T) {
 	fs := mountStallfs(t)
 	for _, row := range []struct{ request, mode, err string }{
 		{"status", "open", ""},
@@ -117,7 +117,7 @@ func TestControlRequests(t *testing.T) {
 	}
 }
 
-func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
+func TestControl_SilentClientBlocksNoOthers(t *testing.T) {
 	fs := mountStallfs(t)
 	silent, err := net.Dial("unix", fs.socket)
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestASilentControlClientKeepsNobodyWaiting(t *testing.T) {
 	assert.Equal(t, "open", fs.request("status")["mode"])
 }
 
-func TestSetAndStatusSpeakTheProtocol(t *testing.T) {
+func TestCommands_SetAndStatus(t *testing.T) {
 	fs := mountStallfs(t)
 	out, err := stallfs("set", "--control", fs.socket, "slow", "250ms").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -137,7 +137,7 @@ func TestSetAndStatusSpeakTheProtocol(t *testing.T) {
 	assert.Regexp(t, `^\{"mode":"slow 250ms","waiting":\d+,"passed":\d+\}\n$`, string(out))
 }
 
-func TestWhatStallfsRefuses(t *testing.T) {
+func TestCommands_RefuseInvalidUse(t *testing.T) {
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
 	for _, dir := range []string{"backing", "mount", "backing/below"} {
@@ -185,7 +185,7 @@ func TestWhatStallfsRefuses(t *testing.T) {
 	}
 }
 
-func TestAfterAKilledStallfs(t *testing.T) {
+func TestServe_AfterAKill(t *testing.T) {
 	fs := mountStallfs(t)
 	require.NoError(t, syscall.Kill(fs.pid, syscall.SIGKILL))
 	<-fs.exited

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestModesAreReadAsTheyAreWritten(t *testing.T) {
+func TestParseMode_RoundTrip(t *testing.T) {
 	for _, text := range []string{"open", "hang", "eio", "slow 200ms", "slow 1m30s"} {
 		m, err := parseMode(text)
 		require.NoError(t, err, text)
@@ -24,7 +24,7 @@ func TestModesAreReadAsTheyAreWritten(t *testing.T) {
 
 // Each row lets one operation arrive at the gate and changes the mode a second
 // later.
-func TestAnOperationAtTheGate(t *testing.T) {
+func TestStall_AdmitsByMode(t *testing.T) {
 	const second, forever = time.Second, time.Hour
 	for _, row := range []struct {
 		sentence string
@@ -75,7 +75,7 @@ func TestAnOperationAtTheGate(t *testing.T) {
 	}
 }
 
-func TestStatusCountsWhoWaitsAndWhoPassed(t *testing.T) {
+func TestStall_CountsWaitingAndPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStall(mustParse(t, "hang"))
 		for range 3 {
@@ -89,7 +89,7 @@ func TestStatusCountsWhoWaitsAndWhoPassed(t *testing.T) {
 	})
 }
 
-func TestAGateThatIsOpenForGoodCannotBeShut(t *testing.T) {
+func TestStall_PermanentlyOpenRefusesSet(t *testing.T) {
 	s := newStall(mustParse(t, "hang"))
 	s.openPermanently()
 	assert.ErrorIs(t, s.set(mustParse(t, "hang")), errClosing)
