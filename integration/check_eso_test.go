@@ -30,7 +30,7 @@ func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 	theirs := sc.vault.ClusterStore("home")
 	stale := *sc.vault
 	stale.Token = "of no use"
-	runMisconfigurations(t, sc, []misconfiguration{
+	runMisconfigurations(sc, []misconfiguration{
 		{name: "nothing", seenFrom: both, exitCode: 0, level: "ok", subject: "external-secrets", text: "are Ready: 1 of 1"},
 		{name: "the store is not Ready", apply: applyManifest(stale.ClusterStore("home")), revert: applyManifest(theirs),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "external-secrets", text: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: "},

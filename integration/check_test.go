@@ -78,12 +78,9 @@ func newCheckScenario(t *testing.T, env ...string) *scenario {
 }
 
 // runMisconfigurations makes one fault after another in a home that is well, and mends it.
-func runMisconfigurations(t *testing.T, sc *scenario, faults []misconfiguration) {
+func runMisconfigurations(sc *scenario, faults []misconfiguration) {
 	for _, f := range faults {
-		t.Run(f.name, func(t *testing.T) {
-			was := sc.T
-			sc.T = t
-			defer func() { sc.T = was }()
+		sc.subtest(f.name, func(*testing.T) {
 			await(sc, checkFinds(inContainer, noFinding))
 			if f.apply != nil {
 				f.apply(sc)
@@ -105,7 +102,7 @@ func TestCheck_ReportsFaultsInThePod(t *testing.T) {
 		return func(sc *scenario) { require.NoError(sc, sc.secret.Write(files)) }
 	}
 	here := []string{inContainer}
-	runMisconfigurations(t, sc, []misconfiguration{
+	runMisconfigurations(sc, []misconfiguration{
 		{name: "the key is missing", apply: mounted(nil), revert: mountVaultShares,
 			seenFrom: here, exitCode: 4, level: "failure", subject: "key", text: "no unseal key there"},
 		{name: "the key is missing, and a proof is asked for", apply: mounted(nil), revert: mountVaultShares, args: []string{"--prove-key"},
@@ -182,7 +179,7 @@ metadata: {name: vault, namespace: security}
 spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports: [{port: 8200}]}
 `)
 	}
-	runMisconfigurations(t, sc, []misconfiguration{
+	runMisconfigurations(sc, []misconfiguration{
 		{name: "nothing", seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "has none of the"},
 		{name: "a person looks who has no rights", seenFrom: []string{withoutRights}, exitCode: 0, level: "unknown", subject: "pod", text: "may not be seen"},
 

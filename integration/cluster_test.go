@@ -155,7 +155,7 @@ spec:
 	require.NoError(t, err)
 	kubeconfig := filepath.Join(env.Dir, "vault.kubeconfig")
 	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
-	kubectl := func(args ...string) (string, int) {
+	kubectl := func(t *testing.T, args ...string) (string, int) {
 		p, err := env.StartProgram("kubectl", []string{"KUBECONFIG=" + kubeconfig}, env.Binary("servers/kubectl"), args...)
 		require.NoError(t, err)
 		code, err := p.ExitCode(waitTimeout)
@@ -175,9 +175,11 @@ spec:
 		{"its role lets it read its pod", []string{"-n", "security", "get", "pod", "vault-0"}, 0, "vault-0"},
 		{"nothing else is let pass", []string{"-n", "security", "delete", "pod", "vault-0"}, 1, "cannot delete resource"},
 	} {
-		text, code := kubectl(row.args...)
-		assert.Equal(t, row.code, code, "%s: %s", row.that, text)
-		assert.Contains(t, text, row.says, row.that)
+		t.Run(row.that, func(t *testing.T) {
+			text, code := kubectl(t, row.args...)
+			assert.Equal(t, row.code, code, text)
+			assert.Contains(t, text, row.says)
+		})
 	}
 }
 

@@ -59,19 +59,21 @@ func TestForceSync_IsLimitedToUnreadyObjects(t *testing.T) {
 		{"pushsecrets", false, true, false},
 		{"clusterexternalsecrets", true, true, true}, // for its children
 	} {
-		o := annotatableByResource(row.resource)
-		try := func(when string, allowed bool) {
-			if allowed {
-				pc.assertAllowed("wake "+row.resource+when, pc.forceSync(o))
-			} else {
-				pc.assertForbidden("wake "+row.resource+when, pc.forceSync(o))
+		pc.subtest(row.resource, func(*testing.T) {
+			o := annotatableByResource(row.resource)
+			try := func(when string, allowed bool) {
+				if allowed {
+					pc.assertAllowed("wake one"+when, pc.forceSync(o))
+				} else {
+					pc.assertForbidden("wake one"+when, pc.forceSync(o))
+				}
 			}
-		}
-		try(" of which nothing is known", row.unknown)
-		o.setReady(pc, "False")
-		try(" that is not Ready", row.whileNot)
-		o.setReady(pc, "True")
-		try(" that is Ready", row.whenItIs)
+			try(" of which nothing is known", row.unknown)
+			o.setReady(pc, "False")
+			try(" that is not Ready", row.whileNot)
+			o.setReady(pc, "True")
+			try(" that is Ready", row.whenItIs)
+		})
 	}
 }
 
@@ -95,15 +97,17 @@ func TestForceSync_IsRefusedForGenerators(t *testing.T) {
 		"a password that is pushed": {"pushsecrets", `{"spec":{"selector":{"secret":null,"generatorRef":
 			{"apiVersion":"generators.external-secrets.io/v1alpha1","kind":"Password","name":"x"}}}}`, false},
 	} {
-		o := annotatableByResource(row.resource)
-		_, err := pc.cluster.Client.Resource(o.resource).Namespace(o.namespace).Patch(pc.ctx, o.name, merge, []byte(row.spec), metav1.PatchOptions{})
-		require.NoError(t, err, what)
-		o.setReady(pc, "False")
-		if row.may {
-			pc.assertAllowed("have generated "+what, pc.forceSync(o))
-		} else {
-			pc.assertForbidden("have generated "+what, pc.forceSync(o))
-		}
+		pc.subtest(what, func(t *testing.T) {
+			o := annotatableByResource(row.resource)
+			_, err := pc.cluster.Client.Resource(o.resource).Namespace(o.namespace).Patch(pc.ctx, o.name, merge, []byte(row.spec), metav1.PatchOptions{})
+			require.NoError(t, err)
+			o.setReady(pc, "False")
+			if row.may {
+				pc.assertAllowed("have generated "+what, pc.forceSync(o))
+			} else {
+				pc.assertForbidden("have generated "+what, pc.forceSync(o))
+			}
+		})
 	}
 }
 
@@ -124,46 +128,47 @@ func TestForceSync_KeepsFieldsOfOtherManagers(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
 	for _, o := range annotatableObjects {
-		what := " of " + o.resource.Resource
-		o.setReady(pc, "False")
-		applied := pc.getAsAdmin(o)
-		applied.SetManagedFields(nil)
-		applied.SetResourceVersion("")
-		applied.SetAnnotations(map[string]string{"applied": "1"})
-		unstructured.RemoveNestedField(applied.Object, "status")
-		_, err := pc.cluster.Client.Resource(o.resource).Namespace(o.namespace).
-			Apply(pc.ctx, o.name, applied, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
-		require.NoError(t, err)
+		pc.subtest(o.resource.Resource, func(t *testing.T) {
+			o.setReady(pc, "False")
+			applied := pc.getAsAdmin(o)
+			applied.SetManagedFields(nil)
+			applied.SetResourceVersion("")
+			applied.SetAnnotations(map[string]string{"applied": "1"})
+			unstructured.RemoveNestedField(applied.Object, "status")
+			_, err := pc.cluster.Client.Resource(o.resource).Namespace(o.namespace).
+				Apply(pc.ctx, o.name, applied, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
+			require.NoError(t, err)
 
-		pc.assertForbidden("wake it as another"+what, pc.patchAs("other", o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(1))))
-		pc.assertForbidden("take all fields"+what, pc.patch(o.resource, o.namespace, o.name, merge,
-			`{"metadata":{"managedFields":[{}],"annotations":{"`+o.annotation+`":"`+timestamp(2)+`"}}}`))
-		less := pc.getAsAdmin(o).GetManagedFields()
-		for n := range less {
-			if less[n].Manager == "gitops" {
-				less[n].FieldsV1 = metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:applied":{}}}}`)
+			pc.assertForbidden("wake it as another", pc.patchAs("other", o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(1))))
+			pc.assertForbidden("take all fields", pc.patch(o.resource, o.namespace, o.name, merge,
+				`{"metadata":{"managedFields":[{}],"annotations":{"`+o.annotation+`":"`+timestamp(2)+`"}}}`))
+			less := pc.getAsAdmin(o).GetManagedFields()
+			for n := range less {
+				if less[n].Manager == "gitops" {
+					less[n].FieldsV1 = metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:applied":{}}}}`)
+				}
 			}
-		}
-		pc.assertForbidden("take the fields of its owner"+what, pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, less, timestamp(3))))
-		more := pc.getAsAdmin(o).GetManagedFields()
-		for n := range more {
-			if more[n].Manager == "gitops" {
-				more[n].FieldsV1 = metav1.NewFieldsV1(strings.Replace(more[n].FieldsV1.GetRawString(), `"f:applied":{}`, `"f:applied":{},"f:not-there":{}`, 1))
+			pc.assertForbidden("take the fields of its owner", pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, less, timestamp(3))))
+			more := pc.getAsAdmin(o).GetManagedFields()
+			for n := range more {
+				if more[n].Manager == "gitops" {
+					more[n].FieldsV1 = metav1.NewFieldsV1(strings.Replace(more[n].FieldsV1.GetRawString(), `"f:applied":{}`, `"f:applied":{},"f:not-there":{}`, 1))
+				}
 			}
-		}
-		pc.assertForbidden("give more to its owner"+what, pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, more, timestamp(4))))
-		pc.assertForbidden("forge entries"+what, pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, append(less, metav1.ManagedFieldsEntry{
-			Manager: "vault-unseal-sidecar", Operation: "Update", APIVersion: o.resource.GroupVersion().String(), FieldsType: "FieldsV1",
-			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:` + strings.Repeat("x", 5000) + `":{}}}}`)}), timestamp(5))))
-		apply := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
-			"name": o.name, "annotations": map[string]any{o.annotation: timestamp(6), "applied": "1"}}}}
-		apply.SetGroupVersionKind(applied.GroupVersionKind())
-		_, err = pc.client.Resource(o.resource).Namespace(o.namespace).Apply(pc.ctx, o.name, apply, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
-		pc.assertForbidden("apply in its owner's name"+what, err)
+			pc.assertForbidden("give more to its owner", pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, more, timestamp(4))))
+			pc.assertForbidden("forge entries", pc.patch(o.resource, o.namespace, o.name, merge, managedFieldsPatch(t, o, append(less, metav1.ManagedFieldsEntry{
+				Manager: "vault-unseal-sidecar", Operation: "Update", APIVersion: o.resource.GroupVersion().String(), FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:` + strings.Repeat("x", 5000) + `":{}}}}`)}), timestamp(5))))
+			apply := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
+				"name": o.name, "annotations": map[string]any{o.annotation: timestamp(6), "applied": "1"}}}}
+			apply.SetGroupVersionKind(applied.GroupVersionKind())
+			_, err = pc.client.Resource(o.resource).Namespace(o.namespace).Apply(pc.ctx, o.name, apply, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
+			pc.assertForbidden("apply in its owner's name", err)
 
-		pc.assertAllowed("wake it after its owner"+what, pc.forceSync(o))
-		pc.patchAsAdmin(o, "kubectl-annotate", o.forceSyncPatch("1"))
-		pc.assertAllowed("wake it after a person"+what, pc.forceSync(o))
+			pc.assertAllowed("wake it after its owner", pc.forceSync(o))
+			pc.patchAsAdmin(o, "kubectl-annotate", o.forceSyncPatch("1"))
+			pc.assertAllowed("wake it after a person", pc.forceSync(o))
+		})
 	}
 }
 
@@ -186,19 +191,20 @@ func TestForceSync_WorksForLargeAndOldObjects(t *testing.T) {
 	many, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations, "labels": map[string]any{"a": "b"}}})
 	require.NoError(t, err)
 	for _, o := range annotatableObjects {
-		what := " " + o.resource.Resource
-		o.setReady(pc, "False")
-		old := pc.getAsAdmin(o).GetManagedFields()
-		old = append(old, metav1.ManagedFieldsEntry{Manager: "older", Operation: "Update", APIVersion: "external-secrets.io/v1alpha9",
-			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:refreshInterval":{}}}`)})
-		pc.patchAsAdmin(o, "kubectl-edit", managedFieldsPatch(t, o, old, "1"))
-		pc.assertAllowed("wake one with fields of an older version"+what, pc.forceSync(o))
-		pc.patchAsAdmin(o, "kubectl-client-side-apply", string(many))
-		pc.assertAllowed("wake one with 1,000 annotations"+what, pc.forceSync(o))
-		for n := range 12 {
-			pc.patchAsAdmin(o, fmt.Sprint("manager-", n), fmt.Sprintf(`{"metadata":{"annotations":{"manager-%d":"x"}}}`, n))
-		}
-		pc.assertAllowed("wake one that twelve have written"+what, pc.forceSync(o))
+		pc.subtest(o.resource.Resource, func(t *testing.T) {
+			o.setReady(pc, "False")
+			old := pc.getAsAdmin(o).GetManagedFields()
+			old = append(old, metav1.ManagedFieldsEntry{Manager: "older", Operation: "Update", APIVersion: "external-secrets.io/v1alpha9",
+				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:refreshInterval":{}}}`)})
+			pc.patchAsAdmin(o, "kubectl-edit", managedFieldsPatch(t, o, old, "1"))
+			pc.assertAllowed("wake one with fields of an older version", pc.forceSync(o))
+			pc.patchAsAdmin(o, "kubectl-client-side-apply", string(many))
+			pc.assertAllowed("wake one with 1,000 annotations", pc.forceSync(o))
+			for n := range 12 {
+				pc.patchAsAdmin(o, fmt.Sprint("manager-", n), fmt.Sprintf(`{"metadata":{"annotations":{"manager-%d":"x"}}}`, n))
+			}
+			pc.assertAllowed("wake one that twelve have written", pc.forceSync(o))
+		})
 	}
 	data := []any{}
 	for n := range 1000 {

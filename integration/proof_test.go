@@ -134,16 +134,18 @@ func TestProof_AuthorizesNoForeignRekey(t *testing.T) {
 		"one of which a backup is kept":  {"backup": true},
 		"one for anybody, of two shares": {"pgp_keys": nil, "secret_shares": 2, "secret_threshold": 2},
 	} {
-		addr, updates := sc.startRekeySwapper(change)
-		found := sc.checkWithoutKubernetes("--prove-key", "--vault-addr", addr)
-		assert.True(t, found.hasFinding("unknown", "key", "put another in its place"), "%s: %s", name, found.output)
-		assert.Zero(t, updates(), "%s: shares sent", name)
-		var theirs map[string]any
-		_, err := sc.vault.Call(sc.ctx, "GET", "sys/rekey/init", nil, &theirs)
-		require.NoError(t, err)
-		assert.Equal(t, true, theirs["started"], "%s: it is left to whoever began it", name)
-		_, err = sc.vault.Call(sc.ctx, "DELETE", "sys/rekey/init", map[string]any{"nonce": theirs["nonce"]}, nil)
-		require.NoError(t, err)
+		sc.subtest(name, func(t *testing.T) {
+			addr, updates := sc.startRekeySwapper(change)
+			found := sc.checkWithoutKubernetes("--prove-key", "--vault-addr", addr)
+			assert.True(t, found.hasFinding("unknown", "key", "put another in its place"), found.output)
+			assert.Zero(t, updates(), "shares sent")
+			var theirs map[string]any
+			_, err := sc.vault.Call(sc.ctx, "GET", "sys/rekey/init", nil, &theirs)
+			require.NoError(t, err)
+			assert.Equal(t, true, theirs["started"], "the foreign rekey is not canceled")
+			_, err = sc.vault.Call(sc.ctx, "DELETE", "sys/rekey/init", map[string]any{"nonce": theirs["nonce"]}, nil)
+			require.NoError(t, err)
+		})
 	}
 	restartVaultAtOnce(sc)
 	require.NoError(t, sc.vault.AwaitListening(sc.ctx))

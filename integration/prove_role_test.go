@@ -226,13 +226,15 @@ func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &has))
 	for _, path := range paths {
-		var got []string
-		require.NoError(t, json.Unmarshal(has.Data[path], &got), path)
-		want := allowed[path]
-		if want == nil {
-			want = []string{"deny"}
-		}
-		assert.ElementsMatch(t, want, got, path)
+		t.Run(path, func(t *testing.T) {
+			var got []string
+			require.NoError(t, json.Unmarshal(has.Data[path], &got))
+			want := allowed[path]
+			if want == nil {
+				want = []string{"deny"}
+			}
+			assert.ElementsMatch(t, want, got)
+		})
 	}
 }
 

@@ -131,6 +131,16 @@ func newScenario(t *testing.T, s setup) *scenario {
 	return sc
 }
 
+// subtest runs f as a subtest, which gets the failures of the scenario.
+func (sc *scenario) subtest(name string, f func(t *testing.T)) {
+	parent := sc.T
+	parent.Run(name, func(t *testing.T) {
+		sc.T = t
+		defer func() { sc.T = parent }()
+		f(t)
+	})
+}
+
 // initialize initializes Vault and mounts its shares.
 func (sc *scenario) initialize() {
 	require.NoError(sc, sc.vault.Init(sc.ctx, max(1, sc.setup.shares), max(1, sc.setup.threshold)))

@@ -225,14 +225,16 @@ func TestRotate_SucceedsUnderEachRule(t *testing.T) {
 			if rule != proxy.Open && !call.closed {
 				continue
 			}
-			before := s.secretData()["key"]
-			require.Error(s, kill(i+1), "killed after %s", call.name)
-			if call.restart {
-				s.restartVaultAndAwaitUnseal()
-			}
-			s.mustRun("", "rotate", with...)
-			assert.NotEqual(s, before, s.secretData()["key"], "after %s", call.name)
-			assert.Equal(s, []string{"key"}, slices.Sorted(maps.Keys(s.secretData())), "after %s", call.name)
+			s.subtest("killed after "+call.name, func(*testing.T) {
+				before := s.secretData()["key"]
+				require.Error(s, kill(i+1))
+				if call.restart {
+					s.restartVaultAndAwaitUnseal()
+				}
+				s.mustRun("", "rotate", with...)
+				assert.NotEqual(s, before, s.secretData()["key"])
+				assert.Equal(s, []string{"key"}, slices.Sorted(maps.Keys(s.secretData())))
+			})
 		}
 		s.restartVaultAndAwaitUnseal()
 		s.mustRun("", "rotate", append(with, "--shares", "3", "--threshold", "2")...)

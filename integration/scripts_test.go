@@ -37,17 +37,19 @@ func runScriptOffline(t *testing.T, script string, args ...string) (code int, ou
 func TestScripts_PrintUsage(t *testing.T) {
 	t.Parallel()
 	for _, script := range scripts {
-		for _, flag := range []string{"--help", "-h"} {
-			code, out := runScriptOffline(t, script, flag)
-			assert.Equal(t, 0, code, "%s %s", script, flag)
-			assert.Regexp(t, `^usage: `, out, script)
-			for _, option := range []string{"--help", "--dry-run"} {
-				assert.Contains(t, out, "  "+option+" ", script)
+		t.Run(script, func(t *testing.T) {
+			for _, flag := range []string{"--help", "-h"} {
+				code, out := runScriptOffline(t, script, flag)
+				assert.Equal(t, 0, code, flag)
+				assert.Regexp(t, `^usage: `, out)
+				for _, option := range []string{"--help", "--dry-run"} {
+					assert.Contains(t, out, "  "+option+" ")
+				}
 			}
-		}
-		code, out := runScriptOffline(t, script, "--no-such")
-		assert.Equal(t, 2, code, "%s %s", script, out)
-		assert.Contains(t, out, "no such option: --no-such")
+			code, out := runScriptOffline(t, script, "--no-such")
+			assert.Equal(t, 2, code, out)
+			assert.Contains(t, out, "no such option: --no-such")
+		})
 	}
 }
 
@@ -69,10 +71,12 @@ func TestScripts_RefuseInvalidArguments(t *testing.T) {
 		{"rotate", []string{"--token-file"}, "--token-file needs a value"},
 		{"bootstrap", []string{"--shares", "two"}, "accepted are numbers from 1"},
 	} {
-		code, out := runScriptOffline(t, row.script, row.args...)
-		assert.Equal(t, 2, code, "%s %s: %s", row.script, row.args, out)
-		assert.Contains(t, out, row.says)
-		assert.Contains(t, out, "--help tells more")
+		t.Run(row.script+" "+strings.Join(row.args, " "), func(t *testing.T) {
+			code, out := runScriptOffline(t, row.script, row.args...)
+			assert.Equal(t, 2, code, out)
+			assert.Contains(t, out, row.says)
+			assert.Contains(t, out, "--help tells more")
+		})
 	}
 }
 

@@ -74,6 +74,16 @@ func theNode(t *testing.T) *node {
 	return n
 }
 
+// subtest runs f as a subtest, which gets the failures of the node.
+func (n *node) subtest(name string, f func(t *testing.T)) {
+	parent := n.T
+	parent.Run(name, func(t *testing.T) {
+		n.T = t
+		defer func() { n.T = parent }()
+		f(t)
+	})
+}
+
 func bootMachine() error {
 	if os.Getuid() != 0 {
 		return fmt.Errorf("a node needs root: run make e2e as root")

@@ -69,7 +69,7 @@ func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 	calls := filepath.Join(dir, "calls")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kubectl"), fmt.Appendf(nil, killingKubectl, machine.bin, calls), 0o755))
 	rotate := func(at int) error {
-		require.NoError(t, os.WriteFile(calls, nil, 0o644))
+		require.NoError(n, os.WriteFile(calls, nil, 0o644))
 		_, err := n.run("", "setsid", "--wait", "env", fmt.Sprintf("KILL_AT=%d", at), "PATH="+dir+":"+os.Getenv("PATH"),
 			filepath.Join(machine.root, "scripts/rotate"))
 		return err
@@ -84,13 +84,15 @@ func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 		if !call.tried {
 			continue
 		}
-		before := n.unsealKey()
-		require.Error(t, rotate(at), "killed after %s", call.name)
-		n.recreatePod()
-		n.ready("vault-0")
-		require.NoError(t, rotate(0), "the run after one that was killed after %s", call.name)
-		assert.NotEqual(t, before, n.unsealKey(), "after %s", call.name)
-		assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"), "after %s", call.name)
+		n.subtest("killed after "+call.name, func(t *testing.T) {
+			before := n.unsealKey()
+			require.Error(t, rotate(at))
+			n.recreatePod()
+			n.ready("vault-0")
+			require.NoError(t, rotate(0), "the next run")
+			assert.NotEqual(t, before, n.unsealKey())
+			assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"))
+		})
 	}
 	n.verifyMustPass()
 
@@ -98,8 +100,10 @@ func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 	// what was left.
 	for i, call := range rotationSteps {
 		if call.leaves {
-			require.Error(t, rotate(i+1), "killed after %s", call.name)
-			assert.Contains(t, n.runScript("", "rotate"), "canceling its rekey", "after %s", call.name)
+			n.subtest("rekey is left after "+call.name, func(t *testing.T) {
+				require.Error(t, rotate(i+1))
+				assert.Contains(t, n.runScript("", "rotate"), "canceling its rekey")
+			})
 		}
 	}
 

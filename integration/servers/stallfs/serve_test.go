@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -106,14 +107,16 @@ func TestControl_AnswersRequests(t *testing.T) {
 		{"", "", `unknown mode "": want open, hang, eio or slow DURATION`},
 		{"status", "open", ""},
 	} {
-		reply := fs.request(row.request)
-		if row.err != "" {
-			assert.Equal(t, map[string]any{"error": row.err}, reply, row.request)
-			continue
-		}
-		assert.Equal(t, row.mode, reply["mode"], row.request)
-		assert.Contains(t, reply, "waiting", row.request)
-		assert.Contains(t, reply, "passed", row.request)
+		t.Run(fmt.Sprintf("%q", row.request), func(t *testing.T) {
+			reply := fs.withT(t).request(row.request)
+			if row.err != "" {
+				assert.Equal(t, map[string]any{"error": row.err}, reply)
+				return
+			}
+			assert.Equal(t, row.mode, reply["mode"])
+			assert.Contains(t, reply, "waiting")
+			assert.Contains(t, reply, "passed")
+		})
 	}
 }
 
