@@ -110,7 +110,7 @@ var (
 	clusterRoleBindingsResource = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
 )
 
-// healthyCluster is what stands around the pod in a home that is well.
+// healthyCluster are the objects around the pod in a cluster without faults.
 const healthyCluster = `
 apiVersion: v1
 kind: Service
@@ -173,7 +173,7 @@ func specWith(ofContainer, ofPod string) string {
 	return strings.Replace(patchedSpec, `"s:1"`, `"s:1", `+ofContainer, 1) + ", " + ofPod
 }
 
-// applyHealthyCluster makes a home that is well, other than for External Secrets.
+// applyHealthyCluster applies a cluster without faults and without External Secrets.
 func (sc *scenario) applyHealthyCluster() {
 	require.NoError(sc, sc.cluster.Apply(sc.ctx, healthyCluster, esoPod))
 	setRevision("vault-1")(sc)

@@ -14,14 +14,14 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// misconfiguration is one thing that is wrong with a home, and what check says of it.
+// misconfiguration is one fault of an installation, and what check reports of it.
 type misconfiguration struct {
 	name          string
 	apply         func(sc *scenario)
 	revert        func(sc *scenario)
 	env           []string // in the container
 	args          []string
-	seenFrom      []string // from where: inside, outside, as nobody
+	seenFrom      []string // from where: inContainer, withKubeconfig, withoutRights
 	exitCode      int
 	level         string
 	subject       string
@@ -29,9 +29,9 @@ type misconfiguration struct {
 	otherFindings int // findings as bad or not so bad that come of it as well
 }
 
-const inContainer, withKubeconfig, withoutRights = "inside", "outside", "as nobody"
+const inContainer, withKubeconfig, withoutRights = "inside", "outside", "without rights"
 
-// checkFrom runs it from there.
+// checkFrom runs check from inside the container or with a kubeconfig.
 func (sc *scenario) checkFrom(from string, f misconfiguration) checkResult {
 	switch from {
 	case inContainer:
@@ -66,8 +66,8 @@ func checkFinds(from string, f misconfiguration) condition {
 
 var noFinding = misconfiguration{exitCode: 0}
 
-// newCheckScenario is one with the sidecar at work, and a key of three shares of which two
-// are enough.
+// newCheckScenario starts a cluster without faults and a sidecar, with a key of three
+// shares and a threshold of two.
 func newCheckScenario(t *testing.T, env ...string) *scenario {
 	sc := newScenario(t, setup{cluster: true, shares: 3, threshold: 2, env: env})
 	sc.applyHealthyCluster()
@@ -77,7 +77,8 @@ func newCheckScenario(t *testing.T, env ...string) *scenario {
 	return sc
 }
 
-// runMisconfigurations makes one fault after another in a home that is well, and mends it.
+// runMisconfigurations applies one fault after another to a cluster without faults,
+// and reverts it.
 func runMisconfigurations(sc *scenario, faults []misconfiguration) {
 	for _, f := range faults {
 		sc.subtest(f.name, func(*testing.T) {
@@ -291,7 +292,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "the API server is away", apply: stopAPIServer, revert: startAPIServer,
 			seenFrom: []string{inContainer}, exitCode: 3, level: "warning", subject: "kubernetes", text: "Vault is unsealed all the same"},
 	})
-	t.Run("from outside there is nothing to tell without an API server", func(t *testing.T) {
+	t.Run("from outside the check cannot run without an API server", func(t *testing.T) {
 		kubeconfig := sc.kubeconfigFor("administrator")
 		stopAPIServer(sc)
 		c := sc.checkWithKubeconfig(kubeconfig)
@@ -302,7 +303,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 
 var otherController = strings.Replace(esoPod, controllerPod, "eso-6d5f7c8b9c-x2x4z", 1)
 
-// applyModified applies a component as somebody has changed it.
+// applyModified applies a component with a replacement in it.
 func applyModified(component, old, new string) func(sc *scenario) {
 	return func(sc *scenario) {
 		text := sc.renderManifests(defaultInstallation, component)

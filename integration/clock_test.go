@@ -16,8 +16,8 @@ import (
 const day = 24 * time.Hour
 
 // The wall clock jumps, as it does when a node that has no battery for its
-// clock gets the time from the network. Nothing may be hurried, put off or
-// told wrong by it.
+// clock gets the time from the network. No action may come early or
+// late, and no report may be wrong because of it.
 func TestClock_JumpDoesNotAffectRecovery(t *testing.T) {
 	t.Parallel()
 	t.Run("beside a vault that serves, restarts and is refused", func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestClock_JumpDoesNotAffectRecovery(t *testing.T) {
 				[]condition{phaseIs("unreachable"), storageBlocked()}},
 			phase{"the clock jumps to yesterday", c.setOffset(-day),
 				[]condition{c.offsetIs(-day), aliveNotReady(), phaseIs("unreachable"), probesContinuously(), durationsArePlausible()}},
-			phase{"storage thaws", resumeStorageTimed,
+			phase{"storage is back", resumeStorageTimed,
 				[]condition{serving(), sharesSent(1), activeTimes(3), durationsArePlausible()}},
 			phase{"the key is swapped, and swapped back", swapKeyTwice, []condition{sharesSent(0), staysHealthy()}},
 			phase{"the clock is put right", c.setOffset(0),
@@ -48,7 +48,7 @@ func TestClock_JumpDoesNotAffectRecovery(t *testing.T) {
 			phase{"the unseal hangs", sequence(setStorage("hang"), c.startSidecar), []condition{phaseIs("unseal-hanging")}},
 			phase{"the clock jumps to tomorrow", c.setOffset(day), []condition{c.clockIsRead(day), phaseIs("unseal-hanging"), aliveNotReady()}},
 			phase{"and to yesterday", c.setOffset(-day), []condition{c.clockIsRead(-day), phaseIs("unseal-hanging"), aliveNotReady()}},
-			phase{"storage thaws: the one unseal completes", resumeStorageTimed,
+			phase{"storage is back: the one unseal completes", resumeStorageTimed,
 				[]condition{serving(), sharesSentInTotal(1), durationsArePlausible()}},
 		)
 	})
@@ -78,7 +78,7 @@ func (c *clock) startSidecar(sc *scenario) {
 	sc.startSidecar(c.Wrap()...)
 }
 
-// setOffset lets the clock be so far ahead of the machine's from now on.
+// setOffset sets the clock ahead of that of the machine.
 func (c *clock) setOffset(ahead time.Duration) func(sc *scenario) {
 	return func(sc *scenario) {
 		_, err := c.Set(ahead)
@@ -145,9 +145,9 @@ func staysHealthy() condition {
 // activeTimes waits until Vault was found active for the nth time.
 func activeTimes(n int) condition { return logContainsTimes("vault is unsealed, active", n) }
 
-// durationsArePlausible checks that no jump got into what /status tells.
+// durationsArePlausible checks that no jump shows in the durations of /status.
 func durationsArePlausible() condition {
-	return condition{"/status to tell of nothing longer than the scenario", func(sc *scenario) string {
+	return condition{"/status to report nothing longer than the scenario", func(sc *scenario) string {
 		s, err := sc.sidecar.Status(sc.ctx)
 		if err != nil {
 			return err.Error()
@@ -185,14 +185,14 @@ func probesContinuously() condition {
 	}}
 }
 
-// resumeStorageTimed opens the gate, and checks that Vault serves soon after.
+// resumeStorageTimed sets the storage mode open and checks that Vault serves soon after.
 func resumeStorageTimed(sc *scenario) {
 	began := time.Now()
 	setStorage("open")(sc)
 	await(sc, serving())
 	took := time.Since(began)
-	assert.Less(sc, took, 2*time.Second, "from the thaw until vault served")
-	sc.Logf("from the thaw until vault served: %v", took)
+	assert.Less(sc, took, 2*time.Second, "from the storage being back until vault served")
+	sc.Logf("from the storage being back until vault served: %v", took)
 }
 
 // swapKeyTwice mounts a wrong key in the place of ours and then ours again.

@@ -18,8 +18,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// The tests of the sidecar's part in Kubernetes rest on this: that the lab's
-// cluster, operator and Vault work together as real ones do.
+// The tests of the sidecar in Kubernetes depend on this: that the cluster, the
+// operator and the Vault of testenv work together as real ones do.
 
 const esoAPI = "external-secrets.io/v1"
 
@@ -201,7 +201,7 @@ func startUnsealedVault(t *testing.T, env *testenv.Env) *testenv.Vault {
 	return v
 }
 
-// annotateForceSync does what the operator's documentation tells people to do.
+// annotateForceSync annotates an object as the documentation of the operator says.
 func annotateForceSync(t *testing.T, c *testenv.Cluster, when string) {
 	t.Helper()
 	secrets := schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}

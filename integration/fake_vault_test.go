@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A stranger in the pod plays a sealed Vault, and waits for the key.
+// Another process of the pod pretends to be a sealed Vault and waits for the key.
 
 // sealStatusJSON is Vault's, of a key of one share.
 const sealStatusJSON = `{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1,"progress":0,"nonce":"","version":"1.21.4","storage_type":"file"}`
@@ -78,8 +78,8 @@ func serveFakeVaultAs(t *testing.T, uid int, network, addr string) (keys *atomic
 	return keys, end
 }
 
-// While Vault is down, a process of another user has its port. Only root can be
-// another: for anybody else the sidecar is told then that Vault is.
+// While Vault is down, a process of another user has its port. Only root can start
+// one: for other users --vault-uid is changed instead.
 func TestVaultUID_OtherUsersProcessGetsNoKey(t *testing.T) {
 	t.Parallel()
 	own := os.Geteuid() // Vault's, here
@@ -97,13 +97,13 @@ func TestVaultUID_OtherUsersProcessGetsNoKey(t *testing.T) {
 				sc.startSidecar()
 			}
 			killVault(sc)
-			stranger, wanted := 1000, own
+			other, wanted := 1000, own
 			if own != 0 {
-				stranger, wanted = own, own+1
+				other, wanted = own, own+1
 				again(wanted)
 			}
-			keys, end := serveFakeVaultAs(t, stranger, "tcp4", sc.vault.HostPort())
-			says := fmt.Sprintf("the process at vault's address runs as uid %d and --vault-uid says %d: see whether another container", stranger, wanted)
+			keys, end := serveFakeVaultAs(t, other, "tcp4", sc.vault.HostPort())
+			says := fmt.Sprintf("the process at vault's address runs as uid %d and --vault-uid says %d: see whether another container", other, wanted)
 			await(sc, phaseIs("failing"))
 			await(sc, logContains(says))
 			check := func(uid int) checkResult {
@@ -182,7 +182,7 @@ func TestLocalhost_IgnoresHostsFile(t *testing.T) {
 	}
 	sc := newScenario(t, setup{})
 	_, keys := serveFakeVault(t, net.JoinHostPort(elsewhere, sc.vault.Port()))
-	defer func() { assert.Zero(t, keys.Load(), "the key went to whoever /etc/hosts calls localhost") }()
+	defer func() { assert.Zero(t, keys.Load(), "the key went to the address that /etc/hosts gives localhost") }()
 	sc.setup.args = []string{"--vault-addr", strings.Replace(sc.vault.Addr, "127.0.0.1", "localhost", 1)}
 	sc.startSidecar("unshare", namespace, "sh", "-c", withHostsFile, "sh", hosts)
 	await(sc, serving())

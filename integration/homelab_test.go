@@ -42,8 +42,7 @@ func walk(value any, path string, see func(path, text string)) {
 	}
 }
 
-// Whoever edits settings.yaml has edited all: nothing that is rendered says an
-// old name any more.
+// An edit of settings.yaml is enough: no old name is left in what is rendered.
 func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)
@@ -96,14 +95,14 @@ func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 	assert.True(t, found["ESO_NAMESPACE"], "the sidecar looks for External Secrets there")
 	for key := range settings.Data {
 		switch key {
-		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that this home does without
+		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that homelab does not use
 		default:
 			assert.True(t, found[key], "%s is used", key)
 		}
 	}
 }
 
-// The native sidecar has what the home's settings say, wherever it is named.
+// The native sidecar has the values of the settings, wherever it is named.
 func TestHomelab_NativeSidecarKeepsSettings(t *testing.T) {
 	env, err := testenv.New()
 	require.NoError(t, err)

@@ -115,7 +115,7 @@ func TestKeys_SharesOfUnequalLengthAreNotSent(t *testing.T) {
 	)
 }
 
-// await waits for one more expectation inside a step.
+// await waits for one more condition inside a step.
 func await(sc *scenario, cond condition) {
 	sc.Helper()
 	require.NoError(sc, awaitErr(sc, cond))
@@ -127,7 +127,7 @@ func TestOtherClients_LeftoverSharesDoNotPreventUnseal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(t, setup{shares: 5, threshold: 3},
-				phase{"garbage lies in vault", func(sc *scenario) {
+				phase{"random shares lie in vault", func(sc *scenario) {
 					for range left {
 						sc.enterShare(randomShare(33))
 					}
@@ -147,7 +147,7 @@ func TestOtherClients_ContinuousSharesDoNotPreventUnseal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(t, setup{shares: flood.shares, threshold: flood.threshold},
-				phase{"strangers send garbage without end", func(sc *scenario) {
+				phase{"other clients send random shares all the time", func(sc *scenario) {
 					ctx, cancel := context.WithCancel(sc.ctx)
 					sc.Cleanup(cancel)
 					for range flood.senders {
@@ -176,8 +176,8 @@ func sendRandomShares(ctx context.Context, v *testenv.Vault) {
 	}
 }
 
-// A stranger's flood must not make a good key look wrong, for that would lock
-// it out for good. Ten times, because it takes a share at just the right time.
+// A flood from other clients must not make a good key look wrong, for that would
+// reject it permanently. Ten times, because it takes a share at just the right time.
 func TestOtherClients_FloodDoesNotRejectGoodKey(t *testing.T) {
 	t.Parallel()
 	run(t, setup{shares: 3, threshold: 2},

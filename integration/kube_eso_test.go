@@ -129,7 +129,7 @@ func (sc *scenario) listExternalSecrets() []unstructured.Unstructured {
 	return list.Items
 }
 
-// usesVault tells those of the 20 that are meant to be synced from Vault.
+// usesVault reports whether an object is one of the 20 that are synced from Vault.
 func usesVault(o *unstructured.Unstructured) bool {
 	return o.GetName() != "broken" && o.GetName() != "elsewhere"
 }
@@ -157,7 +157,7 @@ func syncedCount(n int) condition {
 }
 
 // esoInBackoff waits until nothing that uses Vault is synced any more, and ESO
-// tries rarely: every store's and object's next try is seconds away.
+// retries rarely: every store's and object's next try is seconds away.
 func esoInBackoff() condition {
 	return condition{"ESO to be deep in its backoff", func(sc *scenario) string {
 		if seen := syncedCount(0).check(sc); seen != "" {
@@ -190,8 +190,7 @@ func beginOutage(sc *scenario) {
 	}))
 }
 
-// forceSyncAnnotation returns when an ExternalSecret was woken, in its own words; "" when it
-// was not.
+// forceSyncAnnotation returns the annotation of the last resync request, "" without one.
 func (sc *scenario) forceSyncAnnotation(namespace, name string) string {
 	o, err := sc.cluster.Get(sc.ctx, esoAPI, "ExternalSecret", namespace, name)
 	require.NoError(sc, err)
@@ -213,7 +212,7 @@ func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 			sc.Logf("from vault serving until all was synced: %v", took.Round(time.Millisecond))
 			assert.Less(sc, took, 10*time.Second, "ESO alone would take up to 16 s and more")
 		}, []condition{eventContains("Unsealed", "unsealing"), gateConditionIs("True", "Unsealed"), pushSecretIs("True")}},
-		phase{"what is broken for its own reason is told, in the end", nil, []condition{
+		phase{"what is broken for its own reason is reported in the end", nil, []condition{
 			withTimeout(120*time.Second, podConditionIs(secretsType, "False", "NotSynced")),
 			eventContains("ExternalSecretsNotRecovering", "app-4/broken"), metricIs("eso_unsynced_objects", "1"),
 		}},
@@ -227,7 +226,7 @@ func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 			require.NoError(sc, err)
 			assert.NotEmpty(sc, o.GetAnnotations()["force-sync"])
 		}, nil},
-		phase{"somebody mends it", func(sc *scenario) {
+		phase{"it is repaired", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, strings.Replace(brokenSecretManifest, "nowhere", "app", 1)))
 		}, []condition{withTimeout(90*time.Second, podConditionIs(secretsType, "True", "Recovered")),
 			eventContains("ExternalSecretsRecovered", "were woken"), metricIs("eso_unsynced_objects", "0")}},
@@ -253,7 +252,7 @@ func metricIs(name, value string) condition {
 	}}
 }
 
-// withTimeout gives a condition another patience.
+// withTimeout gives a condition another timeout.
 func withTimeout(limit time.Duration, cond condition) condition {
 	return condition{cond.what, func(sc *scenario) string {
 		require.NoError(sc, testenv.Await(sc.ctx, limit, cond.what, func() string { return cond.check(sc) }), sc.sidecarLog())
@@ -273,7 +272,7 @@ func TestResync_DegradedStoreIsReported(t *testing.T) {
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
 		phase{"the store's token is of no use", func(sc *scenario) { token("hvs.nonsense")(sc); await(sc, esoInBackoff()) },
 			[]condition{logContains("store is not ready"), podConditionIs(secretsType, "False", "Recovering")}},
-		phase{"it is mended", func(sc *scenario) { token(sc.vault.Token)(sc) }, []condition{syncedCount(20), logContains("store is ready")}},
+		phase{"it is repaired", func(sc *scenario) { token(sc.vault.Token)(sc) }, []condition{syncedCount(20), logContains("store is ready")}},
 	)
 }
 
@@ -343,7 +342,7 @@ func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 }
 
 // Objects alone, as an ESO would have left them: more than a page of failed
-// ones, of which only those of the named store are woken, and none that is Ready.
+// ones, of which only those of the named store are resynced, and none that is Ready.
 func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	t.Parallel()
 	const failed, count = `{"type":"Ready","status":"False","reason":"SecretSyncedError","message":"m"}`, 230
@@ -359,7 +358,7 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	}
 	objects.WriteString(testenv.ExternalSecret("app", "well", "named", "app", "1h"))
 	objects.WriteString(testenv.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
-	woken := condition{fmt.Sprintf("%d to be woken by us, and no other", count), func(sc *scenario) string {
+	woken := condition{fmt.Sprintf("%d to be resynced by us, and no other", count), func(sc *scenario) string {
 		n := 0
 		for _, o := range sc.listExternalSecrets() {
 			if o.GetAnnotations()["force-sync"] == "" {
@@ -401,7 +400,7 @@ func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name,
 	require.NoError(sc, err)
 }
 
-// Three replicas wake ESO once: the active one's sidecar does.
+// Of three replicas only the sidecar of the active one requests resyncs.
 func TestResync_StandbyRequestsNone(t *testing.T) {
 	t.Parallel()
 	const more = `
@@ -429,8 +428,8 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			c.addReplicas(sc)
 			sc.initialize()
 		}, []condition{serving(), c.phasesAre("active", "standby", "standby")}},
-		phase{"each tells what it does", nil, []condition{
-			{"one to look after ESO, and two to say that they do not", func(sc *scenario) string {
+		phase{"each reports what it does", nil, []condition{
+			{"one to manage ESO, and two to be standby", func(sc *scenario) string {
 				reasons := map[string]int{}
 				for i := range c.replicas {
 					o, err := sc.cluster.Get(sc.ctx, "v1", "Pod", "security", fmt.Sprintf("vault-%d", i))
@@ -442,7 +441,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 				}
 				return ""
 			}},
-			{"one to wake the store", func(*scenario) string {
+			{"one to resync the store", func(*scenario) string {
 				woke := 0
 				for _, r := range c.replicas {
 					woke += strings.Count(r.sidecar.Output(), "store is not ready")
@@ -481,7 +480,7 @@ func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 					defer sc.eso.Process.Signal(syscall.SIGCONT)
 					startVault(sc)
 					startSidecar(sc)
-					await(sc, condition{"the store to be woken", func(sc *scenario) string {
+					await(sc, condition{"the store to be resynced", func(sc *scenario) string {
 						if strings.Contains(sc.apiProxy.PendingFailures(), "PATCH clustersecretstores") {
 							return sc.apiProxy.PendingFailures()
 						}

@@ -12,8 +12,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// Whoever may write a SecretStore can write one of this Vault that never gets
-// ready. The controller is evicted for it when nothing shows that it works.
+// A tenant who may write a SecretStore can write one of this Vault that never gets
+// ready. The controller is evicted for it only when nothing shows that it works.
 func TestEviction_TenantsBrokenStoreDoesNotEvict(t *testing.T) {
 	t.Parallel()
 	const vault = `{provider: {vault: {server: "http://vault.security.svc:8200", path: secret, version: v2, auth: {tokenSecretRef: {name: t, key: t}}}}}`

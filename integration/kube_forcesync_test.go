@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// newPodClient returns what has the token of Vault's pod in a home where all is
-// granted, with one object of each kind.
+// newPodClient returns a client with the token of Vault's pod in a cluster where all
+// components are applied, with one object of each kind.
 func newPodClient(t *testing.T) podClient {
 	sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
 	require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
@@ -63,9 +63,9 @@ func TestForceSync_IsLimitedToUnreadyObjects(t *testing.T) {
 			o := annotatableByResource(row.resource)
 			try := func(when string, allowed bool) {
 				if allowed {
-					pc.assertAllowed("wake one"+when, pc.forceSync(o))
+					pc.assertAllowed("resync one"+when, pc.forceSync(o))
 				} else {
-					pc.assertForbidden("wake one"+when, pc.forceSync(o))
+					pc.assertForbidden("resync one"+when, pc.forceSync(o))
 				}
 			}
 			try(" of which nothing is known", row.unknown)
@@ -90,7 +90,7 @@ func TestForceSync_IsRefusedForGenerators(t *testing.T) {
 		may            bool
 	}{
 		"a password":                    {"externalsecrets", generator("Password"), false},
-		"what only the cluster tells":   {"externalsecrets", generator("ClusterGenerator"), false},
+		"what only the cluster defines": {"externalsecrets", generator("ClusterGenerator"), false},
 		"what vault generates":          {"externalsecrets", generator("VaultDynamicSecret"), true},
 		"passwords for all namespaces":  {"clusterexternalsecrets", ofAll("Password"), false},
 		"what vault generates, for all": {"clusterexternalsecrets", ofAll("VaultDynamicSecret"), false},
@@ -139,7 +139,7 @@ func TestForceSync_KeepsFieldsOfOtherManagers(t *testing.T) {
 				Apply(pc.ctx, o.name, applied, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
 			require.NoError(t, err)
 
-			pc.assertForbidden("wake it as another", pc.patchAs("other", o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(1))))
+			pc.assertForbidden("resync it as another", pc.patchAs("other", o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(1))))
 			pc.assertForbidden("take all fields", pc.patch(o.resource, o.namespace, o.name, merge,
 				`{"metadata":{"managedFields":[{}],"annotations":{"`+o.annotation+`":"`+timestamp(2)+`"}}}`))
 			less := pc.getAsAdmin(o).GetManagedFields()
@@ -165,14 +165,14 @@ func TestForceSync_KeepsFieldsOfOtherManagers(t *testing.T) {
 			_, err = pc.client.Resource(o.resource).Namespace(o.namespace).Apply(pc.ctx, o.name, apply, metav1.ApplyOptions{FieldManager: "gitops", Force: true})
 			pc.assertForbidden("apply in its owner's name", err)
 
-			pc.assertAllowed("wake it after its owner", pc.forceSync(o))
+			pc.assertAllowed("resync it after its owner", pc.forceSync(o))
 			pc.patchAsAdmin(o, "kubectl-annotate", o.forceSyncPatch("1"))
-			pc.assertAllowed("wake it after a person", pc.forceSync(o))
+			pc.assertAllowed("resync it after a person", pc.forceSync(o))
 		})
 	}
 }
 
-// managedFieldsPatch is a patch that wakes, and writes who owns what.
+// managedFieldsPatch is a patch that requests a resync and sets the managed fields.
 func managedFieldsPatch(t *testing.T, o annotatableObject, fields []metav1.ManagedFieldsEntry, when string) string {
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"managedFields": fields, "annotations": map[string]any{o.annotation: when}}})
 	require.NoError(t, err)
@@ -180,7 +180,7 @@ func managedFieldsPatch(t *testing.T, o annotatableObject, fields []metav1.Manag
 }
 
 // A policy that took too long, or that did not foresee what the API server does
-// by itself, would keep an object of a home from being woken.
+// by itself, would keep an object from being resynced.
 func TestForceSync_WorksForLargeAndOldObjects(t *testing.T) {
 	t.Parallel()
 	pc := newPodClient(t)
@@ -197,13 +197,13 @@ func TestForceSync_WorksForLargeAndOldObjects(t *testing.T) {
 			old = append(old, metav1.ManagedFieldsEntry{Manager: "older", Operation: "Update", APIVersion: "external-secrets.io/v1alpha9",
 				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:refreshInterval":{}}}`)})
 			pc.patchAsAdmin(o, "kubectl-edit", managedFieldsPatch(t, o, old, "1"))
-			pc.assertAllowed("wake one with fields of an older version", pc.forceSync(o))
+			pc.assertAllowed("resync one with fields of an older version", pc.forceSync(o))
 			pc.patchAsAdmin(o, "kubectl-client-side-apply", string(many))
-			pc.assertAllowed("wake one with 1,000 annotations", pc.forceSync(o))
+			pc.assertAllowed("resync one with 1,000 annotations", pc.forceSync(o))
 			for n := range 12 {
 				pc.patchAsAdmin(o, fmt.Sprint("manager-", n), fmt.Sprintf(`{"metadata":{"annotations":{"manager-%d":"x"}}}`, n))
 			}
-			pc.assertAllowed("wake one that twelve have written", pc.forceSync(o))
+			pc.assertAllowed("resync one that twelve have written", pc.forceSync(o))
 		})
 	}
 	data := []any{}
@@ -214,7 +214,7 @@ func TestForceSync_WorksForLargeAndOldObjects(t *testing.T) {
 	require.NoError(t, err)
 	o := annotatableByResource("externalsecrets")
 	pc.patchAsAdmin(o, "kubectl-edit", string(body))
-	pc.assertAllowed("wake one with 1,000 data", pc.forceSync(o))
+	pc.assertAllowed("resync one with 1,000 data", pc.forceSync(o))
 
 	_, err = pc.cluster.Client.Resource(podsResource).Namespace("security").Patch(pc.ctx, "vault-0", merge, many, metav1.PatchOptions{FieldManager: "kubectl"})
 	require.NoError(t, err)

@@ -38,8 +38,7 @@ func (sc *scenario) peakRSS() (kib int) {
 	return kib
 }
 
-// tenant is somebody who may write objects of External Secrets in namespaces of
-// his own.
+// tenant may write objects of External Secrets in namespaces of its own.
 type tenant struct{ *scenario }
 
 func (t tenant) create(r schema.GroupVersionResource, kind, namespace, name string, spec map[string]any) error {
@@ -134,7 +133,7 @@ func (t tenant) createMany(prefix string, few bool) (stores int) {
 
 // allAnnotated waits until all objects of a kind in a namespace are annotated.
 func allAnnotated(r schema.GroupVersionResource, namespace string) condition {
-	return condition{"all " + r.Resource + " in " + namespace + " to be woken", func(sc *scenario) string {
+	return condition{"all " + r.Resource + " in " + namespace + " to be resynced", func(sc *scenario) string {
 		list, err := sc.cluster.Client.Resource(r).Namespace(namespace).List(sc.ctx, metav1.ListOptions{})
 		require.NoError(sc, err)
 		for _, o := range list.Items {
@@ -146,9 +145,9 @@ func allAnnotated(r schema.GroupVersionResource, namespace string) condition {
 	}}
 }
 
-// Whoever may write a SecretStore or an ExternalSecret can fill 1.5 MiB with it, as
-// often as he likes, before the sidecar starts and while it runs. It takes little
-// memory all the same, and wakes them like others.
+// A tenant who may write a SecretStore or an ExternalSecret can fill 1.5 MiB with it,
+// any number of times, before the sidecar starts and while it runs. The sidecar takes
+// little memory all the same, and resyncs them like others.
 func TestMemory_TenantsCannotExhaustIt(t *testing.T) {
 	t.Parallel()
 	const home1 = `
@@ -163,7 +162,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		require.False(sc, sc.sidecar.Exited())
 	}
 	followed := func(sc *scenario, n int) condition {
-		return withTimeout(4*time.Minute, condition{fmt.Sprintf("%d stores to be woken", n), func(sc *scenario) string {
+		return withTimeout(4*time.Minute, condition{fmt.Sprintf("%d stores to be resynced", n), func(sc *scenario) string {
 			if got := strings.Count(sc.sidecar.Output(), "store is not ready, requesting a resync"); got < n {
 				return fmt.Sprint(got)
 			}
@@ -182,7 +181,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 			stores = tenant{sc}.createMany("before", false)
 		}, nil},
 		phase{"the sidecar starts", startSidecar, []condition{serving()}},
-		phase{"it wakes them all", func(sc *scenario) { await(sc, followed(sc, stores)) }, []condition{
+		phase{"it resyncs them all", func(sc *scenario) { await(sc, followed(sc, stores)) }, []condition{
 			withTimeout(2*time.Minute, allAnnotated(externalSecretsResource, "app-3")), withTimeout(2*time.Minute, allAnnotated(pushSecretsResource, "app-3")),
 		}},
 		phase{"it has taken little memory", small, nil},

@@ -15,7 +15,7 @@ import (
 )
 
 // A kustomization above ours may rename what it renders, and the account with
-// it. Whoever has the rights is narrowed.
+// it. The policies apply to every account that has the rights.
 func TestPolicies_BindRenamedAccounts(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

@@ -82,7 +82,7 @@ func TestStorage_ReadOnlyVolumeIsReported(t *testing.T) {
 		}, []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
 		phase{"its volume turns read-only", remountVaultStorageReadOnly, []condition{
 			podConditionIs(secretsType, "False", "Recovering"), wasAnswered, logsTheReason, phaseIs("active")}},
-		phase{"and stays so: it is told, and nothing is evicted", nil, []condition{
+		phase{"and stays so: it is reported, and nothing is evicted", nil, []condition{
 			withTimeout(240*time.Second, podConditionIs(secretsType, "False", "StoreNotReady")),
 			eventContains("ExternalSecretsNotRecovering", "its Events hold what External Secrets was answered"),
 			logContainsTimes("evicted the external-secrets controller", 0), controllerIsThere}},

@@ -22,7 +22,7 @@ func TestRestricted_SidecarVerifiesItsPolicies(t *testing.T) {
 			stopSidecar(sc)
 			sc.deleteObject(policyBindings, "", "vault-unseal-sidecar-events")
 			startSidecar(sc)
-			// It is tried twice before it is told.
+			// It is tried twice before it is reported.
 			cond := podConditionIs(restrictedType, "False", "PolicyMissing")
 			require.NoError(sc, testenv.Await(sc.ctx, 90*time.Second, cond.what, func() string { return cond.check(sc) }))
 		}, []condition{gateConditionIs("True", "Unsealed"), policyStateIs("gate", "missing"),

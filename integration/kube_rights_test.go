@@ -44,7 +44,7 @@ func TestRBAC_GrantsNoMoreThanNeeded(t *testing.T) {
 	}
 }
 
-// podClient has the token of Vault's pod and tries what it gives.
+// podClient is a client with the token of Vault's pod, to try what it allows.
 type podClient struct {
 	*scenario
 	client       dynamic.Interface
@@ -71,7 +71,7 @@ func (pc podClient) assertForbidden(what string, err error) {
 	}
 }
 
-// assertRestricted tries what the policies narrow.
+// assertRestricted tries what the policies restrict.
 func (pc podClient) assertRestricted() {
 	pc.assertPodsRestricted()
 	pc.assertExternalSecretsRestricted()
@@ -209,21 +209,21 @@ func (pc podClient) assertExternalSecretsRestricted() {
 		what := " " + o.resource.Resource
 		setReady(o.resource, o.namespace, o.name, "False", "Failed", "it is not")(pc.scenario)
 		for n := range 2 {
-			pc.assertAllowed("wake"+what, pc.patch(o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(n))))
+			pc.assertAllowed("resync"+what, pc.patch(o.resource, o.namespace, o.name, merge, o.forceSyncPatch(timestamp(n))))
 		}
 		for deed, body := range map[string]string{
-			"write more than a time to":   o.forceSyncPatch("1"),
-			"hide a letter in":            o.forceSyncPatch(timestamp(3) + "\n" + strings.Repeat("x", 1000)),
-			"unwake":                      `{"metadata":{"annotations":{"` + o.annotation + `":null}}}`,
-			"annotate otherwise":          `{"metadata":{"annotations":{"other":"1"}}}`,
-			"remove an annotation of":     `{"metadata":{"annotations":{"theirs":null}}}`,
-			"change an annotation of":     `{"metadata":{"annotations":{"theirs":"2"}}}`,
-			"remove all annotations of":   `{"metadata":{"annotations":null}}`,
-			"label":                       `{"metadata":{"labels":{"app":"other"}}}`,
-			"put a finalizer on":          `{"metadata":{"finalizers":["example.com/x"]}}`,
-			"give away":                   `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`,
-			"change the spec of":          specPatches[o.resource.Resource],
-			"wake and change the spec of": `{"metadata":{"annotations":{"` + o.annotation + `":"3"}},` + specPatches[o.resource.Resource][1:],
+			"write more than a time to":     o.forceSyncPatch("1"),
+			"hide a letter in":              o.forceSyncPatch(timestamp(3) + "\n" + strings.Repeat("x", 1000)),
+			"withdraw the request of":       `{"metadata":{"annotations":{"` + o.annotation + `":null}}}`,
+			"annotate otherwise":            `{"metadata":{"annotations":{"other":"1"}}}`,
+			"remove an annotation of":       `{"metadata":{"annotations":{"theirs":null}}}`,
+			"change an annotation of":       `{"metadata":{"annotations":{"theirs":"2"}}}`,
+			"remove all annotations of":     `{"metadata":{"annotations":null}}`,
+			"label":                         `{"metadata":{"labels":{"app":"other"}}}`,
+			"put a finalizer on":            `{"metadata":{"finalizers":["example.com/x"]}}`,
+			"give away":                     `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"x","uid":"y"}]}}`,
+			"change the spec of":            specPatches[o.resource.Resource],
+			"resync and change the spec of": `{"metadata":{"annotations":{"` + o.annotation + `":"3"}},` + specPatches[o.resource.Resource][1:],
 		} {
 			pc.assertForbidden(deed+what, pc.patch(o.resource, o.namespace, o.name, merge, body))
 		}

@@ -28,8 +28,8 @@ var (
 	eventsResource          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 )
 
-// startCluster gives the world a Kubernetes, in which its sidecar has the token
-// and the rights that the manifests give it, and a proxy on the way there.
+// startCluster starts a Kubernetes, in which the sidecar has the token and the
+// rights that the manifests give it, and a proxy on the way there.
 func (sc *scenario) startCluster() {
 	var err error
 	sc.cluster, err = sc.env.StartCluster(sc.ctx)

@@ -13,7 +13,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// newEnv returns a lab for what is made before the world is furnished.
+// newEnv returns an environment for what is made before the scenario.
 func newEnv(t *testing.T) *testenv.Env {
 	t.Helper()
 	env, err := testenv.New()

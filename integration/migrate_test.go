@@ -19,8 +19,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// cronJobManifests are the CronJobs, with their rights, in a home whose StatefulSet has the
-// sidecar already, and what else is there.
+// cronJobManifests are the CronJobs, with their rights, for a StatefulSet that has the
+// sidecar already, and the objects around it.
 const cronJobManifests = `
 apiVersion: apps/v1
 kind: StatefulSet
@@ -84,8 +84,8 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}
 subjects: [{kind: ServiceAccount, name: tenant, namespace: tenant}]
 `
 
-// newMigrationScenario is a home that can migrate: Vault is open, and the sidecar itself
-// unsealed it.
+// newMigrationScenario is a scenario that can migrate: Vault is unsealed, by the sidecar
+// itself.
 func newMigrationScenario(t *testing.T, manifests ...string) *scriptScenario {
 	t.Helper()
 	job := func(name string) string {
@@ -126,8 +126,8 @@ func (s *scriptScenario) simulateStatefulSetController() {
 	}()
 }
 
-// createRoleBinding creates a RoleBinding as somebody who may do so in one namespace: for
-// the CronJobs' account, and for others.
+// createRoleBinding creates a RoleBinding as a tenant may in one namespace: for the account
+// of the CronJobs, and for others.
 func (s *scriptScenario) createRoleBinding(name, kind, role string, others ...string) {
 	s.Helper()
 	token, err := s.cluster.Token(s.ctx, "tenant", "tenant", "")
@@ -227,7 +227,7 @@ func TestMigrate_NamesAreNeverExecuted(t *testing.T) {
 // migrateAndBack migrates, and back.
 func (s *scriptScenario) migrateAndBack() {
 	t := s.T
-	s.createRoleBinding("reader", "ClusterRole", "settings-reader") // nobody else has bound it
+	s.createRoleBinding("reader", "ClusterRole", "settings-reader") // no other account has it
 	s.createRoleBinding("theirs", "Role", "tenant", "tenant")
 	s.createRoleBinding("others", "Role", "tenant", "tenant")
 	stay := []string{"RoleBinding tenant/tenant", "RoleBinding tenant/theirs", "RoleBinding tenant/others"}

@@ -25,7 +25,7 @@ var (
 	labelPair  = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
 )
 
-// exportedMetrics is what the built sidecar tells on /metrics after a recovery: each
+// exportedMetrics is what the built sidecar exports on /metrics after a recovery: each
 // metric, and each of its labels' values.
 func exportedMetrics(t *testing.T) (text string, samples []sample) {
 	t.Helper()

@@ -76,7 +76,7 @@ func (p *page) isValid(name string) condition {
 	}}
 }
 
-// announces waits until the page has told a screen reader this.
+// announces waits until the page has announced this to a screen reader.
 func (p *page) announces(text string) condition {
 	return condition{fmt.Sprintf("the page to announce %q", text), func(*scenario) string {
 		got, err := browser.Eval[string](p.Tab, "document.getElementById('said').textContent")

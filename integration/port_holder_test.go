@@ -75,8 +75,8 @@ func respondSealedAfterRelease(i *portHolder) http.HandlerFunc {
 	}
 }
 
-// Another container of the pod may take Vault's port for a moment. Who held it
-// then speaks for no Vault that listens there afterwards, and keeps none sealed.
+// Another container of the pod may take Vault's port for a moment. Its responses are
+// not taken for those of the Vault that listens afterwards, and keep none sealed.
 func TestPortHolder_DoesNotKeepVaultSealed(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -93,7 +93,7 @@ func TestPortHolder_DoesNotKeepVaultSealed(t *testing.T) {
 			sc := run(t, setup{}, phase{"vault is open", startSidecar, []condition{serving()}})
 			killVault(sc)
 			i := listenOnVaultPort(sc, row.answer(sc))
-			await(sc, condition{"the intruder to be asked", func(*scenario) string {
+			await(sc, condition{"the port holder to be asked", func(*scenario) string {
 				if i.accepted.Load() >= row.asked {
 					return ""
 				}

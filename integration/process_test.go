@@ -46,7 +46,7 @@ func TestSIGTERM_EndsWithinASecond(t *testing.T) {
 	run(t, setup{stallable: true},
 		phase{"the unseal hangs", sequence(setStorage("hang"), startSidecar), []condition{phaseIs("unseal-hanging")}},
 		phase{"the pod ends", stopSidecar, []condition{exitCodeIs(0), logContains("stopped")}},
-		phase{"storage thaws: vault finishes by itself", setStorage("open"), nil},
+		phase{"storage is back: vault finishes by itself", setStorage("open"), nil},
 		phase{"the sidecar is back", startSidecar, []condition{serving()}},
 	)
 }
@@ -134,7 +134,7 @@ func TestHTTP_PortInUseDoesNotPreventUnseal(t *testing.T) {
 	await(sc, serving())
 }
 
-// A log that nobody reads stops whoever writes to it. A process that stands still
+// A log that is not read stops the process that writes it. A process that stands still
 // for that or another reason ends, for the kubelet to start it again.
 func TestWatchdog_EndsAStuckProcess(t *testing.T) {
 	t.Parallel()

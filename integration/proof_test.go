@@ -88,8 +88,8 @@ func abandonRekey(sc *scenario) {
 	require.Error(sc, proof.Wait())
 }
 
-// startRekeySwapper stands in front of Vault. When a proof begins its rekey, somebody
-// cancels that and begins another with the same public key, before Vault says
+// startRekeySwapper starts a proxy in front of Vault. When a proof begins its rekey,
+// the proxy cancels that and begins another with the same public key, before Vault says
 // what is under way, which it asks itself after it has begun one.
 func (sc *scenario) startRekeySwapper(change map[string]any) (addr string, updates func() int) {
 	target, err := url.Parse(sc.vault.Addr)

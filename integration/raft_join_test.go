@@ -13,14 +13,14 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// A stranger sends single shares to the replicas that join. Each of them would be
+// Another client sends single shares to the replicas that join. Each of them would be
 // unsealed once more with every key that follows.
 func TestRaftJoin_KeyIsSentOnceDespiteOtherClients(t *testing.T) {
 	var c raftCluster
 	run(t, setup{uninitialized: true, raft: true, shares: 5, threshold: 3},
 		phase{"three replicas are new", c.addReplicas,
 			[]condition{c.phasesAre("uninitialized", "uninitialized", "uninitialized")}},
-		phase{"a stranger sends shares", func(sc *scenario) {
+		phase{"another client sends shares", func(sc *scenario) {
 			stop := make(chan struct{})
 			defer close(stop)
 			for _, r := range c.replicas[1:] {

@@ -16,7 +16,7 @@ func TestRecovery_RefusedConnections(t *testing.T) {
 		phase{"the node reboots and storage hangs: vault does not listen yet",
 			sequence(killVault, setStorage("hang"), startVault, startSidecar),
 			[]condition{phaseIs("unreachable"), storageBlocked(), aliveNotReady()}},
-		phase{"storage thaws", setStorage("open"),
+		phase{"storage is back", setStorage("open"),
 			[]condition{serving(), sharesSent(1), logContains("recovered"), logContainsTimes("does not accept connections", 1), logContainsTimes("sending key shares", 1)}},
 	)
 }
@@ -39,7 +39,7 @@ func TestRecovery_HungUnseal(t *testing.T) {
 	run(t, setup{stallable: true},
 		phase{"storage hangs under a sealed vault that listens", sequence(setStorage("hang"), startSidecar),
 			[]condition{phaseIs("unseal-hanging"), storageBlocked(), aliveNotReady()}},
-		phase{"storage thaws: the one unseal completes", setStorage("open"),
+		phase{"storage is back: the one unseal completes", setStorage("open"),
 			[]condition{serving(), sharesSentInTotal(1)}},
 	)
 }
@@ -51,7 +51,7 @@ func TestRecovery_UnsealHangsPastMaxRequestDuration(t *testing.T) {
 	run(t, setup{stallable: true, maxRequestDuration: 3 * time.Second},
 		phase{"storage hangs under a sealed vault that listens", sequence(setStorage("hang"), startSidecar),
 			[]condition{phaseIs("unseal-hanging"), phaseLasted("unseal-hanging", 4*time.Second)}},
-		phase{"storage thaws: it is no error", setStorage("open"), []condition{serving(), sharesSentInTotal(1), logNeverContains("vault answers with errors")}},
+		phase{"storage is back: it is no error", setStorage("open"), []condition{serving(), sharesSentInTotal(1), logNeverContains("vault answers with errors")}},
 	)
 }
 
@@ -79,7 +79,7 @@ func TestStorage_HangsUnderUnsealedVault(t *testing.T) {
 		phase{"all is well", startSidecar, []condition{serving()}},
 		phase{"storage hangs", setStorage("hang"),
 			[]condition{phaseIs("storage-hanging"), aliveNotReady(), logContains("storage hangs under an unsealed vault")}},
-		phase{"storage thaws", setStorage("open"), []condition{serving(), sharesSent(0)}},
+		phase{"storage is back", setStorage("open"), []condition{serving(), sharesSent(0)}},
 	)
 }
 
@@ -90,7 +90,7 @@ func TestRecovery_IsDoneOnceStorageIsRead(t *testing.T) {
 		phase{"vault is frozen", pauseVault, []condition{phaseIs("unresponsive")}},
 		phase{"it goes on over storage that hangs: health says 200", sequence(setStorage("hang"), continueVault),
 			[]condition{phaseIs("storage-hanging"), aliveNotReady()}},
-		phase{"storage thaws", setStorage("open"), []condition{serving()}},
+		phase{"storage is back", setStorage("open"), []condition{serving()}},
 	)
 }
 
@@ -134,7 +134,7 @@ func TestStorage_SlowAnswersEndInRecovery(t *testing.T) {
 		t.Parallel()
 		run(t, setup{stallable: true},
 			phase{"the unseal hangs", sequence(setStorage("hang"), startSidecar), []condition{phaseIs("unseal-hanging")}},
-			phase{"storage thaws, and is slow", setStorage("slow 5ms"), []condition{serving(), sharesSentInTotal(1)}},
+			phase{"storage is back, and is slow", setStorage("slow 5ms"), []condition{serving(), sharesSentInTotal(1)}},
 		)
 	})
 	t.Run("after the unseal", func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestRecovery_VaultRestarted(t *testing.T) {
 		phase{"vault starts", startVault, []condition{serving(), sharesSent(1)}},
 		phase{"vault is restarted at once", restartVaultAtOnce, []condition{sharesSent(1), serving()}},
 		phase{"and again", restartVaultAtOnce, []condition{sharesSent(1), serving()}},
-		phase{"it is restarted while the sidecar looks away: only its process tells", func(sc *scenario) {
+		phase{"it is restarted between two probes: only its process shows it", func(sc *scenario) {
 			sc.sidecar.Signal(syscall.SIGSTOP)
 			restartVaultAtOnce(sc)
 			require.NoError(sc, sc.vault.AwaitListening(sc.ctx))
@@ -249,14 +249,14 @@ func TestRaft_HangingStorageRecovers(t *testing.T) {
 		phase{"all is well", startSidecar, []condition{serving()}},
 		phase{"the node reboots and storage hangs", sequence(killVault, setStorage("hang"), startVault),
 			[]condition{phaseIs("unreachable"), storageBlocked()}},
-		phase{"storage thaws", setStorage("open"), []condition{serving(), sharesSent(1)}},
+		phase{"storage is back", setStorage("open"), []condition{serving(), sharesSent(1)}},
 	)
 }
 
 func TestRecovery_SecretIsReadable(t *testing.T) {
 	t.Parallel()
 	run(t, setup{stallable: true},
-		phase{"somebody keeps a secret", sequence(startSidecar), []condition{serving()}},
+		phase{"a secret is stored", sequence(startSidecar), []condition{serving()}},
 		phase{"the node reboots with hanging storage", func(sc *scenario) {
 			require.NoError(sc, sc.vault.MountKV(sc.ctx))
 			require.NoError(sc, sc.vault.WriteSecret(sc.ctx, "app", "precious"))
@@ -264,7 +264,7 @@ func TestRecovery_SecretIsReadable(t *testing.T) {
 			setStorage("hang")(sc)
 			startVault(sc)
 		}, []condition{phaseIs("unreachable")}},
-		phase{"storage thaws", setStorage("open"), []condition{serving(), {"the secret to be read", func(sc *scenario) string {
+		phase{"storage is back", setStorage("open"), []condition{serving(), {"the secret to be read", func(sc *scenario) string {
 			value, err := sc.vault.ReadSecret(sc.ctx, "app")
 			assert.NoError(sc, err)
 			if value != "precious" {

@@ -34,7 +34,7 @@ func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	)
 }
 
-// raftCluster is the replicas of a scenario. The first is the scenario's world.
+// raftCluster is the replicas of a scenario. The first is the scenario itself.
 type raftCluster struct {
 	replicas []*scenario
 	killed   *scenario
@@ -119,7 +119,7 @@ func (c *raftCluster) phasesAre(phases ...string) condition {
 	}}
 }
 
-// expectedCodes tells what /readyz and Vault's sys/health have to say in a phase.
+// expectedCodes returns the status codes of /readyz and of Vault's sys/health in a phase.
 func expectedCodes(phase string) [2]int {
 	switch phase {
 	case "active":

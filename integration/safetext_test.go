@@ -19,7 +19,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// unsafeText is what somebody writes who knows that it reaches a terminal: it clears
+// unsafeText is written to attack a terminal: it clears
 // the screen, renames the window, turns the direction of writing, hides a word,
 // begins a line of its own, and is a megabyte long.
 var unsafeText = "wicked \x1b[2J\x1b]0;owned\x07 \u009b31m \u202eesrever\u2066 hid\u200bden\r\n2026 [INFO]  faked line\u2028faked\u0085faked " + strings.Repeat("A", 1<<20)
@@ -131,27 +131,27 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		return all
 	}
 	run(t, setup{cluster: true, args: []string{"--log-format", "json"}},
-		phase{"an ExternalSecret fails with wicked words", func(sc *scenario) {
+		phase{"an ExternalSecret fails with unsafe text", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, store, testenv.ExternalSecret("app", "a", "home", "a", "1h")))
 			sc.setCondition(clusterStoresResource, "", "home", conditionJSON("True", unsafeText[:60]))
 			sc.setCondition(externalSecretsResource, "app", "a", conditionJSON("False", "SecretSyncedError"))
 		}, nil},
-		phase{"the API server refuses with wicked words", func(sc *scenario) {
+		phase{"the API server refuses with unsafe text", func(sc *scenario) {
 			sc.apiProxy.SetMessage(unsafeText)
 			for _, call := range []string{"LIST pods", "PATCH pods/status", "LIST clustersecretstores", "LIST externalsecrets", "POST events"} {
 				sc.apiProxy.Fail(call, 500, 403)
 			}
 			startSidecar(sc)
 		}, []condition{serving(), {"each call to have failed", func(sc *scenario) string { return sc.apiProxy.PendingFailures() }}}},
-		phase{"what fails is told", nil, []condition{
+		phase{"what fails is reported", nil, []condition{
 			withTimeout(150*time.Second, podConditionIs(secretsType, "False", "NotSynced")), eventContains("ExternalSecretsNotRecovering", "wicked"),
 		}},
 		phase{"all that is shown is harmless", func(sc *scenario) {
 			assert.Contains(sc, reportedTexts(sc), "wicked")
 			assert.Contains(sc, sc.assertSafeOutputs(sc.sidecar), "made to failwicked", "it was there to be seen")
 		}, nil},
-		phase{"a store is down with wicked words", func(sc *scenario) {
+		phase{"a store is down with unsafe text", func(sc *scenario) {
 			sc.setCondition(clusterStoresResource, "", "home", conditionJSON("False", unsafeText[:60]))
 		},
 			[]condition{podConditionIs(secretsType, "False", "Recovering"), logContains("store is not ready")}},

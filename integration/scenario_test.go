@@ -25,7 +25,7 @@ import (
 // the time it takes.
 const waitTimeout = 40 * time.Second
 
-// setup is how a scenario's world is furnished.
+// setup is what a scenario starts with.
 type setup struct {
 	shares             int // of the key; zero: 1
 	threshold          int // zero: 1
@@ -42,7 +42,7 @@ type setup struct {
 	mountedShares      func(keys []string) []string // which shares are mounted; nil: all
 }
 
-// scenario is one Vault, its mounted Secret, and the sidecars that came and went.
+// scenario is one Vault, its mounted Secret, and the sidecars that were started.
 type scenario struct {
 	*testing.T
 	ctx                context.Context
@@ -71,15 +71,15 @@ type phase struct {
 	then []condition
 }
 
-// condition is a condition to wait for; see returns "" once it is met, and
-// else what there is instead.
+// condition is a condition to wait for. check returns "" once it is met, and before
+// that the current state.
 type condition struct {
 	what  string
 	check func(sc *scenario) string
 }
 
-// run furnishes a world with an initialized, sealed, listening Vault and runs
-// the phases.
+// run starts a scenario with an initialized, sealed, listening Vault and runs the
+// phases.
 func run(t *testing.T, s setup, phases ...phase) *scenario {
 	t.Helper()
 	sc := newScenario(t, s)
@@ -199,7 +199,7 @@ func (sc *scenario) assertNoShareLeaked() {
 	}
 }
 
-// The things that are done.
+// Steps.
 
 func startSidecar(sc *scenario) { sc.startSidecar() }
 
@@ -269,14 +269,14 @@ func sequence(steps ...func(sc *scenario)) func(sc *scenario) {
 	}
 }
 
-// randomShare is a share of the given length that is nobody's.
+// randomShare is a share of the given length that belongs to no key.
 func randomShare(length int) string {
 	b := make([]byte, length)
 	_, _ = rand.Read(b)
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// The things that are waited for.
+// Conditions.
 
 func phaseIs(names ...string) condition {
 	return condition{"phase " + strings.Join(names, " or "), func(sc *scenario) string {
@@ -306,7 +306,7 @@ func serving() condition {
 	}}
 }
 
-// alive checks that /healthz says 200 and /readyz 503, at once.
+// aliveNotReady waits until /healthz is 200 while /readyz is 503.
 func aliveNotReady() condition {
 	return condition{"/healthz 200 and /readyz 503", func(sc *scenario) string {
 		health, _, err := sc.sidecar.Get(sc.ctx, "/healthz")
@@ -359,12 +359,12 @@ func sharesSentInTotal(n int) condition {
 	}}
 }
 
-// sendsNothing waits until the sidecar has looked at Vault three more
+// sendsNothing waits until the sidecar has probed Vault three more
 // times, and fails for good when it sent anything meanwhile.
 func sendsNothing() condition {
 	seen := -1
 	before := 0
-	return condition{"three more looks at vault, and nothing sent", func(sc *scenario) string {
+	return condition{"three more probes of vault, and nothing sent", func(sc *scenario) string {
 		looks := strings.Count(sc.sidecar.Output(), "probe answered")
 		if seen < 0 {
 			seen, before = looks, sc.vault.SharesSent()
@@ -387,9 +387,9 @@ func unsealProgressIs(n int) condition {
 	}}
 }
 
-// storageBlocked waits until Vault's operations pile up at the shut gate.
+// storageBlocked waits until an operation of Vault is stalled.
 func storageBlocked() condition {
-	return condition{"an operation to wait at the gate", func(sc *scenario) string {
+	return condition{"an operation to be stalled", func(sc *scenario) string {
 		s, err := sc.stall.Status()
 		if err != nil || s.Waiting == 0 {
 			return fmt.Sprintf("%+v %v", s, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// maliciousBinding is what somebody would have an administrator apply.
+// maliciousBinding is what an attacker would have an administrator apply.
 const maliciousBinding = `{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "evil"},
 	"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
 	"subjects": [{"kind": "ServiceAccount", "name": "tenant", "namespace": "tenant"}]}`

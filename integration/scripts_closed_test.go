@@ -38,7 +38,7 @@ var tokenHints = map[proxy.Rule]map[string]string{
 	},
 }
 
-// No install ends with nobody able to log in, and the second run finds out who
+// Every install ends with a user who can log in, and the second run finds out who
 // can.
 func TestBootstrap_LeavesAWorkingLogin(t *testing.T) {
 	t.Parallel()

@@ -44,7 +44,7 @@ func (s *scriptScenario) kubectl(in string, args ...string) (string, error) {
 }
 
 // Before a pod is deleted, Vault itself has taken the key that it will start
-// with, or somebody said that it is trusted. A dry run says so too.
+// with, or --trust-key was given. A dry run says so too.
 func TestMigrate_VerifiesTheKeyBeforeRestart(t *testing.T) {
 	t.Parallel()
 	chart, err := os.ReadFile("testdata/vault-chart.yaml")
@@ -93,12 +93,12 @@ func TestMigrate_VerifiesTheKeyBeforeRestart(t *testing.T) {
 			_, err := s.vault.Call(s.ctx, "PUT", "sys/rekey/init", map[string]any{"secret_shares": 1, "secret_threshold": 1}, nil)
 			require.NoError(t, err)
 			s.mustFail("a rekey is under way in Vault: wait for it, or end it with", "", "migrate", with...)
-			await(s.scenario, rekeyStarted(true)) // somebody's
+			await(s.scenario, rekeyStarted(true)) // the foreign one
 		})
 	}
 }
 
-// Where the sidecar says what waiting does not mend, nobody waits.
+// The script does not wait for what the sidecar reports as permanent.
 func TestBootstrap_StopsWaitingOnPermanentErrors(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
@@ -113,7 +113,7 @@ func TestBootstrap_StopsWaitingOnPermanentErrors(t *testing.T) {
 	s.mustFail("Vault stays sealed: ", "", "bootstrap")
 }
 
-// The only entry of the Secret is meant, whatever its name.
+// The only entry of the Secret is used, under any name.
 func TestRotate_UsesTheOnlyEntryOfTheSecret(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
@@ -190,8 +190,8 @@ func TestRotate_SidecarKnowsTheNewKeyIsRight(t *testing.T) {
 	await(s.scenario, metricsContain(`vault_unseal_sidecar_key_proof{result="valid"} 1`))
 }
 
-// rekeySwappingVault is Vault's command for a stranger who waits: before Vault has said
-// what rekey is under way, he has put one in its place that takes effect at once.
+// rekeySwappingVault is a vault command that swaps the rekey: before Vault has reported
+// the one under way, it is replaced by one that takes effect at once.
 const rekeySwappingVault = `#!/bin/bash
 REAL "$@" >"$0.out" || exit
 if [[ " $* " == *" write "*"/rekey/init "* ]]; then
@@ -217,7 +217,7 @@ func TestRotate_AuthorizesNoForeignRekey(t *testing.T) {
 	}
 	_, err := s.vault.Call(s.ctx, "GET", "sys/rekey/init", nil, &theirs)
 	require.NoError(t, err)
-	assert.True(t, theirs.Started, "it is left to whoever began it")
+	assert.True(t, theirs.Started, "the foreign rekey is not canceled")
 	assert.Zero(t, theirs.Progress)
 	killVault(s.scenario)
 	startVaultAndWait(s.scenario)

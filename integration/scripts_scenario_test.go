@@ -24,7 +24,7 @@ import (
 // localExecKubectl is a kubectl whose exec runs the command on this machine, where it
 // would run in a container of Vault's pod; all else is the real one's. A call with
 // FAIL in it fails, and after the KILL_ATth that changes something the script is
-// killed. Kubernetes auth is told that it is in no pod.
+// killed. Kubernetes auth is configured for outside a pod.
 const localExecKubectl = `#!/bin/bash
 words=("$@")
 [[ ! ${FAIL-} || "${words[*]}" != *"$FAIL"* ]] || exit 1
@@ -71,7 +71,7 @@ exec "$program" "$@"
 // scriptPrograms are all that the scripts find.
 var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
 
-// scriptScenario is a world whose Vault has a server's rule, and whose scripts run
+// scriptScenario is a scenario whose Vault has a server's rule, and whose scripts run
 // with kubectl on the real API server.
 type scriptScenario struct {
 	*scenario
@@ -168,7 +168,7 @@ func decodeSecret(o *unstructured.Unstructured) map[string]string {
 	return out
 }
 
-// setUpOperator makes what somebody who runs the scripts has: a kubeconfig, kubectl,
+// setUpOperator makes what an operator who runs the scripts has: a kubeconfig, kubectl,
 // and a PATH on which all that is run is recorded.
 func (s *scriptScenario) setUpOperator() {
 	token, err := s.cluster.Token(s.ctx, "security", "person", "")

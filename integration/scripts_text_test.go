@@ -15,8 +15,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// answeringKubectl is a kubectl that answers a call with WHEN in it as somebody would
-// who has Vault or its pod.
+// answeringKubectl is a kubectl that answers a call with WHEN in it as an attacker would
+// who controls Vault or its pod.
 const answeringKubectl = `#!/bin/bash
 if [[ "$*" == *"$WHEN"* ]]; then
 	printf '%s' "$ANSWER"

@@ -20,14 +20,14 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// simultaneousOpener is a process of the pod that never listens. While Vault is down it binds
-// sockets to Vault's port, and lets each of them call one of the ports that the
-// kernel gives to clients. TCP then opens from both ends at once: who connects from
-// such a port to Vault's has the caller at the other end, though Vault listens.
+// simultaneousOpener is a process of the pod that never listens. While Vault is down it
+// binds sockets to Vault's port, and connects each of them to one of the ports that the
+// kernel gives to clients. TCP then opens from both ends at once: a client that connects
+// from such a port to Vault's reaches the opener, though Vault listens.
 type simultaneousOpener struct {
 	port         int
-	fds          map[int]int // the client port that each calls
-	fdOfPort     map[int]int // which calls a client port
+	fds          map[int]int // the client port that each connects to
+	fdOfPort     map[int]int // which connects to a client port
 	keysReceived atomic.Int32
 	answer       func(line string) string
 	ready        chan error
@@ -35,13 +35,13 @@ type simultaneousOpener struct {
 	stopped      chan struct{}
 }
 
-// setMinTTL makes a socket drop what has come further than so many routers let it:
-// all, at 255, for the kernel sends with 64. That nobody listens where it calls it
-// then does not see. It takes no capability.
+// setMinTTL makes a socket drop packets with a lower TTL: all, at 255, for the kernel
+// sends with 64. The socket then does not see that the port it connects to is closed.
+// It takes no capability.
 func setMinTTL(fd, ttl int) { _ = syscall.SetsockoptInt(fd, syscall.SOL_IP, 21, ttl) }
 
-// acceptCallers lets those be reached that somebody calls from the port they call. His
-// first SYN is lost, the next comes within a second.
+// acceptCallers makes the sockets reachable to whose port a client connects from the
+// port that they connect to. Its first SYN is lost, the next comes within a second.
 func (c *simultaneousOpener) acceptCallers() {
 	table, _ := os.ReadFile("/proc/self/net/tcp")
 	to := fmt.Sprintf("0100007F:%04X 02 ", c.port)
@@ -153,7 +153,7 @@ func startSimultaneousOpener(sc *scenario, uid int, answer func(string) string) 
 	return c
 }
 
-// sealStatusFrom asks Vault from an address, at the port that the caller calls if that is its.
+// sealStatusFrom asks Vault from an address; the opener answers if it connects to that.
 func sealStatusFrom(sc *scenario, from *net.TCPAddr) string {
 	d := net.Dialer{LocalAddr: from}
 	h := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: d.DialContext}, Timeout: 5 * time.Second}
@@ -169,12 +169,12 @@ func sealStatusFrom(sc *scenario, from *net.TCPAddr) string {
 	return fmt.Sprintf("sealed=%v", s.Sealed)
 }
 
-// Who listens at Vault's port is Vault, and yet a connection to it could lead to
-// another process of the pod.
+// Vault listens at its port, and yet a connection to it could lead to another process
+// of the pod.
 func TestSimultaneousOpen_GetsNoKey(t *testing.T) {
 	for name, row := range map[string]struct {
 		answer func(string) string
-		says   string // to who is not the sidecar
+		says   string // to a client that is not the sidecar
 	}{
 		"it claims to be an open vault":  {rawUnsealedResponse, "sealed=false"},
 		"it claims to be a sealed vault": {rawSealedResponse, "sealed=true"},
@@ -185,13 +185,13 @@ func TestSimultaneousOpen_GetsNoKey(t *testing.T) {
 			killVault(sc)
 			await(sc, phaseIs("unreachable"))
 			c := startSimultaneousOpener(sc, 1000, row.answer)
-			require.Contains(t, sealStatusFrom(sc, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000}), row.says, "whom it calls reaches it")
+			require.Contains(t, sealStatusFrom(sc, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000}), row.says, "a client that it connects to reaches it")
 			startVault(sc)
 			require.NoError(t, testenv.Await(sc.ctx, waitTimeout, "vault to be open in truth", func() string {
 				return strings.TrimPrefix(sealStatusFrom(sc, &net.TCPAddr{IP: net.IPv4(127, 9, 9, 9)}), "sealed=false")
 			}), sc.vaultLogTail())
 			await(sc, phaseIs("active"))
-			require.Zero(t, c.keysReceived.Load(), "keys that the caller was sent")
+			require.Zero(t, c.keysReceived.Load(), "keys that the opener was sent")
 		})
 	}
 }

@@ -32,7 +32,7 @@ func TestTLS_UsesTheCA(t *testing.T) {
 		run(t, setup{tls: right, args: []string{"--vault-cacert", right.CAFile, "--vault-server-name", "other.test"}},
 			phase{"the sidecar starts", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}})
 	})
-	t.Run("with the system's CAs, whatever VAULT_SKIP_VERIFY says", func(t *testing.T) {
+	t.Run("with the system's CAs, despite VAULT_SKIP_VERIFY", func(t *testing.T) {
 		run(t, setup{tls: right, env: []string{"VAULT_SKIP_VERIFY=true"}},
 			phase{"the sidecar starts", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}})
 	})
@@ -41,7 +41,7 @@ func TestTLS_UsesTheCA(t *testing.T) {
 		require.NoError(t, err)
 		run(t, setup{tls: right, args: []string{"--vault-cacert", wrong.CAFile}},
 			phase{"the CA is another's", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}},
-			phase{"the CA file is mended", func(sc *scenario) { require.NoError(sc, os.WriteFile(wrong.CAFile, pem, 0o600)) },
+			phase{"the CA file is repaired", func(sc *scenario) { require.NoError(sc, os.WriteFile(wrong.CAFile, pem, 0o600)) },
 				[]condition{serving(), sharesSent(1)}})
 	})
 }

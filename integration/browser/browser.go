@@ -90,7 +90,7 @@ func (t *Tab) WithoutScript() error {
 	return err
 }
 
-// recordEvent notes whatever a page should not do.
+// recordEvent records errors, policy violations and requests to other hosts.
 func (t *Tab) recordEvent(event any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -79,7 +79,7 @@ subjects: [{kind: ServiceAccount, name: weak, namespace: security}]
 	n.scriptMustFail("the Secret vault-unseal-key with its unseal key is missing: scripts/seed-key", "", "bootstrap")
 	n.runScript(key, "seed-key")
 
-	// Somebody else's attempt is left to him.
+	// An attempt of another client is not canceled.
 	attempt("-init")
 	n.scriptMustFail("another attempt to make a root token is under way", "", "bootstrap")
 	assert.Regexp(t, `Started +true`, attempt("-status"))

@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A home whose Vault answers 403 to a rekey without a token, as Vault from 2.0
+// A Vault that answers 403 to a rekey without a token, as Vault from 2.0
 // does: it moves to the sidecar, gets an administrator and a new key, and is not
 // closed with a key that nobody proved or trusts.
 func TestVault2_MigratesAndRotatesWithAToken(t *testing.T) {
 	n := theNode(t)
-	n.renderChart(strings.NewReplacer(`"[::]:8200"`, `"127.0.0.1:8300"`,
+	n.applyChart(strings.NewReplacer(`"[::]:8200"`, `"127.0.0.1:8300"`,
 		"          env:\n", "          env:\n            - {name: CLOSED_RULE, value: vault2}\n            - {name: CLOSED_LISTEN, value: \"[::]:8200\"}\n"))
 	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
 	var made struct {

@@ -23,8 +23,8 @@ const (
 	sidecarContainer = "vault-unseal-sidecar"
 )
 
-// the cluster has External Secrets, and a storage class of the name that the
-// home wants, whose volumes lie on the gated storage.
+// clusterManifests are External Secrets, and a storage class of the name in
+// manifests/homelab, whose volumes lie on stallfs.
 const clusterManifests = `
 apiVersion: apps/v1
 kind: Deployment
@@ -66,7 +66,7 @@ func installComponents() error {
 	return apply(ctx, manifests...)
 }
 
-// volumes makes local volumes on the gated storage, a directory each.
+// volumes makes local volumes on stallfs, a directory each.
 func (n *node) volumes(names ...string) {
 	n.Helper()
 	for _, name := range names {
@@ -114,7 +114,7 @@ func (n *node) applyHomelab() {
 	n.apply(n.render("manifests/homelab"))
 }
 
-// installHomelab is a home that is up: Vault is set up and the app has its secret.
+// installHomelab installs manifests/homelab and waits until the app has its secret.
 func (n *node) installHomelab() {
 	n.Helper()
 	n.applyHomelab()
@@ -190,7 +190,7 @@ func (n *node) restartCount(container string) string {
 		"-n", "security", "pod", "vault-0")
 }
 
-// status is what the sidecar tells of itself.
+// status is the JSON of the /status of the sidecar.
 type status struct {
 	Phase    string `json:"phase"`
 	Shares   int    `json:"key_shares"`
@@ -236,7 +236,7 @@ func (n *node) awaitRecovery(after time.Time) {
 	require.NoError(n, os.WriteFile(filepath.Join(machine.root, "bin/node/timeline"), []byte(told), 0o644))
 }
 
-// deleteHomelab removes a home with all that belongs to it, and its disk.
+// deleteHomelab removes the homelab with all its objects, and its disk.
 func (n *node) deleteHomelab() {
 	n.setStorage("open")
 	n.kubectl("delete", "namespace", "example", "security", "strongroom", "--ignore-not-found", "--timeout=120s")

@@ -37,7 +37,7 @@ func (n *node) seal() {
 }
 
 // The Secret is missing when the pod starts, then wrong, then right: each
-// mended by kubectl or by a script alone.
+// repaired by kubectl or by a script alone.
 func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()

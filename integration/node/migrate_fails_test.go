@@ -67,7 +67,7 @@ exec BIN/kubectl "$@"
 // it brings about what its options say.
 func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	n := theNode(t)
-	n.renderChart()
+	n.applyChart()
 	n.apply(sharedRBAC, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))
 	key := n.initVault()
 	n.unseal(key)
@@ -93,7 +93,7 @@ func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	unchanged("the rights are for a namespace that is not there")
 	n.scriptMustFail("The StatefulSet and the CronJobs are as they were", "",
 		"migrate", with("--manifests", n.copyManifests("serviceAccount: vault", "serviceAccount: somebody"))...)
-	assert.Equal(t, before, n.cronJobObjects(), "the rights are somebody's")
+	assert.Equal(t, before, n.cronJobObjects(), "the rights are of another account")
 
 	// The gate never opens.
 	n.scriptMustFail("localhost/late:v1", "", "migrate", with("--image", "localhost/late:v1")...)
@@ -123,7 +123,7 @@ func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	for _, stays := range []string{"clusterrolebinding/vault-shared", "clusterrole/vault-shared", "serviceaccount/vault-busy",
 		"clusterrolebinding/vault-busy", "clusterrole/view"} {
 		_, name, _ := strings.Cut(stays, "/")
-		assert.Equal(t, name, n.field("{.metadata.name}", "-n", "security", stays), "%s is somebody else's too", stays)
+		assert.Equal(t, name, n.field("{.metadata.name}", "-n", "security", stays), "%s is used by others too", stays)
 	}
 
 	// Another Secret, by another run; the rest stays as it is.

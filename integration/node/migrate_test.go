@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cronJobRBAC are those that the two CronJobs have at home. The jobs do nothing here
-// but run.
+// cronJobRBAC are the rights of the two CronJobs that are replaced. The jobs do nothing
+// here but run.
 const cronJobRBAC = `
 apiVersion: v1
 kind: ServiceAccount
@@ -46,9 +46,9 @@ spec:
 `
 }
 
-// renderChart is the official chart's shape, as a home had it before the sidecar, with
+// applyChart applies what the official chart renders, as it was before the sidecar, with
 // changes.
-func (n *node) renderChart(changes ...*strings.Replacer) {
+func (n *node) applyChart(changes ...*strings.Replacer) {
 	n.Helper()
 	n.volumes("vault-data-lh")
 	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata/vault-chart.yaml"))
@@ -64,10 +64,10 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {req
 `, string(text), cronJobRBAC, cronJob("vault-auto-unseal"), cronJob("eso-recovery"))
 }
 
-// A home of the chart's moves from the CronJobs to the sidecar, and back.
+// An installation by the chart moves from the CronJobs to the sidecar, and back.
 func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	n := theNode(t)
-	n.renderChart()
+	n.applyChart()
 	backup := filepath.Join(t.TempDir(), "backup")
 	key := n.initVault()
 	n.scriptMustFail("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
@@ -98,7 +98,7 @@ func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "role", sidecarContainer), "the sidecar's rights are gone")
 	n.scriptMustFail("apply patches/ to it", "", "verify")
 
-	// Again, as somebody whose StatefulSet comes from Git.
+	// Again, for a StatefulSet that comes from Git.
 	n.unseal(key)
 	n.ready("vault-0")
 	own := n.writeKustomization("vault-chart.yaml")
@@ -109,7 +109,7 @@ func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	n.runScript("", "verify")
 }
 
-// cronJobObjects is what a home of CronJobs is made of, without what only the cluster
+// cronJobObjects are the objects of an installation with CronJobs, without what only the cluster
 // knows.
 func (n *node) cronJobObjects() map[string]string {
 	n.Helper()

@@ -5,7 +5,7 @@
 #   node.sh down DIR         end it as a power cut does; DIR keeps its disk
 #
 # Everything the node is lives under DIR and below one process, whose end ends
-# it all. MODE is that of the gated storage from its first moment (open, hang,
+# it all. MODE is that of stallfs from its first moment (open, hang,
 # eio): the directory DIR/data, where pods can have their volumes. `up` returns
 # when the node is Ready, and else says which part failed and how its log ends.
 # DIR/admin.kubeconfig lets an administrator in, at 10.200.0.2.

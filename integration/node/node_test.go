@@ -1,4 +1,4 @@
-// Package node runs the whole home on a real Kubernetes node: the kubelet, the
+// Package node runs the whole installation on a real Kubernetes node: the kubelet, the
 // container runtime, the scheduler and the controllers, the images, Vault on
 // storage that can hang, and External Secrets. The manifests and the scripts
 // are those that a person applies and runs.
@@ -27,7 +27,7 @@ import (
 const waitTimeout = 3 * time.Minute
 
 // machine is the node that all tests share. They run one after another, each
-// with a home of its own.
+// with an installation of its own.
 var machine struct {
 	sync.Once
 	dir, root, bin, wrappers string
@@ -186,7 +186,7 @@ func apply(ctx context.Context, manifests ...string) error {
 	return err
 }
 
-// await waits until see returns "".
+// await waits until check returns "".
 func (n *node) await(what string, see func() string) {
 	n.Helper()
 	require.NoError(n, testenv.Await(n.ctx, waitTimeout, what, see))
@@ -215,7 +215,7 @@ func (n *node) becomes(want, path string, object ...string) {
 	})
 }
 
-// setStorage changes the mode of the storage.
+// setStorage sets the mode of stallfs.
 func (n *node) setStorage(mode string) {
 	n.Helper()
 	_, err := n.run("", filepath.Join(machine.root, "bin/servers/stallfs"), "set", "--control", filepath.Join(machine.dir, "stallfs.sock"), mode)

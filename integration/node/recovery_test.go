@@ -59,7 +59,7 @@ func TestExec_CommandsRunAtTheMemoryLimit(t *testing.T) {
 	assert.Equal(t, "0", n.restartCount(sidecarContainer))
 }
 
-// The limits of what it may cost a home: the program's size, and its memory
+// The limits of its cost: the size of the program, and its memory
 // once the start is over.
 func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
 	n := theNode(t)
@@ -82,7 +82,7 @@ func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
 }
 
 // What the project is for: the power fails, Vault's storage comes back late,
-// and nobody is awake.
+// and no operator intervenes.
 func TestPowerCut_RecoversUnattended(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()
@@ -100,9 +100,9 @@ func TestPowerCut_RecoversUnattended(t *testing.T) {
 	})
 	n.Logf("the node is back, and its storage hangs still, after %v", time.Since(cut).Round(time.Millisecond))
 	n.setStorage("open")
-	thawed := time.Now()
+	resumed := time.Now()
 	n.ready("vault-0")
-	n.Logf("the pod is Ready %v after the thaw", time.Since(thawed).Round(time.Millisecond))
+	n.Logf("the pod is Ready %v after the storage was back", time.Since(resumed).Round(time.Millisecond))
 	assert.Equal(t, uid, n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0"), "it is the same pod")
 	n.awaitRecovery(cut)
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
@@ -119,7 +119,7 @@ func (n *node) cutPower(mode string) {
 }
 
 // awaitRebooted waits until the first power cut of these pods shows: what the API
-// server tells right after it is from before.
+// server reports right after it is from before.
 func (n *node) awaitRebooted(pods ...string) {
 	n.Helper()
 	for _, pod := range pods {
@@ -237,14 +237,14 @@ func (n *node) exhaustMemory() {
 		}
 	}
 	// The kernel chooses by size and by what the kubelet said of the container:
-	// the stranger is said to be the better one.
+	// the other process is said to be the better one.
 	hog := exec.Command("sh", "-c", `echo $$ >"$0" && exec head -c 100m /dev/zero | tail`, procs)
 	out, err := hog.CombinedOutput()
 	n.Logf("the memory was filled: %v %s", err, out)
 }
 
 // A recovery needs no API server: Vault is unsealed all the same, and what is
-// to be told is told when it is back.
+// to be reported is reported when it is back.
 func TestAPIServer_DowntimeDoesNotDelayRecovery(t *testing.T) {
 	n := theNode(t)
 	n.installHomelab()

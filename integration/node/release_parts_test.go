@@ -29,7 +29,7 @@ type builtRelease struct {
 	files   map[string][]byte
 }
 
-// verifySignature tells whether SHA256SUMS is signed by whom the signers name.
+// verifySignature checks that SHA256SUMS is signed with a key of the signers.
 func (r builtRelease) verifySignature(t *testing.T, key string) error {
 	t.Helper()
 	public, err := os.ReadFile(key + ".pub")
@@ -50,9 +50,9 @@ func (r builtRelease) assertVerifiableOffline(t *testing.T) {
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(r.files)), append(named, "SHA256SUMS", "SHA256SUMS.sig"))
 
 	assert.NoError(t, r.verifySignature(t, r.builder.key))
-	stranger := filepath.Join(t.TempDir(), "stranger")
-	r.builder.mustRun(r.dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger)
-	assert.Error(t, r.verifySignature(t, stranger), "signed by somebody else")
+	otherKey := filepath.Join(t.TempDir(), "other")
+	r.builder.mustRun(r.dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", otherKey)
+	assert.Error(t, r.verifySignature(t, otherKey), "signed with another key")
 
 	binary := releaseName + "-linux-amd64"
 	out := r.builder.mustRun(r.dir, "./"+binary, "version")

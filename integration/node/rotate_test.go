@@ -107,7 +107,7 @@ func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 		}
 	}
 
-	// Somebody else's is neither ended nor used.
+	// A foreign rekey is neither canceled nor used.
 	theirs, before := n.startRekey("-init", "-key-shares=1", "-key-threshold=1"), n.unsealKey()
 	require.NotEmpty(t, theirs)
 	n.scriptMustFail("somebody else's rekey is under way", "", "rotate")

@@ -100,7 +100,7 @@ func (n *node) runScript(in, name string, args ...string) string {
 	n.Helper()
 	out, err := n.runScriptRecorded(in, name, args...)
 	require.NoError(n, err)
-	shown, _, _ := strings.Cut(out, "root token, ") // the token is nobody's business
+	shown, _, _ := strings.Cut(out, "root token, ") // the token is not logged
 	n.Logf("%s %s:\n%s", name, strings.Join(args, " "), shown)
 	return out
 }

@@ -58,7 +58,7 @@ func TestPodSecurity_RestrictedAdmitsTheSidecar(t *testing.T) {
 }
 
 // Three replicas on raft: each is unsealed by its own sidecar, and one of them
-// wakes External Secrets.
+// resyncs External Secrets.
 func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	n := theNode(t)
 	n.volumes("data-0", "data-1", "data-2")
@@ -94,11 +94,11 @@ func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 		return ""
 	})
 	for _, pod := range standbys {
-		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecarContainer), "waking it", "a standby wakes nobody")
+		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecarContainer), "waking it", "a standby requests no resync")
 	}
 }
 
-// raftKustomization is the home with three replicas.
+// raftKustomization is manifests/homelab with three replicas.
 const raftKustomization = `
 resources: [manifests/homelab]
 components: [manifests/replicas]

@@ -26,7 +26,7 @@ func TestVerify_PredictsTheNextReboot(t *testing.T) {
 	assert.Contains(t, n.verifyMustPass(), "ok    vault-0: proved: vault takes the mounted key")
 	assert.NotContains(t, n.verifyMustPass("--dry-run"), "proved")
 
-	// A probe that passes while Vault is sealed is nobody's trouble.
+	// A probe that passes while Vault is sealed is no finding.
 	probe := func(path string) {
 		n.kubectl("-n", "security", "patch", "statefulset", "vault", "-p", `{"spec":{"template":{"spec":{"containers":[{"name":"vault",
 			"livenessProbe":{"periodSeconds":60,"failureThreshold":10,"httpGet":{"port":8200,"path":"`+path+`"}}}]}}}}`)
@@ -51,7 +51,7 @@ func TestVerify_PredictsTheNextReboot(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(vault("-init", "-key-shares=1", "-key-threshold=1", "-format=json")), &rekey))
 	assert.Contains(t, n.verifyMustPass(), "?     vault-0: whether vault takes the mounted key could not be proved: a rekey is under way")
 
-	// Somebody ends that rekey, and the mounted key is dead.
+	// Another client completes that rekey, and the mounted key is dead.
 	_, err := n.run(n.unsealKey(), filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
 		"vault", "operator", "rekey", "-nonce="+rekey.Nonce, "-")
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestVerify_PredictsTheNextReboot(t *testing.T) {
 	n.scriptMustFail("WRONG policies do not narrow all", "", "verify")
 }
 
-// Who edits settings.yaml has told the scripts too.
+// An edit of settings.yaml applies to the scripts too.
 func TestSettings_OtherNamesReachTheScripts(t *testing.T) {
 	n := theNode(t)
 	n.volumes("my-volume")

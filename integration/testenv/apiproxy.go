@@ -16,7 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// APIProxy stands between a client and the API server and lets requests fail.
+// APIProxy is a reverse proxy in front of the API server that can fail or delay
+// requests and counts them.
 type APIProxy struct {
 	URL    string
 	CAFile string
@@ -31,7 +32,7 @@ type APIProxy struct {
 // Disconnect is the code that ends a connection without an answer.
 const Disconnect = -1
 
-// StartAPIProxy starts one, which lets everything pass at first.
+// StartAPIProxy starts one that passes every request at first.
 func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 	transport, err := rest.TransportFor(&rest.Config{Host: c.URL, TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
 	if err != nil {
@@ -45,11 +46,11 @@ func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority, err := env.NewCA("faults") // without TLS no client would send a token
+	ca, err := env.NewCA("apiproxy") // without TLS no client would send a token
 	if err != nil {
 		return nil, err
 	}
-	p := &APIProxy{URL: "https://" + listener.Addr().String(), CAFile: authority.CAFile, failures: map[string][]int{}}
+	p := &APIProxy{URL: "https://" + listener.Addr().String(), CAFile: ca.CAFile, failures: map[string][]int{}}
 	reverse := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
@@ -57,20 +58,20 @@ func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 		ErrorLog:      log.New(io.Discard, "", 0), // the API server is stopped on purpose
 	}
 	server := &http.Server{Handler: p.handler(reverse), ErrorLog: reverse.ErrorLog}
-	go func() { _ = server.ServeTLS(listener, authority.CertFile, authority.KeyFile) }()
+	go func() { _ = server.ServeTLS(listener, ca.CertFile, ca.KeyFile) }()
 	env.addCleanup(server.Close)
 	return p, nil
 }
 
-// Fail lets the next requests with the method and the resource, as in "PATCH
-// pods/status", fail with these codes, one after another.
+// Fail makes the next requests with this method and resource, as in "PATCH
+// pods/status", fail with these status codes, one after another.
 func (p *APIProxy) Fail(request string, codes ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures[request] = append(p.failures[request], codes...)
 }
 
-// SetDelay lets every answer take so much longer.
+// SetDelay delays every response by d.
 func (p *APIProxy) SetDelay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +85,7 @@ func (p *APIProxy) SetMessage(message string) {
 	p.message = message
 }
 
-// PendingFailures returns the failures that nobody has met yet.
+// PendingFailures returns the failures that no request has met yet.
 func (p *APIProxy) PendingFailures() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,7 +98,7 @@ func (p *APIProxy) PendingFailures() string {
 	return strings.Join(pending, ", ")
 }
 
-// RequestCount returns how many requests with the method and the resource came by.
+// RequestCount returns how many requests there were with this method and resource.
 func (p *APIProxy) RequestCount(request string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,7 +111,7 @@ func (p *APIProxy) RequestCount(request string) int {
 	return n
 }
 
-// Requests returns what came by, other than watches.
+// Requests returns all requests but watches.
 func (p *APIProxy) Requests() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// ClosedProxy is a Vault whose endpoints are closed as those of newer servers are.
+// ClosedProxy is a proxy that closes endpoints of a Vault as newer servers do.
 type ClosedProxy struct {
 	Addr string
 
@@ -16,7 +16,7 @@ type ClosedProxy struct {
 	requests []proxy.Request
 }
 
-// StartClosedProxy starts it in front of v, which need not run yet.
+// StartClosedProxy starts one in front of v, which need not run yet.
 func (env *Env) StartClosedProxy(v *Vault, r proxy.Rule) (*ClosedProxy, error) {
 	port, err := Port()
 	if err != nil {
@@ -38,7 +38,7 @@ func (env *Env) StartClosedProxy(v *Vault, r proxy.Rule) (*ClosedProxy, error) {
 	return c, nil
 }
 
-// Requests returns the requests so far whose path begins so.
+// Requests returns the requests so far whose path has the prefix.
 func (c *ClosedProxy) Requests(pathPrefix string) []proxy.Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -40,7 +40,7 @@ type Cluster struct {
 }
 
 // StartCluster starts one and waits until it is ready. The arguments are flags of the
-// kube-apiserver after the lab's own. A lab has room for one.
+// kube-apiserver after the default ones. An environment has at most one.
 func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, error) {
 	if err := env.requireBinaries("servers/kubernetes"); err != nil {
 		return nil, err

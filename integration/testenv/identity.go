@@ -35,13 +35,13 @@ func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod stri
 	return token, err
 }
 
-// ClientForToken returns a client for whoever the token belongs to.
+// ClientForToken returns a client that authenticates with the token.
 func (c *Cluster) ClientForToken(token string) (dynamic.Interface, error) {
 	return dynamic.NewForConfig(&rest.Config{Host: c.URL, QPS: -1, BearerToken: token,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
 }
 
-// WriteKubeconfig writes a kubeconfig file for whoever the token belongs to.
+// WriteKubeconfig writes a kubeconfig file that authenticates with the token.
 func (c *Cluster) WriteKubeconfig(path, token string) error {
 	return writeKubeconfig(path, c.URL, c.CAFile, "token", token)
 }
@@ -60,10 +60,10 @@ func writeKubeconfig(path, server, ca, credential, value string) error {
 	content, err := json.MarshalIndent(map[string]any{ // every JSON is YAML
 		"apiVersion":      "v1",
 		"kind":            "Config",
-		"current-context": "lab",
-		"clusters":        []any{map[string]any{"name": "lab", "cluster": map[string]any{"server": server, "certificate-authority": ca}}},
-		"users":           []any{map[string]any{"name": "lab", "user": map[string]any{credential: value}}},
-		"contexts":        []any{map[string]any{"name": "lab", "context": map[string]any{"cluster": "lab", "user": "lab"}}},
+		"current-context": "testenv",
+		"clusters":        []any{map[string]any{"name": "testenv", "cluster": map[string]any{"server": server, "certificate-authority": ca}}},
+		"users":           []any{map[string]any{"name": "testenv", "user": map[string]any{credential: value}}},
+		"contexts":        []any{map[string]any{"name": "testenv", "context": map[string]any{"cluster": "testenv", "user": "testenv"}}},
 	}, "", "  ")
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured) error
 	if err != nil {
 		return fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
-	_, err = objects.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "lab", Force: true})
+	_, err = objects.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "testenv", Force: true})
 	if err != nil {
 		return fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
 	}

@@ -22,7 +22,7 @@ type Process struct {
 	code int
 }
 
-// startProcess runs a program and ends it with the lab. It dies with this process.
+// startProcess starts a program. Close kills it, and so does the end of this process.
 func (env *Env) startProcess(name, binary string, environ []string, args ...string) (*Process, error) {
 	p := &Process{name: name, out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(binary, args...)
@@ -42,7 +42,7 @@ func (env *Env) startProcess(name, binary string, environ []string, args ...stri
 	return p, nil
 }
 
-// StartProgram runs any program in the lab, and ends it with the lab.
+// StartProgram starts any program with Dir as its working directory. Close kills it.
 func (env *Env) StartProgram(name string, environ []string, program string, args ...string) (*Process, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -62,8 +62,8 @@ var startQueue = sync.OnceValue(func() chan func() {
 	return queue
 })
 
-// onStarterThread runs f on one thread that never ends: Pdeathsig speaks of the thread
-// that started a process, not of the program.
+// onStarterThread runs f on one thread that never ends: Pdeathsig is sent when the
+// thread ends that started a process, not when the program ends.
 func onStarterThread(f func() error) error {
 	done := make(chan error)
 	startQueue() <- func() { done <- f() }

@@ -9,9 +9,9 @@ import (
 	"net/url"
 )
 
-// StartReverseProxy starts a reverse proxy in front of v and returns its URL. As those in
-// people's pods do, it listens throughout, and answers 502 with a page of HTML
-// while v does not answer; or, with cut, by ending the connection.
+// StartReverseProxy starts a reverse proxy in front of v and returns its URL. It
+// listens throughout. While v does not answer, it responds with 502 and a page of
+// HTML, or, with disconnect, closes the connection.
 func (env *Env) StartReverseProxy(v *Vault, disconnect bool) (string, error) {
 	target, err := url.Parse(v.Addr)
 	if err != nil {

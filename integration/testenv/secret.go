@@ -78,7 +78,7 @@ func (s *MountedSecret) WriteShares(shares ...string) error {
 	return s.Write(files)
 }
 
-// Encodings returns every form in which a base64 share could be found in a text.
+// Encodings returns every encoding in which a base64 share could be leaked into a text.
 func Encodings(share string) []string {
 	raw, err := base64.StdEncoding.DecodeString(share)
 	if err != nil {

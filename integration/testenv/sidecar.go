@@ -95,7 +95,7 @@ func (s *Sidecar) Get(ctx context.Context, path string) (code int, text string, 
 	return resp.StatusCode, string(b), err
 }
 
-// AwaitPhase waits until /status tells one of the phases.
+// AwaitPhase waits until /status reports one of the phases.
 func (s *Sidecar) AwaitPhase(ctx context.Context, limit time.Duration, phases ...string) error {
 	return Await(ctx, limit, "phase "+strings.Join(phases, " or "), func() string {
 		st, err := s.Status(ctx)

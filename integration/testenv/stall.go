@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// Stall is a directory whose storage can hang, fail and be slow.
+// Stall is a directory on stallfs: its storage can hang, fail and be slow.
 type Stall struct {
 	Dir     string // the mount, where Vault keeps its data
 	socket  string
 	process *Process
 }
 
-// StallStatus is what the filesystem tells of itself.
+// StallStatus is the answer of the control socket of stallfs.
 type StallStatus struct {
 	Mode    string `json:"mode"`
-	Waiting int    `json:"waiting"` // operations at the gate now
+	Waiting int    `json:"waiting"` // operations held now
 	Passed  int    `json:"passed"`  // operations let through so far
 	Error   string `json:"error"`
 }
 
-// MountStall mounts a gated directory. The gate is open.
+// MountStall mounts a directory on stallfs in the mode "open".
 func (env *Env) MountStall(ctx context.Context) (*Stall, error) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		return nil, errors.New("/dev/fuse is missing: the gated storage needs the kernel's FUSE")
+		return nil, errors.New("/dev/fuse is missing: stallfs needs the kernel's FUSE")
 	}
 	backing, err := env.Mkdir("backing")
 	if err != nil {
@@ -61,28 +61,28 @@ func (env *Env) MountStall(ctx context.Context) (*Stall, error) {
 	})
 }
 
-// SetMode changes the mode: "open", "hang", "eio", or "slow 50ms".
+// SetMode changes the mode: "open", "hang", "eio" or "slow 50ms".
 func (s *Stall) SetMode(mode string) (StallStatus, error) { return s.request(mode) }
 
-// Resume opens the gate for those who must not fail: in a cleanup.
+// Resume sets the mode "open" and ignores errors, for cleanups.
 func (s *Stall) Resume() { _, _ = s.request("open") }
 
-// Status tells the mode and how many operations wait.
+// Status returns the mode and how many operations wait.
 func (s *Stall) Status() (StallStatus, error) { return s.request("status") }
 
 func (s *Stall) request(line string) (StallStatus, error) {
 	var status StallStatus
 	conn, err := net.DialTimeout("unix", s.socket, 5*time.Second)
 	if err != nil {
-		return status, fmt.Errorf("speaking to stallfs: %w", err)
+		return status, fmt.Errorf("asking stallfs: %w", err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fprintln(conn, line); err != nil {
-		return status, fmt.Errorf("speaking to stallfs: %w", err)
+		return status, fmt.Errorf("asking stallfs: %w", err)
 	}
 	if err := json.NewDecoder(conn).Decode(&status); err != nil {
-		return status, fmt.Errorf("speaking to stallfs: %w", err)
+		return status, fmt.Errorf("asking stallfs: %w", err)
 	}
 	if status.Error != "" {
 		return status, fmt.Errorf("stallfs: %s", status.Error)

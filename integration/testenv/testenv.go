@@ -28,8 +28,8 @@ type Env struct {
 	vaultCount int
 }
 
-// New makes an empty lab. It fails when a binary is not built, and says which
-// make target builds it.
+// New makes an empty environment. It fails when a binary is not built; the error
+// names the make target that builds it.
 func New() (*Env, error) {
 	root, err := findRepo()
 	if err != nil {
@@ -65,7 +65,7 @@ func (env *Env) requireBinaries(binaries ...string) error {
 	return nil
 }
 
-// vaultBinary is the Vault that a lab runs: that of make servers, or of those
+// vaultBinary is the Vault that is run: that of make servers, or of those
 // of make compat the one whose version VAULT_VERSION says.
 func vaultBinary() string {
 	if version := os.Getenv("VAULT_VERSION"); version != "" {
@@ -101,7 +101,7 @@ func (env *Env) addCleanup(f func() error) {
 func (env *Env) Close() error {
 	env.mu.Lock()
 	defer env.mu.Unlock()
-	for _, s := range env.stalls { // whatever hangs in storage cannot end before it opens
+	for _, s := range env.stalls { // a process that hangs in storage cannot end before this
 		s.Resume()
 	}
 	var errs []error
@@ -118,7 +118,7 @@ func (env *Env) Binary(name string) string { return filepath.Join(env.repoRoot, 
 // Source returns the path of a file or a directory of the repository.
 func (env *Env) Source(name string) string { return filepath.Join(env.repoRoot, name) }
 
-// Mkdir makes a directory in the lab and returns its path.
+// Mkdir makes a directory below Dir and returns its path.
 func (env *Env) Mkdir(name string) (string, error) {
 	dir := filepath.Join(env.Dir, name)
 	return dir, os.MkdirAll(dir, 0o755)
@@ -126,8 +126,8 @@ func (env *Env) Mkdir(name string) (string, error) {
 
 var portCounter atomic.Int32
 
-// Port returns a TCP port on loopback that nobody listens on, and neither on
-// the one above it, which a Vault takes for its cluster. It lies below the
+// Port returns a TCP port on loopback without a listener, and without one on
+// the port above it, which a Vault takes for its cluster. It lies below the
 // range that connections take theirs from, so that none takes it before the
 // server does.
 func Port() (string, error) {
@@ -143,8 +143,8 @@ func Port() (string, error) {
 	return "", errors.New("no free port on loopback")
 }
 
-// Await calls see every few milliseconds until it returns "", and returns an
-// error with what it last saw when that takes longer than limit.
+// Await calls check every few milliseconds until it returns "". When that takes
+// longer than limit, the error has what check returned last.
 func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -15,13 +15,13 @@ import (
 )
 
 // VaultConfig is how a Vault is set up. The zero value is a Vault with file
-// storage in the lab's own directory, speaking plain HTTP.
+// storage below Dir, speaking plain HTTP.
 type VaultConfig struct {
 	Data string // storage directory; empty: a new one
 	Raft bool   // raft storage instead of file
 	Join *Vault // the first node of the raft cluster that this one is to join
 	TLS  *CA
-	// Listeners are more of them, in HCL, beside the one that the lab uses.
+	// Listeners are more listeners, in HCL, beside the one of Addr.
 	Listeners string
 	// RequestLimit is how long Vault lets a request last; zero: 90 seconds.
 	MaxRequestDuration time.Duration
@@ -92,7 +92,7 @@ listener "tcp" {
 	return v, os.WriteFile(v.configPath, []byte(hcl), 0o600)
 }
 
-// vaultName returns "vault" for the first Vault of the lab, then "vault-2" and
+// vaultName returns "vault" for the first Vault, then "vault-2" and
 // so on.
 func (env *Env) vaultName() string {
 	env.mu.Lock()

@@ -11,10 +11,11 @@ import (
 // loopEvery is the shell loop's pause: the CronJob's minute, scaled.
 const loopEvery = 6 * time.Second
 
-// baseline is one way to unseal a Vault that comes back.
+// baseline is one way to unseal a Vault that comes back: the sidecar, or what it
+// is compared with.
 type baseline struct {
 	name   string
-	period time.Duration // of its rhythm, for choosing the moment of the thaw
+	period time.Duration // of its rhythm, for choosing when the storage is back
 	start  func(ctx context.Context, env *testenv.Env, v *testenv.Vault, s *testenv.MountedSecret) (stop func(), err error)
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// secretCounter counts ExternalSecrets by what is asked of them. It follows all of them
-// with a single watch, so that to measure costs the API server next to nothing.
+// secretCounter counts ExternalSecrets by what classify returns for them. It uses a
+// single watch, so that measuring costs the API server next to nothing.
 type secretCounter struct {
 	classify func(*unstructured.Unstructured) string
 	watch    watch.Interface
@@ -85,11 +85,11 @@ func (sc *secretCounter) count(value string) (n int, changed time.Time, err erro
 	return sc.counts[value], sc.changed, sc.ended
 }
 
-// errTimeout is that a count was not reached within the limit.
+// errTimeout is returned when a count was not reached within the limit.
 var errTimeout = errors.New("too late")
 
-// await waits until so many ExternalSecrets give the answer, and returns when
-// the last of them did.
+// await waits until so many ExternalSecrets have the value, and returns when the
+// last of them got it.
 func (sc *secretCounter) await(ctx context.Context, limit time.Duration, value string, wanted int) (time.Time, error) {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()

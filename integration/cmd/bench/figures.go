@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// summary is what is told of many rounds.
+// summary is printed for many rounds.
 type summary struct{ min, median, max time.Duration }
 
 func summarize(d []time.Duration) summary {
@@ -20,7 +20,7 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
 }
 
-// formatSeconds shows what takes longer, and what was given up after limit.
+// formatSeconds formats longer durations, and those that reached the limit.
 func formatSeconds(d, limit time.Duration) string {
 	if d >= limit {
 		return fmt.Sprintf(">%.0fs", limit.Seconds())
@@ -33,7 +33,7 @@ func printFigure(what, format string, figures ...any) {
 	fmt.Printf("%-34s %s\n", what, fmt.Sprintf(format, figures...))
 }
 
-// sleep lets time pass that is part of what is measured.
+// sleep waits for a time that is part of the measurement.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

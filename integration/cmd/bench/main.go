@@ -1,6 +1,6 @@
-// Command bench measures, in one run, how long a home takes to come back: from
-// the thaw to an unsealed Vault, and from there to every ExternalSecret Ready,
-// each with the sidecar and with others in turns; and what the sidecar costs.
+// Command bench measures, in one run, how long a recovery takes: from storage that
+// is back to an unsealed Vault, and from there to every ExternalSecret Ready, each
+// with the sidecar and with baselines; and what the sidecar costs.
 // It asserts nothing: the figures are for people.
 package main
 

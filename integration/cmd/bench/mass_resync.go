@@ -13,8 +13,8 @@ import (
 // massSecrets is how many ExternalSecrets the sidecar meets at once.
 const massSecrets = 10_000
 
-// massResync prints what it takes the sidecar to wake a crowd. The objects are there
-// alone, as an ESO would have left them that failed with each.
+// massResync prints what it costs the sidecar to resync many ExternalSecrets. No ESO
+// runs: the objects are in the state in which a failing one would have left them.
 func massResync(ctx context.Context, _ rounds) (err error) {
 	st, err := newSetup(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func massResync(ctx context.Context, _ rounds) (err error) {
 	return nil
 }
 
-// forceSynced tells whether the sidecar has annotated an ExternalSecret.
+// forceSynced reports whether the sidecar has annotated an ExternalSecret.
 func forceSynced(o *unstructured.Unstructured) string {
 	if _, found := o.GetAnnotations()["force-sync"]; found {
 		return "yes"

@@ -40,15 +40,15 @@ var methods = []method{
 
 func noAction(context.Context, *setup) error { return nil }
 
-// trial is a remedy in its home.
+// trial is a method and the setup in which it runs.
 type trial struct {
 	method method
 	setup  *setup
 }
 
-// outage lets the Vaults of all turns be away together, which costs the time
-// of one, and brings them back one after another. It returns for each how long
-// its ExternalSecrets then took, recoveryLimit when it was given up.
+// outage stops the Vaults of all trials together, which costs the time of one,
+// and brings them back one after another. It returns for each how long its
+// ExternalSecrets then took, or recoveryLimit when that was exceeded.
 func outage(ctx context.Context, turns []trial) ([]time.Duration, error) {
 	for _, t := range turns {
 		if err := t.setup.killVault(ctx); err != nil {

@@ -26,7 +26,7 @@ func recovery(ctx context.Context, r rounds) error {
 	if args := apiServerArgs(); len(args) > 0 {
 		fmt.Printf("The kube-apiserver has %s.\n\n", strings.Join(args, " "))
 	}
-	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "contender", "rounds", "min", "median", "max")
+	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "method", "rounds", "min", "median", "max")
 	idle, err := recoverFew(ctx, r.eso)
 	if err != nil {
 		return fmt.Errorf("%d ExternalSecrets: %w", fewSecrets, err)
@@ -42,8 +42,8 @@ func recovery(ctx context.Context, r rounds) error {
 	return nil
 }
 
-// recoverFew gives each contender a home of its own, in which it stays through
-// all rounds, and returns what the sidecar takes when all is over.
+// recoverFew gives each method a setup of its own for all rounds, and returns the
+// memory of the sidecar at the end.
 func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
 	var turns []trial
 	for _, remedy := range methods {
@@ -85,8 +85,8 @@ func idleMemory(ctx context.Context, st *setup) (float64, error) {
 	return memory(st.sidecar.Pid(), "VmRSS")
 }
 
-// recoverMany lets the contenders take turns in one home, since the others
-// would take much of the machine, and returns the most that the sidecar took.
+// recoverMany runs the methods one after another in one setup, since several would
+// load the machine too much, and returns the peak memory of the sidecar.
 func recoverMany(ctx context.Context) (peak float64, err error) {
 	st, err := newSetup(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (st *setup) stopSidecar(ctx context.Context) (peak float64, err error) {
 	return peak, st.sidecar.Kill()
 }
 
-// results are the times of each contender.
+// results are the times of each method.
 type results map[string][]time.Duration
 
 func (r results) print(size int) {

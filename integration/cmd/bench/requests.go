@@ -12,7 +12,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// countPeriod is how long requests are.
+// countPeriod is how long requests are counted.
 const countPeriod = 3 * time.Minute
 
 // requests prints what the sidecar asks of the API server while all is well.

@@ -127,8 +127,8 @@ func (st *setup) startSidecarWith(ctx context.Context, args []string) (err error
 	return st.sidecar.AwaitPhase(ctx, 30*time.Second, "active")
 }
 
-// awaitReadyCondition waits until the sidecar says of External Secrets that nothing
-// is left to do.
+// awaitReadyCondition waits until the sidecar's condition for External Secrets is
+// True.
 func (st *setup) awaitReadyCondition(ctx context.Context) error {
 	const condition = "vault-unseal-sidecar/external-secrets"
 	return testenv.Await(ctx, 5*time.Minute, condition+" to be True", func() string {

@@ -10,12 +10,12 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// unsealing prints how long each contender takes from the thaw to an unsealed
-// Vault.
+// unsealing prints how long each baseline takes to unseal Vault once it can be
+// unsealed.
 func unsealing(ctx context.Context, r rounds) error {
-	fmt.Printf("From the thaw to vault's \"vault is unsealed\", %d rounds each, in turns.\n"+
+	fmt.Printf("From storage being back to vault's \"vault is unsealed\", %d rounds each, in turns.\n"+
 		"The shell loop's minute is scaled to %v; its figures at home are ten times as long.\n\n", r.vault, loopEvery)
-	fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", "scenario", "contender", "min", "median", "max", "median-floor", "max-floor")
+	fmt.Printf("%-12s %-10s %9s %9s %9s %14s %14s\n", "scenario", "baseline", "min", "median", "max", "median-floor", "max-floor")
 	for i, s := range scenarios {
 		if i > 0 {
 			fmt.Println()
@@ -45,7 +45,7 @@ type scenario struct {
 	name        string
 	begin       func(ctx context.Context, g *testenv.Stall, v *testenv.Vault) error
 	resume      func(g *testenv.Stall, v *testenv.Vault) error
-	awaitEffect func(ctx context.Context, g *testenv.Stall) error // once the contender works
+	awaitEffect func(ctx context.Context, g *testenv.Stall) error // once the baseline runs
 }
 
 var scenarios = []scenario{
@@ -86,23 +86,23 @@ func awaitBlockedOperation(ctx context.Context, g *testenv.Stall) error {
 	})
 }
 
-// measureRound makes a sealed Vault unavailable, lets the contender wait for it for a
-// random time, thaws, and measures.
+// measureRound makes a sealed Vault unavailable, lets the baseline wait for a random
+// time, makes Vault available again, and measures.
 func measureRound(ctx context.Context, s scenario, b baseline) (took time.Duration, err error) {
 	env, err := testenv.New()
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, env.Close()) }()
-	gate, err := env.MountStall(ctx)
+	stall, err := env.MountStall(ctx)
 	if err != nil {
 		return 0, err
 	}
-	vault, secret, err := sealedVault(ctx, env, gate.Dir)
+	vault, secret, err := sealedVault(ctx, env, stall.Dir)
 	if err != nil {
 		return 0, err
 	}
-	if err := s.begin(ctx, gate, vault); err != nil {
+	if err := s.begin(ctx, stall, vault); err != nil {
 		return 0, err
 	}
 	if s.name == "stopped" {
@@ -115,19 +115,19 @@ func measureRound(ctx context.Context, s scenario, b baseline) (took time.Durati
 	}
 	defer stop()
 	if s.awaitEffect != nil {
-		if err := s.awaitEffect(ctx, gate); err != nil {
+		if err := s.awaitEffect(ctx, stall); err != nil {
 			return 0, err
 		}
 	}
-	// The contender's own rhythm must not meet the thaw at a fixed point.
+	// The period of the baseline must not be in step with the end of the outage.
 	time.Sleep(time.Second + rand.N(b.period))
 	if vault.Process.PrintedAt(unsealedMessage) != (time.Time{}) {
-		return 0, errors.New("vault was unsealed before the thaw")
+		return 0, errors.New("vault was unsealed before the outage ended")
 	}
-	thawed := time.Now()
-	if err := s.resume(gate, vault); err != nil {
+	resumed := time.Now()
+	if err := s.resume(stall, vault); err != nil {
 		return 0, err
 	}
 	at, err := awaitUnsealed(ctx, vault)
-	return at.Sub(thawed), err
+	return at.Sub(resumed), err
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // unsealedMessage is what Vault logs when it is; the moment is taken when the line
-// comes out of its pipe, so that nobody has to ask Vault.
+// comes out of its pipe, so that Vault need not be polled.
 const unsealedMessage = "core: vault is unsealed"
 
 // awaitUnsealed returns when this run of Vault was unsealed.

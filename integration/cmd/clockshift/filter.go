@@ -41,7 +41,7 @@ func filter() error {
 		ret(succeed),
 		ret(allow),
 	}
-	// Only with this promise may somebody who is not root set a filter.
+	// Without root, the kernel accepts a filter only after this call.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("giving up new privileges: %w", err)
 	}

@@ -10,7 +10,7 @@
 // read that clock. As with a real jump CLOCK_MONOTONIC goes on undisturbed,
 // and so do all other processes. It ends when its program ends.
 //
-// It exists because nobody may set the clock of a machine that others use. It
+// It exists because a test must not set the clock of a shared machine. It
 // knows nothing of the program, except that it is written in Go: one that
 // reads the vDSO's data itself would not be reached.
 package main

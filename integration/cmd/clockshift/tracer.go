@@ -103,7 +103,7 @@ func (t *tracer) trace() (code int, err error) {
 		} else {
 			err = unix.PtraceCont(tid, signal)
 		}
-		// A thread can be killed while it is stopped; wait will tell.
+		// A thread can be killed while it is stopped; wait reports it.
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return 0, fmt.Errorf("letting thread %d go on: %w", tid, err)
 		}
@@ -198,7 +198,7 @@ type syscallInfo struct {
 	_         [2]uint64
 }
 
-// getSyscallInfo tells of the system call, if any, in which a thread is stopped.
+// getSyscallInfo returns the system call, if any, in which a thread is stopped.
 func getSyscallInfo(tid int) (syscallInfo, error) {
 	var c syscallInfo
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)), 0, 0)

@@ -100,7 +100,7 @@ func (st *setup) appValue(ctx context.Context, s secret) (string, error) {
 	return string(plain), nil
 }
 
-// countSynced counts the apps' Secrets that hold these values. The error tells of
+// countSynced counts the apps' Secrets that hold these values. The error names
 // one that does not.
 func (st *setup) countSynced(ctx context.Context, values map[secret]string) (int, error) {
 	count := 0

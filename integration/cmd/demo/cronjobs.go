@@ -12,7 +12,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// untilNextMinute is how far the next minute is at the thaw: the mean.
+// untilNextMinute is how far the next minute is when the storage is back: the mean.
 const untilNextMinute = 30 * time.Second
 
 // unsealScript is what the first CronJob runs. Exit code 2 means sealed. The

@@ -14,7 +14,7 @@ import (
 )
 
 // describePod prints the sidecar's conditions of Vault's pod, and the Events,
-// when they tell of the whole recovery.
+// when they describe the whole recovery.
 func (st *setup) describePod(ctx context.Context) error {
 	pod, err := st.awaitReport(ctx)
 	if err != nil {
@@ -37,8 +37,8 @@ func (st *setup) describePod(ctx context.Context) error {
 	return nil
 }
 
-// awaitReport returns Vault's pod when the sidecar has told that External
-// Secrets has recovered: it looks twice before it does.
+// awaitReport returns Vault's pod when the sidecar has reported that External
+// Secrets has recovered: it checks twice before it does.
 func (st *setup) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
 	err = testenv.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
 		if pod, err = st.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {

@@ -1,4 +1,4 @@
-// Command demo tells one power cut twice: in a home with a real Vault, a real
+// Command demo shows one power cut twice: with a real Vault, a real
 // Kubernetes API server and the real External Secrets Operator, first with the
 // sidecar and then with the two CronJobs that it replaces. It exits with 0 only
 // when every app got the value that was written just before each power cut.
@@ -37,7 +37,7 @@ func demo(ctx context.Context) (err error) {
 	heading("1. A home: Vault, a Kubernetes API server and External Secrets, all of them real")
 	st, err := newSetup(ctx, env)
 	if err != nil {
-		return fmt.Errorf("furnishing the home: %w", err)
+		return fmt.Errorf("starting the setup: %w", err)
 	}
 	withSidecar, err := recoverWithSidecar(ctx, st)
 	if err != nil {

@@ -16,7 +16,7 @@ const (
 	failures = 6
 	// resumeAfter is how long after the last failure the storage is back. A try
 	// takes External Secrets 3 to 4.5 s, so its own next one ends within 29 s of
-	// the thaw, and the one after that begins 91 s after it at the soonest. None
+	// that, and the one after that begins 91 s after it at the soonest. None
 	// falls between the two CronJobs, which act after 30 s and 90 s. After an
 	// outage of minutes, with tries that are minutes apart, it is mostly so too.
 	resumeAfter = 7500 * time.Millisecond
@@ -35,8 +35,8 @@ type outage struct {
 	storageResumed time.Time
 }
 
-// cutPower takes the power away and gives it back, without the storage. Then
-// beside is run, which starts what runs beside Vault.
+// cutPower kills everything and starts it again, with storage that hangs. Then
+// startOthers is run, which starts what runs beside Vault.
 func (st *setup) cutPower(ctx context.Context, startOthers func() error) (*outage, error) {
 	o := &outage{}
 	// External Secrets is the first to go, or it could sync the new values.
@@ -148,7 +148,7 @@ func (st *setup) verify(ctx context.Context, o *outage) error {
 	return nil
 }
 
-// steps are the parts of the outage before the thaw.
+// steps are the parts of the outage until the storage is back.
 func (o *outage) steps() []step {
 	return []step{
 		{"API server", o.cut, o.apiServer, "is started, and gets ready"},

@@ -11,8 +11,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// recoverWithCronJobs tells the second story and returns how long the apps
-// waited from the thaw on.
+// recoverWithCronJobs runs the second part and returns how long the apps waited
+// once the storage was back.
 func recoverWithCronJobs(ctx context.Context, st *setup) (took time.Duration, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -61,7 +61,7 @@ func (j *cronJobs) runUntilReady(ctx context.Context, o *outage, subjects []subj
 	return errors.Join(err, group.Wait())
 }
 
-// steps are what the story consisted of after the thaw.
+// steps are the parts of the recovery once the storage was back.
 func (j *cronJobs) steps(o *outage) []step {
 	unsealed := j.setup.vault.Process.PrintedAt("vault is unsealed")
 	woken, how := j.restarting, "the second restarts External Secrets"

@@ -9,7 +9,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// phaseMeanings are those of the phases that Vault goes through after the thaw.
+// phaseMeanings are those of the phases that Vault goes through once the storage is back.
 var phaseMeanings = map[string]string{
 	"unreachable":    "Vault reads storage, then listens",
 	"unresponsive":   "Vault does not answer",
@@ -18,8 +18,8 @@ var phaseMeanings = map[string]string{
 	"activating":     "Vault sets itself up",
 }
 
-// recoverWithSidecar tells the first story and returns how long the apps
-// waited from the thaw on.
+// recoverWithSidecar runs the first part and returns how long the apps waited
+// once the storage was back.
 func recoverWithSidecar(ctx context.Context, st *setup) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -72,8 +72,8 @@ func (st *setup) restartSidecar() (err error) {
 	return err
 }
 
-// sidecarSteps are the phases that Vault went through, by the sidecar's word,
-// and what the API server told after that.
+// sidecarSteps are the phases that the sidecar reported, and the conditions that
+// changed after that.
 func sidecarSteps(o *outage, phases []testenv.Step) []step {
 	var steps []step
 	served := o.storageResumed
@@ -94,8 +94,8 @@ func sidecarSteps(o *outage, phases []testenv.Step) []step {
 	)
 }
 
-// printTimeline draws a story. Its two parts have two scales, or the second would not
-// be seen at all.
+// printTimeline draws the outage and the recovery. Each has a scale of its own, or
+// the second would not be visible.
 func (o *outage) printTimeline(recovery []step, took time.Duration) {
 	printLine("the outage: %s", formatDuration(o.storageResumed.Sub(o.cut)))
 	draw(o.steps())

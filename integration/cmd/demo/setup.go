@@ -12,7 +12,7 @@ import (
 // store is the name of the ClusterSecretStore that reads from Vault.
 const store = "vault"
 
-// setup is a house with one node: its servers, and what runs beside them.
+// setup is the servers of a cluster with one node, and the sidecar.
 type setup struct {
 	env     *testenv.Env
 	cluster *testenv.Cluster

@@ -41,7 +41,7 @@ func draw(steps []step) {
 	}
 }
 
-// printComparison draws how long the apps waited in both stories.
+// printComparison draws how long the apps waited in both parts.
 func printComparison(withSidecar, withCronJobs time.Duration) {
 	var zero time.Time
 	draw([]step{

@@ -35,20 +35,20 @@ var (
 	storeSubject = subject{"", store, "Ready"}
 )
 
-// conditionWatch keeps what an administrator sees of the conditions: nobody's own word
-// is taken for when something happened.
+// conditionWatch records conditions as the API server reports them, and when each
+// changed.
 type conditionWatch struct {
 	mu       sync.Mutex
 	observed map[subject]observation
 }
 
-// observation is a condition's status, and when it was first told.
+// observation is a condition's status, and when it was first observed.
 type observation struct {
 	status string
 	at     time.Time
 }
 
-// watchConditions sees the gate of Vault's pod, the store and the ExternalSecrets, until
+// watchConditions watches the gate of Vault's pod, the store and the ExternalSecrets, until
 // ctx ends.
 func (st *setup) watchConditions(ctx context.Context) (*conditionWatch, error) {
 	w := &conditionWatch{observed: map[subject]observation{}}
@@ -91,7 +91,7 @@ func (w *conditionWatch) differs(status string, subjects ...subject) string {
 	return ""
 }
 
-// since returns when a subject's status was first told.
+// since returns when a subject's status was first observed.
 func (w *conditionWatch) since(s subject) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -69,7 +69,7 @@ func serveRequest(conn net.Conn, s *stall) {
 	_ = conn.SetDeadline(time.Now().Add(exchangeLimit))
 	line, err := bufio.NewReader(io.LimitReader(conn, lineLimit)).ReadString('\n')
 	if err != nil {
-		return // no whole line came: nobody to answer
+		return // no whole line came: no request to answer
 	}
 	reply := struct {
 		*status
@@ -83,7 +83,7 @@ func serveRequest(conn net.Conn, s *stall) {
 	_ = json.NewEncoder(conn).Encode(reply)
 }
 
-// handleRequest does what a request line asks for and tells the gate's state after it.
+// handleRequest executes a request line and returns the status after it.
 func handleRequest(line string, s *stall) (status, error) {
 	request := strings.TrimSpace(line)
 	if request != "status" {

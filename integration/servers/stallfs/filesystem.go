@@ -6,7 +6,7 @@ import (
 
 // stallFS stands between the kernel and a filesystem, on the level of the FUSE
 // protocol. It embeds nothing on purpose: an operation that a later go-fuse
-// adds is then a compile error here and not a hole beside the gate. (Writev is
+// adds is then a compile error here and not an operation that never stalls. (Writev is
 // such a one: it is asked before Write, and Write never comes.)
 //
 // The cancel channels are passed on but not listened to while an operation
@@ -33,7 +33,7 @@ func doValue[T any](f *stallFS, op func() (T, fuse.Status)) (T, fuse.Status) {
 	return op()
 }
 
-// Not gated: these are between the kernel and this process, no storage is asked.
+// Never stalled: these are between the kernel and this process, no storage is asked.
 
 func (f *stallFS) String() string                                     { return "stallfs" }
 func (f *stallFS) SetDebug(on bool)                                   { f.fs.SetDebug(on) }

@@ -4,7 +4,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// The operations on files; gated.go says why each of them is here.
+// The operations on files; filesystem.go says why each of them is here.
 
 func (f *stallFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	return f.do(func() fuse.Status { return f.fs.Create(cancel, in, name, out) })

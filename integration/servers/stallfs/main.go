@@ -1,8 +1,8 @@
-// Command stallfs is storage that hangs, crawls or fails when it is told to, for
+// Command stallfs is storage that hangs, slows down or fails on request, for
 // tests of what depends on storage.
 //
 // It shows one directory at another, through FUSE, and every operation on it
-// passes a gate first:
+// is admitted according to a mode:
 //
 //	open            the operation goes on
 //	hang            it waits until the mode changes; signals do not end the wait,
@@ -18,8 +18,8 @@
 //	stallfs status --control SOCKET
 //
 // serve prints "stallfs: serving" when the directory is mounted and the socket
-// answers. SIGTERM and SIGINT open the gate, unmount and end it with exit code
-// 0. Exit code 1 is a failure, told in one line, 2 is wrong usage.
+// answers. SIGTERM and SIGINT set the mode open, unmount and end it with exit code
+// 0. Exit code 1 is a failure, reported in one line, 2 is wrong usage.
 //
 // # Control protocol
 //
@@ -31,12 +31,12 @@
 //	slow 1500ms      {"mode":"slow 1.5s","waiting":0,"passed":123}
 //	anything else    {"error":"unknown mode ..."}
 //
-// waiting counts the operations held at the gate now, passed those let through
+// waiting counts the operations held now, passed those let through
 // since the start. The answer never depends on the storage. Some clients wait
 // without being counted: an operation held on a directory keeps the others on
 // the same directory in the kernel.
 //
-// # What the gate does not hold
+// # What is not held
 //
 // Pages that are in the page cache can be read through a memory map, as with a
 // disk; read(2) asks for the file's size first and is held even then. Closing a
@@ -67,7 +67,7 @@ const usage = `usage:
 MODE is open, hang, eio or slow DURATION ("slow 200ms"); serve starts open.
 `
 
-// errUsage is wrong usage: told with the usage text, exit code 2.
+// errUsage is wrong usage: reported with the usage text, exit code 2.
 type errUsage struct{ reason string }
 
 func (e errUsage) Error() string { return e.reason }
@@ -167,7 +167,7 @@ func statusCommand(args []string, stdout io.Writer) error {
 // that are not among the optional ones must be given.
 func parse(args []string, flags map[string]*string, optional ...string) ([]string, error) {
 	set := flag.NewFlagSet("stallfs", flag.ContinueOnError)
-	set.SetOutput(io.Discard) // the error is told with our own usage text
+	set.SetOutput(io.Discard) // the error is printed with our own usage text
 	for name, value := range flags {
 		set.StringVar(value, name, "", "")
 	}

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // stallfs returns the command, not yet started.
 func stallfs(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	// A race detector's process waits for a second before it ends, unless told.
+	// A race detector's process waits for a second before it ends by default.
 	cmd.Env = append(os.Environ(), asStallfs+"=1", "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
@@ -52,8 +52,8 @@ type mountedFS struct {
 	stderr  strings.Builder  // as exit
 }
 
-// mountStallfs mounts a fresh directory with an open gate, and makes sure that the
-// gate is open and the mount gone when the test ends, however it ends.
+// mountStallfs mounts a fresh directory in the mode open, and makes sure that the
+// mode is open and the mount gone when the test ends, however it ends.
 func mountStallfs(t *testing.T) *mountedFS {
 	t.Helper()
 	require.NoError(t, checkFuse(), "this test mounts a real filesystem")
@@ -79,7 +79,7 @@ func (fs *mountedFS) startProcess() {
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(fs.t, err)
 	// A test binary that is killed with a thread hung in the mount cannot end
-	// before the gate opens: so stallfs stops when the thread that started it
+	// before the mode is open: so stallfs stops when the thread that started it
 	// does. That thread is kept for nothing else, it never hangs.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
@@ -125,7 +125,7 @@ func (fs *mountedFS) withT(t *testing.T) *mountedFS {
 	return &mountedFS{t: t, backing: fs.backing, dir: fs.dir, socket: fs.socket}
 }
 
-// request speaks the control protocol as any other test would.
+// request sends a line to the control socket and decodes the answer.
 func (fs *mountedFS) request(line string) map[string]any {
 	fs.t.Helper()
 	conn, err := net.DialTimeout("unix", fs.socket, waitTimeout)
@@ -143,12 +143,12 @@ func (fs *mountedFS) set(mode string) {
 	require.Equal(fs.t, mode, fs.request(mode)["mode"])
 }
 
-// awaitWaiting returns when n operations or more wait at the gate.
+// awaitWaiting returns when n operations or more wait.
 func (fs *mountedFS) awaitWaiting(n int) {
 	fs.t.Helper()
 	require.Eventually(fs.t, func() bool {
 		return fs.request("status")["waiting"].(float64) >= float64(n)
-	}, waitTimeout, 5*time.Millisecond, "waited for %d operations at the gate", n)
+	}, waitTimeout, 5*time.Millisecond, "waited for %d operations to be held", n)
 }
 
 // path names a file on the mount, real the same one behind it.

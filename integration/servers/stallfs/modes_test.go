@@ -12,7 +12,7 @@ import (
 )
 
 // An operation is one thing a client does to storage. prepare runs while the
-// gate is open and returns the part that meets the shut gate.
+// mode is open and returns the part that is stalled.
 type operation struct {
 	name    string
 	prepare func(t *testing.T, fs *mountedFS) func() error
@@ -73,7 +73,7 @@ func onDir(op func(*os.File) error) func(*testing.T, *mountedFS) func() error {
 	}
 }
 
-// closeInBackground closes without making the caller wait for the flush at the gate.
+// closeInBackground closes without making the caller wait for a stalled flush.
 func closeInBackground(f *os.File) {
 	if f != nil {
 		go f.Close()

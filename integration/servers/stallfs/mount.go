@@ -37,7 +37,7 @@ func mount(backing, dir string, s *stall) (*mounted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backing directory: %w", err)
 	}
-	var never time.Duration // what the kernel remembers, it does not ask the gate for
+	var never time.Duration // what the kernel remembers, is not stalled
 	raw := fs.NewNodeFS(loopback, &fs.Options{
 		EntryTimeout:    &never,
 		AttrTimeout:     &never,
@@ -51,10 +51,10 @@ func mount(backing, dir string, s *stall) (*mounted, error) {
 		DirectMountStrict: root,
 		AllowOther:        root, // an ordinary user may not ask for it
 		Options:           []string{"default_permissions"},
-		// A file handed to the kernel whole would be read and written beside the gate.
+		// A file handed to the kernel whole would be read and written without a stall.
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
-		// The kernel asks for a file's capabilities at each write: with a slow
-		// gate a write would wait twice. Refused once, it stops asking.
+		// The kernel asks for a file's capabilities at each write: in the mode slow
+		// a write would wait twice. Refused once, it stops asking.
 		DisableXAttrs: true,
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func mountHint(err error) string {
 }
 
 // unmount takes the mount down, lazily if someone still has a file open in it.
-// The gate must be open for good. Another mount namespace can have a copy of the
+// The stall must be open permanently. Another mount namespace can have a copy of the
 // mount, which is out of reach: it fails when the process ends.
 func (m *mounted) unmount() error {
 	tried := make(chan error, 1)

@@ -16,7 +16,7 @@ type serveConfig struct {
 	backing string // the directory with the files
 	mount   string // where they are shown
 	control string // path of the Unix socket
-	mode    mode   // of the gate at the start
+	mode    mode   // at the start
 }
 
 // serve runs until ctx is done, or until someone else takes the mount down.
@@ -25,8 +25,8 @@ func serve(ctx context.Context, cfg serveConfig, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Whoever started stallfs may be gone when it ends, and with it the reader of
-	// what it logs then: no reason to die before the mount is down.
+	// The process that started stallfs may be gone when it ends, and with it the
+	// reader of what it logs then: no reason to die before the mount is down.
 	signal.Ignore(syscall.SIGPIPE)
 	// Clients' files get the modes the clients ask for: the clients' own umask
 	// is in them already.

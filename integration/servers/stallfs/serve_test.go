@@ -166,7 +166,7 @@ func TestCommands_RefuseInvalidUse(t *testing.T) {
 		{"serve with an argument too many", append(serve("backing", "mount", "c"), "hang"), 2, "serve takes no argument: hang"},
 		{"serve with an unknown mode", append(serve("backing", "mount", "c"), "--mode", "shut"), 2, "unknown mode"},
 		{"set without a mode", []string{"set", "--control", at("c")}, 2, "unknown mode"},
-		{"set where nobody serves", []string{"set", "--control", at("c"), "hang"}, 1, "is stallfs serving?"},
+		{"set without a server", []string{"set", "--control", at("c"), "hang"}, 1, "is stallfs serving?"},
 		{"a backing directory that is not there", serve("gone", "mount", "c"), 1, "backing directory: "},
 		{"a mount point that is a file", serve("backing", "file", "c"), 1, "is no directory"},
 		{"a mount point inside the backing directory", serve("backing", "backing/below", "c"), 1, "must lie outside each other"},

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What a gate does to an operation that arrives at it.
+// What happens to an operation that arrives.
 const (
 	modeOpen = "open"
 	modeHang = "hang"
@@ -17,7 +17,7 @@ const (
 	modeEIO  = "eio"
 )
 
-var errClosing = errors.New("stallfs is stopping, its gate stays open")
+var errClosing = errors.New("stallfs is stopping, the mode stays open")
 
 // A mode is one of the four behaviors; delay belongs to slow alone. The zero
 // value is no mode.
@@ -51,7 +51,7 @@ func (m mode) String() string {
 	return m.name
 }
 
-// A stall is what every operation passes on its way to the storage.
+// A stall admits operations to the storage according to its mode.
 type stall struct {
 	mu      sync.Mutex
 	mode    mode
@@ -61,10 +61,10 @@ type stall struct {
 	passed  int
 }
 
-// status is what the control socket tells about a gate.
+// status is the answer of the control socket.
 type status struct {
 	Mode    string `json:"mode"`
-	Waiting int    `json:"waiting"` // operations at the gate now, hung or slowed
+	Waiting int    `json:"waiting"` // operations held now, hung or slowed
 	Passed  int    `json:"passed"`  // operations let through since the start
 }
 
@@ -72,7 +72,7 @@ func newStall(m mode) *stall {
 	return &stall{mode: m, changed: make(chan struct{})}
 }
 
-// set changes the mode. Whoever waits at the gate meets the new one at once.
+// set changes the mode. It applies at once to operations that wait.
 func (s *stall) set(m mode) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +105,7 @@ func (s *stall) status() status {
 }
 
 // admit returns when the operation may go on (0) or has failed (EIO). A slow
-// gate counts from the operation's arrival, so time already spent hanging is
+// stall counts from the operation's arrival, so time already spent hanging is
 // part of the delay.
 func (s *stall) admit() syscall.Errno {
 	arrived := time.Now()

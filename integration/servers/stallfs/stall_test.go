@@ -27,8 +27,7 @@ func TestParseMode_RoundTrip(t *testing.T) {
 	}
 }
 
-// Each row lets one operation arrive at the gate and changes the mode a second
-// later.
+// In each row an operation arrives, and the mode changes a second later.
 func TestStall_AdmitsByMode(t *testing.T) {
 	const second, forever = time.Second, time.Hour
 	for _, row := range []struct {
@@ -38,11 +37,11 @@ func TestStall_AdmitsByMode(t *testing.T) {
 		takes    time.Duration
 		ends     syscall.Errno
 	}{
-		{"goes on at once when the gate is open", "open", "open", 0, 0},
+		{"goes on at once in open", "open", "open", 0, 0},
 		{"goes on at once, the hang a second later is not for it", "open", "hang", 0, 0},
 		{"fails at once in eio", "eio", "open", 0, syscall.EIO},
 		{"takes the delay of slow", "slow 5s", "slow 5s", 5 * second, 0},
-		{"waits in a hang until the gate opens", "hang", "open", second, 0},
+		{"waits in a hang until open", "hang", "open", second, 0},
 		{"fails when hang turns into eio", "hang", "eio", second, syscall.EIO},
 		{"stays when hang is said again", "hang", "hang", forever, 0},
 		{"has its hang counted as part of slow's delay", "hang", "slow 3s", 3 * second, 0},
