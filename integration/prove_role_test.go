@@ -179,7 +179,7 @@ func (sc *scenario) startSidecarInContainer(vault string, args ...string) {
 	sc.sidecars = append(sc.sidecars, s)
 }
 
-// The policy that the README shows is the one that was proved to be enough, and
+// The policy that scripts/README.md shows is the one that was proved to be enough, and
 // allows nothing else.
 func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 	t.Parallel()
@@ -187,7 +187,7 @@ func TestProof_PolicyAllowsNothingElse(t *testing.T) {
 	enableKubernetesAuth(sc)
 	file, err := os.ReadFile(sc.env.Source("scripts/prove-key.hcl"))
 	require.NoError(t, err)
-	readme, err := os.ReadFile(sc.env.Source("README.md"))
+	readme, err := os.ReadFile(sc.env.Source("scripts/README.md"))
 	require.NoError(t, err)
 	_, policy, _ := strings.Cut(string(file), "\n\n")
 	assert.Contains(t, string(readme), "```hcl\n# scripts/prove-key.hcl\n"+policy+"```\n")

@@ -1,11 +1,14 @@
 package integration
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,10 +17,28 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// readmeYAML returns the README's blocks of YAML.
-func readmeYAML(t *testing.T, l *testenv.Env) (blocks []string) {
+// documents returns the repository's files of Markdown, below its root.
+func documents(t *testing.T) (names []string) {
 	t.Helper()
-	text, err := os.ReadFile(l.Source("README.md"))
+	require.NoError(t, fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "bin" || path == ".git"):
+			return fs.SkipDir
+		case filepath.Ext(path) == ".md":
+			names = append(names, path)
+		}
+		return nil
+	}))
+	require.Contains(t, names, "sidecar/README.md")
+	return names
+}
+
+// readmeYAML returns a README's blocks of YAML.
+func readmeYAML(t *testing.T, name string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", name))
 	require.NoError(t, err)
 	for _, part := range strings.Split(string(text), "```yaml\n")[1:] {
 		block, _, found := strings.Cut(part, "```")
@@ -54,10 +75,12 @@ func TestEveryReferenceIsToOneVersion(t *testing.T) {
 			assert.Equal(t, versionOf(t, l), strings.Join(found[1:], ""), "%s: %s", name, found[0])
 		}
 	}
-	look("README.md")
+	for _, name := range documents(t) {
+		look(name)
+	}
 	for _, dir := range []string{"manifests", "patches", "scripts"} {
 		require.NoError(t, filepath.WalkDir(l.Source(dir), func(path string, d os.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
+			if err == nil && !d.IsDir() && filepath.Ext(path) != ".md" {
 				look(strings.TrimPrefix(path, l.Source("")+"/"))
 			}
 			return err
@@ -66,7 +89,7 @@ func TestEveryReferenceIsToOneVersion(t *testing.T) {
 	assert.Greater(t, seen, 15)
 }
 
-// What the README has one write into a kustomization builds, with the
+// What the READMEs have one write into a kustomization builds, with the
 // repository's folders in the place of their addresses.
 func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	l, err := testenv.New()
@@ -85,14 +108,23 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		require.NoError(t, err)
 		return out
 	}
-	blocks := readmeYAML(t, l)
-	require.Len(t, blocks, 6, "each is built here")
+	all := 0
+	for _, name := range documents(t) {
+		all += len(readmeYAML(t, name))
+	}
+	require.Equal(t, 6, all, "each is built here")
+	start, rights := readmeYAML(t, "README.md"), readmeYAML(t, "manifests/README.md")
+	pod, options := readmeYAML(t, "patches/README.md"), readmeYAML(t, "sidecar/README.md")
+	require.Len(t, start, 1)
+	require.Len(t, rights, 1)
+	require.Len(t, pod, 2)
+	require.Len(t, options, 2)
 
-	all, err := l.Kustomize(l.Source("manifests"))
+	granted, err := l.Kustomize(l.Source("manifests"))
 	require.NoError(t, err)
-	assert.Equal(t, all, builds("rights", "settings.yaml", l.Source("manifests/settings.yaml"), blocks[0]))
+	assert.Equal(t, granted, builds("rights", "settings.yaml", l.Source("manifests/settings.yaml"), rights[0]))
 
-	set := statefulSet(t, builds("vault", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[2]))
+	set := statefulSet(t, builds("vault", "vault.yaml", "testdata/vault-chart.yaml", start[0]+pod[0]))
 	containers, names := list(t, set, "containers", "name")
 	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
 	ours := containers[1].(map[string]any)
@@ -100,7 +132,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	assert.Contains(t, ours["env"], map[string]any{"name": "PROVE_INTERVAL", "value": "24h"})
 
 	var kinds []string
-	for _, o := range objects(t, blocks[3]) {
+	for _, o := range objects(t, pod[1]) {
 		kinds = append(kinds, o.GetKind()+" "+o.GetName())
 		if o.GetName() == "vault-unseal-sidecar-rights" {
 			path, _, _ := unstructured.NestedString(o.Object, "spec", "path")
@@ -109,7 +141,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	}
 	assert.Equal(t, []string{"GitRepository vault-unseal-sidecar", "Kustomization vault-unseal-sidecar-rights", "Kustomization vault"}, kinds)
 
-	set = statefulSet(t, builds("socket", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[4]))
+	set = statefulSet(t, builds("socket", "vault.yaml", "testdata/vault-chart.yaml", start[0]+options[0]))
 	containers, names = list(t, set, "containers", "name")
 	require.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
 	for _, c := range containers {
@@ -121,7 +153,7 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	_, names = list(t, set, "volumes", "name")
 	assert.Contains(t, names, "vault-socket")
 
-	volumes, _ := list(t, statefulSet(t, builds("items", "vault.yaml", "testdata/vault-chart.yaml", blocks[1]+blocks[5])), "volumes", "name")
+	volumes, _ := list(t, statefulSet(t, builds("items", "vault.yaml", "testdata/vault-chart.yaml", start[0]+options[1])), "volumes", "name")
 	var secret map[string]any
 	for _, v := range volumes {
 		if v := v.(map[string]any); v["name"] == "unseal-key" {
@@ -130,4 +162,67 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	}
 	assert.Equal(t, "vault-unseal-key", secret["secretName"])
 	assert.Equal(t, []any{map[string]any{"key": "unseal-key", "path": "unseal-key"}}, secret["items"])
+}
+
+var (
+	codeFence  = regexp.MustCompile("(?ms)^```.*?^```$")
+	mdHeading  = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
+	inlineCode = regexp.MustCompile("`[^`\n]+`")
+	mdLink     = regexp.MustCompile(`\[([^\]\n]*)\]\(([^)\s]+)\)`)
+)
+
+// anchors returns where GitHub lets one link into a file of Markdown.
+func anchors(text string) map[string]bool {
+	out := map[string]bool{}
+	for _, found := range mdHeading.FindAllStringSubmatch(codeFence.ReplaceAllString(text, ""), -1) {
+		title := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, mdLink.ReplaceAllString(found[1], "$1"))
+		anchor := title
+		for n := 1; out[anchor]; n++ {
+			anchor = fmt.Sprintf("%s-%d", title, n)
+		}
+		out[anchor] = true
+	}
+	return out
+}
+
+// Every link within the repository leads to a file that is there, and to a
+// heading in it; and every README can be found from the first one.
+func TestReadme_LinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	linked := map[string]bool{"README.md": true}
+	for _, name := range documents(t) {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		require.NoError(t, err)
+		prose := inlineCode.ReplaceAllString(codeFence.ReplaceAllString(string(text), ""), "")
+		for _, found := range mdLink.FindAllStringSubmatch(prose, -1) {
+			if strings.Contains(found[2], "://") {
+				continue
+			}
+			path, anchor, anchored := strings.Cut(found[2], "#")
+			target := name
+			if path != "" {
+				target = filepath.Join(filepath.Dir(name), path)
+			}
+			if name == "README.md" {
+				linked[target] = true
+			}
+			file, err := os.ReadFile(filepath.Join("..", target))
+			if assert.NoError(t, err, "%s: %s", name, found[0]) && anchored {
+				assert.Contains(t, anchors(string(file)), anchor, "%s: %s", name, found[0])
+			}
+		}
+	}
+	for _, name := range documents(t) {
+		if filepath.Base(name) == "README.md" {
+			assert.True(t, linked[name], "README.md has no link to %s", name)
+		}
+	}
 }

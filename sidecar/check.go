@@ -11,6 +11,9 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
 // preflight looks at all that the next recovery depends on, tells it, and
@@ -67,6 +70,33 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 	}
 	around, err := lookAround(ctx, c, args)
 	return slices.Concat(out, findings, around), err
+}
+
+// lookHere looks at what the container sees.
+func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
+	client, err := vault.New(c.vault())
+	if err != nil {
+		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
+	}
+	h := check.Container{
+		Vault: client, VaultUID: c.vaultUID, Keys: keyfile.New(c.keys), KeysPath: c.keys,
+		SavedState: statefile.New(c.stateDir, stateName), SavedProofs: statefile.New(c.stateDir, proofName),
+		ProveRole: c.proveRole,
+		Login:     func(ctx context.Context) (*vault.Client, error) { return login(ctx, c, client) },
+	}
+	if c.proveKey {
+		h.Prover = newProver(c, client, h.Keys)
+	}
+	return h.Check(ctx), nil
+}
+
+// lookFromElsewhere tells what only the pod can see.
+func lookFromElsewhere(context.Context, config) ([]check.Finding, error) {
+	const text, advice = "not looked at from here: it is in the pod", "run check in the container too"
+	return []check.Finding{
+		{About: check.AboutKey, Level: check.Unknown, Text: text, Advice: advice},
+		{About: check.AboutVault, Level: check.Unknown, Text: text, Advice: advice},
+	}, nil
 }
 
 // lookAround looks at Kubernetes.

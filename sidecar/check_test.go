@@ -48,7 +48,7 @@ func TestThePodIsJudgedByItsOwnOptions(t *testing.T) {
 }
 
 func TestWhatThePodDoesNotSayOfItsOptions(t *testing.T) {
-	elsewhere := check.Start{Elsewhere: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
+	elsewhere := check.Start{UnresolvedEnv: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
 	c, said := there(t, nil, elsewhere)
 	assert.Equal(t, "external-secrets", c.esoNamespace)
 	require.Len(t, said, 1, "an argument says the recovery, and POD_NAME decides nothing")

@@ -42,7 +42,7 @@ func optionsThere(c config, args []string, s check.Start) (config, []check.Findi
 		if !slices.Contains(judgedBy, o.flag) || given(args, o.flag) {
 			continue
 		}
-		if _, known := s.Env[o.env]; !known && slices.Contains(s.Elsewhere, o.env) {
+		if _, known := s.Env[o.env]; !known && slices.Contains(s.UnresolvedEnv, o.env) {
 			tell(check.Unknown, fmt.Sprintf("%s of the sidecar's container is not written in the pod; judged as if it were %q", o.env, o.defaultValue),
 				"give --"+o.flag+" to check as it is there")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
@@ -61,14 +62,14 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, serv
 	}
 	k := &kubernetesHalf{}
 	k.pod = podstatus.New(podstatus.Config{
-		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, SawImage: server.PublishImage,
+		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: server.PublishImage,
 	}, api)
 	k.policies = policy.New(policy.Config{
 		Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace, Log: log, Meter: counts,
 	}, api, k.pod)
 	if c.esoRecovery != eso.RecoveryOff {
 		e := c.eso()
-		e.Log, e.Meter = log, counts
+		e.Log, e.Meter, e.Memory = log, counts, statefile.New(c.stateDir, evictionName)
 		e.Report = func(s status.ExternalSecrets) {
 			counts.PublishSecrets(s)
 			server.PublishSecrets(s)

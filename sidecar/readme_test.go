@@ -17,7 +17,7 @@ import (
 
 // The README's table of options is the one that parses them.
 func TestReadmeTellsTheOptions(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	var told [][]string
 	for line := range strings.Lines(string(text)) {
@@ -46,7 +46,7 @@ func TestReadmeTellsTheOptions(t *testing.T) {
 // The README's table of messages has each that is logged at info or above, and
 // no other.
 func TestReadmeTellsTheMessages(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## What the log says\n")
 	require.True(t, found)

@@ -27,8 +27,9 @@ import (
 
 // The files in --state-dir.
 const (
-	stateName = "state.json"
-	proofName = "proof.json"
+	stateName    = "state.json"
+	proofName    = "proof.json"
+	evictionName = "eviction.json"
 )
 
 // endsWithin is how long the parts may take to end.

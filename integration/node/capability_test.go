@@ -11,12 +11,12 @@ import (
 )
 
 // A Vault whose binary has the file capability IPC_LOCK does not start where a
-// container may have none, and starts with what the README has one add.
+// container may have none, and starts with what sidecar/README.md has one add.
 func TestVaultBinary_WithFileCapabilityNeedsIPCLock(t *testing.T) {
 	const home = "resources: [manifests/homelab]\nimages: [{name: hashicorp/vault, newName: localhost/vault, newTag: file-capability}]\n"
 	const add = "capabilities: {drop: [ALL], add: [IPC_LOCK]}"
 	n := theNode(t)
-	readme, err := os.ReadFile(filepath.Join(machine.root, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(machine.root, "sidecar/README.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(readme), "`"+add+"`")
 

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,16 +12,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readme returns the README's blocks of shell commands that are no examples.
-func readme(t *testing.T) (blocks []string) {
+// readmes returns the READMEs of the repository in the order in which a person
+// needs them: first the one that installs the home, whose Vault the commands of
+// the others ask.
+func readmes(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(machine.root, "README.md"))
+	paths := []string{"manifests/homelab/README.md", "README.md"}
+	require.NoError(t, fs.WalkDir(os.DirFS(machine.root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "bin" || path == ".git"):
+			return fs.SkipDir
+		case d.Name() == "README.md" && !slices.Contains(paths, path):
+			paths = append(paths, path)
+		}
+		return nil
+	}))
+	return paths
+}
+
+// commands returns a README's blocks of shell commands that are no examples.
+func commands(t *testing.T, name string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(machine.root, name))
 	require.NoError(t, err)
 	for i, part := range strings.Split(string(text), "```") {
 		inside := i%2 == 1
 		if !inside {
 			for line := range strings.Lines(part) {
-				assert.False(t, strings.HasPrefix(line, "    "), "no fence around %s", line)
+				assert.False(t, strings.HasPrefix(line, "    "), "%s: no fence around %s", name, line)
 			}
 			continue
 		}
@@ -32,13 +54,16 @@ func readme(t *testing.T) (blocks []string) {
 	return blocks
 }
 
-// Every command in the README that is not marked as an example is run, in its
+// Every command in the READMEs that is not marked as an example is run, in its
 // order, as it stands there.
 func TestTheReadmesCommands(t *testing.T) {
 	n := theNode(t)
 	n.volumes("vault-data-lh")
-	blocks := readme(t)
-	require.NotEmpty(t, blocks)
+	var blocks []string
+	for _, name := range readmes(t) {
+		blocks = append(blocks, commands(t, name)...)
+	}
+	require.Len(t, blocks, 2, "those that install the home, and those that ask it")
 	password := someKey(t) // of the administrator, which bootstrap reads
 	for _, block := range blocks {
 		n.Logf("%s", block)

@@ -12,12 +12,12 @@ type Certificates struct {
 	Client time.Time // that the sidecar shows to Vault
 }
 
-// renewBy is how long before its end a certificate is told of. Issuers renew
+// renewBy is how long before its end a certificate is reported. Issuers renew
 // earlier: cert-manager at two thirds of the time, Vault's agent sooner.
 const renewBy = 21 * 24 * time.Hour
 
-// Judge tells of those that end soon, and of those that ended.
-func (c Certificates) Judge(now time.Time) (out []Finding) {
+// evaluate reports those that end soon, and those that ended.
+func (c Certificates) evaluate(now time.Time) (out []Finding) {
 	for _, each := range []struct {
 		what, advice string
 		end          time.Time

@@ -22,7 +22,7 @@ func TestCertificates(t *testing.T) {
 		{"it ended", -day, Failure, "ran out on 2026-11-27"},
 	} {
 		for _, c := range []Certificates{{Vault: now.Add(row.left)}, {Client: now.Add(row.left)}} {
-			found := c.Judge(now)
+			found := c.evaluate(now)
 			if row.level == OK {
 				assert.Empty(t, found, row.sentence)
 				continue
@@ -33,5 +33,5 @@ func TestCertificates(t *testing.T) {
 			assert.NotEmpty(t, found[0].Advice)
 		}
 	}
-	assert.Empty(t, Certificates{}.Judge(now), "no TLS, no finding")
+	assert.Empty(t, Certificates{}.evaluate(now), "no TLS, no finding")
 }

@@ -1,6 +1,6 @@
-// Package check holds what a preflight finds: findings, their order, how they
-// are shown, and those judgements that need no client. It knows nothing of how
-// anything is looked at, so that every adapter may report in its words.
+// Package check holds every check of what the next recovery depends on, and how
+// findings are shown: of what the sidecar's container sees (Container), and of what
+// Kubernetes shows (Checker). A check changes nothing.
 package check
 
 import (

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 func TestTheWorstFindingMakesTheExitCode(t *testing.T) {
@@ -92,7 +94,7 @@ func TestJSONTellsLevelsInWords(t *testing.T) {
 
 // open is a Vault that takes t of n shares.
 func open(t, n int) Vault {
-	return Vault{Initialized: true, Type: "shamir", Threshold: t, Shares: n}
+	return Vault{SealStatus: unseal.SealStatus{Initialized: true, Type: "shamir", Threshold: t, Shares: n}}
 }
 
 func TestVaultIsJudged(t *testing.T) {
@@ -109,14 +111,14 @@ func TestVaultIsJudged(t *testing.T) {
 		"one that serves":                   {open(3, 5), OK, "3 of 5 shares"},
 		"with raft":                         {with(func(v *Vault) { v.Raft = true }), OK, "raft"},
 		"one that does not answer":          {Vault{Err: errors.New("no answer")}, Failure, "no answer"},
-		"one that is new":                   {Vault{Type: "shamir"}, Failure, "not initialized"},
+		"one that is new":                   {Vault{SealStatus: unseal.SealStatus{Type: "shamir"}}, Failure, "not initialized"},
 		"one that is sealed":                {with(func(v *Vault) { v.Sealed = true }), Warning, "sealed now"},
 		"one that unseals by itself":        {with(func(v *Vault) { v.Type = "awskms" }), Warning, "awskms"},
 		"one whose shares open nothing":     {with(func(v *Vault) { v.Recovery = true }), Warning, "recovery keys"},
 		"one whose seal migrates":           {with(func(v *Vault) { v.Sealed, v.Migration = true, true }), Failure, "migration"},
 		"one that was removed from cluster": {with(func(v *Vault) { v.Removed = true }), Failure, "removed"},
 	} {
-		f := row.vault.Judge()
+		f := row.vault.evaluate()
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 		assert.Equal(t, f.Level > Unknown, f.Advice != "", sentence)
@@ -144,7 +146,7 @@ func TestTheKeyIsJudgedByItsForm(t *testing.T) {
 		"one that is there twice":      {Key{Lengths: whole, Repeated: 1}, open(1, 1), OK, "1 share is there again"},
 		"with blanks":                  {Key{Lengths: whole, Padded: 2}, open(1, 1), OK, "white space in 2 files is forgiven"},
 	} {
-		out := row.key.Judge(row.vault)
+		out := row.key.evaluate(row.vault)
 		require.Len(t, out, 1, sentence)
 		assert.Equal(t, row.level, out[0].Level, sentence)
 		assert.Contains(t, out[0].Text, row.says, sentence)
@@ -152,7 +154,7 @@ func TestTheKeyIsJudgedByItsForm(t *testing.T) {
 }
 
 func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
-	out := Key{Path: "/keys", Lengths: []int{32}, Loose: []string{"a", "b"}, Writable: true}.Judge(open(1, 1))
+	out := Key{Path: "/keys", Lengths: []int{32}, Loose: []string{"a", "b"}, Writable: true}.evaluate(open(1, 1))
 	require.Len(t, out, 3)
 	assert.Equal(t, Warning, out[1].Level)
 	assert.Contains(t, out[1].Text, "a, b")
@@ -162,7 +164,7 @@ func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
 
 func TestKey_WhatIsNoShareIsWarnedOf(t *testing.T) {
 	k := Key{Lengths: []int{32}, Tokens: []string{"root: a token"}, Others: []string{"a: empty", "b: empty"}}
-	out := k.Judge(open(1, 1))
+	out := k.evaluate(open(1, 1))
 	require.Len(t, out, 3)
 	assert.Equal(t, OK, out[0].Level)
 	assert.Equal(t, Warning, out[1].Level)
@@ -173,7 +175,7 @@ func TestKey_WhatIsNoShareIsWarnedOf(t *testing.T) {
 	assert.Contains(t, out[2].Text, "a: empty; b: empty")
 
 	k.Err = errors.New("root: a token; a: empty; b: empty")
-	out = k.Judge(open(1, 1))
+	out = k.evaluate(open(1, 1))
 	require.Len(t, out, 2, "the error has said the rest")
 	assert.Contains(t, out[1].Text, "root: a token")
 }
@@ -199,7 +201,7 @@ func TestThePastIsJudged(t *testing.T) {
 		"nothing but a try":      {Recovery{Tried: true}, OK, "has not opened vault"},
 		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
 	} {
-		f := row.past.Judge(now)
+		f := row.past.evaluate(now)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
@@ -215,7 +217,7 @@ func TestRole_IsJudged(t *testing.T) {
 		"no login":      {Role{Name: "prover", Err: errors.New("cannot log in")}, Warning, "cannot log in"},
 		"not permitted": {Role{Name: "prover", Lacks: []string{"read on a", "update on b"}}, Warning, "they lack read on a, update on b"},
 	} {
-		f := row.role.Judge()
+		f := row.role.evaluate()
 		assert.Equal(t, row.level, f.Level, name)
 		assert.Contains(t, f.Text, row.says, name)
 		assert.Equal(t, f.Level > Unknown, f.Advice != "", name)
@@ -228,7 +230,7 @@ func TestAProofIsJudged(t *testing.T) {
 		Failure: {Invalid: true, Reason: "it was rekeyed"},
 		Unknown: {Reason: "a rekey is under way"},
 	} {
-		f := proof.Judge()
+		f := proof.evaluate()
 		assert.Equal(t, level, f.Level)
 		assert.Contains(t, f.Text, proof.Reason)
 	}

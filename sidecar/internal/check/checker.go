@@ -7,21 +7,19 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
-// looking bounds all requests of a check.
-const looking = 40 * time.Second
+// checkTimeout bounds all requests of a check.
+const checkTimeout = 40 * time.Second
 
 // Config says what is looked at, and by which options the sidecar there is
 // judged.
@@ -44,72 +42,76 @@ type Checker struct {
 	config  Config
 	api     dynamic.Interface
 	outside bool // we are a person with a kubeconfig, and not the pod
-	there   There
+	resolve OptionResolver
 }
 
-// There tells what the options of a sidecar come to that is started so, whether
+// OptionResolver tells what the options of a sidecar come to that is started so, whether
 // it speaks to Kubernetes at all, and what is to be said of them.
-type There func(Start) (as Config, mute bool, said []Finding)
+type OptionResolver func(Start) (as Config, mute bool, said []Finding)
 
 // NewChecker returns a Checker that has not connected yet. It speaks as the
 // pod, or as whoever the kubeconfig names, whose own options are not those of
 // the sidecar in the pod: it is judged by what there makes of its start.
-func NewChecker(c Config, there There) (*Checker, error) {
+func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 	// What is found is told by findings, and not by a log.
 	api, err := kube.Connect(kube.Config{Kubeconfig: c.Kubeconfig, Version: c.Version, Log: hclog.NewNullLogger(), Whole: true})
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{config: c, api: api, outside: c.Kubeconfig != "", there: there}, nil
+	return &Checker{config: c, api: api, outside: c.Kubeconfig != "", resolve: there}, nil
 }
 
 // Check returns what was found. From outside it fails when the API server does
 // not answer: nothing was found then.
 func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
-	ctx, cancel := context.WithTimeout(ctx, looking)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	pod, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
+	object, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
 	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && err != nil || apierrors.IsUnauthorized(err) {
 		if c.outside {
-			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.Plainly(err))
+			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
 		}
 		return []Finding{{About: AboutAPI, Level: Warning,
-			Text:   "the Kubernetes API does not do what it is asked: " + kube.Plainly(err).Error(),
+			Text:   "the Kubernetes API does not do what it is asked: " + kube.DescribeError(err).Error(),
 			Advice: "Vault is unsealed all the same, but nothing else is done; see that the API server is there and that the pod's token is mounted"}}, nil
+	}
+	var pod *pod
+	if err == nil {
+		pod, err = podOf(object)
 	}
 	var out []Finding
 	var mute bool
 	if c.outside && err == nil {
-		if start, found := startOf(pod); found {
-			c.config, mute, out = c.there(start)
+		if start, found := pod.start(); found {
+			c.config, mute, out = c.resolve(start)
 		}
 	}
-	home := c.home(pod, mute)
+	home := c.scope(pod, mute)
 	if err != nil {
-		out = append(out, c.unseenPod(err))
+		out = append(out, c.podNotVisible(err))
 	} else {
-		out = append(out, c.checkPod(ctx, pod, home)...)
+		out = append(out, c.checkPod(ctx, pod, object, home)...)
 	}
 	out = append(out, c.checkRights(ctx, home, pod)...)
 	return append(out, c.checkSecrets(ctx, home)...), nil
 }
 
-// home is where the sidecar is; the pod is nil when it could not be read.
-func (c *Checker) home(pod *unstructured.Unstructured, mute bool) Home {
+// scope is where the sidecar is; the pod is nil when it could not be read.
+func (c *Checker) scope(pod *pod, mute bool) Scope {
 	recovery := c.config.ESO.Recovery
-	h := Home{
+	h := Scope{
 		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESO.ControllerNamespace,
-		Secrets: []string{keySecret},
-		Gated:   c.config.Gate != "" && (pod == nil || declares(pod, c.config.Gate)),
-		Mute:    mute,
-		Writes:  c.config.Gate != "" || recovery != eso.RecoveryOff,
-		Sees:    recovery != eso.RecoveryOff,
-		Wakes:   recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge,
-		Evicts:  recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart,
+		Secrets:          []string{keySecret},
+		Gated:            c.config.Gate != "" && (pod == nil || pod.declares(c.config.Gate)),
+		KubernetesOff:    mute,
+		WritesConditions: c.config.Gate != "" || recovery != eso.RecoveryOff,
+		WatchesStores:    recovery != eso.RecoveryOff,
+		Resyncs:          recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge,
+		Evicts:           recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart,
 	}
 	if pod != nil {
-		h.Node, _, _ = unstructured.NestedString(pod.Object, "spec", "nodeName")
-		if mounted := secretsOf(pod); len(mounted) > 0 {
+		h.Node = pod.Spec.NodeName
+		if mounted := pod.secrets(); len(mounted) > 0 {
 			h.Secrets = mounted
 		}
 	}
@@ -119,34 +121,32 @@ func (c *Checker) home(pod *unstructured.Unstructured, mute bool) Home {
 // keySecret is where the key is, as patches mounts it.
 const keySecret = "vault-unseal-key"
 
-// secretsOf returns the Secrets that a pod mounts.
-func secretsOf(pod *unstructured.Unstructured) (out []string) {
-	for _, volume := range kube.Entries(pod.Object, "spec", "volumes") {
-		name, _, _ := unstructured.NestedString(volume, "secret", "secretName")
-		out = append(out, name)
-		for _, source := range kube.Entries(volume, "projected", "sources") {
-			name, _, _ := unstructured.NestedString(source, "secret", "name")
-			out = append(out, name)
+// secrets returns the Secrets that the pod mounts.
+func (p *pod) secrets() (out []string) {
+	for _, volume := range p.Spec.Volumes {
+		out = append(out, volume.Secret.SecretName)
+		for _, source := range volume.Projected.Sources {
+			out = append(out, source.Secret.Name)
 		}
 	}
 	slices.Sort(out)
 	return slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
 }
 
-func (c *Checker) unseenPod(err error) Finding {
+func (c *Checker) podNotVisible(err error) Finding {
 	name := c.config.Namespace + "/" + c.config.Pod
 	if apierrors.IsNotFound(err) {
 		return Finding{About: AboutPod, Level: Failure, Text: "there is no pod " + name,
 			Advice: "name Vault's pod with --pod-name and --pod-namespace"}
 	}
-	return c.unseen(AboutPod, "the pod "+name, kube.GrantsGate, err)
+	return c.notVisible(AboutPod, "the pod "+name, kube.GrantsGate, err)
 }
 
-// unseen is the finding that something could not be looked at. Grants names
+// notVisible is the finding that something could not be looked at. Grants names
 // the manifests that would let us; in the container there are none for what
 // only the check wants, by design.
-func (c *Checker) unseen(about, what, grants string, err error) Finding {
-	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be seen: %v", what, kube.Plainly(err))}
+func (c *Checker) notVisible(about, what, grants string, err error) Finding {
+	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be seen: %v", what, kube.DescribeError(err))}
 	if !apierrors.IsForbidden(err) {
 		return f
 	}
@@ -161,9 +161,9 @@ func (c *Checker) unseen(about, what, grants string, err error) Finding {
 	return f
 }
 
-// useful names the manifests that would let us look, where the sidecar has a
+// grantHint names the manifests that would let us look, where the sidecar has a
 // use for them beside the check.
-func useful(used bool, grants string) string {
+func grantHint(used bool, grants string) string {
 	if used {
 		return grants
 	}

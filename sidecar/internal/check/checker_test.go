@@ -6,14 +6,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // read makes an object of YAML.
@@ -22,6 +21,13 @@ func read(t *testing.T, text string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
 	require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
 	return o
+}
+
+func readPod(t *testing.T, text string) *pod {
+	t.Helper()
+	p, err := podOf(read(t, text))
+	require.NoError(t, err)
+	return p
 }
 
 const ourGate = "vault-unseal-sidecar/unsealed"
@@ -42,12 +48,16 @@ func TestTheGateIsJudged(t *testing.T) {
 		"declared and never written":    {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`, "", Failure, "never Ready"},
 		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, Failure, "never Ready"},
 		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", OK, "example.com/open"},
-		"a list that is malformed":      {`{spec: {readinessGates: [x, {conditionType: 1}]}}`, ourGate, Warning, "does not declare"},
 	} {
-		f := judgeGate(read(t, row.pod), row.gate)
+		f := evaluateGate(readPod(t, row.pod), row.gate)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
+}
+
+func TestPod_ThatIsMalformedIsAnError(t *testing.T) {
+	_, err := podOf(read(t, `{spec: {readinessGates: [x, {conditionType: 1}]}}`))
+	assert.Error(t, err)
 }
 
 func TestOurContainerIsJudged(t *testing.T) {
@@ -66,7 +76,7 @@ func TestOurContainerIsJudged(t *testing.T) {
 		"not there":                  {`{containers: [{name: vault}]}`, true, Failure, "no sidecar"},
 		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be told"},
 	} {
-		f := judgeContainer(read(t, `{spec: `+row.spec+`}`), row.outside)
+		f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Text, row.says, sentence)
 	}
@@ -84,7 +94,7 @@ func TestANetworkThatThePodShares(t *testing.T) {
 		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []Level{Failure}},
 	} {
 		var levels []Level
-		for _, f := range judgeNetwork(read(t, `{spec: `+row.spec+`}`), row.plain) {
+		for _, f := range evaluateNetwork(readPod(t, `{spec: `+row.spec+`}`), row.plain) {
 			levels = append(levels, f.Level)
 		}
 		assert.Equal(t, row.want, levels, sentence)
@@ -106,9 +116,9 @@ func TestContainersOfVaultsUser(t *testing.T) {
 		"a native one":               {`{securityContext: {runAsUser: 100}, initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, "vault, logs run as uid 100"},
 		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
 	} {
-		pod := read(t, `{spec: `+row.spec+`}`)
-		assert.Empty(t, judgeUsers(pod, nil), sentence)
-		found := judgeUsers(pod, new(uint32(100)))
+		pod := readPod(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, evaluateUsers(pod, nil), sentence)
+		found := evaluateUsers(pod, new(uint32(100)))
 		if row.says == "" {
 			assert.Empty(t, found, sentence)
 			continue
@@ -157,9 +167,9 @@ func TestContainersThatReadPlainHTTP(t *testing.T) {
 		"the pod is not, and it is": {`{securityContext: {runAsUser: 100, runAsNonRoot: true}, containers: [{name: vault},
 			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
 	} {
-		pod := read(t, `{spec: `+row.spec+`}`)
-		assert.Empty(t, judgeCapture(pod, false), "%s, and no plain HTTP", sentence)
-		found := judgeCapture(pod, true)
+		pod := readPod(t, `{spec: `+row.spec+`}`)
+		assert.Empty(t, evaluateCapture(pod, false), "%s, and no plain HTTP", sentence)
+		found := evaluateCapture(pod, true)
 		if row.says == "" {
 			assert.Empty(t, found, sentence)
 			continue
@@ -174,9 +184,9 @@ func TestContainersThatReadPlainHTTP(t *testing.T) {
 func TestADebugContainerThatHasEnded(t *testing.T) {
 	const spec = `{spec: {securityContext: {runAsUser: 0}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}, `
 	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
-		pod := read(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: y, state: {terminated: {}}}]}}`)
-		assert.Equal(t, found, len(judgeCapture(pod, true)) == 1, state)
-		assert.Equal(t, found, len(judgeUsers(pod, new(uint32(0)))) == 1, state)
+		pod := readPod(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: other, state: {terminated: {}}}]}}`)
+		assert.Equal(t, found, len(evaluateCapture(pod, true)) == 1, state)
+		assert.Equal(t, found, len(evaluateUsers(pod, new(uint32(0)))) == 1, state)
 	}
 }
 
@@ -188,10 +198,10 @@ func TestASidecarThatDoesNotRun(t *testing.T) {
 		`{waiting: {reason: ImagePullBackOff}}`:            Failure,
 		`{terminated: {reason: OOMKilled, exitCode: 137}}`: Failure,
 	} {
-		f := judgeContainer(read(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
+		f := evaluateContainer(readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
 		assert.Equal(t, level, f.Level, state)
 	}
-	assert.Equal(t, OK, judgeContainer(read(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
+	assert.Equal(t, OK, evaluateContainer(readPod(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
 }
 
 func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
@@ -207,7 +217,7 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		`{exec: {command: [/bin/sh, -c, "wget -qO- 'http://127.0.0.1:8200/v1/sys/health'"]}}`:          "sealedcode is 503",
 		`{tcpSocket: {port: 8200}}`:                                                                    "",
 	} {
-		out := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+		out := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
 		require.Len(t, out, 1)
 		if why == "" {
 			assert.Equal(t, OK, out[0].Level, probe)
@@ -216,12 +226,12 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		assert.Equal(t, Failure, out[0].Level, probe)
 		assert.Contains(t, out[0].Text, why, probe)
 	}
-	own := judgeLiveness(read(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
+	own := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
 	assert.Equal(t, Unknown, own[0].Level, "what somebody's own command does is not known")
-	start := judgeLiveness(read(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
+	start := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
 	assert.Equal(t, Failure, start[0].Level, "the kubelet kills for this one too")
 	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
-	assert.Equal(t, OK, judgeLiveness(read(t, ours))[0].Level, "our own is another matter")
+	assert.Equal(t, OK, evaluateLiveness(readPod(t, ours))[0].Level, "our own is another matter")
 }
 
 func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
@@ -232,13 +242,13 @@ func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
 		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar}]}`:                                   false,
 		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
 	} {
-		out := judgeOwnProbe(read(t, "{spec: "+spec+"}"))
+		out := evaluateOwnProbe(readPod(t, "{spec: "+spec+"}"))
 		assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning, spec)
 	}
 }
 
 func TestATemplateThatWaits(t *testing.T) {
-	pod := read(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
 		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
 	}
@@ -254,7 +264,7 @@ func TestATemplateThatWaits(t *testing.T) {
 		"one is being rolled out":      {set(rolling, "vault-2"), Warning, "wait for the rollout"},
 		"nothing is told":              {set(onDelete, ""), Unknown, ""},
 	} {
-		f := judgeOwner(pod, row.set)
+		f := evaluateOwner(pod, row.set)
 		assert.Equal(t, row.level, f.Level, sentence)
 		assert.Contains(t, f.Advice, row.advice, sentence)
 	}
@@ -267,7 +277,7 @@ func TestAServiceThatLeadsToASealedVault(t *testing.T) {
 		`{clusterIP: 10.96.0.7}`:                                  false,
 		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
 	} {
-		_, got := judgeService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
+		_, got := evaluateService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
 		assert.Equal(t, unsafe, got, spec)
 	}
 }
@@ -295,7 +305,7 @@ func TestStoresAreJudged(t *testing.T) {
 		c := &Checker{config: Config{ESO: eso.Config{Stores: row.named}}}
 		var levels []Level
 		all := ""
-		for _, f := range c.judgeStores(row.stores, nil) {
+		for _, f := range c.evaluateStores(row.stores, nil) {
 			levels, all = append(levels, f.Level), all+f.Text
 		}
 		assert.Equal(t, row.levels, levels, sentence)
@@ -307,7 +317,7 @@ func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
 	away := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "away"}, Vault: true, Server: "http://proxy.web.svc:8200", Status: kube.True}
 	c := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
 	require.True(t, c.config.ESO.Ignores(away))
-	found := c.judgeStores(nil, []eso.Store{away})
+	found := c.evaluateStores(nil, []eso.Store{away})
 	require.Len(t, found, 1, "and not that no store uses Vault")
 	assert.Equal(t, Unknown, found[0].Level)
 	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is left alone")
@@ -318,17 +328,17 @@ func TestWhichStoresAreLookedAt(t *testing.T) {
 	named := eso.StoreName{Namespace: "app", Name: "own"}
 	vaults, others := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "home"}, Vault: true}, eso.Store{StoreName: named}
 	all, some := &Checker{}, &Checker{config: Config{ESO: eso.Config{Stores: []eso.StoreName{named}}}}
-	assert.True(t, all.caresFor(vaults))
-	assert.False(t, all.caresFor(others))
+	assert.True(t, all.manages(vaults))
+	assert.False(t, all.manages(others))
 	ours := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
-	assert.False(t, ours.caresFor(eso.Store{Vault: true, Server: "http://vault.test.svc:8200"}), "another Vault's")
-	assert.False(t, some.caresFor(vaults))
-	assert.True(t, some.caresFor(others))
+	assert.False(t, ours.manages(eso.Store{Vault: true, Server: "http://vault.test.svc:8200"}), "another Vault's")
+	assert.False(t, some.manages(vaults))
+	assert.True(t, some.manages(others))
 }
 
 func TestAPolicyThatIsNotThere(t *testing.T) {
-	needs := []Need{{Component: "gate"}, {Component: "more"}}
-	out := judgePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
+	needs := []Requirement{{Component: "gate"}, {Component: "more"}}
+	out := evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
 	require.Len(t, out, 2)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Text, "manifests/more grants: why")
@@ -336,20 +346,20 @@ func TestAPolicyThatIsNotThere(t *testing.T) {
 	assert.Equal(t, OK, out[1].Level)
 	assert.Contains(t, out[1].Text, "gate, stores")
 
-	out = judgePolicies(policy.Verdicts{Missing: map[string]bool{"eviction": true}}, needs)
+	out = evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"eviction": true}}, needs)
 	require.Len(t, out, 1)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Advice, "delete what manifests/eviction made", "nothing uses it")
 
-	out = judgePolicies(policy.Verdicts{Missing: map[string]bool{"stores": true}, On: map[string]string{"stores": "secretstores a/one"}}, nil)
+	out = evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"stores": true}, Admitted: map[string]string{"stores": "secretstores a/one"}}, nil)
 	assert.Contains(t, out[0].Text, "on secretstores a/one")
 
-	out = judgePolicies(policy.Verdicts{Unseen: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}, needs)
+	out = evaluatePolicies(policy.Verdicts{Unknown: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}, needs)
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
 	assert.Contains(t, out[0].Text, "gate, eviction cannot be seen: no answer")
 
-	assert.Empty(t, judgePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
+	assert.Empty(t, evaluatePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
 }
 
 func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
@@ -360,29 +370,29 @@ func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
 		eso.RecoveryRestart: {true, true, false, true},
 		eso.RecoveryOff:     {false, false, false, false},
 	} {
-		h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).home(nil, false)
-		assert.Equal(t, want, uses{h.Writes, h.Sees, h.Wakes, h.Evicts}, recovery)
+		h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).scope(nil, false)
+		assert.Equal(t, want, uses{h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts}, recovery)
 	}
-	h := (&Checker{config: Config{ESO: eso.Config{Recovery: eso.RecoveryOff}, Gate: ourGate}}).home(nil, false)
-	assert.True(t, h.Writes, "the gate")
+	h := (&Checker{config: Config{ESO: eso.Config{Recovery: eso.RecoveryOff}, Gate: ourGate}}).scope(nil, false)
+	assert.True(t, h.WritesConditions, "the gate")
 }
 
 func TestWhichSecretsThePodMounts(t *testing.T) {
-	pod := read(t, `{spec: {nodeName: shelf, volumes: [
+	pod := readPod(t, `{spec: {nodeName: shelf, volumes: [
 		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
 		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
 	c := &Checker{}
-	assert.Equal(t, []string{"the-key", "tls"}, c.home(pod, false).Secrets)
-	assert.Equal(t, "shelf", c.home(pod, false).Node)
-	assert.Equal(t, []string{keySecret}, c.home(read(t, `{spec: {}}`), false).Secrets)
-	assert.Equal(t, []string{keySecret}, c.home(nil, false).Secrets)
+	assert.Equal(t, []string{"the-key", "tls"}, c.scope(pod, false).Secrets)
+	assert.Equal(t, "shelf", c.scope(pod, false).Node)
+	assert.Equal(t, []string{keySecret}, c.scope(readPod(t, `{spec: {}}`), false).Secrets)
+	assert.Equal(t, []string{keySecret}, c.scope(nil, false).Secrets)
 }
 
 func TestOnlyWhatIsOfUseIsAdvised(t *testing.T) {
 	refused := apierrors.NewForbidden(kube.Services.GroupResource(), "", errors.New("no"))
 	c := &Checker{}
-	assert.Equal(t, "apply manifests/eviction", c.unseen("x", "it", useful(true, kube.GrantsEviction), refused).Advice)
-	assert.Contains(t, c.unseen("x", "it", useful(false, kube.GrantsEviction), refused).Advice, "do not grant it to the sidecar")
+	assert.Equal(t, "apply manifests/eviction", c.notVisible("x", "it", grantHint(true, kube.GrantsEviction), refused).Advice)
+	assert.Contains(t, c.notVisible("x", "it", grantHint(false, kube.GrantsEviction), refused).Advice, "do not grant it to the sidecar")
 }
 
 func TestHowTheSidecarIsStarted(t *testing.T) {
@@ -396,14 +406,15 @@ func TestHowTheSidecarIsStarted(t *testing.T) {
 		"by a shell":             {`{command: [/bin/sh, -c, "vault-unseal-sidecar --x"]}`, Start{Unclear: []string{"what its command starts"}}},
 		"with variables in them": {`{args: ["--eso-namespace=$(NS)"]}`, Start{Unclear: []string{"which variables its arguments hold"}}},
 		"with variables": {`{env: [{name: A, value: a}, {name: B, valueFrom: {configMapKeyRef: {name: c, key: k}}}, {name: C, value: "$(A)b"}, {name: D}]}`,
-			Start{Env: map[string]string{"A": "a", "D": ""}, Elsewhere: []string{"B", "C"}}},
+			Start{Env: map[string]string{"A": "a", "D": ""}, UnresolvedEnv: []string{"B", "C"}}},
 		"with a whole map of them": {`{envFrom: [{configMapRef: {name: c}}]}`, Start{Unclear: []string{"what envFrom brings"}}},
 	} {
 		container := read(t, row.container)
 		container.Object["name"] = kube.Name
 		for _, field := range []string{"containers", "initContainers"} {
-			pod := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}}
-			got, found := startOf(pod)
+			pod, err := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}})
+			require.NoError(t, err)
+			got, found := pod.start()
 			assert.True(t, found, sentence)
 			if row.want.Env == nil {
 				row.want.Env = map[string]string{}
@@ -411,6 +422,6 @@ func TestHowTheSidecarIsStarted(t *testing.T) {
 			assert.Equal(t, row.want, got, sentence)
 		}
 	}
-	_, found := startOf(read(t, `{spec: {containers: [{name: vault}]}}`))
+	_, found := readPod(t, `{spec: {containers: [{name: vault}]}}`).start()
 	assert.False(t, found)
 }

@@ -2,38 +2,37 @@ package check
 
 import (
 	"fmt"
+	"iter"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// judgeLiveness looks for a probe that would have the kubelet kill a Vault for
+// probes yields those that have the kubelet kill a container, by their names.
+func (c container) probes() iter.Seq2[string, *probe] {
+	return func(yield func(string, *probe) bool) {
+		_ = yield("livenessProbe", c.LivenessProbe) && yield("startupProbe", c.StartupProbe)
+	}
+}
+
+// evaluateLiveness looks for a probe that would have the kubelet kill a Vault for
 // being sealed: it then never stays up until its storage is back.
-func judgeLiveness(pod *unstructured.Unstructured) []Finding {
+func evaluateLiveness(pod *pod) []Finding {
 	var out []Finding
-	for _, container := range kube.Entries(pod.Object, "spec", "containers") {
-		if isOurs(container) {
-			continue
-		}
-		for _, kind := range []string{"livenessProbe", "startupProbe"} {
-			probe, found, _ := unstructured.NestedMap(container, kind)
-			if !found {
+	for _, c := range pod.Spec.Containers {
+		for kind, probe := range c.probes() {
+			if probe == nil || c.isOurs() {
 				continue
 			}
-			name, _ := container["name"].(string)
 			switch why, known := killsSealed(probe); {
 			case why != "":
 				out = append(out, Finding{About: AboutPod, Level: Failure,
-					Text:   fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, name, why),
+					Text:   fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, c.Name, why),
 					Advice: "take the probe away (server.livenessProbe.enabled=false in the chart)"})
 			case !known:
 				out = append(out, Finding{About: AboutPod, Level: Unknown,
-					Text:   fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, name),
+					Text:   fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, c.Name),
 					Advice: "see that the command succeeds while Vault is sealed, or take the probe away"})
 			}
 		}
@@ -44,18 +43,18 @@ func judgeLiveness(pod *unstructured.Unstructured) []Finding {
 	return out
 }
 
-// judgeOwnProbe looks for a probe of our own container, which an earlier patches
+// evaluateOwnProbe looks for a probe of our own container, which an earlier patches
 // gave it: it asks a port that strangers can fill, and then the sidecar is killed.
-func judgeOwnProbe(pod *unstructured.Unstructured) []Finding {
-	for _, field := range []string{"initContainers", "containers"} {
-		for _, container := range kube.Entries(pod.Object, "spec", field) {
-			for _, kind := range []string{"livenessProbe", "startupProbe"} {
-				if isOurs(container) && container[kind] != nil {
-					return []Finding{{About: AboutPod, Level: Warning,
-						Text:   fmt.Sprintf("the sidecar has a %s: whoever keeps its port busy has the sidecar killed", kind),
-						Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when it stands still"}}
-				}
-			}
+func evaluateOwnProbe(pod *pod) []Finding {
+	ours := pod.ours()
+	if ours == nil {
+		return nil
+	}
+	for kind, probe := range ours.probes() {
+		if probe != nil {
+			return []Finding{{About: AboutPod, Level: Warning,
+				Text:   fmt.Sprintf("the sidecar has a %s: whoever keeps its port busy has the sidecar killed", kind),
+				Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when it stands still"}}
 		}
 	}
 	return nil
@@ -67,8 +66,8 @@ var healthURL = regexp.MustCompile(`/v1/sys/health[^\s"']*`)
 // killsSealed says why a probe fails while Vault is sealed or not initialized;
 // "" when it does not, as far as is known. What a command of somebody's own does
 // is not.
-func killsSealed(probe map[string]any) (why string, known bool) {
-	if command, found, _ := unstructured.NestedStringSlice(probe, "exec", "command"); found {
+func killsSealed(p *probe) (why string, known bool) {
+	if command := p.Exec.Command; len(command) > 0 {
 		text := strings.Join(command, " ")
 		if strings.Contains(text, "vault status") {
 			return "vault status exits with 2", true
@@ -76,8 +75,7 @@ func killsSealed(probe map[string]any) (why string, known bool) {
 		why := healthFails(healthURL.FindString(text))
 		return why, why != ""
 	}
-	path, _, _ := unstructured.NestedString(probe, "httpGet", "path")
-	return healthFails(path), true
+	return healthFails(p.HTTPGet.Path), true
 }
 
 // healthFails says why a question to sys/health fails while Vault is sealed.

@@ -1,21 +1,17 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// judgeNetwork tells whether others than the pod's own containers can take the
+// evaluateNetwork reports whether others than the pod's own containers can take the
 // place of a Vault that is down.
-func judgeNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
-	shared, _, _ := unstructured.NestedBool(pod.Object, "spec", "hostNetwork")
+func evaluateNetwork(pod *pod, plain bool) []Finding {
 	switch {
-	case !shared:
+	case !pod.Spec.HostNetwork:
 		return nil
 	case !plain:
 		return []Finding{{About: AboutPod, Text: "the pod shares the network of its node, and the key does not go over plain HTTP"}}
@@ -26,17 +22,16 @@ func judgeNetwork(pod *unstructured.Unstructured, plain bool) []Finding {
 		Advice: "take hostNetwork away, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
 }
 
-// judgeUsers tells whether several containers run as the user that gets the key:
+// evaluateUsers reports whether several containers run as the user that gets the key:
 // one that says no user of its own has that of the pod.
-func judgeUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
+func evaluateUsers(pod *pod, uid *uint32) []Finding {
 	if uid == nil {
 		return nil
 	}
 	var same []string
-	for _, container := range besideUs(pod) {
-		user, found := setting[int64](pod, container, "runAsUser")
-		if found && user == int64(*uid) {
-			same = append(same, nameOf(container))
+	for _, c := range otherContainers(pod) {
+		if user := cmp.Or(c.SecurityContext.RunAsUser, pod.Spec.SecurityContext.RunAsUser); user != nil && *user == int64(*uid) {
+			same = append(same, c.Name)
 		}
 	}
 	if len(same) < 2 {
@@ -47,17 +42,17 @@ func judgeUsers(pod *unstructured.Unstructured, uid *uint32) []Finding {
 		Advice: "give each container but Vault's a runAsUser of its own"}}
 }
 
-// judgeCapture tells which containers can read what goes to Vault over plain
+// evaluateCapture tells which containers can read what goes to Vault over plain
 // HTTP: loopback is the whole pod's, and the capability NET_RAW, which container
 // runtimes give to root, reads it. No uid of who listens tells of that.
-func judgeCapture(pod *unstructured.Unstructured, plain bool) []Finding {
+func evaluateCapture(pod *pod, plain bool) []Finding {
 	if !plain {
 		return nil
 	}
 	var able []string
-	for _, container := range besideVault(pod) {
-		if why := captures(pod, container); why != "" {
-			able = append(able, nameOf(container)+" ("+why+")")
+	for _, c := range containersBesideVault(pod) {
+		if why := captures(pod, c.SecurityContext); why != "" {
+			able = append(able, c.Name+" ("+why+")")
 		}
 	}
 	if len(able) == 0 {
@@ -72,81 +67,58 @@ func judgeCapture(pod *unstructured.Unstructured, plain bool) []Finding {
 // captures says why a container can read the pod's loopback; "" when it cannot.
 // One that cannot run as root has no capabilities, other than from a file of its
 // image: that is not seen here.
-func captures(pod *unstructured.Unstructured, container map[string]any) string {
-	if privileged, _, _ := unstructured.NestedBool(container, "securityContext", "privileged"); privileged {
+func captures(pod *pod, s securityContext) string {
+	if s.Privileged {
 		return "is privileged"
 	}
-	for _, name := range capabilities(container, "add") {
-		if name == "NET_RAW" || name == "NET_ADMIN" || name == "ALL" {
+	for _, name := range s.Capabilities.Add {
+		if name = capability(name); name == "NET_RAW" || name == "NET_ADMIN" || name == "ALL" {
 			return "adds " + name
 		}
 	}
-	dropped := capabilities(container, "drop")
-	user, _ := setting[int64](pod, container, "runAsUser")
-	nonRoot, _ := setting[bool](pod, container, "runAsNonRoot")
-	if slices.Contains(dropped, "ALL") || slices.Contains(dropped, "NET_RAW") || user > 0 || nonRoot {
+	user := cmp.Or(s.RunAsUser, pod.Spec.SecurityContext.RunAsUser)
+	nonRoot := cmp.Or(s.RunAsNonRoot, pod.Spec.SecurityContext.RunAsNonRoot)
+	dropped := slices.ContainsFunc(s.Capabilities.Drop, func(name string) bool {
+		return capability(name) == "ALL" || capability(name) == "NET_RAW"
+	})
+	if dropped || user != nil && *user > 0 || nonRoot != nil && *nonRoot {
 		return ""
 	}
 	return "may run as root and does not drop NET_RAW"
 }
 
-// capabilities are those that a container adds or drops. Runtimes take them in
-// any case, and with the prefix of the kernel's names.
-func capabilities(container map[string]any, which string) []string {
-	names, _, _ := unstructured.NestedStringSlice(container, "securityContext", "capabilities", which)
-	for i, name := range names {
-		names[i] = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
-	}
-	return names
-}
+// capability is a capability's name as the kernel has it. Runtimes take it in any
+// case, and with a prefix.
+func capability(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
 
-// setting is what a container's security context says, or else the pod's.
-func setting[T any](pod *unstructured.Unstructured, container map[string]any, field string) (value T, found bool) {
-	for _, at := range []map[string]any{container, mapAt(pod.Object, "spec")} {
-		if value, found = mapAt(at, "securityContext")[field].(T); found {
-			return value, true
+// otherContainers are the containers that run while Vault does, but ours.
+func otherContainers(pod *pod) (out []container) {
+	out = append(out, pod.Spec.Containers...)
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy == "Always" { // the others have ended when Vault starts
+			out = append(out, c)
 		}
 	}
-	return value, false
-}
-
-func mapAt(object map[string]any, field string) map[string]any {
-	m, _ := object[field].(map[string]any)
-	return m
-}
-
-func nameOf(container map[string]any) string {
-	name, _ := container["name"].(string)
-	return name
-}
-
-// besideUs are the containers that run while Vault does, but ours.
-func besideUs(pod *unstructured.Unstructured) (out []map[string]any) {
-	for _, field := range []string{"containers", "initContainers", "ephemeralContainers"} {
-		for _, container := range kube.Entries(pod.Object, "spec", field) {
-			if field == "initContainers" && container["restartPolicy"] != "Always" || isOurs(container) {
-				continue // it has ended when Vault starts
-			}
-			if field == "ephemeralContainers" && hasEnded(pod, container) {
-				continue // and is never started again
-			}
-			out = append(out, container)
+	for _, c := range pod.Spec.EphemeralContainers {
+		if !hasEnded(pod, c) { // and is never started again
+			out = append(out, c)
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, container.isOurs)
 }
 
-func hasEnded(pod *unstructured.Unstructured, container map[string]any) bool {
-	return slices.ContainsFunc(kube.Entries(pod.Object, "status", "ephemeralContainerStatuses"), func(status map[string]any) bool {
-		return nameOf(status) == nameOf(container) && mapAt(status, "state")["terminated"] != nil
+func hasEnded(pod *pod, c container) bool {
+	return slices.ContainsFunc(pod.Status.EphemeralContainerStatuses, func(s containerStatus) bool {
+		_, ended := s.State["terminated"]
+		return s.Name == c.Name && ended
 	})
 }
 
-// besideVault are those of them that are not Vault's. Vault's has the name that
-// the charts give it, or else is the pod's first.
-func besideVault(pod *unstructured.Unstructured) []map[string]any {
-	all := besideUs(pod)
-	named := func(c map[string]any) bool { return nameOf(c) == "vault" || nameOf(c) == "openbao" }
+// containersBesideVault are those of them that are not Vault's. Vault's has the name
+// that the charts give it, or else is the pod's first.
+func containersBesideVault(pod *pod) []container {
+	all := otherContainers(pod)
+	named := func(c container) bool { return c.Name == "vault" || c.Name == "openbao" }
 	at := max(0, slices.IndexFunc(all, named))
 	return slices.Delete(all, at, min(at+1, len(all)))
 }

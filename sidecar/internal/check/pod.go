@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 const (
@@ -22,37 +22,33 @@ const (
 var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 
 // checkPod judges our pod and what stands around it.
-func (c *Checker) checkPod(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
-	out := []Finding{judgeGate(pod, c.config.Gate), judgeContainer(pod, c.outside)}
-	out = append(out, judgeLiveness(pod)...)
-	out = append(out, judgeOwnProbe(pod)...)
-	out = append(out, judgeNetwork(pod, c.config.PlainHTTP)...)
-	out = append(out, judgeUsers(pod, c.config.VaultUID)...)
-	out = append(out, judgeCapture(pod, c.config.PlainHTTP)...)
+func (c *Checker) checkPod(ctx context.Context, pod *pod, object *unstructured.Unstructured, home Scope) []Finding {
+	out := []Finding{evaluateGate(pod, c.config.Gate), evaluateContainer(pod, c.outside)}
+	out = append(out, evaluateLiveness(pod)...)
+	out = append(out, evaluateOwnProbe(pod)...)
+	out = append(out, evaluateNetwork(pod, c.config.PlainHTTP)...)
+	out = append(out, evaluateUsers(pod, c.config.VaultUID)...)
+	out = append(out, evaluateCapture(pod, c.config.PlainHTTP)...)
 	out = append(out, c.checkOwner(ctx, pod))
-	return append(out, c.checkServices(ctx, pod, home)...)
+	return append(out, c.checkServices(ctx, object, home)...)
 }
 
-// gates returns the conditions that a pod has to have True to be Ready.
-func gates(pod *unstructured.Unstructured) (out []string) {
-	for _, gate := range kube.Entries(pod.Object, "spec", "readinessGates") {
-		kind, _ := gate["conditionType"].(string)
-		out = append(out, kind)
+func (p *pod) declares(gate string) bool {
+	for _, declared := range p.Spec.ReadinessGates {
+		if declared.ConditionType == gate {
+			return true
+		}
 	}
-	return out
+	return false
 }
 
-func declares(pod *unstructured.Unstructured, gate string) bool {
-	return pod != nil && slices.Contains(gates(pod), gate)
-}
-
-// judgeGate compares what the pod waits for with what the sidecar writes.
-func judgeGate(pod *unstructured.Unstructured, gate string) Finding {
+// evaluateGate compares what the pod waits for with what the sidecar writes.
+func evaluateGate(pod *pod, gate string) Finding {
 	f := Finding{About: AboutPod}
-	for _, declared := range gates(pod) {
-		if declared != gate && strings.HasPrefix(declared, kube.Name+"/") {
+	for _, declared := range pod.Spec.ReadinessGates {
+		if kind := declared.ConditionType; kind != gate && strings.HasPrefix(kind, kube.Name+"/") {
 			f.Level = Failure
-			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", declared)
+			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", kind)
 			f.Advice = "have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template"
 			return f
 		}
@@ -60,12 +56,12 @@ func judgeGate(pod *unstructured.Unstructured, gate string) Finding {
 	switch {
 	case gate == "":
 		f.Text = "no readiness gate is written, and the pod declares none of ours"
-	case !declares(pod, gate):
+	case !pod.declares(gate):
 		f.Level = Warning
 		f.Text = fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", gate)
 		f.Advice = "apply " + grantsPatch + "; with Helm alone it cannot be had, then set --readiness-gate none"
 	default:
-		now := conditionNow(pod, gate)
+		now := pod.condition(gate)
 		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", gate, now)
 		if !strings.HasPrefix(now, kube.True) {
 			f.Level = Warning
@@ -75,39 +71,38 @@ func judgeGate(pod *unstructured.Unstructured, gate string) Finding {
 	return f
 }
 
-func conditionNow(pod *unstructured.Unstructured, kind string) string {
-	for _, c := range kube.ConditionsOf(pod) {
+// condition says how a condition of the pod is.
+func (p *pod) condition(kind string) string {
+	for _, c := range p.Status.Conditions {
 		if c.Type == kind {
-			return c.Status + ", " + c.Reason
+			return kube.SafeText(c.Status) + ", " + kube.SafeText(c.Reason)
 		}
 	}
 	return "not written"
 }
 
-// judgeContainer looks whether our container runs, and where it is among the
+// evaluateContainer looks whether our container runs, and where it is among the
 // others.
-func judgeContainer(pod *unstructured.Unstructured, outside bool) Finding {
+func evaluateContainer(pod *pod, outside bool) Finding {
 	f := placeOf(pod, outside)
 	if why := notRunning(pod); why != "" && f.Level < Failure {
 		return Finding{About: AboutPod, Level: Failure,
 			Text:   "the sidecar does not run: " + why + "; the readiness gate says what it last said",
-			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.GetNamespace(), pod.GetName())}
+			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.Namespace, pod.Name)}
 	}
 	return f
 }
 
 // notRunning says what our container does in the place of running; "" when it
 // runs, or when the pod does not tell.
-func notRunning(pod *unstructured.Unstructured) string {
-	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
-		for _, status := range kube.Entries(pod.Object, "status", field) {
-			if !isOurs(status) {
-				continue
-			}
-			for _, state := range []string{"waiting", "terminated"} {
-				if reason, found, _ := unstructured.NestedString(status, "state", state, "reason"); found {
-					return state + ", " + reason
-				}
+func notRunning(pod *pod) string {
+	for _, status := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
+		if !isOurs(status.Name, status.Image) {
+			continue
+		}
+		for _, is := range []string{"waiting", "terminated"} {
+			if reason := status.State[is].Reason; reason != "" {
+				return is + ", " + reason
 			}
 		}
 	}
@@ -115,22 +110,22 @@ func notRunning(pod *unstructured.Unstructured) string {
 }
 
 // placeOf looks at where our container is among the others.
-func placeOf(pod *unstructured.Unstructured, outside bool) Finding {
+func placeOf(pod *pod, outside bool) Finding {
 	f := Finding{About: AboutPod}
-	for _, container := range kube.Entries(pod.Object, "spec", "initContainers") {
-		if !isOurs(container) {
+	for _, c := range pod.Spec.InitContainers {
+		if !c.isOurs() {
 			continue
 		}
 		f.Text = "the sidecar is a native one: it starts before Vault and ends after it"
-		if container["restartPolicy"] != "Always" {
+		if c.RestartPolicy != "Always" {
 			f.Level = Failure
 			f.Text = "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts"
 			f.Advice = "apply patches/native, or make it an ordinary container"
 		}
 		return f
 	}
-	containers := kube.Entries(pod.Object, "spec", "containers")
-	switch at := slices.IndexFunc(containers, isOurs); {
+	containers := pod.Spec.Containers
+	switch at := slices.IndexFunc(containers, container.isOurs); {
 	case at > 0:
 		f.Text = "the sidecar is a container beside Vault"
 	case at == 0 && len(containers) > 1:
@@ -152,31 +147,26 @@ func placeOf(pod *unstructured.Unstructured, outside bool) Finding {
 	return f
 }
 
-func isOurs(container map[string]any) bool {
-	image, _ := container["image"].(string)
-	return container["name"] == kube.Name || strings.Contains(image, kube.Name)
-}
-
 // checkOwner looks whether a change of the pod's template still waits.
-func (c *Checker) checkOwner(ctx context.Context, pod *unstructured.Unstructured) Finding {
-	for _, owner := range pod.GetOwnerReferences() {
+func (c *Checker) checkOwner(ctx context.Context, pod *pod) Finding {
+	for _, owner := range pod.OwnerReferences {
 		if owner.Kind != "StatefulSet" {
 			continue
 		}
-		set, err := c.get(ctx, statefulSets, pod.GetNamespace(), owner.Name)
+		set, err := c.get(ctx, statefulSets, pod.Namespace, owner.Name)
 		if err != nil {
-			return c.unseen(AboutPod, "the StatefulSet "+owner.Name, "", err)
+			return c.notVisible(AboutPod, "the StatefulSet "+owner.Name, "", err)
 		}
-		return judgeOwner(pod, set)
+		return evaluateOwner(pod, set)
 	}
 	return Finding{About: AboutPod, Level: Warning,
 		Text:   "no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
 		Advice: "run Vault as a StatefulSet"}
 }
 
-func judgeOwner(pod, set *unstructured.Unstructured) Finding {
+func evaluateOwner(pod *pod, set *unstructured.Unstructured) Finding {
 	f := Finding{About: AboutPod}
-	revision := pod.GetLabels()["controller-revision-hash"]
+	revision := pod.Labels["controller-revision-hash"]
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
 	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
 	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
@@ -190,7 +180,7 @@ func judgeOwner(pod, set *unstructured.Unstructured) Finding {
 	default:
 		f.Level = Warning
 		f.Text = fmt.Sprintf("a changed template of %s waits: the pod is an older one, and a reboot does not replace it", name)
-		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.GetNamespace(), pod.GetName())
+		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.Namespace, pod.Name)
 		if kind != "OnDelete" && partition == 0 {
 			f.Advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
 		}
@@ -199,7 +189,7 @@ func judgeOwner(pod, set *unstructured.Unstructured) Finding {
 }
 
 // checkServices looks whether traffic is led to a Vault that is sealed.
-func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Home) []Finding {
+func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Scope) []Finding {
 	var out []Finding
 	gated := home.Gated
 	seen := 0
@@ -208,13 +198,13 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 			return
 		}
 		seen++
-		if f, unsafe := judgeService(service); gated && unsafe {
+		if f, unsafe := evaluateService(service); gated && unsafe {
 			out = append(out, f)
 		}
 	})
 	switch {
 	case err != nil:
-		return append(out, c.unseen(AboutServices, "the Services beside the pod", useful(home.Evicts, kube.GrantsEviction), err))
+		return append(out, c.notVisible(AboutServices, "the Services beside the pod", grantHint(home.Evicts, kube.GrantsEviction), err))
 	case len(out) == 0 && gated:
 		return []Finding{{About: AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
 	case len(out) == 0:
@@ -223,9 +213,9 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	return out
 }
 
-// judgeService tells a Service that publishes pods which are not Ready. The
+// evaluateService tells a Service that publishes pods which are not Ready. The
 // headless one has to: raft finds its peers through it.
-func judgeService(service *unstructured.Unstructured) (Finding, bool) {
+func evaluateService(service *unstructured.Unstructured) (Finding, bool) {
 	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
 	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
 	if !publishes || address == "None" {

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
 const admission = "admissionregistration.k8s.io"
@@ -24,18 +24,18 @@ var (
 
 // readPolicies looks whether they are there and bound to deny, and whether they
 // bind the account.
-func (c *Checker) readPolicies(ctx context.Context, account string, whole []Need, answers map[Right]Answer) policy.Verdicts {
-	n := policy.Verdicts{Missing: map[string]bool{}, Unseen: map[string]error{},
-		Why: "its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb " + policy.RestrictedVerb, On: nil}
+func (c *Checker) readPolicies(ctx context.Context, account string, whole []Requirement, answers map[Right]Answer) policy.Verdicts {
+	n := policy.Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{},
+		Why: "its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb " + policy.RestrictedVerb, Admitted: nil}
 	enforced, err := c.enforced(ctx)
-	for _, component := range Held(whole, answers) {
+	for _, component := range satisfied(whole, answers) {
 		if err != nil {
-			n.Unseen[component] = kube.Plainly(err)
+			n.Unknown[component] = kube.DescribeError(err)
 			continue
 		}
 		restricted, err := c.restricts(ctx, account, component, whole, enforced)
 		if err != nil {
-			n.Unseen[component] = kube.Plainly(err)
+			n.Unknown[component] = kube.DescribeError(err)
 			continue
 		}
 		n.Missing[component] = !restricted
@@ -68,14 +68,14 @@ func (c *Checker) enforced(ctx context.Context) (out []*unstructured.Unstructure
 
 // restricts reports whether each right to write of a component is one that a
 // policy is about, and whether it binds the account.
-func (c *Checker) restricts(ctx context.Context, account, component string, whole []Need, enforced []*unstructured.Unstructured) (bool, error) {
-	for _, right := range Writes(whole, component) {
+func (c *Checker) restricts(ctx context.Context, account, component string, whole []Requirement, enforced []*unstructured.Unstructured) (bool, error) {
+	for _, right := range writeRights(whole, component) {
 		if !slices.ContainsFunc(enforced, func(o *unstructured.Unstructured) bool { return isAbout(o, right) }) {
 			return false, nil
 		}
 		for verb, want := range map[string]bool{policy.RestrictedVerb: true, policy.UnrestrictedVerb: false} {
 			right.Verb = verb
-			if a := c.may(ctx, account, right); a.Err != nil || a.Allowed != want {
+			if a := c.ask(ctx, account, right); a.Err != nil || a.Allowed != want {
 				return false, a.Err
 			}
 		}
@@ -96,18 +96,18 @@ func isAbout(policy *unstructured.Unstructured, r Right) bool {
 	})
 }
 
-// judgePolicies tells of what is granted whether something narrows it.
-func judgePolicies(n policy.Verdicts, needs []Need) []Finding {
+// evaluatePolicies reports whether policies restrict what is granted.
+func evaluatePolicies(n policy.Verdicts, needs []Requirement) []Finding {
 	var out []Finding
 	var shut, unseen []string
 	var why error
 	for _, component := range policy.Components {
 		isOpen, known := n.Missing[component]
-		switch err := n.Unseen[component]; {
+		switch err := n.Unknown[component]; {
 		case isOpen:
 			out = append(out, Finding{About: AboutRights, Level: Failure,
-				Text:   fmt.Sprintf("nothing narrows what manifests/%s grants: %s%s", component, n.Why, onWhat(n.On[component])),
-				Advice: narrow(component, needs)})
+				Text:   fmt.Sprintf("nothing narrows what manifests/%s grants: %s%s", component, n.Why, admittedSuffix(n.Admitted[component])),
+				Advice: policyAdvice(component, needs)})
 		case errors.Is(err, policy.ErrNothing): // there is nothing to spoil either
 		case err != nil:
 			unseen, why = append(unseen, component), err
@@ -125,17 +125,17 @@ func judgePolicies(n policy.Verdicts, needs []Need) []Finding {
 	return out
 }
 
-// onWhat names the objects that a dry run was of.
-func onWhat(on string) string {
+// admittedSuffix names the objects that a dry run was of.
+func admittedSuffix(on string) string {
 	if on == "" {
 		return ""
 	}
-	return ", on " + kube.Theirs(on)
+	return ", on " + kube.SafeText(on)
 }
 
-// narrow says what to do about rights that nothing narrows.
-func narrow(component string, needs []Need) string {
-	if slices.ContainsFunc(needs, func(n Need) bool { return n.Component == component }) {
+// policyAdvice says what to do about rights that nothing narrows.
+func policyAdvice(component string, needs []Requirement) string {
+	if slices.ContainsFunc(needs, func(n Requirement) bool { return n.Component == component }) {
 		return "apply manifests/" + component + ", which takes Kubernetes 1.30 or later"
 	}
 	return "delete what manifests/" + component + " made: the sidecar's options have no use for it"

@@ -18,8 +18,8 @@ type Recovery struct {
 	Proved    time.Time // when it was last proved that Vault takes the mounted key, since Opened; zero: it was not
 }
 
-// Judge tells what the past says of the next recovery, as of now.
-func (r Recovery) Judge(now time.Time) Finding {
+// evaluate reports what the past means for the next recovery, as of now.
+func (r Recovery) evaluate(now time.Time) Finding {
 	f := Finding{About: AboutRecovery}
 	took := ""
 	if r.Took > 0 {
@@ -63,8 +63,8 @@ type Proof struct {
 	Reason         string // when it is not valid, or not all is as before
 }
 
-// Judge tells what that means for the next recovery.
-func (p Proof) Judge() Finding {
+// evaluate reports what that means for the next recovery.
+func (p Proof) evaluate() Finding {
 	switch {
 	case p.Valid && p.Reason != "":
 		return Finding{AboutKey, Warning, "proved: vault takes the mounted key; " + p.Reason,
@@ -85,14 +85,14 @@ type Role struct {
 	Lacks []string // what its policies leave out
 }
 
-// Judge tells whether the role is enough for a proof.
-func (r Role) Judge() Finding {
+// evaluate reports whether the role is enough for a proof.
+func (r Role) evaluate() Finding {
 	switch {
 	case r.Err != nil:
 		return Finding{AboutVault, Warning, "the role of --prove-role proves no key: " + r.Err.Error(),
 			"make the role and its policy as the README shows, or take --prove-role out"}
 	case len(r.Lacks) > 0:
-		return Finding{AboutVault, Warning, fmt.Sprintf("the policies of the role %s do not allow a proof: they lack %s", r.Name, list(r.Lacks)),
+		return Finding{AboutVault, Warning, fmt.Sprintf("the policies of the role %s do not allow a proof: they lack %s", r.Name, enumerate(r.Lacks)),
 			"give it the policy in scripts/prove-key.hcl"}
 	}
 	return Finding{AboutVault, OK, "the role " + r.Name + " can log in and may prove the key", ""}

@@ -30,8 +30,8 @@ func (r Right) object() string {
 	return what + " everywhere"
 }
 
-// said names rights, those of one object together.
-func said(rights []Right) string {
+// describeRights names rights, those of one object together.
+func describeRights(rights []Right) string {
 	verbs := map[string][]string{}
 	var objects []string
 	for _, r := range rights {
@@ -44,7 +44,7 @@ func said(rights []Right) string {
 	for i, what := range objects {
 		objects[i] = strings.Join(verbs[what], "/") + " " + what
 	}
-	return list(objects)
+	return enumerate(objects)
 }
 
 // Answer is what Kubernetes says of a right.
@@ -53,35 +53,35 @@ type Answer struct {
 	Err     error // why it did not say
 }
 
-// Home is where the sidecar is, and what it is to do there.
-type Home struct {
+// Scope is where the sidecar is, and what it is to do there.
+type Scope struct {
 	Namespace    string // our pod's
 	Pod          string
 	Node         string   // the pod's; "" when it is not known
 	Secrets      []string // that the pod mounts
 	ESONamespace string
 
-	Gated  bool // our pod declares the readiness gate
-	Mute   bool // the sidecar does not speak to Kubernetes
-	Writes bool // conditions of our pod
-	Sees   bool // External Secrets' stores
-	Wakes  bool // what External Secrets failed to sync
-	Evicts bool // External Secrets' controller
+	Gated            bool // our pod declares the readiness gate
+	KubernetesOff    bool // the sidecar does not speak to Kubernetes
+	WritesConditions bool // conditions of our pod
+	WatchesStores    bool // External Secrets' stores
+	Resyncs          bool // what External Secrets failed to sync
+	Evicts           bool // External Secrets' controller
 }
 
-// Whole is the same home where everything is to be done.
-func (h Home) Whole() Home {
-	h.Mute, h.Writes, h.Sees, h.Wakes, h.Evicts = false, true, true, true, true
+// everything is the same home where everything is to be done.
+func (h Scope) everything() Scope {
+	h.KubernetesOff, h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts = false, true, true, true, true
 	return h
 }
 
-// Need is what one component of the manifests grants.
-type Need struct {
+// Requirement is what one component of the manifests grants.
+type Requirement struct {
 	Component string // of manifests/
-	For       string // what does not work without
+	Impact    string // what does not work without
 	Rights    []Right
 	Level     Level  // of one that is missing
-	Also      string // to be applied, in an advice's words
+	AlsoApply string // to be applied, in an advice's words
 }
 
 const esoGroup = "external-secrets.io"
@@ -89,43 +89,43 @@ const esoGroup = "external-secrets.io"
 // eventReasons are the last part of the names of our Events.
 var eventReasons = []string{"unsealed", "heldbyoperator", "keyrejected", "externalsecretsrecovered", "externalsecretsnotrecovering"}
 
-// Needs lists the rights that the sidecar uses in such a home.
-func (h Home) Needs() []Need {
-	if h.Mute {
+// requirements lists the rights that the sidecar uses in such a home.
+func (h Scope) requirements() []Requirement {
+	if h.KubernetesOff {
 		return nil
 	}
-	gate := Need{Component: "gate", For: "conditions and Events are not written", Level: Warning}
+	gate := Requirement{Component: "gate", Impact: "conditions and Events are not written", Level: Warning}
 	if h.Gated {
-		gate.For, gate.Level = "a pod that declares the readiness gate is then never Ready", Failure
+		gate.Impact, gate.Level = "a pod that declares the readiness gate is then never Ready", Failure
 	}
 	for _, verb := range []string{"get", "list", "watch"} {
 		gate.Rights = append(gate.Rights, Right{Verb: verb, Resource: "pods", Namespace: h.Namespace, Name: h.Pod})
 	}
-	if h.Writes {
+	if h.WritesConditions {
 		gate.Rights = append(gate.Rights, Right{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: h.Namespace, Name: h.Pod})
 	}
-	events := Need{Component: "gate", For: "Events are not written", Level: Warning,
+	events := Requirement{Component: "gate", Impact: "Events are not written", Level: Warning,
 		Rights: []Right{{Verb: "create", Resource: "events", Namespace: h.Namespace}}}
 	for _, reason := range eventReasons {
 		events.Rights = append(events.Rights, Right{Verb: "patch", Resource: "events", Namespace: h.Namespace,
 			Name: h.Pod + ".vault-unseal-sidecar." + reason})
 	}
 	if !strings.HasSuffix(h.Pod, "-0") {
-		gate.Also = " and, for a second and a third replica, manifests/replicas"
-		events.Also = gate.Also
+		gate.AlsoApply = " and, for a second and a third replica, manifests/replicas"
+		events.AlsoApply = gate.AlsoApply
 	}
-	needs := []Need{gate, events}
+	needs := []Requirement{gate, events}
 	switch stores := []string{"clustersecretstores", "secretstores"}; {
-	case h.Wakes:
+	case h.Resyncs:
 		needs = append(needs,
-			Need{"stores", "a store that is down is not seen and not woken", esoRights("list watch patch", stores...), Warning, ""},
-			Need{"externalsecrets", "what failed to sync is not woken", esoRights("list watch patch", "externalsecrets"), Warning, ""},
-			Need{"more", "ClusterExternalSecrets and PushSecrets are not woken", esoRights("list watch patch", "clusterexternalsecrets", "pushsecrets"), Warning, ""})
-	case h.Sees:
-		needs = append(needs, Need{"stores", "a store that is down is not seen", esoRights("list watch", stores...), Warning, ""})
+			Requirement{"stores", "a store that is down is not seen and not woken", esoRights("list watch patch", stores...), Warning, ""},
+			Requirement{"externalsecrets", "what failed to sync is not woken", esoRights("list watch patch", "externalsecrets"), Warning, ""},
+			Requirement{"more", "ClusterExternalSecrets and PushSecrets are not woken", esoRights("list watch patch", "clusterexternalsecrets", "pushsecrets"), Warning, ""})
+	case h.WatchesStores:
+		needs = append(needs, Requirement{"stores", "a store that is down is not seen", esoRights("list watch", stores...), Warning, ""})
 	}
 	if h.Evicts {
-		needs = append(needs, Need{"eviction", "External Secrets' controller is not restarted when waking does not help", []Right{
+		needs = append(needs, Requirement{"eviction", "External Secrets' controller is not restarted when waking does not help", []Right{
 			{Verb: "list", Resource: "pods", Namespace: h.ESONamespace},
 			{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: h.ESONamespace},
 			{Verb: "list", Resource: "services", Namespace: h.Namespace},
@@ -143,8 +143,8 @@ func esoRights(verbs string, resources ...string) (out []Right) {
 	return out
 }
 
-// Writes returns the rights of a component to change something.
-func Writes(needs []Need, component string) (out []Right) {
+// writeRights returns the rights of a component to change something.
+func writeRights(needs []Requirement, component string) (out []Right) {
 	for _, n := range needs {
 		for _, r := range n.Rights {
 			if n.Component == component && (r.Verb == "patch" || r.Verb == "create") {
@@ -155,22 +155,22 @@ func Writes(needs []Need, component string) (out []Right) {
 	return out
 }
 
-// JudgeNeeds tells what who lacks of what is needed.
-func JudgeNeeds(needs []Need, who string, answers map[Right]Answer) []Finding {
+// evaluateRequirements reports which of the requirements who does not have.
+func evaluateRequirements(needs []Requirement, who string, answers map[Right]Answer) []Finding {
 	var out []Finding
 	for _, n := range needs {
-		if f, fine := n.judge(who, answers); !fine {
+		if f, fine := n.evaluate(who, answers); !fine {
 			out = append(out, f)
 		}
 	}
-	if held := Held(needs, answers); len(held) > 0 {
+	if held := satisfied(needs, answers); len(held) > 0 {
 		out = append(out, Finding{AboutRights, OK, fmt.Sprintf("%s has what is needed of %s", who, strings.Join(held, ", ")), ""})
 	}
 	return out
 }
 
-// Held returns the components of which all that is needed is there.
-func Held(needs []Need, answers map[Right]Answer) (out []string) {
+// satisfied returns the components of which all that is needed is there.
+func satisfied(needs []Requirement, answers map[Right]Answer) (out []string) {
 	lacks := map[string]bool{}
 	for _, n := range needs {
 		for _, r := range n.Rights {
@@ -185,8 +185,8 @@ func Held(needs []Need, answers map[Right]Answer) (out []string) {
 	return out
 }
 
-// judge tells whether who has what this component grants.
-func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool) {
+// evaluate reports whether who has what this component grants.
+func (n Requirement) evaluate(who string, answers map[Right]Answer) (f Finding, fine bool) {
 	f = Finding{About: AboutRights, Level: n.Level}
 	var lacks []Right
 	for _, r := range n.Rights {
@@ -199,7 +199,7 @@ func (n Need) judge(who string, answers map[Right]Answer) (f Finding, fine bool)
 			lacks = append(lacks, r)
 		}
 	}
-	f.Text = fmt.Sprintf("%s may not %s: %s", who, said(lacks), n.For)
-	f.Advice = "apply manifests/" + n.Component + n.Also
+	f.Text = fmt.Sprintf("%s may not %s: %s", who, describeRights(lacks), n.Impact)
+	f.Advice = "apply manifests/" + n.Component + n.AlsoApply
 	return f, len(lacks) == 0
 }

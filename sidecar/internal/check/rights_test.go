@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var house = Home{Namespace: "security", Pod: "vault-0", Node: "shelf", Secrets: []string{"vault-unseal-key"}, ESONamespace: "eso",
-	Gated: true, Writes: true, Sees: true, Wakes: true, Evicts: true}
+var house = Scope{Namespace: "security", Pod: "vault-0", Node: "shelf", Secrets: []string{"vault-unseal-key"}, ESONamespace: "eso",
+	Gated: true, WritesConditions: true, WatchesStores: true, Resyncs: true, Evicts: true}
 
 // granted answers as a Kubernetes that grants these and no more.
 func granted(rights ...Right) map[Right]Answer {
@@ -20,8 +20,8 @@ func granted(rights ...Right) map[Right]Answer {
 	return out
 }
 
-func components(h Home) (out []string) {
-	for _, n := range h.Needs() {
+func components(h Scope) (out []string) {
+	for _, n := range h.requirements() {
 		out = append(out, n.Component)
 	}
 	return out
@@ -29,32 +29,32 @@ func components(h Home) (out []string) {
 
 func TestWhatIsNeededFollowsWhatIsToBeDone(t *testing.T) {
 	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more", "eviction"}, components(house))
-	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more"}, components(Home{Wakes: true}))
-	assert.Equal(t, []string{"gate", "gate", "stores", "eviction"}, components(Home{Sees: true, Evicts: true}))
-	assert.Equal(t, []string{"gate", "gate"}, components(Home{}))
-	assert.Empty(t, components(Home{Gated: true, Mute: true}))
-	assert.Equal(t, components(house), components(Home{Mute: true}.Whole()))
+	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more"}, components(Scope{Resyncs: true}))
+	assert.Equal(t, []string{"gate", "gate", "stores", "eviction"}, components(Scope{WatchesStores: true, Evicts: true}))
+	assert.Equal(t, []string{"gate", "gate"}, components(Scope{}))
+	assert.Empty(t, components(Scope{Gated: true, KubernetesOff: true}))
+	assert.Equal(t, components(house), components(Scope{KubernetesOff: true}.everything()))
 
-	said := func(h Home) (out []string) {
-		for _, n := range h.Needs() {
+	said := func(h Scope) (out []string) {
+		for _, n := range h.requirements() {
 			for _, r := range n.Rights {
 				out = append(out, r.String())
 			}
 		}
 		return out
 	}
-	assert.Contains(t, said(Home{Pod: "vault-0", Writes: true}), "patch pods/status vault-0 everywhere")
-	assert.NotContains(t, said(Home{Pod: "vault-0"}), "patch pods/status vault-0 everywhere", "with no condition to write")
-	assert.NotContains(t, said(Home{Sees: true, Evicts: true}), "patch clustersecretstores everywhere", "where they are not woken")
+	assert.Contains(t, said(Scope{Pod: "vault-0", WritesConditions: true}), "patch pods/status vault-0 everywhere")
+	assert.NotContains(t, said(Scope{Pod: "vault-0"}), "patch pods/status vault-0 everywhere", "with no condition to write")
+	assert.NotContains(t, said(Scope{WatchesStores: true, Evicts: true}), "patch clustersecretstores everywhere", "where they are not woken")
 }
 
 func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
-	for _, need := range house.Needs() {
-		one := []Need{need}
-		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, JudgeNeeds(one, "it", granted(need.Rights...)))
+	for _, need := range house.requirements() {
+		one := []Requirement{need}
+		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, evaluateRequirements(one, "it", granted(need.Rights...)))
 		for i, missing := range need.Rights {
 			others := append(append([]Right(nil), need.Rights[:i]...), need.Rights[i+1:]...)
-			out := JudgeNeeds(one, "it", granted(others...))
+			out := evaluateRequirements(one, "it", granted(others...))
 			require.Len(t, out, 1)
 			assert.Equal(t, need.Level, out[0].Level)
 			assert.Contains(t, out[0].Text, missing.String())
@@ -62,7 +62,7 @@ func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
 		}
 		answers := granted(need.Rights...)
 		answers[need.Rights[0]] = Answer{Err: errors.New("refused")}
-		out := JudgeNeeds(one, "it", answers)
+		out := evaluateRequirements(one, "it", answers)
 		require.Len(t, out, 1)
 		assert.Equal(t, Unknown, out[0].Level)
 		assert.Contains(t, out[0].Text, "refused")
@@ -70,35 +70,35 @@ func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
 }
 
 func TestWhatIsWholeIsToldInOneLine(t *testing.T) {
-	needs := house.Needs()
+	needs := house.requirements()
 	var rights []Right
 	for _, n := range needs {
 		rights = append(rights, n.Rights...)
 	}
-	out := JudgeNeeds(needs, "it", granted(rights...))
+	out := evaluateRequirements(needs, "it", granted(rights...))
 	require.Len(t, out, 1)
 	assert.Equal(t, "it has what is needed of gate, stores, externalsecrets, more, eviction", out[0].Text)
 
-	out = JudgeNeeds(needs, "it", granted(rights[:4]...)) // the gate without its Events
+	out = evaluateRequirements(needs, "it", granted(rights[:4]...)) // the gate without its Events
 	assert.Equal(t, "apply manifests/gate", out[0].Advice)
-	assert.Empty(t, Held(needs, granted(rights[:4]...)))
+	assert.Empty(t, satisfied(needs, granted(rights[:4]...)))
 }
 
 func TestTheGateIsAFailureOnlyWhereThePodWaitsForIt(t *testing.T) {
-	assert.Equal(t, Failure, house.Needs()[0].Level)
-	assert.Equal(t, Warning, Home{}.Needs()[0].Level)
+	assert.Equal(t, Failure, house.requirements()[0].Level)
+	assert.Equal(t, Warning, Scope{}.requirements()[0].Level)
 }
 
 func TestAReplicaIsToldOfItsOwnManifest(t *testing.T) {
 	second := house
 	second.Pod = "vault-1"
-	out := JudgeNeeds(second.Needs(), "it", nil)
+	out := evaluateRequirements(second.requirements(), "it", nil)
 	assert.Contains(t, out[0].Advice, "manifests/replicas")
-	assert.NotContains(t, JudgeNeeds(house.Needs(), "it", nil)[0].Advice, "replicas")
+	assert.NotContains(t, evaluateRequirements(house.requirements(), "it", nil)[0].Advice, "replicas")
 }
 
 func TestRightsOfOneObjectAreSaidTogether(t *testing.T) {
-	assert.Equal(t, "get/list pods vault-0 in security, patch pods/status vault-0 in security, list secrets everywhere", said([]Right{
+	assert.Equal(t, "get/list pods vault-0 in security, patch pods/status vault-0 in security, list secrets everywhere", describeRights([]Right{
 		{Verb: "get", Resource: "pods", Namespace: "security", Name: "vault-0"},
 		{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: "security", Name: "vault-0"},
 		{Verb: "list", Resource: "pods", Namespace: "security", Name: "vault-0"},
@@ -108,21 +108,21 @@ func TestRightsOfOneObjectAreSaidTogether(t *testing.T) {
 
 func TestNoneTooMany(t *testing.T) {
 	var needed []Right
-	for _, n := range house.Needs() {
+	for _, n := range house.requirements() {
 		needed = append(needed, n.Rights...)
 	}
-	out := house.JudgeRisks("it", granted(needed...))
+	out := house.evaluateExcess("it", granted(needed...))
 	require.Len(t, out, 1)
 	assert.Equal(t, OK, out[0].Level)
 	for _, r := range needed {
-		assert.NotContains(t, house.Risks(), r, "what is needed is no risk")
+		assert.NotContains(t, house.excessPermissions(), r, "what is needed is no risk")
 	}
 }
 
 // A Role with resourceNames is not seen by a question that names nothing.
 func TestARightForOneObjectIsAskedForByItsName(t *testing.T) {
 	var all []string
-	for _, r := range house.Risks() {
+	for _, r := range house.excessPermissions() {
 		all = append(all, r.String())
 	}
 	for _, r := range []string{
@@ -141,22 +141,22 @@ func TestARightForOneObjectIsAskedForByItsName(t *testing.T) {
 
 	unnamed := house
 	unnamed.Node = ""
-	assert.Less(t, len(unnamed.Risks()), len(house.Risks()), "a node that is not known is not asked for twice")
+	assert.Less(t, len(unnamed.excessPermissions()), len(house.excessPermissions()), "a node that is not known is not asked for twice")
 }
 
 func TestEachRightTooManyIsAFailure(t *testing.T) {
-	for _, r := range house.Risks() {
-		out := house.JudgeRisks("it", granted(r))
+	for _, r := range house.excessPermissions() {
+		out := house.evaluateExcess("it", granted(r))
 		require.Len(t, out, 1, "%s", r)
 		assert.Equal(t, Failure, out[0].Level)
-		if r != everything {
+		if r != administratorRight {
 			assert.Contains(t, out[0].Text, r.String())
 		}
 	}
 }
 
 func TestWhatIsHeldEverywhereIsToldOnce(t *testing.T) {
-	out := house.JudgeRisks("it", granted(
+	out := house.evaluateExcess("it", granted(
 		Right{Verb: "get", Resource: "secrets"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "security"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "eso"},
@@ -170,18 +170,18 @@ func TestWhatIsHeldEverywhereIsToldOnce(t *testing.T) {
 	assert.Contains(t, out[1].Text, "may list secrets in eso:")
 	assert.Contains(t, out[2].Text, "may bind clusterroles cluster-admin everywhere:")
 
-	all := granted(house.Risks()...)
-	out = house.JudgeRisks("it", all)
+	all := granted(house.excessPermissions()...)
+	out = house.evaluateExcess("it", all)
 	require.Len(t, out, 1, "the administrator's rights are told as one")
 	assert.Contains(t, out[0].Text, "everything")
 }
 
 func TestRisksThatCannotBeAskedForAreUnknown(t *testing.T) {
 	answers := map[Right]Answer{}
-	for _, r := range house.Risks() {
+	for _, r := range house.excessPermissions() {
 		answers[r] = Answer{Err: errors.New("refused")}
 	}
-	out := house.JudgeRisks("it", answers)
+	out := house.evaluateExcess("it", answers)
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
 	assert.Contains(t, out[0].Text, "refused")

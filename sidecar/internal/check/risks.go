@@ -13,13 +13,13 @@ const (
 	hookGroup = "admissionregistration.k8s.io"
 )
 
-// risk is what nobody who unseals needs, and what it would let him do.
-type risk struct {
+// excessPermission is a permission that unsealing does not need, and what it would allow.
+type excessPermission struct {
 	verbs, group, resource string // verbs and resources with blanks between
-	means                  string
+	impact                 string
 }
 
-var risks = []risk{
+var excessInNamespace = []excessPermission{
 	{"get list watch", "", "secrets", "read Secrets"},
 	{"create update patch delete", "", "secrets", "write Secrets"},
 	{"create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
@@ -34,8 +34,8 @@ var risks = []risk{
 	{"bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
 }
 
-// widely are those that are of no namespace.
-var widely = []risk{
+// excessInCluster are those that are of no namespace.
+var excessInCluster = []excessPermission{
 	{"create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
 	{"impersonate", "", "users groups", "act as somebody else"},
 	{"get create", "", "nodes/proxy", "get into every pod of a node"},
@@ -43,13 +43,13 @@ var widely = []risk{
 	{"create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
 }
 
-// everything is what a cluster's administrator has.
-var everything = Right{Verb: wildcard, Group: wildcard, Resource: wildcard}
+// administratorRight is what a cluster's administrator has.
+var administratorRight = Right{Verb: wildcard, Group: wildcard, Resource: wildcard}
 
-// names are of the objects that a right would be granted for by resourceNames:
+// resourceNames are of the objects that a right would be granted for by resourceNames:
 // to a question without a name the answer is then no. The pod itself is not
 // among them: Vault's service registration patches it.
-func (h Home) names(namespace, resource string) []string {
+func (h Scope) resourceNames(namespace, resource string) []string {
 	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
 	type place struct{ namespace, resource string }
 	set := h.Pod[:max(0, strings.LastIndex(h.Pod, "-"))]
@@ -77,13 +77,13 @@ func (h Home) names(namespace, resource string) []string {
 }
 
 // rights spells out what a risk consists of in a namespace; "" is all of them.
-func (r risk) rights(h Home, namespace string) (out []Right) {
+func (r excessPermission) rights(h Scope, namespace string) (out []Right) {
 	for verb := range strings.FieldsSeq(r.verbs) {
 		for what := range strings.FieldsSeq(r.resource) {
 			resource, sub, _ := strings.Cut(what, "/")
 			right := Right{Verb: verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: namespace}
 			out = append(out, right)
-			for _, name := range h.names(namespace, what) {
+			for _, name := range h.resourceNames(namespace, what) {
 				right.Name = name
 				out = append(out, right)
 			}
@@ -92,8 +92,8 @@ func (r risk) rights(h Home, namespace string) (out []Right) {
 	return out
 }
 
-// within tells whether a right is held with a wider one.
-func (r Right) within(held map[Right]bool) bool {
+// coveredBy reports whether a right is held with a wider one.
+func (r Right) coveredBy(held map[Right]bool) bool {
 	for _, namespace := range []string{r.Namespace, ""} {
 		for _, name := range []string{r.Name, ""} {
 			wider := r
@@ -106,13 +106,13 @@ func (r Right) within(held map[Right]bool) bool {
 	return false
 }
 
-// Risks lists the rights that the sidecar should not have in such a home.
-func (h Home) Risks() []Right {
-	out := []Right{everything}
-	for _, r := range widely {
+// excessPermissions lists the rights that the sidecar should not have in such a home.
+func (h Scope) excessPermissions() []Right {
+	out := []Right{administratorRight}
+	for _, r := range excessInCluster {
 		out = append(out, r.rights(h, "")...)
 	}
-	for _, r := range risks {
+	for _, r := range excessInNamespace {
 		for _, namespace := range h.namespaces() {
 			out = append(out, r.rights(h, namespace)...)
 		}
@@ -121,7 +121,7 @@ func (h Home) Risks() []Right {
 }
 
 // namespaces are all at once, our own, and External Secrets'.
-func (h Home) namespaces() []string {
+func (h Scope) namespaces() []string {
 	out := []string{"", h.Namespace}
 	if h.ESONamespace != "" && h.ESONamespace != h.Namespace {
 		out = append(out, h.ESONamespace)
@@ -129,20 +129,22 @@ func (h Home) namespaces() []string {
 	return out
 }
 
-// IsAdministrator reports whether who was asked about may do everything.
-func (h Home) IsAdministrator(answers map[Right]Answer) bool { return answers[everything].Allowed }
+// isAdministrator reports whether who was asked about may do everything.
+func (h Scope) isAdministrator(answers map[Right]Answer) bool {
+	return answers[administratorRight].Allowed
+}
 
-// JudgeRisks tells what who may do and should not.
-func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
+// evaluateExcess reports what who may do and should not.
+func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
 	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
-	if h.IsAdministrator(answers) {
+	if h.isAdministrator(answers) {
 		return []Finding{{AboutRights, Failure, who + " may do everything in the cluster", advice}}
 	}
 	var out []Finding
 	unasked := 0
 	var why error
-	judge := func(r risk, namespaces []string) {
-		held := map[Right]bool{} // so that what is held more widely is not told again
+	judge := func(r excessPermission, namespaces []string) {
+		held := map[Right]bool{} // so that what is held more widely is not reported again
 		for _, namespace := range namespaces {
 			var may []Right
 			for _, right := range r.rights(h, namespace) {
@@ -150,21 +152,21 @@ func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
 				if a.Err != nil {
 					unasked, why = unasked+1, a.Err
 				}
-				if !a.Allowed || right.within(held) {
+				if !a.Allowed || right.coveredBy(held) {
 					continue
 				}
 				held[right] = true
 				may = append(may, right)
 			}
 			if len(may) > 0 {
-				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, said(may), r.means), advice})
+				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, describeRights(may), r.impact), advice})
 			}
 		}
 	}
-	for _, r := range widely {
+	for _, r := range excessInCluster {
 		judge(r, []string{""})
 	}
-	for _, r := range risks {
+	for _, r := range excessInNamespace {
 		judge(r, h.namespaces())
 	}
 	switch {
@@ -173,7 +175,7 @@ func (h Home) JudgeRisks(who string, answers map[Right]Answer) []Finding {
 			fmt.Sprintf("whether %s has rights that it should not have cannot be asked: %v", who, why), ""})
 	case len(out) == 0:
 		out = append(out, Finding{AboutRights, OK,
-			fmt.Sprintf("%s has none of the %d rights that were looked for and that it should not have", who, len(h.Risks())), ""})
+			fmt.Sprintf("%s has none of the %d rights that were looked for and that it should not have", who, len(h.excessPermissions())), ""})
 	}
 	return out
 }

@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
@@ -23,13 +21,13 @@ func secretsFinding(level Level, text, advice string) Finding {
 	return Finding{About: AboutSecrets, Level: level, Text: text, Advice: advice}
 }
 
-// checkSecrets looks whether External Secrets is there, well, and one that can
-// be woken.
-func (c *Checker) checkSecrets(ctx context.Context, home Home) []Finding {
+// checkSecrets looks whether External Secrets is there, well, and one whose
+// objects can be resynced.
+func (c *Checker) checkSecrets(ctx context.Context, home Scope) []Finding {
 	switch {
-	case home.Mute:
+	case home.KubernetesOff:
 		return []Finding{secretsFinding(OK, "is left alone: --kubernetes is off", "")}
-	case !home.Sees:
+	case !home.WatchesStores:
 		return []Finding{secretsFinding(OK, "is left alone: --eso-recovery is off", "")}
 	}
 	stores, alone, err := c.stores(ctx)
@@ -37,23 +35,23 @@ func (c *Checker) checkSecrets(ctx context.Context, home Home) []Finding {
 	case apierrors.IsNotFound(err):
 		return []Finding{c.noStores(ctx)}
 	case err != nil:
-		return []Finding{c.unseen(AboutSecrets, "the stores", kube.GrantsStores, err), c.checkController(ctx, home)}
+		return []Finding{c.notVisible(AboutSecrets, "the stores", kube.GrantsStores, err), c.checkController(ctx, home)}
 	}
-	out := append(c.judgeStores(stores, alone), c.checkController(ctx, home))
+	out := append(c.evaluateStores(stores, alone), c.checkController(ctx, home))
 	return append(out, c.checkSynced(ctx, home, stores))
 }
 
-// stores returns those that are looked after, and those that are left alone. It
+// stores returns those that are managed, and those that are ignored. It
 // fails as not found when neither kind is served.
 func (c *Checker) stores(ctx context.Context) (found, alone []eso.Store, err error) {
 	var absent []error
 	for _, kind := range []schema.GroupVersionResource{eso.ClusterStores, eso.NamespaceStores} {
-		ours, others := eso.Crowd{}, eso.Crowd{} // the rest is not followed either
+		ours, others := eso.StoreLimit{}, eso.StoreLimit{} // the rest is not followed either
 		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
 			switch s := eso.StoreOf(o); {
-			case c.caresFor(s) && ours.Takes(s.Namespace):
+			case c.manages(s) && ours.Admit(s.Namespace):
 				found = append(found, s)
-			case c.config.ESO.Ignores(s) && others.Takes(s.Namespace):
+			case c.config.ESO.Ignores(s) && others.Admit(s.Namespace):
 				alone = append(alone, s)
 			}
 		})
@@ -69,9 +67,9 @@ func (c *Checker) stores(ctx context.Context) (found, alone []eso.Store, err err
 	return found, alone, nil
 }
 
-func (c *Checker) caresFor(s eso.Store) bool { return c.config.ESO.Manages(s) }
+func (c *Checker) manages(s eso.Store) bool { return c.config.ESO.Manages(s) }
 
-// noStores tells why no store is served.
+// noStores reports why no store is served.
 func (c *Checker) noStores(ctx context.Context) Finding {
 	older := eso.ClusterStores
 	older.Version = "v1beta1"
@@ -84,7 +82,7 @@ func (c *Checker) noStores(ctx context.Context) Finding {
 		"install External Secrets 0.16 or later; with none to come, set --eso-recovery off")
 }
 
-func (c *Checker) judgeStores(stores, alone []eso.Store) []Finding {
+func (c *Checker) evaluateStores(stores, alone []eso.Store) []Finding {
 	var out []Finding
 	for _, s := range alone {
 		out = append(out, secretsFinding(Unknown, s.String()+" is left alone: its server is a Service of another namespace", eso.AdviceElsewhere))
@@ -97,7 +95,7 @@ func (c *Checker) judgeStores(stores, alone []eso.Store) []Finding {
 		case s.Status == "":
 			out = append(out, secretsFinding(Unknown, s.String()+" has not been looked at by External Secrets yet", ""))
 		default:
-			out = append(out, secretsFinding(Failure, fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, words(s.Message)),
+			out = append(out, secretsFinding(Failure, fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
 				"mend what it says; what uses it is not synced until it is Ready"))
 		}
 	}
@@ -116,19 +114,19 @@ func (c *Checker) judgeStores(stores, alone []eso.Store) []Finding {
 }
 
 // checkController looks for the pods that would be evicted.
-func (c *Checker) checkController(ctx context.Context, home Home) Finding {
+func (c *Checker) checkController(ctx context.Context, home Scope) Finding {
 	var there []string
 	err := c.each(ctx, c.api.Resource(kube.Pods).Namespace(c.config.ESO.ControllerNamespace), metav1.ListOptions{LabelSelector: eso.ControllerLabel},
 		func(o *unstructured.Unstructured) { there = append(there, o.GetName()) })
 	switch {
 	case err != nil:
-		return c.unseen(AboutSecrets, "the pods in "+c.config.ESO.ControllerNamespace, useful(home.Evicts, kube.GrantsEviction), err)
+		return c.notVisible(AboutSecrets, "the pods in "+c.config.ESO.ControllerNamespace, grantHint(home.Evicts, kube.GrantsEviction), err)
 	case len(there) == 0:
 		return secretsFinding(Warning, fmt.Sprintf("no pod in %s has the label %s: the controller is not there", c.config.ESO.ControllerNamespace, eso.ControllerLabel),
 			"start it, or name its namespace with --eso-namespace")
 	}
 	// Only the pod itself is bound by the policy.
-	if !c.outside && home.Evicts && kube.ByPolicy(policy.NewTrial(c.api, c.config.policies()).Evict(ctx, there[0])) {
+	if !c.outside && home.Evicts && kube.ByPolicy(policy.NewTrial(c.api, c.config.policies()).TryEviction(ctx, there[0])) {
 		return secretsFinding(Warning, fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when waking does not help", there[0]),
 			"put the name of its Deployment into manifests/eviction/policy.yaml, or set --eso-recovery nudge")
 	}
@@ -137,7 +135,7 @@ func (c *Checker) checkController(ctx context.Context, home Home) Finding {
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use
 // the stores.
-func (c *Checker) checkSynced(ctx context.Context, home Home, stores []eso.Store) Finding {
+func (c *Checker) checkSynced(ctx context.Context, home Scope, stores []eso.Store) Finding {
 	is := func(name eso.StoreName) bool {
 		return slices.ContainsFunc(stores, func(s eso.Store) bool { return s.StoreName == name })
 	}
@@ -150,13 +148,13 @@ func (c *Checker) checkSynced(ctx context.Context, home Home, stores []eso.Store
 		total++
 		if eso.FailedSync(o) {
 			if failed++; failed == 1 {
-				one = fmt.Sprintf("%s/%s (%s)", o.GetNamespace(), o.GetName(), words(eso.ReadyOf(o).Message))
+				one = fmt.Sprintf("%s/%s (%s)", o.GetNamespace(), o.GetName(), quote(eso.ReadyOf(o).Message))
 			}
 		}
 	})
 	switch {
 	case err != nil:
-		return c.unseen(AboutSecrets, "the ExternalSecrets", useful(home.Wakes, kube.GrantsSecrets), err)
+		return c.notVisible(AboutSecrets, "the ExternalSecrets", grantHint(home.Resyncs, kube.GrantsSecrets), err)
 	case failed > 0:
 		return secretsFinding(Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", failed, total, one),
 			"kubectl get externalsecrets -A lists them; mend what their conditions say")
@@ -167,5 +165,5 @@ func (c *Checker) checkSynced(ctx context.Context, home Home, stores []eso.Store
 // maxTheirWords bounds what is repeated of ESO's own words, in characters.
 const maxTheirWords = 200
 
-// words keeps what another program says short and on one line.
-func words(s string) string { return safetext.Line(s, maxTheirWords) }
+// quote keeps what another program says short and on one line.
+func quote(s string) string { return safetext.Line(s, maxTheirWords) }

@@ -2,46 +2,41 @@ package check
 
 import (
 	"path"
+	"slices"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // Start is how the sidecar in a pod is started, as far as the pod itself says.
 type Start struct {
-	Args      []string
-	Env       map[string]string
-	Elsewhere []string // variables whose values the pod does not say
-	Unclear   []string // what else it does not say
+	Args          []string
+	Env           map[string]string
+	UnresolvedEnv []string // variables whose values the pod does not say
+	Unclear       []string // what else it does not say
 }
 
-// startOf reads it from our container; not found where the pod has none.
-func startOf(pod *unstructured.Unstructured) (s Start, found bool) {
-	for _, field := range []string{"initContainers", "containers"} {
-		for _, container := range kube.Entries(pod.Object, "spec", field) {
-			if isOurs(container) {
-				s.command(container)
-				s.variables(container)
-				return s, true
-			}
-		}
+// start reads it from our container; not found where the pod has none.
+func (p *pod) start() (s Start, found bool) {
+	ours := p.ours()
+	if ours == nil {
+		return Start{}, false
 	}
-	return Start{}, false
+	s.command(ours)
+	s.variables(ours)
+	return s, true
 }
 
 // command takes the arguments. Kubernetes puts variables into them where it
 // says $(NAME), which is left to it.
-func (s *Start) command(container map[string]any) {
-	command, _, _ := unstructured.NestedStringSlice(container, "command")
-	args, _, _ := unstructured.NestedStringSlice(container, "args")
+func (s *Start) command(c *container) {
+	command, args := c.Command, c.Args
 	if len(command) > 0 {
 		if path.Base(command[0]) != kube.Name {
 			s.Unclear = append(s.Unclear, "what its command starts")
 			return
 		}
-		args = append(command[1:], args...)
+		args = slices.Concat(command[1:], args)
 	}
 	if strings.Contains(strings.Join(args, " "), "$(") {
 		s.Unclear = append(s.Unclear, "which variables its arguments hold")
@@ -50,19 +45,17 @@ func (s *Start) command(container map[string]any) {
 	s.Args = args
 }
 
-func (s *Start) variables(container map[string]any) {
-	if len(kube.Entries(container, "envFrom")) > 0 {
+func (s *Start) variables(c *container) {
+	if len(c.EnvFrom) > 0 {
 		s.Unclear = append(s.Unclear, "what envFrom brings")
 	}
 	s.Env = map[string]string{}
-	for _, entry := range kube.Entries(container, "env") {
-		name, _ := entry["name"].(string)
-		value, _ := entry["value"].(string)
-		if entry["valueFrom"] != nil || strings.Contains(value, "$(") {
-			delete(s.Env, name)
-			s.Elsewhere = append(s.Elsewhere, name)
+	for _, v := range c.Env {
+		if v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
+			delete(s.Env, v.Name)
+			s.UnresolvedEnv = append(s.UnresolvedEnv, v.Name)
 			continue
 		}
-		s.Env[name] = value
+		s.Env[v.Name] = v.Value
 	}
 }

@@ -4,24 +4,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // Vault is what was seen of Vault.
 type Vault struct {
-	Err         error // why nothing was seen; the rest is then empty
-	Initialized bool
-	Sealed      bool
-	Type        string // "shamir", or the name of an auto-unseal
-	Threshold   int    // shares that it takes; 0 while it is not known
-	Shares      int    // that there are
-	Migration   bool
-	Recovery    bool // the shares are the recovery keys of an auto-unseal
-	Raft        bool
-	Removed     bool // taken out of its raft cluster
+	unseal.SealStatus
+	Err error // why nothing was seen; the rest is then empty
 }
 
-// Judge tells what that means for the next recovery.
-func (v Vault) Judge() Finding {
+// evaluate reports what that means for the next recovery.
+func (v Vault) evaluate() Finding {
 	f := Finding{About: AboutVault, Level: Failure}
 	switch {
 	case v.Err != nil:
@@ -62,8 +56,8 @@ type Owner struct {
 	Err error // why the key is not sent to it
 }
 
-// Judge tells whether Vault will be sent the key.
-func (o Owner) Judge() Finding {
+// evaluate reports whether Vault will be sent the key.
+func (o Owner) evaluate() Finding {
 	if o.Err != nil {
 		return Finding{AboutVault, Failure, "the sidecar would not send the key: " + o.Err.Error(),
 			"set --vault-uid (VAULT_UID) to the uid that Vault's container runs as, and see who else is in the pod"}
@@ -97,9 +91,9 @@ type Key struct {
 	Writable bool // we may write where the key is
 }
 
-// Judge tells whether the key could open such a Vault, by its form alone, and
+// evaluate reports whether the key could open such a Vault, by its form alone, and
 // whether others could change it.
-func (k Key) Judge(v Vault) []Finding {
+func (k Key) evaluate(v Vault) []Finding {
 	out := []Finding{k.form(v)}
 	if len(k.Tokens) > 0 {
 		out = append(out, Finding{AboutKey, Warning,
@@ -113,7 +107,7 @@ func (k Key) Judge(v Vault) []Finding {
 	}
 	if len(k.Loose) > 0 {
 		out = append(out, Finding{AboutKey, Warning,
-			fmt.Sprintf("files of the key can be written by their group or by everybody: %s", list(k.Loose)),
+			fmt.Sprintf("files of the key can be written by their group or by everybody: %s", enumerate(k.Loose)),
 			"mount the Secret with defaultMode 0440 or 0444"})
 	}
 	if k.Writable {

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// namedAtMost bounds how many of a kind are told of by name.
+// namedAtMost bounds how many of a kind are named.
 const namedAtMost = 5
 
-// list names things, and only counts those after the first few.
-func list(names []string) string {
+// enumerate names things, and only counts those after the first few.
+func enumerate(names []string) string {
 	if len(names) <= namedAtMost {
 		return strings.Join(names, ", ")
 	}

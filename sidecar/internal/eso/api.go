@@ -23,7 +23,7 @@ const (
 	kindClusterSecret = "ClusterExternalSecret"
 )
 
-// The annotations that make ESO look again at once.
+// The annotations that make ESO sync again at once.
 const (
 	annotation       = "force-sync"
 	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)

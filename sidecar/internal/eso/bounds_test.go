@@ -57,11 +57,11 @@ func (farAndWide) Patch(context.Context, string, types.PatchType, []byte, metav1
 func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, farAndWide{})
-		w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
-		f := s.look(t.Context(), w, true)
+		w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
+		f := s.scan(t.Context(), w)
 		assert.NoError(t, f.err)
 		var names strings.Builder
-		for name := range w.spaces {
+		for name := range w.namespaces {
 			names.WriteString(name)
 		}
 		assert.Less(t, names.Len(), 4<<20, "bytes, after 100 seconds; it goes on to 20,000 objects")

@@ -6,158 +6,203 @@ package eso
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/workqueue"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// Controller brings ESO back. One goroutine, run's, owns the stores it tracks; the watches
-// and the resyncer tell it of news through a channel.
+// Controller brings ESO back. Watches and workers share its state under a lock, which
+// is not held while anybody waits for the API.
 type Controller struct {
 	config Config
 	api    dynamic.Interface
-	pod    *podstatus.Pod // nil: there is nobody to tell
+	pod    *podstatus.Pod // nil: its name is not known
 	log    kube.Telemetry
 
-	vault     chan struct{} // Vault entered another phase
-	entered   atomic.Uint32 // which
-	epochs    atomic.Int64  // how often it became active
-	news      chan func()
-	tracked   map[StoreName]*storeState
-	leftAlone map[StoreName]bool // said so
-	crowded   bool               // said that there are too many
-	phase     unseal.Phase
-	epoch     int64
-	active    time.Time     // when Vault entered this phase
-	since     time.Time     // when Vault became active, or a store got down after all was settled
-	evicted   bool          // in this outage
-	spared    StoreName     // with which ESO works since this outage, as was said
-	slowest   time.Duration // that a store took to get Ready since then
-	settled   bool          // the sweep after that has come to its end
-	sweepDue  bool
-	treats    int            // counts those of stores in this phase
-	treated   map[string]int // the newest of them in each namespace
-	found     *findings      // by the newest look since Vault became active
-	resyncer  *resyncer
-	evictor   *evictor
+	publishedPhase atomic.Uint32 // of Vault
+	activations    atomic.Int64  // how often it became active
 
-	watching map[string]*watching // by the kind of stores
-	noESO    string               // what was said of that
+	// queue holds the stores that are due, and resyncKey.
+	queue    workqueue.TypedDelayingInterface[StoreName]
+	resyncer *resyncer // used for resyncKey alone, which one worker has at a time
+	evictor  *evictor
+
+	mu            sync.Mutex // guards what follows
+	reportedAt    time.Time
+	tracked       map[StoreName]*storeState
+	ignoredLogged map[StoreName]bool
+	limitLogged   bool // that there are too many
+	phase         unseal.Phase
+	outageID      int64
+	phaseSince    time.Time // when Vault entered this phase
+	since         time.Time // when Vault became active, or a store got down after the resync was done
+	evicting      bool
+	evicted       bool // in this outage
+	saved         Eviction
+	sparedFor     StoreName     // with which ESO works since this outage, as was logged
+	slowestStore  time.Duration // that a store took to get Ready since then
+	resync        *resync       // the newest; nil: none since Vault changed its phase
+	resyncDue     bool          // another is to be started
+	resyncDone    bool
+	scan          *scanResult // by the newest scan since Vault became active
+
+	watching map[string]*watchState // by the kind of stores
+	noESO    string                 // why, as it was logged
 }
 
-// watching is how far the watch of a kind of stores has come.
-type watching struct {
+// resyncKey stands for the objects that use the stores. No store has that name.
+var resyncKey = StoreName{}
+
+// workers is how many requests are made at a time: one may be a resync, which takes
+// minutes.
+const workers = 2
+
+// watchState is how far the watch of a kind of stores has come.
+type watchState struct {
 	kube.ErrorLog
 	answered  bool // with a list or with a refusal
 	absent    bool // there is no such kind
 	forbidden bool
 }
 
-func (w *watching) unseen() bool { return w.absent || w.forbidden }
+func (w *watchState) unavailable() bool { return w.absent || w.forbidden }
 
 // storeState is a store and what was done for it.
 type storeState struct {
 	Store
-	nextResync      time.Time
-	downSince       time.Time // not Ready while Vault was active, since then
-	resyncErrors    kube.ErrorLog
-	failures        int    // to wake it, in a row
-	evicted         string // for its sake, since it was last Ready
-	well            bool   // it was Ready after the outage was over: what fails it now is something else
-	foreign         bool   // said so
-	failureReported string // what was said
-	works           int64  // the newest epoch in which ESO has made it Ready or synced from it
+	nextResync       time.Time
+	downSince        time.Time // not Ready while Vault was active, since then
+	resyncErrors     kube.ErrorLog
+	failures         int    // to annotate it, in a row
+	evictedPods      string // for its sake, since it was last Ready
+	readyAfterOutage bool   // it was Ready after the outage was over: what fails it now is something else
+	otherVaultLogged bool   // it was logged
+	failureReported  string // the message
+	workedInOutage   int64  // the newest outage in which ESO has made it Ready or synced from it
 }
 
+// New returns a Controller that has not connected yet.
 func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 	return &Controller{
 		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter),
-		vault: make(chan struct{}, 1), news: make(chan func()), tracked: map[StoreName]*storeState{}, leftAlone: map[StoreName]bool{}, treated: map[string]int{},
-		watching: map[string]*watching{kindClusterStore: {}, kindStore: {}},
-		resyncer: newResyncer(c, api),
-		evictor:  &evictor{api: api, config: c},
+		queue:         newQueue(),
+		resyncer:      newResyncer(c, api),
+		evictor:       &evictor{api: api, config: c},
+		tracked:       map[StoreName]*storeState{},
+		ignoredLogged: map[StoreName]bool{},
+		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
 }
 
-// Run starts what else it takes with start.
+// Run works until ctx is done. It starts what it takes with start.
 func (n *Controller) Run(ctx context.Context, start func(func())) {
-	send := func(f func()) {
-		select {
-		case n.news <- f:
-		case <-ctx.Done():
-		}
+	n.loadEviction()
+	start(func() { n.reflector(ctx, kindClusterStore, n.api.Resource(ClusterStores)).Run(ctx) })
+	start(func() { n.reflector(ctx, kindStore, n.api.Resource(NamespaceStores)).Run(ctx) })
+	for range workers {
+		start(func() { n.work(ctx) })
 	}
-	n.resyncer.report = func(f findings) { send(func() { n.took(f) }) }
-	start(func() { n.resyncer.run(ctx) })
-	start(func() { n.reflector(ctx, kindClusterStore, n.api.Resource(ClusterStores), send).Follow(ctx) })
-	start(func() { n.reflector(ctx, kindStore, n.api.Resource(NamespaceStores), send).Follow(ctx) })
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var published time.Time
+	<-ctx.Done()
+	n.queue.ShutDown()
+}
+
+// work takes one key after another.
+func (n *Controller) work(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
+		key, ended := n.queue.Get()
+		if ended || ctx.Err() != nil { // what is left is handed out still
 			return
-		case f := <-n.news:
-			f()
-		case <-n.vault:
-		case <-timer.C:
 		}
-		n.syncPhase(time.Now())
-		now := time.Now()
-		next := n.turn(ctx, now)
-		timer.Reset(max(0, time.Until(next)))
-		// Between a thousand stores one by one it would take longer than all else.
-		if next.After(now) || now.Sub(published) >= time.Second {
-			published = now
-			n.publish()
-		}
+		n.process(ctx, key)
 	}
 }
 
-// publish says how External Secrets is now.
+func (n *Controller) process(ctx context.Context, key StoreName) {
+	defer n.queue.Done(key)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.syncPhase(time.Now())
+	next := n.reconcile
+	if key == resyncKey {
+		next = n.continueResync
+	}
+	if after, more := next(ctx, key); more && ctx.Err() == nil {
+		n.queue.AddAfter(key, after)
+	}
+	n.publish()
+}
+
+// unlocked calls f, which waits for the API, without the lock.
+func (n *Controller) unlocked(f func()) {
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	f()
+}
+
+// handle takes news of a watch.
+func (n *Controller) handle(news func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.syncPhase(time.Now())
+	news()
+	n.queue.Add(resyncKey) // one may be possible now
+	n.publish()
+}
+
+// publish reports how External Secrets is now, and once a second while there is more
+// to do: of a thousand stores one by one it would take longer than all else.
 func (n *Controller) publish() {
+	if n.queue.Len() > 0 && time.Since(n.reportedAt) < time.Second {
+		return
+	}
+	n.reportedAt = time.Now()
+	if n.phase == unseal.Active && n.storesKnown() && n.worstStore().Type == "" {
+		n.saveEviction(time.Time{})
+	}
 	c := n.condition()
-	n.pod.Set(c)
+	n.pod.SetCondition(c)
 	if n.config.Report != nil {
-		n.config.Report(n.known(c))
+		n.config.Report(n.snapshot(c))
 	}
 }
 
 // Publish takes the core's newest state. It does not block.
 func (n *Controller) Publish(s unseal.State) {
-	if before := unseal.Phase(n.entered.Swap(uint32(s.Phase))); before == s.Phase {
+	if before := unseal.Phase(n.publishedPhase.Swap(uint32(s.Phase))); before == s.Phase {
 		return
 	}
 	if s.Phase == unseal.Active {
-		n.epochs.Add(1)
+		n.activations.Add(1)
 	}
-	kube.Notify(n.vault)
+	n.queue.Add(resyncKey)
 }
 
 // syncPhase takes over what phase Vault is in. An outage begins when it is active
 // no more.
 func (n *Controller) syncPhase(now time.Time) {
-	phase, epoch := unseal.Phase(n.entered.Load()), n.epochs.Load()
-	if phase == n.phase && epoch == n.epoch {
+	phase, activations := unseal.Phase(n.publishedPhase.Load()), n.activations.Load()
+	if phase == n.phase && activations == n.outageID {
 		return
 	}
 	if n.phase == unseal.Active {
 		n.evicted = false
+		n.saveEviction(time.Time{})
 	}
-	for _, p := range n.tracked {
-		p.nextResync, p.downSince, p.failureReported, p.well = time.Time{}, time.Time{}, "", false
+	for name, p := range n.tracked {
+		p.nextResync, p.downSince, p.failureReported, p.readyAfterOutage = time.Time{}, time.Time{}, "", false
+		n.queue.Add(name)
 	}
-	n.resyncer.stop()
-	n.phase, n.epoch, n.active, n.since = phase, epoch, now, now
-	n.slowest, n.settled, n.spared = 0, false, StoreName{}
-	n.found, n.sweepDue = nil, phase == unseal.Active
-	n.treats, n.treated = 0, map[string]int{}
+	n.stopResync()
+	n.phase, n.outageID, n.phaseSince, n.since = phase, activations, now, now
+	n.slowestStore, n.resyncDone, n.sparedFor = 0, false, StoreName{}
+	n.scan, n.resyncDue = nil, phase == unseal.Active
 }
 
 func (n *Controller) readyStores() map[StoreName]bool {
@@ -170,76 +215,46 @@ func (n *Controller) readyStores() map[StoreName]bool {
 	return ready
 }
 
-// seesEnough reports whether a sweep is of use. Before both kinds of stores are
+// storesKnown reports whether a resync is of use. Before both kinds of stores are
 // known it would be done twice, and while no store is Ready for nothing.
-func (n *Controller) seesEnough() bool {
+func (n *Controller) storesKnown() bool {
 	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.unseen() && spaces.unseen() {
+	if !clusters.answered || !spaces.answered || clusters.unavailable() && spaces.unavailable() {
 		return false
 	}
 	return len(n.tracked) == 0 || len(n.readyStores()) > 0
 }
 
-// turn does for one store what is due, and returns when to look again: at once when
-// there is more to do. In between, the news of others are taken.
-func (n *Controller) turn(ctx context.Context, now time.Time) time.Time {
-	next := now.Add(time.Hour)
-	if n.phase != unseal.Active {
-		return next
-	}
-	if n.sweepDue && n.seesEnough() {
-		n.sweepDue = false
-		n.sweep()
-	}
-	var first *storeState
-	for _, p := range n.tracked {
-		switch {
-		case !n.down(p, now):
-		case now.Before(p.nextResync):
-			if p.nextResync.Before(next) {
-				next = p.nextResync
-			}
-		case first == nil || n.before(p, first):
-			first = p
-		}
-	}
-	if first == nil {
-		return next
-	}
-	if len(n.treated) > maxStores { // namespaces come and go
-		clear(n.treated)
-	}
-	n.treats++
-	n.treated[first.Namespace] = n.treats
-	first.nextResync = time.Now().Add(n.reconcileStore(ctx, first, now))
-	return now
-}
-
-// before orders the stores that are due: those of the cluster, and then by how long
-// ago one of their namespace was treated, so that nobody's many hold up another's.
-func (n *Controller) before(a, b *storeState) bool {
-	if (a.Namespace == "") != (b.Namespace == "") {
-		return a.Namespace == ""
-	}
-	if x, y := n.treated[a.Namespace], n.treated[b.Namespace]; x != y {
-		return x < y
-	}
-	return a.nextResync.Before(b.nextResync)
-}
-
-// down reports whether a store is to be brought back, and notes since when.
-func (n *Controller) down(p *storeState, now time.Time) bool {
-	if p.Ready() {
-		// That it is Ready as Vault opens may be from before: ESO has not looked.
-		p.well = p.well || n.settled || n.config.Recovery == RecoveryRestart && now.Sub(n.since) >= evictAfter
-		return false
+// reconcile does for one store what is due, and returns after how long there is more
+// to do.
+func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.Duration, more bool) {
+	now := time.Now()
+	p := n.tracked[name]
+	if p == nil || p.Ready() || n.phase != unseal.Active {
+		return 0, false
 	}
 	if p.downSince.IsZero() {
 		p.downSince, p.nextResync = now, now
-		if n.settled {
-			n.since, n.slowest, n.settled = now, 0, false
+		if n.resyncDone {
+			n.since, n.slowestStore, n.resyncDone = now, 0, false
 		}
 		n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.Reason)
 	}
-	return true
+	if !now.Before(p.nextResync) {
+		wait := n.reconcileStore(ctx, p, now)
+		p.nextResync = time.Now().Add(wait)
+	}
+	return time.Until(p.nextResync), true
+}
+
+// isDown reports whether a store is still what it was: tracked, not Ready, in the
+// same outage.
+func (n *Controller) isDown(p *storeState, outageID int64) bool {
+	return n.tracked[p.StoreName] == p && !p.Ready() && n.outageID == outageID && n.phase == unseal.Active
+}
+
+// outageIsOver reports whether what gets down now was well after the outage. That a
+// store is Ready as Vault opens may be from before: ESO may not have validated it since.
+func (n *Controller) outageIsOver() bool {
+	return n.resyncDone || n.config.Recovery == RecoveryRestart && n.phase == unseal.Active && time.Since(n.since) >= evictAfter
 }

@@ -2,6 +2,7 @@ package eso
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,50 +10,64 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// controllerWithStore is a controller with one store that is down, and a Vault in a phase.
+// newController is a controller whose queue ends with the test.
+func newController(t *testing.T, c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
+	n := New(c, api, p)
+	t.Cleanup(n.queue.ShutDown)
+	return n
+}
+
+// working lets the controller's workers work.
+func working(t *testing.T, n *Controller) {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() { n.work(t.Context()) })
+	}
+	t.Cleanup(func() {
+		n.queue.ShutDown()
+		group.Wait()
+	})
+}
+
+// controllerWithStore is a controller that works, with one store that is down, and a
+// Vault in a phase.
 func controllerWithStore(t *testing.T, phase unseal.Phase) (*Controller, *fakeCluster) {
 	w := &fakeCluster{t: t}
-	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
-	n := New(c, w, nil)
+	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, w, nil)
 	name := StoreName{"", "home"}
 	n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
 	n.Publish(unseal.State{Phase: phase})
+	working(t, n)
 	return n, w
 }
 
-// during lets a controller work for a while, each time when it is due or Vault
-// enters another phase.
-func during(t *testing.T, n *Controller, d time.Duration) {
-	for until := time.Now().Add(d); time.Now().Before(until); {
-		n.syncPhase(time.Now())
-		next := n.turn(t.Context(), time.Now())
-		time.Sleep(max(time.Millisecond, min(time.Until(next), time.Until(until))))
-	}
+// during lets it work for a while.
+func during(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Standby)
-		during(t, n, time.Hour)
-		assert.Zero(t, w.annotated)
+		during(time.Hour)
+		assert.Zero(t, w.annotations())
 		n.Publish(unseal.State{Phase: unseal.Active})
-		during(t, n, time.Second)
-		assert.Equal(t, 1, w.annotated, "at once, however long it was a standby")
+		during(time.Second)
+		assert.Equal(t, 1, w.annotations(), "at once, however long it was a standby")
 		n.Publish(unseal.State{Phase: unseal.Standby})
-		during(t, n, time.Hour)
-		assert.Equal(t, 1, w.annotated, "another is active again")
+		during(time.Hour)
+		assert.Equal(t, 1, w.annotations(), "another is active again")
 	})
 }
 
@@ -60,18 +75,18 @@ func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
 // that a store is given up no sooner than after that.
 func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, w := controllerWithStore(t, unseal.Active)
-		during(t, n, 70*time.Second)
-		assert.GreaterOrEqual(t, w.annotated, 4, "about every 15 seconds")
-		assert.LessOrEqual(t, w.annotated, 6)
-		before := w.annotated
-		during(t, n, 20*time.Second)
-		assert.Greater(t, w.annotated, before, "it goes on after 70 seconds")
+		_, w := controllerWithStore(t, unseal.Active)
+		during(70 * time.Second)
+		assert.GreaterOrEqual(t, w.annotations(), 4, "about every 15 seconds")
+		assert.LessOrEqual(t, w.annotations(), 6)
+		before := w.annotations()
+		during(20 * time.Second)
+		assert.Greater(t, w.annotations(), before, "it goes on after 70 seconds")
 
-		during(t, n, 2*time.Hour)
-		before = w.annotated
-		during(t, n, time.Hour)
-		assert.InDelta(t, 6, w.annotated-before, 2, "ever more rarely, every ten minutes in the end")
+		during(2 * time.Hour)
+		before = w.annotations()
+		during(time.Hour)
+		assert.InDelta(t, 6, w.annotations()-before, 2, "ever more rarely, every ten minutes in the end")
 	})
 }
 
@@ -85,29 +100,29 @@ func TestEvictionIsForOutages(t *testing.T) {
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
 				n.evictor.config = n.config
 				turns := func(status string) {
-					n.saw(Store{StoreName: StoreName{"", "home"}, Status: status}, false)
-					during(t, n, time.Second)
+					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
+					during(time.Second)
 				}
 				turns(kube.True)
 				if recovery == RecoveryBoth {
-					n.took(findings{epoch: n.epoch, final: true, at: time.Now()})
-					during(t, n, time.Second)
+					n.handle(func() { n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()}) })
+					during(time.Second)
 				} else { // until External Secrets has looked, Ready is from before
-					during(t, n, evictAfter)
+					during(evictAfter)
 					turns(kube.True)
 				}
 				turns(kube.False)
-				during(t, n, time.Hour)
-				assert.Empty(t, w.evicted, "Vault was there throughout")
+				during(time.Hour)
+				assert.Empty(t, w.evictions(), "Vault was there throughout")
 
 				n.Publish(unseal.State{Phase: unseal.Unreachable})
-				during(t, n, time.Second)
+				during(time.Second)
 				turns(kube.True)
 				n.Publish(unseal.State{Phase: unseal.Active})
-				during(t, n, time.Second)
+				during(time.Second)
 				turns(kube.False)
-				during(t, n, time.Hour)
-				assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+				during(time.Hour)
+				assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions())
 			})
 		})
 	}

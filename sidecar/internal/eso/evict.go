@@ -7,14 +7,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 const (
@@ -35,16 +35,16 @@ type evictor struct {
 	config Config
 }
 
-// ours returns what tells whether a store's Vault is the one beside us. That of a
-// store that was named is.
-func (e *evictor) ours(ctx context.Context) (func(Store) bool, error) {
+// isOurVault returns what reports whether a store's Vault is the one beside us. The
+// Vault of a store named in the options is.
+func (e *evictor) isOurVault(ctx context.Context) (func(Store) bool, error) {
 	if len(e.config.Stores) > 0 {
 		return func(s Store) bool { return slices.Contains(e.config.Stores, s.StoreName) }, nil
 	}
 	if e.config.Namespace == "" {
 		return func(Store) bool { return false }, nil
 	}
-	names, err := e.names(ctx)
+	names, err := e.vaultHosts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -54,9 +54,9 @@ func (e *evictor) ours(ctx context.Context) (func(Store) bool, error) {
 	}, nil
 }
 
-// names returns the names and the addresses by which our pod is reached
+// vaultHosts returns the names and the addresses by which our pod is reached
 // through the Services that select it.
-func (e *evictor) names(ctx context.Context) ([]string, error) {
+func (e *evictor) vaultHosts(ctx context.Context) ([]string, error) {
 	within, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
 	self, err := e.api.Resource(kube.Pods).Namespace(e.config.Namespace).Get(within, e.config.Pod, metav1.GetOptions{})
@@ -69,14 +69,14 @@ func (e *evictor) names(ctx context.Context) ([]string, error) {
 		for i := range page {
 			for _, name := range ServiceHosts(&page[i], self) {
 				if room -= len(name) + kube.EntryCost; room < 0 {
-					return errEnough
+					return errStopList
 				}
 				names = append(names, name)
 			}
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, errStopList) {
 		return nil, fmt.Errorf("listing the Services beside us: %w", err)
 	}
 	return names, nil
@@ -110,7 +110,7 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	_, err := kube.EachPage(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(page []unstructured.Unstructured) error {
 		for i := range page {
 			if len(found) == maxControllers {
-				return errEnough
+				return errStopList
 			}
 			if page[i].GetDeletionTimestamp() == nil {
 				found = append(found, page[i].GetName())
@@ -118,7 +118,7 @@ func (e *evictor) evict(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, errStopList) {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {
@@ -142,4 +142,39 @@ func EvictionOf(pod, namespace string) *unstructured.Unstructured {
 		"apiVersion": "policy/v1", "kind": "Eviction",
 		"metadata": map[string]any{"name": pod, "namespace": namespace},
 	}}
+}
+
+// Eviction is what a restart of the sidecar alone must not lose: ESO's controller was
+// evicted in the outage that goes on, and a second time would help no more.
+type Eviction struct {
+	At time.Time `json:"at,omitzero"` // zero: it was not
+}
+
+// Memory keeps an Eviction. Losing it costs one eviction more.
+type Memory interface {
+	Load(into any) error
+	Save(of any) error
+}
+
+// loadEviction takes over what an earlier run of ours did.
+func (n *Controller) loadEviction() {
+	if n.config.Memory == nil {
+		return
+	}
+	if err := n.config.Memory.Load(&n.saved); err != nil {
+		n.log.Debug(msgMemoryFails, keyError, err)
+	}
+	n.evicted = !n.saved.At.IsZero()
+}
+
+// saveEviction keeps when the controller was evicted; the zero time once the outage
+// is over, which may be long before Vault is away again.
+func (n *Controller) saveEviction(at time.Time) {
+	if n.config.Memory == nil || n.saved.At.Equal(at) {
+		return
+	}
+	n.saved.At = at
+	if err := n.config.Memory.Save(n.saved); err != nil {
+		n.log.Debug(msgMemoryFails, keyError, err)
+	}
 }

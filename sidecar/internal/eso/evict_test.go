@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // What is remembered of a list is bounded, whatever the server has listed.
@@ -21,7 +27,7 @@ func TestEvictor_AListWithoutAnEnd(t *testing.T) {
 	const pages = 30_000
 	api := &kubetest.Endless{Object: kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250))), Each: 1, Most: pages}
 	api.Object.SetLabels(map[string]string{"app": "vault"})
-	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).names(t.Context())
+	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).vaultHosts(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, names)
 	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
@@ -43,4 +49,100 @@ func (e evicts) Namespace(string) dynamic.ResourceInterface { return e }
 
 func (evicts) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
 	return o, nil
+}
+
+// evictionMemory is a memory that does not fail.
+type evictionMemory struct {
+	mu   sync.Mutex
+	kept Eviction
+}
+
+func (m *evictionMemory) Load(into any) error {
+	*into.(*Eviction) = m.at()
+	return nil
+}
+
+func (m *evictionMemory) Save(of any) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = of.(Eviction)
+	return nil
+}
+
+func (m *evictionMemory) at() Eviction {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept
+}
+
+// A power cut ends a run without notice: what is kept must not outlive the outage.
+func TestEviction_IsRememberedUntilTheOutageIsOver(t *testing.T) {
+	evict := func(t *testing.T) (*Controller, *evictionMemory) {
+		n, w := controllerWithStore(t, unseal.Active)
+		memory := &evictionMemory{}
+		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
+		n.evictor.config = n.config
+		n.handle(func() {
+			n.handleWatchResult(kindClusterStore, nil, false)
+			n.handleWatchResult(kindStore, nil, false)
+		})
+		during(time.Hour)
+		require.Len(t, w.evictions(), 2)
+		require.NotZero(t, memory.at().At, "the store is not Ready")
+		return n, memory
+	}
+	t.Run("by Vault that is away", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n, memory := evict(t)
+			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			during(time.Second)
+			assert.Zero(t, memory.at().At)
+		})
+	})
+	t.Run("by stores that are all Ready", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n, memory := evict(t)
+			n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, uid: "u", Status: kube.True}, false) })
+			during(2 * time.Second)
+			assert.Zero(t, memory.at().At)
+		})
+	})
+}
+
+// ours is a controller of which each store named is down and of the Vault beside it.
+func ours(t *testing.T, w *fakeCluster, names ...string) *Controller {
+	n := newController(t, Config{Recovery: RecoveryBoth, Pod: "vault-0", Namespace: "security", ControllerNamespace: "eso", Log: hclog.NewNullLogger()}, w, nil)
+	for _, name := range names {
+		n.tracked[StoreName{"", name}] = &storeState{Store: Store{StoreName: StoreName{"", name}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.False}}
+	}
+	return n
+}
+
+func TestEviction_IsNotForAStoreThatGotReadyMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t}
+		n := ours(t, w, "home")
+		w.asked = func() {
+			n.handle(func() {
+				n.updateStore(Store{StoreName: StoreName{"", "home"}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.True}, false)
+			})
+		}
+		working(t, n)
+		n.Publish(unseal.State{Phase: unseal.Active})
+		during(time.Hour)
+		assert.Empty(t, w.evictions())
+	})
+}
+
+func TestEviction_OfTwoStoresAtOnceIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t, asked: func() { time.Sleep(time.Minute) }}
+		working(t, func() *Controller {
+			n := ours(t, w, "home", "other")
+			n.Publish(unseal.State{Phase: unseal.Active})
+			return n
+		}())
+		during(time.Hour)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions())
+	})
 }

@@ -7,85 +7,87 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// namedLeft bounds how many are told of by name.
-const namedLeft = 5
+// maxNamedUnsynced bounds how many are named.
+const maxNamedUnsynced = 5
 
 const (
-	// maxWoken bounds how many objects a sweep remembers to have woken, and with
-	// that how many it wakes; maxWokenIn, how many in a namespace.
-	maxWoken   = 20_000
-	maxWokenIn = 2_000
-	// firstIn bounds how many in a namespace are woken before those in others.
-	firstIn = 100
+	// maxResynced bounds how many objects a resync annotates, and remembers to have
+	// annotated; maxResyncedIn, how many of them in a namespace.
+	maxResynced   = 20_000
+	maxResyncedIn = 2_000
+	// firstPerNamespace bounds how many in a namespace are annotated before those in others.
+	firstPerNamespace = 100
 	// maxKey bounds what each is remembered by: a UID, or a name.
 	maxKey = 253
 )
 
-// findings are what a look has found.
-type findings struct {
-	epoch     int64
-	at        time.Time
-	took      time.Duration // since the trouble began; the controller's
-	slowest   time.Duration // that a store took to get Ready; the controller's
-	touched   int           // objects woken since the sweep began
-	leftCount int
-	left      []string // the first of them, with their own errors
-	final     bool
-	mending   bool  // the sweep is over: it is looked whether somebody has mended what is left
-	err       error // a right is missing, or the kind
+// scanResult is what a scan has found.
+type scanResult struct {
+	outageID      int64
+	at            time.Time
+	took          time.Duration // since the trouble began; the controller's
+	slowest       time.Duration // that a store took to get Ready; the controller's
+	resynced      int           // objects annotated since the resync began
+	unsyncedCount int
+	unsynced      []string // the first of them, with their own errors
+	final         bool
+	afterResync   bool  // the resync is over, and what is left is watched
+	err           error // a right is missing, or the kind
 }
 
-// look goes once through all that ESO keeps, and wakes what failed, unless it
-// only came to see. Where much of a namespace failed, it goes through it once more.
-func (s *resyncer) look(ctx context.Context, w *sweep, wakes bool) findings {
-	f := findings{epoch: w.epoch}
-	t := &turns{began: time.Now(), most: firstIn, tried: map[string]int{}}
-	f.err = s.round(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
-		f.leftCount++
+// scan lists what uses the stores, and annotates what failed if the resync is to. Where
+// much of a namespace failed, it lists once more.
+func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
+	f := scanResult{outageID: w.outageID}
+	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
+	f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+		f.unsyncedCount++
 		alone := generates(o)
-		if len(f.left) < namedLeft {
-			f.left = append(f.left, leftOf(o, alone))
+		if len(f.unsynced) < maxNamedUnsynced {
+			f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
 		}
-		if !wakes || alone {
+		if !w.annotates || alone {
 			return nil
 		}
-		return s.wakeUp(ctx, w, t, r, o)
+		return s.resyncObject(ctx, w, t, r, o)
 	})
-	if t.more && f.err == nil && ctx.Err() == nil {
-		t.most = maxWokenIn
-		f.err = s.round(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
+	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped.Load() {
+		t.perNamespace = maxResyncedIn
+		f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
 			if generates(o) {
 				return nil
 			}
-			return s.wakeUp(ctx, w, t, r, o)
+			return s.resyncObject(ctx, w, t, r, o)
 		})
 	}
-	f.at, f.touched = time.Now(), len(w.touches)
+	f.at, f.resynced = time.Now(), len(w.resyncs)
 	return f
 }
 
-// round calls f with each object that failed and uses one of the stores.
-func (s *resyncer) round(ctx context.Context, w *sweep,
+// eachFailed calls f with each object that failed and uses one of the stores.
+func (s *resyncer) eachFailed(ctx context.Context, w *resync,
 	f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
 	is := func(n StoreName) bool { return w.stores[n] }
 	for _, kind := range []struct {
 		resource schema.GroupVersionResource
 		picks    func(o *unstructured.Unstructured, is func(StoreName) bool) bool
 		grants   string
-	}{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushes, kube.GrantsMore}} {
+	}{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushesTo, kube.GrantsMore}} {
 		_, err := kube.EachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 			for i := range page {
+				if w.stopped.Load() {
+					return errStopList
+				}
 				if o := &page[i]; FailedSync(o) && kind.picks(o, is) {
 					if err := f(kind.resource, o); err != nil {
 						return err
@@ -94,46 +96,46 @@ func (s *resyncer) round(ctx context.Context, w *sweep,
 			}
 			return nil
 		})
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || w.stopped.Load() {
 			return nil
 		}
-		s.seeing[kind.resource].Log(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
-		if err != nil && !(kind.resource == PushSecrets && kube.Missing(err)) {
+		s.errors[kind.resource].Log(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
+		if err != nil && !(kind.resource == PushSecrets && kube.IsForbiddenOrNotFound(err)) {
 			return err
 		}
 	}
 	return nil
 }
 
-// turns keeps a namespace in which much failed from holding up all others: the
-// first of each are woken before the rest of any.
-type turns struct {
-	began time.Time      // of the look
-	most  int            // that is tried in a namespace
-	tried map[string]int // by namespace
-	more  bool           // something is left for the next round
+// quota keeps a namespace in which much failed from holding up all others: the
+// first of each are annotated before the rest of any.
+type quota struct {
+	began        time.Time      // of the scan
+	perNamespace int            // that is tried in a namespace
+	tried        map[string]int // by namespace
+	exceeded     bool           // something is left for the next round
 }
 
-// crowded tells whether there is no room for one more, and says so once.
-func (s *resyncer) crowded(w *sweep, t *turns, namespace string, first bool) bool {
+// overLimit reports whether there is no room for one more, and logs it once.
+func (s *resyncer) overLimit(w *resync, t *quota, namespace string, first bool) bool {
 	switch {
-	case first && len(w.touches) >= maxWoken:
-	case first && w.spaces[namespace] >= maxWokenIn, t.tried[namespace] >= maxWokenIn:
-	case t.tried[namespace] >= t.most:
-		t.more = true
+	case first && len(w.resyncs) >= maxResynced:
+	case first && w.namespaces[namespace] >= maxResyncedIn, t.tried[namespace] >= maxResyncedIn:
+	case t.tried[namespace] >= t.perNamespace:
+		t.exceeded = true
 		return true
 	default:
 		return false
 	}
-	if !w.crowded {
-		w.crowded = true
-		s.log.Warn(msgTooManyLeft, keyCount, len(w.touches), keyNamespace, namespace)
+	if !w.limitLogged {
+		w.limitLogged = true
+		s.log.Warn(msgTooManyLeft, keyCount, len(w.resyncs), keyNamespace, namespace)
 	}
 	return true
 }
 
-// leftOf names an object that was not synced.
-func leftOf(o *unstructured.Unstructured, alone bool) string {
+// describeUnsynced names an object that was not synced.
+func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 	text := fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), ReadyOf(o).Message)
 	if alone {
 		text += " (left to External Secrets: it would generate a new value)"
@@ -141,9 +143,9 @@ func leftOf(o *unstructured.Unstructured, alone bool) string {
 	return text
 }
 
-// wakeUp annotates an object, or the one that made it, at most twice a sweep.
+// resyncObject annotates an object, or the one that made it, at most twice a resync.
 // That one of many is gone meanwhile is no error.
-func (s *resyncer) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.GroupVersionResource,
+func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, r schema.GroupVersionResource,
 	o *unstructured.Unstructured) error {
 	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
 	kind := o.GetKind()
@@ -151,32 +153,32 @@ func (s *resyncer) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.Grou
 		api, name, key, with = s.api.Resource(ClusterSecrets), parent, parent, parentAnnotation
 		kind = kindClusterSecret
 	}
-	last, first := s.last[key], w.touches[key] == 0
-	if w.touches[key] >= 2 || !last.Before(t.began) || time.Since(last) < lookEvery || len(key) > maxKey {
+	last, first := s.resyncedAt[key], w.resyncs[key] == 0
+	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval || len(key) > maxKey {
 		return nil
 	}
-	if s.crowded(w, t, o.GetNamespace(), first) {
+	if s.overLimit(w, t, o.GetNamespace(), first) {
 		return nil
 	}
-	if len(t.tried) >= maxWoken && t.tried[o.GetNamespace()] == 0 { // namespaces come and go
-		t.more = true
+	if len(t.tried) >= maxResynced && t.tried[o.GetNamespace()] == 0 { // namespaces come and go
+		t.exceeded = true
 		return nil
 	}
 	t.tried[o.GetNamespace()]++
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	err := touch(ctx, api, name, with)
-	if with == parentAnnotation && !ofOneObject(err) {
-		s.seeing[ClusterSecrets].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
-		if err != nil && kube.Missing(err) { // the rest goes on without
+	err := annotateForceSync(ctx, api, name, with)
+	if with == parentAnnotation && !isObjectError(err) {
+		s.errors[ClusterSecrets].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
+		if err != nil && kube.IsForbiddenOrNotFound(err) { // the rest goes on without
 			return nil
 		}
 	}
 	if apierrors.IsNotFound(err) || kube.ReadyMeanwhile(err) {
 		return nil
 	}
-	if ofOneObject(err) { // the rest goes on without
+	if isObjectError(err) { // the rest goes on without
 		s.refused.Log(s.log, "annotating "+kind+"s", manifestOf(r), err)
 		return nil
 	}
@@ -184,18 +186,18 @@ func (s *resyncer) wakeUp(ctx context.Context, w *sweep, t *turns, r schema.Grou
 		return err
 	}
 	s.log.Touched(kind)
-	w.touches[key]++
+	w.resyncs[key]++
 	if first {
-		w.spaces[o.GetNamespace()]++
+		w.namespaces[o.GetNamespace()]++
 	}
-	s.last[key] = time.Now()
+	s.resyncedAt[key] = time.Now()
 	return nil
 }
 
-// ofOneObject reports whether an error says nothing of other objects: whoever
-// may write one could keep all that follow from being woken, with annotations
+// isObjectError reports whether an error says nothing of other objects: whoever
+// may write one could keep all that follow from being annotated, with annotations
 // for instance that leave no room for another.
-func ofOneObject(err error) bool {
+func isObjectError(err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
 		return !kube.LacksRight(err)
@@ -212,8 +214,8 @@ func manifestOf(r schema.GroupVersionResource) string {
 	return kube.GrantsSecrets
 }
 
-// touch sets an annotation to a value that it never had.
-func touch(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
+// annotateForceSync sets an annotation to a value that it never had.
+func annotateForceSync(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"annotations": map[string]any{with: time.Now().UTC().Format(time.RFC3339Nano)},
 	}})

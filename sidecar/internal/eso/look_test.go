@@ -11,15 +11,14 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // tenants have ExternalSecrets that fail whatever is done.
@@ -76,23 +75,23 @@ func TestATenantsThousandsHoldUpNoOther(t *testing.T) {
 	for sentence, err := range map[string]error{"woken": nil, "refused": kubetest.DeniedBy("externalsecrets", "externalsecrets", "no")} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
-			eso := &tenants{have: []tenant{{"a", 2 * maxWoken}, {"b", 600}, {"c", 3}}, err: err,
+			eso := &tenants{have: []tenant{{"a", 2 * maxResynced}, {"b", 600}, {"c", 3}}, err: err,
 				patched: map[string]int{}, first: map[string]time.Time{}}
 			s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, eso)
-			w := &sweep{stores: map[StoreName]bool{{"", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}
+			w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
 			began := time.Now()
-			f := s.look(t.Context(), w, true)
+			f := s.scan(t.Context(), w)
 			assert.NoError(t, f.err, sentence)
-			assert.Equal(t, 2*maxWoken+603, f.leftCount, "each is counted once")
+			assert.Equal(t, 2*maxResynced+603, f.unsyncedCount, "each is counted once")
 			assert.Less(t, eso.first["c"].Sub(began), 10*time.Second, sentence)
-			assert.Equal(t, maxWokenIn, eso.patched["a"], sentence)
+			assert.Equal(t, maxResyncedIn, eso.patched["a"], sentence)
 			assert.Equal(t, 1, strings.Count(log.String(), msgTooManyLeft), log.String())
 			if err == nil {
-				assert.Equal(t, map[string]int{"a": maxWokenIn, "b": 600, "c": 3}, eso.patched, "each once")
-				s.look(t.Context(), w, true)
-				s.last = map[string]time.Time{}
-				s.look(t.Context(), w, true)
-				assert.Equal(t, map[string]int{"a": maxWokenIn, "b": 600, "c": 3}, w.spaces, "nor in a later look")
+				assert.Equal(t, map[string]int{"a": maxResyncedIn, "b": 600, "c": 3}, eso.patched, "each once")
+				s.scan(t.Context(), w)
+				s.resyncedAt = map[string]time.Time{}
+				s.scan(t.Context(), w)
+				assert.Equal(t, map[string]int{"a": maxResyncedIn, "b": 600, "c": 3}, w.namespaces, "nor in a later look")
 			}
 		})
 	}

@@ -39,26 +39,27 @@ type Config struct {
 	Pod, Namespace      string      // our own pod, which Vault's Services lead to
 	Log                 hclog.Logger
 	Meter               kube.Meter                   // may be nil
+	Memory              Memory                       // may be nil
 	Report              func(status.ExternalSecrets) // is called with every news; must not block; may be nil
 }
 
 const (
-	// resyncInterval is how often a store is woken again. ESO's only worker can
+	// resyncInterval is how often a store is annotated again. ESO's only worker can
 	// sit in a request to a Vault that hung for a minute.
 	resyncInterval = 15 * time.Second
-	// evictAfter is how long a store is woken at that pace; then it is evicted
-	// for, once, and woken ever more rarely.
+	// evictAfter is how long a store is annotated at that pace; then ESO is evicted,
+	// once, and the store is annotated ever more rarely.
 	evictAfter        = 2 * time.Minute
 	maxResyncInterval = 10 * time.Minute
 )
 
-// answered is found in ESO's words where an open Vault has answered it by an HTTP
+// httpAnswer is found in ESO's words where an open Vault has answered it by an HTTP
 // error, which another controller would be answered too (vault/api,
 // ResponseError). 502 to 504 are the words of the outage itself. Not every version
 // of ESO repeats that in a store's condition.
-var answered = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
+var httpAnswer = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
 
-// resyncAfter is the pace at which a store is woken that has been down for
+// resyncAfter is the interval at which a store is annotated that has been down for
 // so long.
 func resyncAfter(down time.Duration) time.Duration {
 	if down < evictAfter {
@@ -67,16 +68,10 @@ func resyncAfter(down time.Duration) time.Duration {
 	return min(max(down/2, time.Minute), maxResyncInterval)
 }
 
-// sweep has what uses the stores that are ready woken.
-func (n *Controller) sweep() {
-	if n.config.Recovery != RecoveryRestart {
-		n.resyncer.request(n.readyStores(), n.epoch)
-	}
-}
-
-// reconcileStore wakes a store, or evicts ESO for its sake, and returns when to do so
-// again.
+// reconcileStore annotates a store, or evicts ESO because of it, and returns after how
+// long to do so again.
 func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
+	name, outage := p.StoreName, n.outageID
 	pace := resyncAfter(now.Sub(p.downSince))
 	next := kube.Jittered(pace)
 	hope := evictAfter
@@ -84,7 +79,8 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		hope = 0
 	}
 	if n.config.Recovery != RecoveryRestart {
-		err := touch(ctx, n.storeAPI(p.StoreName), p.Name, annotation)
+		var err error
+		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name, annotation) })
 		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
 			return next
 		}
@@ -96,60 +92,76 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		} else { // ESO's webhook, for one, comes up after its stores do
 			next = min(next, kube.RetryAfter(p.failures, pace, err))
 		}
+		if !n.isDown(p, outage) {
+			return next
+		}
 	}
 	if now.Sub(p.downSince) < hope {
 		return next
 	}
-	evicts := n.config.Recovery != RecoveryNudge && !p.well && !answered.MatchString(p.Message)
-	if evicts && !n.evicted && p.evicted == "" && !n.evictedBefore() {
+	evicts := n.config.Recovery != RecoveryNudge && !p.readyAfterOutage && !httpAnswer.MatchString(p.Message)
+	if evicts && !n.evicted && p.evictedPods == "" {
 		n.maybeEvict(ctx, p)
 	}
 	if now.Sub(p.downSince) >= evictAfter+time.Minute && p.failureReported == "" {
 		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.Reason, p.Message))
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe it: its Events hold what External Secrets was answered")
-		n.pod.Tell(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
+		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
 	}
 	return next
 }
 
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
-	if n.works(n.spared) {
+	if n.evicting || n.hasWorked(n.sparedFor) {
 		return
 	}
-	ours, err := n.evictor.ours(ctx)
+	n.evicting = true
+	defer func() { n.evicting = false }()
+	outage := n.outageID
+	var ours func(Store) bool
+	var err error
+	n.unlocked(func() { ours, err = n.evictor.isOurVault(ctx) })
+	if !n.isDown(p, outage) {
+		return
+	}
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err), keyAdvice, "apply "+kube.GrantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
 		return
 	}
 	if !ours(p.Store) {
-		if !p.foreign {
-			p.foreign = true
+		if !p.otherVaultLogged {
+			p.otherVaultLogged = true
 			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
 		}
 		return
 	}
-	works, err := n.worksWith(ctx, p, ours)
+	works, err := n.workingStore(ctx, p, ours)
 	if err != nil {
-		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err))
+		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err))
 		return // it is asked again
 	}
 	if works != (StoreName{}) {
-		if n.spared == (StoreName{}) {
+		if n.sparedFor == (StoreName{}) {
 			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works.String())
 		}
-		n.spared = works
+		n.sparedFor = works
 		return
 	}
-	evicted, err := n.evictor.evict(ctx)
+	if !n.isDown(p, outage) {
+		return
+	}
+	var evicted []string
+	n.unlocked(func() { evicted, err = n.evictor.evict(ctx) })
 	if err != nil {
 		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.Said(err), keyAdvice, "apply "+kube.GrantsEviction)
+		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
 	}
 	if len(evicted) == 0 {
 		return
 	}
-	n.evicted, p.evicted = true, strings.Join(evicted, ", ")
+	n.saveEviction(time.Now().UTC())
+	n.evicted, p.evictedPods = true, strings.Join(evicted, ", ")
 	for _, name := range evicted {
 		n.log.Evicted()
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())

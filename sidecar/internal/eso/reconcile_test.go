@@ -4,76 +4,98 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // fakeCluster is a cluster with Vault's pod and Service and two controllers of ESO. It
 // counts what is done: a real one makes every row of the table take minutes.
 type fakeCluster struct {
-	dynamic.NamespaceableResourceInterface
 	t          *testing.T
-	resource   schema.GroupVersionResource
+	mu         sync.Mutex
 	annotated  int
 	evicted    []string
 	refuseWith map[string]error // by the name of the pod
 	synced     []string         // ExternalSecrets
+	asked      func()           // is called when our own pod is; may be nil
 }
 
 func (w *fakeCluster) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	w.resource = r
-	return w
+	return fakeKind{fakeCluster: w, kind: r}
 }
 
-func (w *fakeCluster) Namespace(string) dynamic.ResourceInterface { return w }
+func (w *fakeCluster) annotations() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.annotated
+}
 
-func (w *fakeCluster) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
+func (w *fakeCluster) evictions() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.evicted)
+}
+
+type fakeKind struct {
+	dynamic.NamespaceableResourceInterface
+	*fakeCluster
+	kind schema.GroupVersionResource
+}
+
+func (w fakeKind) Namespace(string) dynamic.ResourceInterface { return w }
+
+func (w fakeKind) Get(context.Context, string, metav1.GetOptions, ...string) (*unstructured.Unstructured, error) {
+	if w.asked != nil {
+		w.asked()
+	}
 	return kubetest.Object(w.t, `{"metadata":{"name":"vault-0","labels":{"app":"vault"}}}`), nil
 }
 
-func (w *fakeCluster) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (w fakeKind) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	var objects []string
+	switch w.kind {
+	case kube.Services:
+		objects = []string{`{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`}
+	case ExternalSecrets:
+		objects = w.synced
+	case kube.Pods:
+		objects = []string{`{"metadata":{"name":"eso-a"}}`, `{"metadata":{"name":"eso-b"}}`}
+	}
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
-	if w.resource == kube.Services {
-		list.Items = append(list.Items, *kubetest.Object(w.t, `{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"}}}`))
-		return list, nil
-	}
-	if w.resource == ExternalSecrets {
-		for _, text := range w.synced {
-			list.Items = append(list.Items, *kubetest.Object(w.t, text))
-		}
-		return list, nil
-	}
-	for _, name := range []string{"eso-a", "eso-b"} {
-		list.Items = append(list.Items, *kubetest.Object(w.t, `{"metadata":{"name":"`+name+`"}}`))
+	for _, text := range objects {
+		list.Items = append(list.Items, *kubetest.Object(w.t, text))
 	}
 	return list, nil
 }
 
-func (w *fakeCluster) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+func (w fakeKind) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.annotated++
 	return nil, nil
 }
 
-func (w *fakeCluster) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+func (w fakeKind) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	assert.Equal(w.t, []string{"eviction"}, sub)
 	if err := w.refuseWith[o.GetName()]; err != nil {
 		return nil, err
@@ -95,10 +117,10 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 	beside := func(server string, works int64, status string, after time.Duration) func(*Controller, *fakeCluster) {
 		return func(n *Controller, w *fakeCluster) {
 			name := StoreName{"app", "well"}
-			n.tracked[name] = &storeState{Store: Store{StoreName: name, Server: server, Status: kube.True}, works: works}
+			n.tracked[name] = &storeState{Store: Store{StoreName: name, Server: server, Status: kube.True}, workedInOutage: works}
 			w.synced = append(w.synced, `{"metadata":{"name":"a","namespace":"other"},"spec":{"secretStoreRef":{"name":"well"}}}`,
 				`{"metadata":{"name":"a","namespace":"app"},"spec":{"secretStoreRef":{"name":"well"}},"status":{"refreshTime":"`+
-					n.active.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
+					n.phaseSince.Add(after).UTC().Format(time.RFC3339)+`","conditions":[{"type":"Ready","status":"`+status+`"}]}}`)
 		}
 	}
 	for _, row := range []struct {
@@ -127,13 +149,13 @@ Code: 500. Errors:
 		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
 		{"but when nobody has answered it", RecoveryBoth, evictAfter, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
 		{"not when it was well after the outage", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
-			n.tracked[StoreName{"", "home"}].well = true
+			n.tracked[StoreName{"", "home"}].readyAfterOutage = true
 		}, 2, nil},
 		{"not when another store was the reason already", RecoveryBoth, evictAfter, here,
 			func(n *Controller, _ *fakeCluster) { n.evicted = true }, 2, nil},
 		{"not when an earlier run did it", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
-			n.pod.First = podstatus.Sighting{Conditions: map[string]kube.Written{podstatus.SecretsCondition: {Condition: kube.Condition{Reason: reasonEvicted}}}}
-			close(n.pod.Known)
+			n.config.Memory = &evictionMemory{kept: Eviction{At: time.Now()}}
+			n.loadEviction()
 		}, 2, nil},
 		{"not while another is Ready that ESO has made so since the outage", RecoveryBoth, evictAfter, here, beside(here, 1, kube.False, -time.Hour), 2, nil},
 		{"nor while it has synced from another since then", RecoveryBoth, evictAfter, here, beside(here, 0, kube.True, time.Minute), 2, nil},
@@ -150,8 +172,10 @@ Code: 500. Errors:
 		t.Run(row.sentence, func(t *testing.T) {
 			w := &fakeCluster{t: t}
 			c := Config{Pod: "vault-0", Namespace: "security", ControllerNamespace: "external-secrets", Recovery: row.recovery, Log: hclog.NewNullLogger()}
-			n := New(c, w, podstatus.New(podstatus.Config{Name: "vault-0", Namespace: "security"}, w))
-			n.epoch, n.active = 1, time.Now().Add(-time.Hour)
+			n := newController(t, c, w, podstatus.New(podstatus.Config{Name: "vault-0", Namespace: "security"}, w))
+			n.phase, n.outageID, n.phaseSince = unseal.Active, 1, time.Now().Add(-time.Hour)
+			n.mu.Lock()
+			defer n.mu.Unlock()
 			now := time.Now()
 			p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Server: row.server, Status: kube.False}, downSince: now.Add(-row.down)}
 			n.tracked[p.StoreName] = p
@@ -178,32 +202,36 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
 		n.evictor.config = n.config
 		turns := func(name StoreName, status string) {
-			n.saw(Store{StoreName: name, uid: name.Name, Status: status}, false)
+			n.handle(func() { n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false) })
 		}
 		outage := func() {
 			n.Publish(unseal.State{Phase: unseal.Unreachable})
-			during(t, n, time.Minute)
+			during(time.Minute)
 			n.Publish(unseal.State{Phase: unseal.Active})
-			during(t, n, time.Second)
+			during(time.Second)
 		}
 		turns(mine, kube.False)
 		turns(tenants, kube.False)
 		outage()
 		turns(mine, kube.True)
-		during(t, n, time.Hour)
-		assert.Empty(t, w.evicted, "External Secrets has made mine Ready")
+		during(time.Hour)
+		assert.Empty(t, w.evictions(), "External Secrets has made mine Ready")
 		assert.Equal(t, 1, strings.Count(log.String(), msgSpared), log.String())
 		outage()
-		during(t, n, time.Hour)
-		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted, "mine is Ready from before, and nothing happens: it is stuck")
+		during(time.Hour)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions(), "mine is Ready from before, and nothing happens: it is stuck")
 	})
 }
 
 func TestARefusedEvictionIsTriedAgain(t *testing.T) {
 	w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
-	n := New(Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, nil)
+	n := newController(t, Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, nil)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.phase = unseal.Active
 	now := time.Now()
 	p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Status: kube.False}, downSince: now.Add(-evictAfter)}
+	n.tracked[p.StoreName] = p
 	n.reconcileStore(t.Context(), p, now)
 	assert.Empty(t, w.evicted)
 	w.refuseWith = nil

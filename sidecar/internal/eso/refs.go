@@ -8,7 +8,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// FailedSync tells an ExternalSecret that ESO tried and could not sync. The
+// FailedSync reports whether ESO tried an ExternalSecret and could not sync it. The
 // reason is SecretSyncedError, ResourceSyncedError with a generic target, and
 // Errored of a PushSecret (ESO, apis/externalsecrets/v1 and v1alpha1). One
 // that was not tried yet will be, without our doing.
@@ -17,13 +17,13 @@ func FailedSync(o *unstructured.Unstructured) bool {
 	return c.Status == kube.False && (strings.HasSuffix(c.Reason, "SyncedError") || c.Reason == "Errored")
 }
 
-// Uses tells whether an ExternalSecret reads from one of the stores, or from
+// Uses reports whether an ExternalSecret reads from one of the stores, or from
 // a generator of Vault's: by default, for one of its data, or for all of it.
 func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	spec, _, _ := unstructured.NestedMap(o.Object, "spec")
 	refers := func(m map[string]any, path ...string) bool {
 		ref, found, _ := unstructured.NestedMap(m, path...)
-		return found && is(refOf(ref, o.GetNamespace()))
+		return found && is(storeRefOf(ref, o.GetNamespace()))
 	}
 	if refers(spec, "secretStoreRef") {
 		return true
@@ -35,7 +35,7 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 			if refers(m, "sourceRef", "storeRef") {
 				return true
 			}
-			// What a ClusterGenerator generates is told by an object that we
+			// What a ClusterGenerator generates stands in an object that we
 			// have no right to.
 			if kind := generatorOf(m); kind == kindVaultGenerator || kind == "ClusterGenerator" {
 				return true
@@ -45,13 +45,13 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	return false
 }
 
-// pushes tells whether a PushSecret writes to one of the stores. Those that it
+// pushesTo reports whether a PushSecret writes to one of the stores. Those that it
 // selects by label are not looked up: any of ours could be meant.
-func pushes(o *unstructured.Unstructured, is func(StoreName) bool) bool {
+func pushesTo(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	refs, _, _ := unstructured.NestedSlice(o.Object, "spec", "secretStoreRefs")
 	for _, entry := range refs {
 		ref, _ := entry.(map[string]any)
-		if _, selects := ref["labelSelector"]; selects || is(refOf(ref, o.GetNamespace())) {
+		if _, selects := ref["labelSelector"]; selects || is(storeRefOf(ref, o.GetNamespace())) {
 			return true
 		}
 	}
@@ -87,7 +87,7 @@ func generates(o *unstructured.Unstructured) bool {
 	return false
 }
 
-func refOf(ref map[string]any, namespace string) StoreName {
+func storeRefOf(ref map[string]any, namespace string) StoreName {
 	name, _ := ref["name"].(string)
 	if kind, _ := ref["kind"].(string); kind == kindClusterStore {
 		namespace = ""
@@ -97,7 +97,7 @@ func refOf(ref map[string]any, namespace string) StoreName {
 
 // parentOf returns the name of the ClusterExternalSecret that made o; "" when
 // none did. It rewrites the annotations of its children, so that it has to be
-// woken in their place.
+// annotated in their place.
 func parentOf(o *unstructured.Unstructured) string {
 	for _, owner := range o.GetOwnerReferences() {
 		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, kube.ESOGroup+"/") {

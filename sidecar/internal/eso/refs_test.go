@@ -92,7 +92,7 @@ func TestPushes(t *testing.T) {
 		`{"secretStoreRefs":[{"name":"home"}]}`:                                          false,
 		`{}`:                                                                             false,
 	} {
-		assert.Equal(t, want, pushes(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours), spec)
+		assert.Equal(t, want, pushesTo(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours), spec)
 	}
 }
 
@@ -148,17 +148,17 @@ func TestWhichStoresAreLookedAfter(t *testing.T) {
 
 func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
 	var out bytes.Buffer
-	n := New(Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	n := newController(t, Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	stores := []Store{
 		{StoreName: StoreName{"", "home"}, Vault: true, Server: "http://vault.security.svc:8200", Status: kube.True},
 		{StoreName: StoreName{"", "test"}, Vault: true, Server: "http://vault.test.svc:8200", Status: kube.False},
 		{StoreName: StoreName{"", "cloud"}, Status: kube.False},
 	}
-	n.sawAll(kindClusterStore, stores)
-	n.sawAll(kindClusterStore, stores)
+	n.replaceStores(kindClusterStore, stores)
+	n.replaceStores(kindClusterStore, stores)
 	assert.Equal(t, 1, strings.Count(out.String(), msgElsewhere), out.String())
 	assert.Contains(t, out.String(), "store=ClusterSecretStore/test")
-	r := n.known(kube.Condition{})
+	r := n.snapshot(kube.Condition{})
 	assert.Equal(t, []status.Store{{Name: "ClusterSecretStore/home", Ready: true}}, r.Stores)
 }
 

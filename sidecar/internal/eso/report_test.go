@@ -16,35 +16,35 @@ import (
 
 func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 	var out bytes.Buffer
-	n := New(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
+	n := newController(t, Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	n.phase, n.since = unseal.Active, time.Now()
 	for _, row := range []struct {
 		sentence string
-		found    findings
+		found    scanResult
 		reason   string
 		says     string // of the log; empty: nothing
 	}{
-		{"while it is woken nothing is told", findings{touched: 3, leftCount: 3}, "Recovering", ""},
-		{"what is left in the end is", findings{touched: 3, leftCount: 2, left: []string{"a", "b"}, final: true}, "NotSynced", msgLeft},
-		{"but once", findings{touched: 3, leftCount: 2, left: []string{"a", "b"}, final: true}, "NotSynced", ""},
-		{"and when some of it is mended", findings{touched: 3, leftCount: 1, left: []string{"b"}, final: true}, "NotSynced", msgLeft},
-		{"all is mended", findings{touched: 3, final: true}, "Recovered", msgRecovered},
-		{"a store comes back, and with it something is left again", findings{touched: 1, leftCount: 1}, "Recovering", ""},
-		{"it is", findings{touched: 1, leftCount: 1, left: []string{"b"}, final: true}, "NotSynced", msgLeft},
-		{"another was never ours to wake, and is mended", findings{final: true}, "Ready", msgRecovered},
-		{"all is well", findings{final: true}, "Ready", ""},
+		{"while it is woken nothing is told", scanResult{resynced: 3, unsyncedCount: 3}, "Recovering", ""},
+		{"what is left in the end is", scanResult{resynced: 3, unsyncedCount: 2, unsynced: []string{"a", "b"}, final: true}, "NotSynced", msgLeft},
+		{"but once", scanResult{resynced: 3, unsyncedCount: 2, unsynced: []string{"a", "b"}, final: true}, "NotSynced", ""},
+		{"and when some of it is mended", scanResult{resynced: 3, unsyncedCount: 1, unsynced: []string{"b"}, final: true}, "NotSynced", msgLeft},
+		{"all is mended", scanResult{resynced: 3, final: true}, "Recovered", msgRecovered},
+		{"a store comes back, and with it something is left again", scanResult{resynced: 1, unsyncedCount: 1}, "Recovering", ""},
+		{"it is", scanResult{resynced: 1, unsyncedCount: 1, unsynced: []string{"b"}, final: true}, "NotSynced", msgLeft},
+		{"another was never ours to wake, and is mended", scanResult{final: true}, "Ready", msgRecovered},
+		{"all is well", scanResult{final: true}, "Ready", ""},
 	} {
 		out.Reset()
 		row.found.at = time.Now()
-		n.took(row.found)
+		n.handleScan(row.found)
 		assert.Equal(t, row.reason, n.condition().Reason, row.sentence)
 		if row.says == "" {
 			assert.Empty(t, out.String(), row.sentence)
 		} else {
 			assert.Equal(t, 1, strings.Count(out.String(), row.says), "%s: %s", row.sentence, out.String())
 		}
-		r := n.known(n.condition())
-		assert.Equal(t, row.found.leftCount, r.LeftCount, row.sentence)
+		r := n.snapshot(n.condition())
+		assert.Equal(t, row.found.unsyncedCount, r.LeftCount, row.sentence)
 	}
 }
 
@@ -57,7 +57,7 @@ func TestWhatIsLeftIsNotToldAnewWhileAStoreIsDown(t *testing.T) {
 		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &out})
 		says(kube.True, "a", "b")
 		left := func(count int, mending bool) {
-			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: count, left: []string{"c"}, final: true, mending: mending})
+			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: count, unsynced: []string{"c"}, final: true, afterResync: mending})
 		}
 		left(1, false)
 		out.Reset()
@@ -85,10 +85,10 @@ func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
 		n, meter, says := atDuty(t)
 		says(kube.True, "a")
 		time.Sleep(62 * time.Hour)
-		n.turn(t.Context(), time.Now())
+		n.process(t.Context(), StoreName{"", "b"})
 		says(kube.True, "b")
 		assert.Equal(t, []time.Duration{0}, meter.took[kube.StepStore])
-		assert.Zero(t, n.slowest)
+		assert.Zero(t, n.slowestStore)
 	})
 }
 
@@ -105,15 +105,16 @@ func (r *reached) Reached(step string, took time.Duration) { r.took[step] = appe
 func atDuty(t *testing.T) (*Controller, *reached, func(status string, names ...string)) {
 	meter := &reached{took: map[string][]time.Duration{}}
 	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
-	n := New(c, &fakeCluster{t: t}, nil)
+	n := newController(t, c, &fakeCluster{t: t}, nil)
 	says := func(status string, names ...string) {
 		for _, name := range names {
-			n.saw(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
+			n.handle(func() {
+				n.updateStore(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
+			})
+			n.process(t.Context(), StoreName{"", name})
 		}
-		n.turn(t.Context(), time.Now())
 	}
 	n.Publish(unseal.State{Phase: unseal.Active})
-	n.syncPhase(time.Now())
 	says(kube.False, "a", "b")
 	return n, meter, says
 }
@@ -122,7 +123,7 @@ func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, meter, says := atDuty(t)
 		synced := func(left int) {
-			n.took(findings{epoch: n.epoch, at: time.Now(), touched: 3, leftCount: left, left: []string{"c"}, final: true})
+			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: left, unsynced: []string{"c"}, final: true})
 		}
 		time.Sleep(time.Second)
 		says(kube.True, "a")

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"math"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -13,204 +13,176 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const (
-	// soon is the wait before a look that is worth it when little was woken.
-	soon       = 1500 * time.Millisecond
-	fewObjects = 200
-	// lookEvery is how often it is looked how far ESO has come.
-	lookEvery = 10 * time.Second
-	// lastLook is the wait for what was woken twice.
-	lastLook = 60 * time.Second
-	// mendedEvery is how often it is looked, in the end, whether somebody has
-	// mended what is left.
-	mendedEvery = 5 * time.Minute
+	// firstRecheck is the wait before a scan that is worth it when little was annotated.
+	firstRecheck = 1500 * time.Millisecond
+	fewObjects   = 200
+	// recheckInterval is how often a scan finds out how far ESO has come.
+	recheckInterval = 10 * time.Second
+	// finalRecheck is the wait for what was annotated twice.
+	finalRecheck = 60 * time.Second
+	// unsyncedInterval is how often, in the end, a scan finds out whether what is left
+	// was mended.
+	unsyncedInterval = 5 * time.Minute
 )
 
-// resyncer wakes the objects that ESO failed to sync. Its goroutine is run's;
-// a request replaces the one before.
+// resyncer annotates the objects that ESO failed to sync.
 type resyncer struct {
-	api     dynamic.Interface
-	log     kube.Telemetry
-	limiter *rate.Limiter
-	wake    chan struct{}
-	report  func(findings) // set before run
-	seeing  map[schema.GroupVersionResource]*kube.ErrorLog
-	last    map[string]time.Time // when an object was woken, by its UID; run's
-	refused kube.ErrorLog        // by a policy; run's
-
-	mu     sync.Mutex
-	wanted *sweep
-	cancel context.CancelFunc // of the one that goes on
+	api        dynamic.Interface
+	log        kube.Telemetry
+	limiter    *rate.Limiter
+	errors     map[schema.GroupVersionResource]*kube.ErrorLog
+	resyncedAt map[string]time.Time // when an object was annotated, by its UID
+	refused    kube.ErrorLog        // by a policy
 }
 
-// sweep is one recovery of ESO, in several looks. One that takes the place of
-// another goes on counting where that was.
-type sweep struct {
-	stores  map[StoreName]bool
-	epoch   int64
-	touches map[string]int // by what was woken
-	spaces  map[string]int // how much was, by namespace
-	crowded bool           // said that it was too many
-	ended   bool
+// resync is one recovery of ESO, in several scans. One that takes the place of another
+// goes on counting where that was.
+type resync struct {
+	stores      map[StoreName]bool
+	outageID    int64
+	resyncs     map[string]int // by what was annotated
+	namespaces  map[string]int // how much was, by namespace
+	limitLogged bool           // that it was too many
+	stopped     atomic.Bool    // by another, or by Vault that is away
+
+	scans     int
+	failures  int           // of scans, in a row
+	least     int           // objects that were ever left unsynced
+	annotates bool          // the next scan does
+	rounds    int           // in which scans did
+	wait      time.Duration // before the newest scan, once it is done
+	done      bool
+	due       time.Time // of the next scan
 }
 
 func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	return &resyncer{
-		api: api, log: kube.NewTelemetry(c.Log, c.Meter), wake: make(chan struct{}, 1),
+		api: api, log: kube.NewTelemetry(c.Log, c.Meter),
 		// ESO syncs about 26 a second; what waits there does not wait here.
-		limiter: rate.NewLimiter(40, 50),
-		seeing:  map[schema.GroupVersionResource]*kube.ErrorLog{ExternalSecrets: {}, ClusterSecrets: {}, PushSecrets: {}},
-		last:    map[string]time.Time{},
+		limiter:    rate.NewLimiter(40, 50),
+		errors:     map[schema.GroupVersionResource]*kube.ErrorLog{ExternalSecrets: {}, ClusterSecrets: {}, PushSecrets: {}},
+		resyncedAt: map[string]time.Time{},
 	}
 }
 
-// request asks for a sweep over what uses these stores.
-func (s *resyncer) request(stores map[StoreName]bool, epoch int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wanted = &sweep{stores: stores, epoch: epoch, touches: map[string]int{}, spaces: map[string]int{}}
-	kube.Notify(s.wake)
-}
-
-// stop ends the sweep that goes on and forgets the one that was asked for.
-func (s *resyncer) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wanted = nil
-	if s.cancel != nil {
-		s.cancel()
+func newResync(stores map[StoreName]bool, outageID int64) *resync {
+	return &resync{
+		stores: stores, outageID: outageID, least: math.MaxInt, annotates: true,
+		resyncs: map[string]int{}, namespaces: map[string]int{},
 	}
 }
 
-func (s *resyncer) take(ctx context.Context) (*sweep, context.Context) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := s.wanted
-	s.wanted = nil
-	select { // it may have been asked for again since run was woken, and is taken now
-	case <-s.wake:
-	default:
+// continueResync scans what uses the stores that are Ready, when that is due.
+func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after time.Duration, more bool) {
+	if n.phase == unseal.Active && n.resyncDue && n.storesKnown() {
+		n.resyncDue = false
+		n.startResync()
 	}
-	if s.cancel != nil {
-		s.cancel()
+	w := n.resync
+	if w == nil || w.due.IsZero() {
+		return 0, false
 	}
-	ctx, s.cancel = context.WithCancel(ctx)
-	return next, ctx
+	if wait := time.Until(w.due); wait > 0 {
+		return wait, true
+	}
+	var f scanResult
+	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
+	if w.stopped.Load() || ctx.Err() != nil {
+		return 0, n.resyncDue
+	}
+	wait, reports := n.resyncer.next(w, &f)
+	if reports {
+		n.handleScan(f)
+	}
+	if w.due = time.Now().Add(wait); wait < 0 {
+		w.due = time.Time{}
+	}
+	return wait, wait >= 0
 }
 
-func (s *resyncer) run(ctx context.Context) {
-	var before *sweep
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		}
-		next, within := s.take(ctx)
-		if next == nil {
-			continue
-		}
-		maps.DeleteFunc(s.last, func(_ string, at time.Time) bool { return time.Since(at) > lookEvery })
-		if before != nil && before.epoch == next.epoch && !before.ended {
-			next.touches, next.spaces = before.touches, before.spaces
-		}
-		before = next
-		s.sweep(within, next)
-	}
-}
-
-// sweep wakes, and looks how far ESO has come. While it gets on it is left
-// alone: to annotate what it is about to sync costs it a conflict and a try.
-// When it does not, what is left is woken once more. What is left after that is
-// not the outage's. Another sweep that is asked for ends this one.
-func (s *resyncer) sweep(ctx context.Context, w *sweep) {
-	wakes, woken, least := true, 0, math.MaxInt
-	for look := 0; ; look++ {
-		f, ok := s.lookUntilItWorks(ctx, w, wakes)
-		if !ok {
-			return
-		}
-		getsOn := f.leftCount < least
-		least = min(least, f.leftCount)
-		f.final = f.leftCount == 0 || woken == 2 && !getsOn
-		s.report(f)
-		if f.final {
-			w.ended = true
-			debug.FreeOSMemory() // most of it will not be needed again for months
-			s.untilMended(ctx, w, f.leftCount)
-			return
-		}
-		wait := lookEvery
-		switch {
-		case wakes && woken == 0:
-			s.log.Info(msgWoken, keyCount, f.touched)
-			wakes, woken = false, 1
-			if f.touched <= fewObjects {
-				wait = soon
-			}
-		case wakes:
-			wakes, woken, wait = false, 2, lastLook
-		case !getsOn && look > 1:
-			wakes, wait = true, 0
-		}
-		if !s.pause(ctx, wait) {
-			return
-		}
+// requestResync has the next resync take the place of the one that goes on.
+func (n *Controller) requestResync() {
+	n.resyncDue = true
+	if n.resync != nil && n.storesKnown() {
+		n.resync.stopped.Store(true)
 	}
 }
 
-// untilMended looks, at first soon, and wakes nothing, until nothing is left. A
-// look that fails tells nothing: what is known stands until the next one.
-func (s *resyncer) untilMended(ctx context.Context, w *sweep, left int) {
-	for wait := lookEvery; left > 0; wait = min(2*wait, mendedEvery) {
-		if !s.pause(ctx, wait) {
-			return
+func (n *Controller) startResync() {
+	if n.config.Recovery == RecoveryRestart {
+		return
+	}
+	before := n.resync
+	n.stopResync()
+	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
+	n.resync = newResync(n.readyStores(), n.outageID)
+	n.resync.due = time.Now()
+	if before != nil && !before.done {
+		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
+	}
+}
+
+func (n *Controller) stopResync() {
+	if n.resync != nil {
+		n.resync.stopped.Store(true)
+		n.resync = nil
+	}
+}
+
+// next decides after how long the next scan is due, negative for none, and whether
+// the newest is reported. While ESO makes progress it is left alone: to annotate what
+// it is about to sync costs it a conflict and a retry. When it does not, what is left
+// is annotated once more. What is left after that is not caused by the outage; it is
+// watched until it is synced.
+func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports bool) {
+	if w.done {
+		debug.FreeOSMemory() // most of it will not be needed again for months
+		w.wait = min(2*w.wait, unsyncedInterval)
+		if f.err != nil { // what is known stands until the next one
+			return w.wait, false
 		}
-		f := s.look(ctx, w, false)
-		if ctx.Err() != nil {
-			return
+		f.final, f.afterResync = true, true
+		if f.unsyncedCount == 0 {
+			return -1, true
 		}
-		if f.err == nil {
-			f.final, f.mending, left = true, true, f.leftCount
-			s.report(f)
+		return w.wait, true
+	}
+	if f.err != nil {
+		w.failures++
+		if kube.IsForbiddenOrNotFound(f.err) {
+			return kube.RetryAfter(w.failures, kube.MissingKindRetry, f.err), true
 		}
+		return kube.RetryAfter(w.failures, recheckInterval, f.err), false
+	}
+	w.failures = 0
+	w.scans++
+	progress := f.unsyncedCount < w.least
+	w.least = min(w.least, f.unsyncedCount)
+	f.final = f.unsyncedCount == 0 || w.rounds == 2 && !progress
+	switch {
+	case f.final:
+		w.done, w.annotates, w.wait = true, false, recheckInterval
 		debug.FreeOSMemory()
+		if f.unsyncedCount == 0 {
+			return -1, true
+		}
+		return w.wait, true
+	case w.annotates && w.rounds == 0:
+		s.log.Info(msgWoken, keyCount, f.resynced)
+		w.annotates, w.rounds = false, 1
+		if f.resynced <= fewObjects {
+			return firstRecheck, true
+		}
+	case w.annotates:
+		w.annotates, w.rounds = false, 2
+		return finalRecheck, true
+	case !progress && w.scans > 2:
+		w.annotates = true
+		return 0, true
 	}
-}
-
-func (s *resyncer) lookUntilItWorks(ctx context.Context, w *sweep, wakes bool) (f findings, ok bool) {
-	for failures := 1; ; failures++ {
-		f := s.look(ctx, w, wakes)
-		if ctx.Err() != nil {
-			return f, false
-		}
-		if f.err == nil {
-			return f, true
-		}
-		limit := lookEvery
-		if kube.Missing(f.err) {
-			s.report(f)
-			limit = kube.RetryMissing
-		}
-		if !s.pause(ctx, kube.RetryAfter(failures, limit, f.err)) {
-			return f, false
-		}
-	}
-}
-
-// pause waits, unless another sweep is asked for.
-func (s *resyncer) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-s.wake:
-		kube.Notify(s.wake) // run takes it
-		return false
-	case <-timer.C:
-		return true
-	}
+	return recheckInterval, true
 }

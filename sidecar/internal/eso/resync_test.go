@@ -2,9 +2,12 @@ package eso
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,17 +17,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
@@ -43,6 +45,7 @@ type slowESO struct {
 	policy   error
 	tried    int
 	refuses  map[schema.GroupVersionResource]error
+	uses     map[string]string // another store than home
 }
 
 func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
@@ -65,7 +68,7 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 	if e.resource != ExternalSecrets {
 		return list, nil
 	}
-	for name := range e.woken {
+	for _, name := range slices.Sorted(maps.Keys(e.woken)) {
 		status := kube.False
 		if at, woken := e.ready[name]; woken && !time.Now().Before(at) || name == "broken" && e.mended {
 			status = kube.True
@@ -73,7 +76,7 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
 			"kind":     "ExternalSecret",
 			"metadata": map[string]any{"name": name, "namespace": "app", "uid": name},
-			"spec":     map[string]any{"secretStoreRef": map[string]any{"name": "home"}},
+			"spec":     map[string]any{"secretStoreRef": map[string]any{"name": cmp.Or(e.uses[name], "home")}},
 			"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": status, "reason": "SecretSyncedError"}}},
 		}})
 	}
@@ -101,9 +104,26 @@ func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []b
 	return nil, nil
 }
 
+// drive scans as the controller does, until nothing is left or ctx is done.
+func drive(ctx context.Context, s *resyncer, w *resync, report func(scanResult)) {
+	for {
+		f := s.scan(ctx, w)
+		if ctx.Err() != nil {
+			return
+		}
+		wait, reports := s.next(w, &f)
+		if reports {
+			report(f)
+		}
+		if wait < 0 || !kube.Sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
 // swept runs a whole sweep over so many, of which one is broken for a reason of
 // its own if wanted.
-func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, took time.Duration) {
+func swept(t *testing.T, count int, broken bool) (eso *slowESO, last scanResult, took time.Duration) {
 	eso = &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
 	for i := range count {
 		eso.woken[fmt.Sprint("secret-", i)] = 0
@@ -113,17 +133,15 @@ func swept(t *testing.T, count int, broken bool) (eso *slowESO, last findings, t
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		done := make(chan findings)
-		s.report = func(f findings) {
+		done := make(chan scanResult)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		go drive(ctx, s, newResync(map[StoreName]bool{{"app", "home"}: true}, 1), func(f scanResult) {
 			if f.final {
 				done <- f
 			}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go s.run(ctx)
-		began := time.Now()
-		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		})
 		last, took = <-done, time.Since(began)
 	})
 	return eso, last, took
@@ -134,15 +152,15 @@ func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
 	for name, n := range eso.woken {
 		assert.Equal(t, 1, n, name)
 	}
-	assert.Equal(t, 600, last.touched)
-	assert.Zero(t, last.leftCount)
-	assert.Less(t, took, 600*eso.each+2*lookEvery, "it is seen soon")
+	assert.Equal(t, 600, last.resynced)
+	assert.Zero(t, last.unsyncedCount)
+	assert.Less(t, took, 600*eso.each+2*recheckInterval, "it is seen soon")
 }
 
 func TestFewAreSeenToBeSyncedSoon(t *testing.T) {
 	_, last, took := swept(t, 10, false)
-	assert.Zero(t, last.leftCount)
-	assert.Equal(t, soon, took)
+	assert.Zero(t, last.unsyncedCount)
+	assert.Equal(t, firstRecheck, took)
 }
 
 func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
@@ -154,9 +172,9 @@ func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
 		}
 		assert.Equal(t, want, n, name)
 	}
-	assert.Equal(t, 1, last.leftCount)
-	assert.Contains(t, last.left[0], "app/broken")
-	assert.Less(t, took, 600*eso.each+2*lookEvery+lastLook+time.Second)
+	assert.Equal(t, 1, last.unsyncedCount)
+	assert.Contains(t, last.unsynced[0], "app/broken")
+	assert.Less(t, took, 600*eso.each+2*recheckInterval+finalRecheck+time.Second)
 }
 
 // pass lets time pass, in which alone e may be used by others.
@@ -170,18 +188,16 @@ func (e *slowESO) pass(d time.Duration) {
 // brokenFor lets a sweep come to the end that it has with an ExternalSecret that
 // is broken, and so much time pass. It returns what was found from then on, and
 // keeps e to itself.
-func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]findings) {
+func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]scanResult) {
 	e.Lock()
 	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
 	s := newResyncer(Config{Log: log}, e)
-	found = &[]findings{}
-	s.report = func(f findings) {
+	found = &[]scanResult{}
+	go drive(t.Context(), s, newResync(map[StoreName]bool{{"app", "home"}: true}, 1), func(f scanResult) {
 		e.Lock()
 		defer e.Unlock()
 		*found = append(*found, f)
-	}
-	go s.run(t.Context())
-	s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+	})
 	for len(*found) == 0 || !(*found)[len(*found)-1].final {
 		e.pass(time.Second)
 	}
@@ -203,13 +219,13 @@ func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
 		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
 		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
 		last := (*found)[len(*found)-1]
-		assert.Equal(t, 2, last.leftCount)
+		assert.Equal(t, 2, last.unsyncedCount)
 		assert.True(t, last.final)
 
 		eso.mended, eso.ready["broken later"] = true, time.Now()
-		eso.pass(mendedEvery)
+		eso.pass(unsyncedInterval)
 		last = (*found)[len(*found)-1]
-		assert.Zero(t, last.leftCount)
+		assert.Zero(t, last.unsyncedCount)
 		assert.True(t, last.final)
 		before = eso.lists
 		eso.pass(time.Hour)
@@ -230,8 +246,8 @@ func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
 			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
 		}
 		eso.refuses, eso.mended = nil, true
-		eso.pass(mendedEvery)
-		assert.Zero(t, (*found)[len(*found)-1].leftCount)
+		eso.pass(unsyncedInterval)
+		assert.Zero(t, (*found)[len(*found)-1].unsyncedCount)
 	})
 }
 
@@ -246,23 +262,72 @@ func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
 	})
 }
 
-func TestTheNextOutageEndsTheLooks(t *testing.T) {
+// withReadyStores is a controller that works beside an active Vault and sees these
+// stores of a namespace, which are Ready.
+func withReadyStores(t *testing.T, api dynamic.Interface, names ...string) *Controller {
+	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, api, nil)
+	working(t, n)
+	n.handle(func() {
+		n.handleWatchResult(kindClusterStore, nil, false)
+		n.handleWatchResult(kindStore, nil, false)
+		for _, name := range names {
+			n.updateStore(Store{StoreName: StoreName{"app", name}, Vault: true, Status: kube.True}, false)
+		}
+	})
+	n.Publish(unseal.State{Phase: unseal.Active})
+	return n
+}
+
+func TestResync_EndsWithTheNextOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
 		eso.Lock()
 		defer eso.Unlock()
-		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		s.report = func(findings) {}
-		go s.run(t.Context())
-		s.request(map[StoreName]bool{{"app", "home"}: true}, 1)
+		n := withReadyStores(t, eso, "home")
 		eso.pass(time.Hour)
-		s.stop()
+		assert.Equal(t, 2, eso.woken["broken"])
+		n.Publish(unseal.State{Phase: unseal.Unreachable})
+		eso.pass(time.Second)
 		before := eso.lists
 		eso.pass(time.Hour)
 		assert.Equal(t, before, eso.lists)
-		s.request(map[StoreName]bool{{"app", "home"}: true}, 2)
+		n.Publish(unseal.State{Phase: unseal.Active})
 		eso.pass(10 * time.Minute)
 		assert.Equal(t, 4, eso.woken["broken"], "and it begins anew")
+	})
+}
+
+// A second store gets Ready while what uses the first is annotated.
+func TestResync_AStoreThatGetsReadyMeanwhileIsTakenInAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eso := &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, uses: map[string]string{}, each: 10 * time.Millisecond}
+		for i := range 1000 { // 24 seconds
+			eso.woken[fmt.Sprint("secret-", i)] = 0
+		}
+		eso.woken["of-the-second"], eso.uses["of-the-second"] = 0, "second"
+		eso.Lock()
+		defer eso.Unlock()
+		n := withReadyStores(t, eso, "home")
+		eso.pass(10 * time.Second)
+		eso.Unlock()
+		n.handle(func() {
+			n.updateStore(Store{StoreName: StoreName{"app", "second"}, Vault: true, Status: kube.False}, false)
+		})
+		n.handle(func() {
+			n.updateStore(Store{StoreName: StoreName{"app", "second"}, Vault: true, Status: kube.True}, false)
+		})
+		n.mu.Lock()
+		due := n.resyncDue
+		n.mu.Unlock()
+		eso.Lock()
+		assert.True(t, due)
+		eso.pass(2 * time.Second)
+		assert.Equal(t, 1, eso.woken["of-the-second"])
+		eso.pass(5 * time.Minute)
+		for name, times := range eso.woken {
+			assert.Equal(t, 1, times, "what was annotated before is not again: %s", name)
+		}
+		n.handle(func() { assert.Equal(t, 1001, n.scan.resynced, "of both") })
 	})
 }
 
@@ -275,25 +340,8 @@ func TestWakingKeepsItsPace(t *testing.T) {
 			eso.woken[fmt.Sprint("more-", i)] = 0
 		}
 		began := time.Now()
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
-		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.touched)
-	})
-}
-
-// A second store gets ready just as the sweep for the first is being taken up:
-// what woke us for the second must not end the sweep that does both.
-func TestASweepIsNotEndedByItsOwnCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newResyncer(Config{Log: hclog.NewNullLogger()}, &slowESO{})
-		one, two := StoreName{Name: "one"}, StoreName{Name: "two"}
-		s.request(map[StoreName]bool{one: true}, 1)
-		<-s.wake // as run does
-		s.request(map[StoreName]bool{one: true, two: true}, 1)
-		next, ctx := s.take(t.Context())
-		assert.Len(t, next.stores, 2)
-		assert.True(t, s.pause(ctx, lookEvery), "nobody asked for another sweep")
-		s.request(map[StoreName]bool{two: true}, 1)
-		assert.False(t, s.pause(ctx, lookEvery), "now somebody did")
+		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.resynced)
 	})
 }
 
@@ -305,12 +353,12 @@ func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
 			policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "only what is not Ready may be annotated")}
 		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
 		assert.NoError(t, f.err)
-		assert.Equal(t, 2, f.leftCount)
+		assert.Equal(t, 2, f.unsyncedCount)
 		assert.Len(t, eso.ready, 2, "each was tried")
-		f = s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
-		assert.Zero(t, f.leftCount)
+		f = s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+		assert.Zero(t, f.unsyncedCount)
 		assert.NotContains(t, out.String(), "[WARN]")
 	})
 }
@@ -343,7 +391,7 @@ func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
 	} {
 		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		f := s.look(t.Context(), &sweep{stores: map[StoreName]bool{{"app", "home"}: true}, touches: map[string]int{}, spaces: map[string]int{}}, true)
+		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
 		if row.goes {
 			assert.NoError(t, f.err, sentence)
 			assert.Equal(t, 3, eso.tried, sentence)

@@ -70,25 +70,25 @@ type Store struct {
 	Message string
 }
 
-// Manages tells whether a store is one that we look after: one that was
+// Manages reports whether a store is one of ours: one that was
 // named, or when none was, one that may use the Vault beside us.
 func (c Config) Manages(s Store) bool {
 	if len(c.Stores) > 0 {
 		return slices.Contains(c.Stores, s.StoreName)
 	}
-	return s.Vault && !elsewhere(s.Server, c.Namespace)
+	return s.Vault && !inOtherNamespace(s.Server, c.Namespace)
 }
 
-// Ignores tells whether a store is not looked after although it uses Vault
-// and nobody said which are ours.
+// Ignores reports whether a store is not managed although it uses Vault and the
+// options name none.
 func (c Config) Ignores(s Store) bool {
 	return len(c.Stores) == 0 && s.Vault && !c.Manages(s)
 }
 
-// elsewhere tells whether a server is a Service of another namespace than ours,
+// inOtherNamespace reports whether a server is a Service of another namespace than ours,
 // and with it another Vault, with a sidecar of its own. Whatever else it is
 // called may lead to ours: an ingress does.
-func elsewhere(server, namespace string) bool {
+func inOtherNamespace(server, namespace string) bool {
 	u, err := url.Parse(server)
 	if err != nil || namespace == "" {
 		return false
@@ -106,7 +106,7 @@ func StoreOf(o *unstructured.Unstructured) Store {
 	s := Store{StoreName: StoreName{o.GetNamespace(), o.GetName()}, uid: string(o.GetUID())}
 	_, s.Vault, _ = unstructured.NestedMap(o.Object, "spec", "provider", "vault")
 	server, _, _ := unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
-	s.Server = kube.Theirs(server)
+	s.Server = kube.SafeText(server)
 	c := ReadyOf(o)
 	s.Status, s.Reason, s.Message = c.Status, c.Reason, c.Message
 	return s

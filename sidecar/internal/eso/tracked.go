@@ -4,12 +4,11 @@ import (
 	"context"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // Tenants make stores, and each that is followed takes memory. So many of a kind
@@ -19,11 +18,11 @@ const (
 	maxStoresIn = 100
 )
 
-// Crowd counts the stores of a kind, by their namespaces.
-type Crowd map[string]int
+// StoreLimit counts the stores of a kind, by their namespaces.
+type StoreLimit map[string]int
 
-// Takes counts one more, unless there is no room for it.
-func (c Crowd) Takes(namespace string) bool {
+// Admit counts one more, unless there is no room for it.
+func (c StoreLimit) Admit(namespace string) bool {
 	const all = "/" // no namespace is called so
 	if c[all] >= maxStores || namespace != "" && c[namespace] >= maxStoresIn {
 		return false
@@ -33,55 +32,55 @@ func (c Crowd) Takes(namespace string) bool {
 	return true
 }
 
-func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface,
-	send func(func())) *kube.Reflector[Store] {
+func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector[Store] {
 	var left *StoreName // out of the newest list
 	return &kube.Reflector[Store]{
-		Api:     api,
-		Missing: kube.RetryMissing,
-		Read:    StoreOf,
-		Wanted: func() func(Store) bool {
-			ours, others := Crowd{}, Crowd{}
+		Api:          api,
+		MissingRetry: kube.MissingKindRetry,
+		Convert:      StoreOf,
+		Filter: func() func(Store) bool {
+			ours, others := StoreLimit{}, StoreLimit{}
 			left = nil
 			return func(s Store) bool {
 				if !n.config.Manages(s) {
-					return n.config.Ignores(s) && others.Takes(s.Namespace)
+					return n.config.Ignores(s) && others.Admit(s.Namespace)
 				}
-				room := len(n.config.Stores) > 0 || ours.Takes(s.Namespace)
+				room := len(n.config.Stores) > 0 || ours.Admit(s.Namespace)
 				if !room && left == nil {
 					left = &s.StoreName
 				}
 				return room
 			}
 		},
-		All: func(all []Store) {
+		Replace: func(all []Store) {
 			first := left
-			send(func() {
-				n.sawAll(kind, all)
+			n.handle(func() {
+				n.replaceStores(kind, all)
 				if first != nil {
-					n.tooMany(*first)
+					n.logStoreLimit(*first)
 				}
 			})
 		},
-		One: func(s Store, gone bool) { send(func() { n.saw(s, gone) }) },
-		Failed: func(err error) {
+		Update: func(s Store, gone bool) { n.handle(func() { n.updateStore(s, gone) }) },
+		OnError: func(err error) {
 			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
-			send(func() { n.couldWatch(kind, err, older) })
+			n.handle(func() { n.handleWatchResult(kind, err, older) })
 		},
 	}
 }
 
-// couldWatch takes whether a kind of stores is seen.
-func (n *Controller) couldWatch(kind string, err error, olderAPI bool) {
-	w, unseen := n.watching[kind], n.watching[kind].unseen()
-	if err == nil || kube.Missing(err) {
+// handleWatchResult takes whether a kind of stores is seen.
+func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
+	w, unseen := n.watching[kind], n.watching[kind].unavailable()
+	if err == nil || kube.IsForbiddenOrNotFound(err) {
 		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
 	}
 	if !apierrors.IsNotFound(err) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
 	}
-	if err == nil && unseen { // what is told of them is not true any more
-		n.sweepDue, n.noESO = true, ""
+	if err == nil && unseen { // what was logged of them is outdated
+		n.requestResync()
+		n.noESO = ""
 	}
 	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
 		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + kube.ESOGroup + "/v1"
@@ -92,7 +91,7 @@ func (n *Controller) couldWatch(kind string, err error, olderAPI bool) {
 	}
 }
 
-// olderAPI tells whether ESO is there, but too old.
+// olderAPI reports whether ESO is there, but too old.
 func (n *Controller) olderAPI(ctx context.Context) bool {
 	ctx, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
@@ -102,13 +101,13 @@ func (n *Controller) olderAPI(ctx context.Context) bool {
 	return err == nil
 }
 
-// sawAll takes a whole kind of stores; those that are not among them are gone.
-func (n *Controller) sawAll(kind string, all []Store) {
+// replaceStores takes a whole kind of stores; those that are not among them are gone.
+func (n *Controller) replaceStores(kind string, all []Store) {
 	n.watching[kind].answered = true
 	there := map[StoreName]bool{}
 	for _, s := range all {
 		there[s.StoreName] = true
-		n.saw(s, false)
+		n.updateStore(s, false)
 	}
 	for name := range n.tracked {
 		if name.kind() == kind && !there[name] {
@@ -122,34 +121,34 @@ func (n *Controller) sawAll(kind string, all []Store) {
 	}
 }
 
-// tooMany says once that a store is not followed for want of room.
-func (n *Controller) tooMany(name StoreName) {
-	if !n.crowded {
-		n.crowded = true
+// logStoreLimit says once that a store is not followed for want of room.
+func (n *Controller) logStoreLimit(name StoreName) {
+	if !n.limitLogged {
+		n.limitLogged = true
 		n.log.Warn(msgTooMany, keyStore, name.String(),
 			keyAdvice, "name those that are to be looked after in --eso-stores")
 	}
 }
 
-// hasRoom tells whether one more store can be followed. For those that were named
+// hasRoom reports whether one more store can be followed. For those that were named
 // there always is.
 func (n *Controller) hasRoom(name StoreName) bool {
 	if len(n.config.Stores) > 0 {
 		return true
 	}
-	there := Crowd{}
+	there := StoreLimit{}
 	for other := range n.tracked {
 		if other.kind() == name.kind() {
-			there.Takes(other.Namespace)
+			there.Admit(other.Namespace)
 		}
 	}
-	return there.Takes(name.Namespace)
+	return there.Admit(name.Namespace)
 }
 
-func (n *Controller) saw(s Store, gone bool) {
+func (n *Controller) updateStore(s Store, gone bool) {
 	p := n.tracked[s.StoreName]
-	if !gone && n.config.Ignores(s) && !n.leftAlone[s.StoreName] && len(n.leftAlone) < maxStores {
-		n.leftAlone[s.StoreName] = true
+	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && len(n.ignoredLogged) < maxStores {
+		n.ignoredLogged[s.StoreName] = true
 		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, AdviceElsewhere)
 	}
 	if gone || !n.config.Manages(s) {
@@ -157,28 +156,32 @@ func (n *Controller) saw(s Store, gone bool) {
 		return
 	}
 	if p == nil && !n.hasRoom(s.StoreName) {
-		n.tooMany(s.StoreName)
+		n.logStoreLimit(s.StoreName)
 		return
 	}
 	if p == nil || p.uid != s.uid {
 		p = &storeState{}
 		n.tracked[s.StoreName] = p
 	}
-	recovered := s.Ready() && !p.Ready()
+	recovered, fails := s.Ready() && !p.Ready(), !s.Ready() && p.Ready()
+	p.readyAfterOutage = p.readyAfterOutage || fails && n.outageIsOver()
 	p.Store = s
 	if !recovered {
+		if !s.Ready() {
+			n.queue.Add(s.StoreName)
+		}
 		return
 	}
-	works := p.works
+	works := p.workedInOutage
 	if !p.downSince.IsZero() {
-		works = n.epoch
+		works = n.outageID
 		took := time.Since(p.downSince)
 		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, kube.Short(took))
 		if p.failureReported == "" { // else it took a person
 			n.log.Reached(kube.StepStore, took)
-			n.slowest = max(n.slowest, took)
+			n.slowestStore = max(n.slowestStore, took)
 		}
 	}
-	*p = storeState{Store: s, works: works}
-	n.sweepDue = true
+	*p = storeState{Store: s, workedInOutage: works}
+	n.requestResync()
 }

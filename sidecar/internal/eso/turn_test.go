@@ -12,11 +12,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,11 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // slowCluster takes 15 ms for each patch.
-type slowCluster struct{ *fakeCluster }
+type slowCluster struct {
+	dynamic.NamespaceableResourceInterface
+	patched *atomic.Int32
+}
 
 func (w slowCluster) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	return w
@@ -36,63 +37,46 @@ func (w slowCluster) Resource(schema.GroupVersionResource) dynamic.Namespaceable
 
 func (w slowCluster) Namespace(string) dynamic.ResourceInterface { return w }
 
-func (w slowCluster) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
-	time.Sleep(15 * time.Millisecond)
+func (w slowCluster) Patch(ctx context.Context, _ string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+	kube.Sleep(ctx, 15*time.Millisecond)
+	w.patched.Add(1)
 	return &unstructured.Unstructured{Object: map[string]any{}}, nil
 }
 
 // Stores that never get ready hold up neither the news of others nor the others
 // themselves.
-func TestTurn_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
+func TestController_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
 	for _, count := range []int{1, 100, 1000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := slowCluster{&fakeCluster{t: t}}
-				c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
-				n := New(c, w, nil)
-				add := func(name StoreName) *storeState {
-					p := &storeState{Store: Store{StoreName: name, Status: kube.False}}
-					n.tracked[name] = p
-					return p
+				n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, slowCluster{patched: &atomic.Int32{}}, nil)
+				add := func(name StoreName) {
+					n.handle(func() { n.updateStore(Store{StoreName: name, Vault: true, Status: kube.False}, false) })
 				}
 				for i := range count {
-					add(StoreName{"tenant", fmt.Sprint("s", i)})
+					n.tracked[StoreName{"tenant", fmt.Sprint("s", i)}] = &storeState{Store: Store{StoreName: StoreName{"tenant", fmt.Sprint("s", i)}, Status: kube.False}}
 				}
 				n.Publish(unseal.State{Phase: unseal.Active})
-				n.syncPhase(time.Now())
-				began := time.Now()
-				n.turn(t.Context(), began)
-				assert.Less(t, time.Since(began), 100*time.Millisecond, "news wait for one request")
-
-				ofAll, ofAnother := add(StoreName{"", "home"}), add(StoreName{"zoo", "store"})
-				n.turn(t.Context(), time.Now())
-				assert.True(t, ofAll.nextResync.After(time.Now()), "the cluster's is the next")
-				n.turn(t.Context(), time.Now())
-				assert.True(t, ofAnother.nextResync.After(time.Now()), "then another namespace's")
+				working(t, n)
+				during(20 * time.Millisecond)
+				before := time.Now()
+				ofAll, ofAnother := StoreName{"", "home"}, StoreName{"zoo", "store"}
+				add(ofAll)
+				add(ofAnother)
+				assert.Equal(t, before, time.Now(), "news wait for no request")
+				during(40 * time.Millisecond)
+				n.handle(func() {
+					assert.True(t, n.tracked[ofAll].nextResync.After(time.Now()), "the cluster's is the next")
+					assert.True(t, n.tracked[ofAnother].nextResync.After(time.Now()), "then another namespace's")
+				})
 			})
 		})
 	}
 }
 
-// Namespaces come and go; what is remembered of them does not grow.
-func TestTurn_ForgetsNamespaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}
-		n := New(c, &fakeCluster{t: t}, nil)
-		n.Publish(unseal.State{Phase: unseal.Active})
-		n.syncPhase(time.Now())
-		for i := range 3 * maxStores {
-			name := StoreName{fmt.Sprint("n", i), "s"}
-			n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
-			n.turn(t.Context(), time.Now())
-			delete(n.tracked, name)
-		}
-		assert.LessOrEqual(t, len(n.treated), maxStores+1)
-	})
-}
-
 // manyStores has a thousand stores that are not Ready, in ten namespaces.
 type manyStores struct {
+	t *testing.T
 	slowCluster
 	resource schema.GroupVersionResource
 }
@@ -127,17 +111,16 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reports atomic.Int32
 		c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Report: func(status.ExternalSecrets) { reports.Add(1) }}
-		w := slowCluster{&fakeCluster{t: t}}
-		n := New(c, manyStores{slowCluster: w}, nil)
+		w := slowCluster{patched: &atomic.Int32{}}
+		n := newController(t, c, manyStores{t: t, slowCluster: w}, nil)
 		ctx, end := context.WithCancel(t.Context())
 		var parts sync.WaitGroup
 		parts.Go(func() { n.Run(ctx, func(f func()) { parts.Go(f) }) })
 		synctest.Wait()
 		n.Publish(unseal.State{Phase: unseal.Active})
-		kube.Notify(n.vault)
-		time.Sleep(10 * time.Second) // of the bubble's time: some 600 stores
+		time.Sleep(10 * time.Second) // of the bubble's time: some 1,300 patches
 		synctest.Wait()
-		assert.Greater(t, n.treats, 500)
+		assert.Greater(t, w.patched.Load(), int32(500))
 		assert.Less(t, reports.Load(), int32(30))
 		assert.GreaterOrEqual(t, reports.Load(), int32(9))
 		end()
@@ -148,13 +131,13 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 // A sweep remembers a bounded number of namespaces, and looks at the rest later.
 func TestWakeUp_TriesABoundedNumberOfNamespaces(t *testing.T) {
 	s := newResyncer(Config{Log: hclog.NewNullLogger()}, &fakeCluster{t: t})
-	tried := &turns{began: time.Now(), most: 1, tried: map[string]int{}}
-	for i := range maxWoken {
+	tried := &quota{began: time.Now(), perNamespace: 1, tried: map[string]int{}}
+	for i := range maxResynced {
 		tried.tried[fmt.Sprint("n", i)] = 1
 	}
-	w := &sweep{touches: map[string]int{}, spaces: map[string]int{}}
+	w := &resync{resyncs: map[string]int{}, namespaces: map[string]int{}}
 	o := kubetest.Object(t, `{"kind":"ExternalSecret","metadata":{"namespace":"one-more","name":"e","uid":"u"}}`)
-	require.NoError(t, s.wakeUp(t.Context(), w, tried, ExternalSecrets, o))
-	assert.True(t, tried.more)
-	assert.Len(t, tried.tried, maxWoken)
+	require.NoError(t, s.resyncObject(t.Context(), w, tried, ExternalSecrets, o))
+	assert.True(t, tried.exceeded)
+	assert.Len(t, tried.tried, maxResynced)
 }

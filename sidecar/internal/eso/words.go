@@ -24,6 +24,7 @@ const (
 	msgNotReady    = "store stays not ready, not caused by the outage"
 	msgEvicted     = "evicted the external-secrets controller"
 	msgSpared      = "external-secrets works with another store of this vault, it is not evicted"
+	msgMemoryFails = "the eviction is not remembered across a restart"
 	msgNotEvicted  = "the external-secrets controller is not evicted"
 	msgNoESO       = "external-secrets not found, no resync is requested"
 	msgForeign     = "store that stays not ready uses another vault, or one not known to be this one"

@@ -5,32 +5,32 @@ import (
 	"errors"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// works tells whether a store is Ready that ESO has looked at since Vault is
+// hasWorked reports whether a store is Ready that ESO has looked at since Vault is
 // active.
-func (n *Controller) works(name StoreName) bool {
+func (n *Controller) hasWorked(name StoreName) bool {
 	p := n.tracked[name]
-	return p != nil && p.Ready() && p.works == n.epoch
+	return p != nil && p.Ready() && p.workedInOutage == n.outageID
 }
 
-// worksWith names a store of this Vault other than p that is Ready and that ESO
+// workingStore names a store of this Vault other than p that is Ready and that ESO
 // has looked at since Vault is active; the zero name when there is none. What then
 // fails p is its own, and no restart of ESO mends it: anybody may write a store
 // that never gets ready. That a store is Ready alone may be from before the
 // outage, of an ESO that is stuck.
-func (n *Controller) worksWith(ctx context.Context, p *storeState, ours func(Store) bool) (StoreName, error) {
+func (n *Controller) workingStore(ctx context.Context, p *storeState, ours func(Store) bool) (StoreName, error) {
 	ready := map[StoreName]bool{}
-	for _, name := range n.names() {
+	for _, name := range n.storeNames() {
 		other := n.tracked[name]
 		if other == p || !other.Ready() || !ours(other.Store) {
 			continue
 		}
-		if n.works(name) {
+		if n.hasWorked(name) {
 			return name, nil
 		}
 		ready[name] = true
@@ -38,32 +38,34 @@ func (n *Controller) worksWith(ctx context.Context, p *storeState, ours func(Sto
 	if len(ready) == 0 {
 		return StoreName{}, nil
 	}
-	name, err := n.syncedFrom(ctx, ready)
-	if err != nil || name == (StoreName{}) {
-		return StoreName{}, err
+	outage, since := n.outageID, n.phaseSince
+	var name StoreName
+	var err error
+	n.unlocked(func() { name, err = n.storeSyncedFrom(ctx, ready, since) })
+	if p := n.tracked[name]; p != nil && n.outageID == outage {
+		p.workedInOutage = outage
 	}
-	n.tracked[name].works = n.epoch
-	return name, nil
+	return name, err
 }
 
-// errEnough ends a list that need not go on.
-var errEnough = errors.New("that is enough")
+// errStopList ends a list that need not go on.
+var errStopList = errors.New("that is enough")
 
-// syncedFrom returns one of the stores from which ESO has synced an ExternalSecret
+// storeSyncedFrom returns one of the stores from which ESO has synced an ExternalSecret
 // since Vault is active. What may not be seen is not there.
-func (n *Controller) syncedFrom(ctx context.Context, stores map[StoreName]bool) (found StoreName, err error) {
+func (n *Controller) storeSyncedFrom(ctx context.Context, stores map[StoreName]bool, since time.Time) (found StoreName, err error) {
 	_, err = kube.EachPage(ctx, n.api.Resource(ExternalSecrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for i := range page {
 			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")
-			name := refOf(ref, page[i].GetNamespace())
-			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(n.active) {
+			name := storeRefOf(ref, page[i].GetNamespace())
+			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(since) {
 				found = name
-				return errEnough
+				return errStopList
 			}
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) || kube.Missing(err) {
+	if errors.Is(err, errStopList) || kube.IsForbiddenOrNotFound(err) {
 		err = nil
 	}
 	return found, err

@@ -40,10 +40,10 @@ const (
 	maxPages = 20_000
 	// watchFor is how long the server is asked to keep a watch.
 	watchFor = 9 * time.Minute
-	// RetryMissing is how often it is looked, in the end, whether a kind of object has
+	// MissingKindRetry is how often, in the end, is checked whether a kind of object has
 	// come that was missing, or a right to it. An API server that starts may say
 	// so before it has read its own roles and kinds, so it begins soon.
-	RetryMissing = 5 * time.Minute
+	MissingKindRetry = 5 * time.Minute
 )
 
 // errResourceExpired ends a watch that the server cannot go on with: list again.
@@ -90,7 +90,7 @@ func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 		if err != nil {
 			return "", err
 		}
-		if err := f(slices.DeleteFunc(list.Items, func(o unstructured.Unstructured) bool { return !nameable(&o) })); err != nil {
+		if err := f(slices.DeleteFunc(list.Items, func(o unstructured.Unstructured) bool { return !hasValidName(&o) })); err != nil {
 			return "", err
 		}
 		o.Continue, o.Limit = list.GetContinue(), min(o.Limit+max(1, o.Limit/4), pageSize)
@@ -100,10 +100,10 @@ func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 	}
 }
 
-// nameable reports whether an object has a name as Kubernetes gives them. What is
+// hasValidName reports whether an object has a name as Kubernetes gives them. What is
 // remembered of objects is mostly their names, and a server of longer ones would
 // fill the memory with them.
-func nameable(o *unstructured.Unstructured) bool {
+func hasValidName(o *unstructured.Unstructured) bool {
 	return len(o.GetName()) <= 253 && len(o.GetUID()) <= 253 && len(o.GetNamespace()) <= 63
 }
 

@@ -1,5 +1,5 @@
 // Package kube reaches the Kubernetes API: it lists and follows objects within
-// bounds, tries again, and tells of errors. It is built on client-go's dynamic
+// bounds, tries again, and logs errors. It is built on client-go's dynamic
 // client alone: typed clients, informers and event recorders would double the binary
 // and the memory.
 //
@@ -30,7 +30,7 @@ type Config struct {
 // Connect returns a client that has not connected yet. It fails when there are no
 // credentials, or they cannot be read.
 func Connect(c Config) (dynamic.Interface, error) {
-	silence(c.Log)
+	redirectKlog(c.Log)
 	connection, err := restConfig(c)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)

@@ -13,10 +13,10 @@ type Meter interface {
 	Failed(manifest string) // a call, by the manifest that grants it
 	Touched(kind string)    // an object was annotated
 	Evicted()               // a pod was
-	// Reached tells that a store is Ready, or all objects are synced, and how
+	// Reached reports that a store is Ready, or all objects are synced, and how
 	// long after the trouble began.
 	Reached(step string, took time.Duration)
-	// Policy tells the state of the policy for what a manifest grants.
+	// Policy reports the state of the policy for what a manifest grants.
 	Policy(manifest, state string)
 }
 
@@ -26,7 +26,7 @@ const (
 	StepObjects = "objects"
 )
 
-// NoopMetrics stands where nobody counts.
+// NoopMetrics counts nothing.
 type NoopMetrics struct{}
 
 func (NoopMetrics) Failed(string)  {}
@@ -36,7 +36,7 @@ func (NoopMetrics) Evicted()       {}
 func (NoopMetrics) Reached(string, time.Duration) {}
 func (NoopMetrics) Policy(string, string)         {}
 
-// Telemetry is told what happens.
+// Telemetry is where events are logged and counted.
 type Telemetry struct {
 	hclog.Logger
 	Meter
@@ -64,7 +64,7 @@ func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 	}
 	log.Failed(strings.TrimPrefix(grants, "manifests/"))
 	kind := apierrors.ReasonForError(err)
-	err = Said(err)
+	err = SafeError(err)
 	text := string(kind)
 	if text == "" {
 		text = "unreachable"

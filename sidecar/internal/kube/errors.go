@@ -11,21 +11,21 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
-// Said is an error, fit to be repeated: an API server puts into it what a webhook
+// SafeError is an error, fit to be repeated: an API server puts into it what a webhook
 // or a policy says.
-func Said(err error) error { return safetext.Error(err, maxTheirs) }
+func SafeError(err error) error { return safetext.Error(err, maxSafeText) }
 
-// Plainly tells a deadline in words, and every other error so that it can be
+// DescribeError describes a deadline in words, and every other error so that it can be
 // repeated.
-func Plainly(err error) error {
+func DescribeError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", ShortTimeout)
 	}
-	return Said(err)
+	return SafeError(err)
 }
 
-// Missing tells whether only a person can mend it.
-func Missing(err error) bool {
+// IsForbiddenOrNotFound reports whether only a person can mend it.
+func IsForbiddenOrNotFound(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
 }
 

@@ -95,7 +95,7 @@ func (f *filter) skipText() error {
 	}
 }
 
-// ends tells whether a number, a truth or null is over before b.
+// ends reports whether a number, a truth or null is over before b.
 func ends(b byte) bool { return strings.IndexByte(",}] \n\t\r", b) >= 0 }
 
 func (f *filter) unread() error {

@@ -13,10 +13,10 @@ import (
 
 var silenced sync.Once
 
-// silence has what client-go prints by itself in the log at debug: it is of no
+// redirectKlog has what client-go prints by itself in the log at debug: it is of no
 // use to the person who runs this, and repeats what others wrote. By default
 // klog writes errors to stderr too, and to the output once for each severity.
-func silence(log hclog.Logger) {
+func redirectKlog(log hclog.Logger) {
 	silenced.Do(func() {
 		flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 		klog.InitFlags(flags)
@@ -43,6 +43,6 @@ type debugLog struct{ hclog.Logger }
 
 // Write implements io.Writer.
 func (l debugLog) Write(line []byte) (int, error) {
-	l.Debug(Theirs(string(line)))
+	l.Debug(SafeText(string(line)))
 	return len(line), nil
 }

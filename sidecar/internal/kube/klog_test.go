@@ -27,7 +27,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // client-go decodes a watch in a goroutine of its own, which nobody could recover.
 func TestAPanicInAWatchEndsTheWatchAlone(t *testing.T) {
-	silence(hclog.NewNullLogger())
+	redirectKlog(hclog.NewNullLogger())
 	api, _ := giants(t, 1, 10, func(int) string { return "{}" }, func(inner http.RoundTripper) http.RoundTripper { return wickedBody{inner} })
 	w, err := api.Resource(served).Watch(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)

@@ -10,13 +10,13 @@ import (
 // Event, in characters. Ours is shorter: a condition is read again, to see
 // whether it says the same. The policies in manifests/gate let it through.
 const (
-	maxTheirs = 1000
-	MaxOurs   = 900
-	MaxReason = 60
+	maxSafeText = 1000
+	MaxOwnText  = 900
+	MaxReason   = 60
 )
 
-// Theirs is what somebody else wrote, fit to be repeated.
-func Theirs(text string) string { return safetext.Line(text, maxTheirs) }
+// SafeText is what somebody else wrote, fit to be repeated.
+func SafeText(text string) string { return safetext.Line(text, maxSafeText) }
 
 // The statuses of a condition.
 const (
@@ -33,18 +33,18 @@ type Condition struct {
 	Message string
 }
 
-// Written is a condition as it stands in the pod.
-type Written struct {
+// ExistingCondition is a condition as it stands in the pod.
+type ExistingCondition struct {
 	Condition
 	Since string // lastTransitionTime
 }
 
 // ConditionsOf reads an object's conditions; what is malformed reads as empty.
-func ConditionsOf(o *unstructured.Unstructured) []Written {
-	var out []Written
+func ConditionsOf(o *unstructured.Unstructured) []ExistingCondition {
+	var out []ExistingCondition
 	for _, m := range Entries(o.Object, "status", "conditions") {
-		text := func(key string) string { s, _ := m[key].(string); return Theirs(s) }
-		out = append(out, Written{Condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
+		text := func(key string) string { s, _ := m[key].(string); return SafeText(s) }
+		out = append(out, ExistingCondition{Condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
 	}
 	return out
 }

@@ -19,45 +19,45 @@ import (
 type Reflector[T any] struct {
 	Api     dynamic.ResourceInterface
 	Options metav1.ListOptions
-	Read    func(*unstructured.Unstructured) T
+	Convert func(*unstructured.Unstructured) T
 	// wanted returns, for each list anew, what tells which objects are of it.
-	Wanted func() func(T) bool
+	Filter func() func(T) bool
 	// all takes everything that is wanted; what it does not name is gone.
-	All func([]T)
+	Replace func([]T)
 	// one takes an object that changed, or is gone.
-	One func(o T, gone bool)
+	Update func(o T, gone bool)
 	// failed is told of every failure, and of nil once it works.
-	Failed func(error)
+	OnError func(error)
 	// most bounds how many objects are taken of a list; zero: maxFollowed.
-	Most int
+	Limit int
 	// missing bounds the wait while only a person can mend it.
-	Missing time.Duration
+	MissingRetry time.Duration
 }
 
 // maxFollowed bounds how many objects are taken of a list. What is wanted is
 // fewer, unless a server lists the same again and again.
 const maxFollowed = 3000
 
-// Follow works until ctx is done.
-func (f *Reflector[T]) Follow(ctx context.Context) {
+// Run works until ctx is done.
+func (f *Reflector[T]) Run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		version, err := f.list(ctx)
 		if err == nil {
 			failures = 0
-			f.Failed(nil)
+			f.OnError(nil)
 			err = f.watchLoop(ctx, version)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		if !errors.Is(err, errResourceExpired) {
-			f.Failed(err)
+			f.OnError(err)
 		}
 		failures++
 		limit := 5 * time.Second
-		if Missing(err) {
-			limit = f.Missing
+		if IsForbiddenOrNotFound(err) {
+			limit = f.MissingRetry
 		}
 		Sleep(ctx, RetryAfter(failures, limit, err))
 	}
@@ -65,17 +65,17 @@ func (f *Reflector[T]) Follow(ctx context.Context) {
 
 func (f *Reflector[T]) list(ctx context.Context) (version string, err error) {
 	var found []T
-	wanted, most := f.Wanted(), cmp.Or(f.Most, maxFollowed)
+	wanted, most := f.Filter(), cmp.Or(f.Limit, maxFollowed)
 	version, err = EachPage(ctx, f.Api, f.Options, func(page []unstructured.Unstructured) error {
 		for i := range page {
-			if o := f.Read(&page[i]); len(found) < most && wanted(o) {
+			if o := f.Convert(&page[i]); len(found) < most && wanted(o) {
 				found = append(found, o)
 			}
 		}
 		return nil
 	})
 	if err == nil {
-		f.All(found)
+		f.Replace(found)
 	}
 	return version, err
 }
@@ -131,8 +131,8 @@ func (f *Reflector[T]) watch(ctx context.Context, version string) (string, error
 			return version, fmt.Errorf("a watch sent a %T", event.Object)
 		}
 		version = o.GetResourceVersion()
-		if event.Type != watch.Bookmark && nameable(o) {
-			f.One(f.Read(o), event.Type == watch.Deleted)
+		if event.Type != watch.Bookmark && hasValidName(o) {
+			f.Update(f.Convert(o), event.Type == watch.Deleted)
 		}
 	}
 	return version, nil

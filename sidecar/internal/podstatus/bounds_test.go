@@ -9,13 +9,12 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // manyPods answers the list of our own pod, which is one, with pods without end.

@@ -9,11 +9,11 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// SecretsCondition is the type of the condition that tells of ESO. It is no
+// SecretsCondition is the type of the condition that reports how ESO is. It is no
 // gate: Vault serves whether or not ESO does.
 const SecretsCondition = "vault-unseal-sidecar/external-secrets"
 
-// RestrictedCondition is the type of the condition that tells whether admission
+// RestrictedCondition is the type of the condition that reports whether admission
 // policies restrict what the manifests grant. It is no gate either.
 const RestrictedCondition = "vault-unseal-sidecar/restricted"
 
@@ -34,7 +34,7 @@ func gateCondition(kind string, s unseal.State) kube.Condition {
 			c.Message += " " + Sentence(more)
 		}
 	}
-	if c.Status == kube.True && s.Last != nil && unsealedIn(s.Last) {
+	if c.Status == kube.True && s.Last != nil && wasUnsealed(s.Last) {
 		c.Message += fmt.Sprintf(recoveredIn+"%s at %s: %s.",
 			kube.Short(s.Last.Took), s.Last.Began.Add(s.Last.Took).UTC().Format(time.RFC3339), s.Last)
 	}
@@ -43,19 +43,19 @@ func gateCondition(kind string, s unseal.State) kube.Condition {
 
 const recoveredIn = " Recovered in "
 
-// saysSo reports whether a condition that is there already says what c does. Once the sidecar was
+// equivalent reports whether a condition that is there already says what c does. Once the sidecar was
 // started again it knows no more of the last recovery, which is no reason to
 // have it forgotten.
-func saysSo(there, c kube.Condition) bool {
+func equivalent(there, c kube.Condition) bool {
 	if there.Status == kube.True && strings.HasPrefix(there.Message, c.Message+recoveredIn) {
 		there.Message = c.Message
 	}
 	return c == there
 }
 
-// unsealedIn reports whether it took a key to end the recovery: it did not
+// wasUnsealed reports whether it took a key to end the recovery: it did not
 // when the sidecar alone was started again.
-func unsealedIn(r *unseal.Recovery) bool {
+func wasUnsealed(r *unseal.Recovery) bool {
 	for _, step := range r.Steps {
 		if step.Phase == unseal.Unsealing || step.Phase == unseal.UnsealHanging {
 			return true

@@ -51,15 +51,15 @@ func TestEveryPhaseHasAReason(t *testing.T) {
 
 func TestWhatIsSaidAlreadyIsNotWritten(t *testing.T) {
 	c := kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active."}
-	assert.True(t, saysSo(c, c))
-	assert.True(t, saysSo(kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 1s at noon: x."}, c))
+	assert.True(t, equivalent(c, c))
+	assert.True(t, equivalent(kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 1s at noon: x."}, c))
 	for _, other := range []kube.Condition{
 		{}, {Type: gate, Status: kube.False, Reason: "Unsealed", Message: "Active."}, {Type: gate, Status: kube.True, Reason: "Other", Message: "Active."}, {Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Standby."},
 		{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. And more."},
 	} {
-		assert.False(t, saysSo(other, c), other)
+		assert.False(t, equivalent(other, c), other)
 	}
 	recovered := kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 2s at one: x."}
-	assert.False(t, saysSo(c, recovered), "a recovery is news")
-	assert.False(t, saysSo(kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 1s at noon: x."}, recovered))
+	assert.False(t, equivalent(c, recovered), "a recovery is news")
+	assert.False(t, equivalent(kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 1s at noon: x."}, recovered))
 }

@@ -8,21 +8,18 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// Event is one of the few things that are told on the pod.
+// Event is one of the few that are written on the pod.
 type Event struct {
 	Reason  string
 	Warning bool
@@ -49,8 +46,8 @@ type recorder struct {
 	writing kube.ErrorLog
 }
 
-// pending is an event that is not written yet.
-type pending struct {
+// pendingEvent is an event that is not written yet.
+type pendingEvent struct {
 	Event
 	count       int
 	first, last time.Time
@@ -62,21 +59,21 @@ func newRecorder(p *Pod, api dynamic.Interface) *recorder {
 	return &recorder{api: api.Resource(kube.Events).Namespace(p.Namespace), pod: p, queue: make(chan Event, 16)}
 }
 
-// enter tells of a phase that begins, if it is worth it.
-func (r *recorder) enter(s unseal.State) {
+// phaseEntered writes an Event about a phase that begins, where it matters.
+func (r *recorder) phaseEntered(s unseal.State) {
 	switch {
-	case s.Phase.Serving() && s.Last != nil && unsealedIn(s.Last):
-		r.tell(Event{eventUnsealed, false, fmt.Sprintf("Vault is unsealed, after %s: %s.", kube.Short(s.Last.Took), s.Last)})
+	case s.Phase.Serving() && s.Last != nil && wasUnsealed(s.Last):
+		r.enqueue(Event{eventUnsealed, false, fmt.Sprintf("Vault is unsealed, after %s: %s.", kube.Short(s.Last.Took), s.Last)})
 	case s.Phase == unseal.Held:
-		r.tell(Event{eventHeld, true, Sentence(s.Message) + " " + Sentence(s.Advice)})
+		r.enqueue(Event{eventHeld, true, Sentence(s.Message) + " " + Sentence(s.Advice)})
 	case s.Phase == unseal.KeyRejected:
-		r.tell(Event{eventRejected, true, Sentence(s.Message) + " " + Sentence(s.Reason) + " " + Sentence(s.Advice)})
+		r.enqueue(Event{eventRejected, true, Sentence(s.Message) + " " + Sentence(s.Reason) + " " + Sentence(s.Advice)})
 	}
 }
 
-// tell does not block; what does not fit into the queue is not told.
-func (r *recorder) tell(e Event) {
-	e.Message = safetext.Line(e.Message, kube.MaxOurs)
+// enqueue does not block; what does not fit into the queue is dropped.
+func (r *recorder) enqueue(e Event) {
+	e.Message = safetext.Line(e.Message, kube.MaxOwnText)
 	select {
 	case r.queue <- e:
 	default:
@@ -84,16 +81,16 @@ func (r *recorder) tell(e Event) {
 }
 
 func (r *recorder) run(ctx context.Context) {
-	all := map[string]*pending{}
+	all := map[string]*pendingEvent{}
 	failures := 0
-	known := r.pod.Known
+	known := r.pod.known
 	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-r.queue:
-			r.note(all, e)
+			r.add(all, e)
 			if failures > 0 || known != nil { // an Event that names no pod is shown nowhere
 				continue
 			}
@@ -119,13 +116,13 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-func (r *recorder) note(all map[string]*pending, e Event) {
+func (r *recorder) add(all map[string]*pendingEvent, e Event) {
 	p := all[e.Reason]
 	if p == nil {
 		// What repeats is written five times at once, then every five minutes:
 		// as the limits of Kubernetes' own recorder (client-go,
 		// tools/record/events_cache.go), but for each reason alone.
-		p = &pending{limiter: rate.NewLimiter(rate.Every(5*time.Minute), 5)}
+		p = &pendingEvent{limiter: rate.NewLimiter(rate.Every(5*time.Minute), 5)}
 		all[e.Reason] = p
 	}
 	now := time.Now()
@@ -138,7 +135,7 @@ func (r *recorder) note(all map[string]*pending, e Event) {
 
 // flush writes what is due and may be written, and returns when to come again
 // for the rest; 0 when there is none.
-func (r *recorder) flush(ctx context.Context, all map[string]*pending) (again time.Duration, err error) {
+func (r *recorder) flush(ctx context.Context, all map[string]*pendingEvent) (again time.Duration, err error) {
 	for _, p := range all {
 		if !p.due {
 			continue
@@ -166,14 +163,14 @@ func (r *recorder) name(reason string) string {
 }
 
 // write makes the Event, or adds to the one that is there.
-func (r *recorder) write(ctx context.Context, p *pending) error {
+func (r *recorder) write(ctx context.Context, p *pendingEvent) error {
 	uid := r.pod.uid()
 	ctx, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
 	fresh := r.fields(p, uid)
 	fresh["apiVersion"], fresh["kind"] = "v1", "Event"
 	fresh["metadata"] = map[string]any{"name": r.name(p.Reason), "namespace": r.pod.Namespace}
-	fresh["firstTimestamp"], fresh["count"] = stamp(p.first), int64(p.count)
+	fresh["firstTimestamp"], fresh["count"] = timestamp(p.first), int64(p.count)
 	_, err := r.api.Create(ctx, &unstructured.Unstructured{Object: fresh}, metav1.CreateOptions{FieldManager: kube.Name})
 	if !apierrors.IsAlreadyExists(err) {
 		return err
@@ -189,19 +186,19 @@ func (r *recorder) write(ctx context.Context, p *pending) error {
 	count, _, _ := unstructured.NestedInt64(there.Object, "count")
 	more["count"] = count + int64(p.count)
 	if was != uid { // of a pod that had our name
-		more["count"], more["firstTimestamp"] = int64(p.count), stamp(p.first)
+		more["count"], more["firstTimestamp"] = int64(p.count), timestamp(p.first)
 	}
 	_, err = r.patch(ctx, p.Reason, more)
 	return err
 }
 
-func (r *recorder) fields(p *pending, uid string) map[string]any {
+func (r *recorder) fields(p *pendingEvent, uid string) map[string]any {
 	kind := "Normal"
 	if p.Warning {
 		kind = "Warning"
 	}
 	return map[string]any{
-		"type": kind, "reason": p.Reason, "message": p.Message, "lastTimestamp": stamp(p.last),
+		"type": kind, "reason": p.Reason, "message": p.Message, "lastTimestamp": timestamp(p.last),
 		"source": map[string]any{"component": kube.Name},
 		"involvedObject": map[string]any{
 			"apiVersion": "v1", "kind": "Pod", "name": r.pod.Name, "namespace": r.pod.Namespace, "uid": uid,
@@ -217,4 +214,4 @@ func (r *recorder) patch(ctx context.Context, reason string, fields map[string]a
 	return r.api.Patch(ctx, r.name(reason), types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

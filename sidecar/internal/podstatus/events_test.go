@@ -9,15 +9,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // ledger keeps one Event and counts how often it was written. A real API server
@@ -58,18 +56,18 @@ func TestALoopDoesNotFloodTheEvents(t *testing.T) {
 	const loop = time.Hour
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
-		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), Known: make(chan struct{}), wake: make(chan struct{}, 1)}
+		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), known: make(chan struct{}), wake: make(chan struct{}, 1)}
 		r := &recorder{api: l, pod: p, queue: make(chan Event, 16)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go r.run(ctx)
-		r.tell(Event{eventHeld, true, "held"})
+		r.enqueue(Event{eventHeld, true, "held"})
 		synctest.Wait()
 		assert.Zero(t, l.writes, "an Event that names no pod is shown nowhere")
-		p.saw(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"uid": "u"}}})
+		p.observe(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"uid": "u"}}})
 		for range loop / time.Second {
 			time.Sleep(time.Second)
-			r.tell(Event{eventHeld, true, "held"})
+			r.enqueue(Event{eventHeld, true, "held"})
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()

@@ -28,10 +28,10 @@ func TestThePolicyNamesOurEvents(t *testing.T) {
 func TestMessagesAreCutToWhatThePoliciesLetThrough(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	p := &Pod{wake: make(chan struct{}, 1)}
-	p.Set(kube.Condition{Type: "gate", Status: kube.False, Message: long})
+	p.SetCondition(kube.Condition{Type: "gate", Status: kube.False, Message: long})
 	written := []string{p.gate.Load().Message}
 	r := &recorder{queue: make(chan Event, 1)}
-	r.tell(Event{Message: long})
+	r.enqueue(Event{Message: long})
 	written = append(written, (<-r.queue).Message)
 	for file, pattern := range map[string]string{
 		"policy.yaml": `c\.\?message\.orValue\(""\)\.size\(\) <= (\d+)`,
@@ -45,7 +45,7 @@ func TestMessagesAreCutToWhatThePoliciesLetThrough(t *testing.T) {
 		require.NoError(t, err)
 		for _, message := range written {
 			assert.LessOrEqual(t, utf8.RuneCountInString(message), most, file)
-			assert.Equal(t, message, kube.Theirs(message), "it is read as it was written")
+			assert.Equal(t, message, kube.SafeText(message), "it is read as it was written")
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package podstatus tells on our own pod how Vault is: it keeps conditions there, of
+// Package podstatus reports on our own pod how Vault is: it keeps conditions there, of
 // which one is the readiness gate, and writes Events. All of it is tried again, and
 // nothing of it is in Vault's way. It must not know External Secrets.
 package podstatus
@@ -12,40 +12,38 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const (
-	// settle is how long a condition has to stay before a change of its words
+	// debounceDelay is how long a condition has to stay before a change of its words
 	// alone is written. A change of status is written at once.
-	settle = 500 * time.Millisecond
-	// blindAfter is how long a write waits for the first look at the pod, for
+	debounceDelay = 500 * time.Millisecond
+	// initialReadTimeout is how long a write waits for the first look at the pod, for
 	// one that says the same already is not written to. It does not wait for a
 	// look that was refused.
-	blindAfter = 3 * time.Second
-	// gateRetry bounds the wait between tries to write a condition.
-	gateRetry = 10 * time.Second
+	initialReadTimeout = 3 * time.Second
+	// maxWriteRetry bounds the wait between tries to write a condition.
+	maxWriteRetry = 10 * time.Second
 )
 
-// Config says which pod is ours, and what is told of it.
+// Config says which pod is ours, and what is written there.
 type Config struct {
 	Name, Namespace string // of our pod; empty: it is not known
 	Gate            string // condition type of the readiness gate; empty: none is written
 	Log             hclog.Logger
 	Meter           kube.Meter      // may be nil
-	SawImage        func(id string) // is told which image our container runs; may be nil
+	OnImage         func(id string) // receives which image our container runs; may be nil
 }
 
-// Pod keeps our conditions on our own pod as they should be, and tells of events
+// Pod keeps our conditions on our own pod as they should be, and writes Events
 // there. A nil one does nothing.
 type Pod struct {
 	Config
@@ -56,21 +54,20 @@ type Pod struct {
 	limiter *rate.Limiter
 	wake    chan struct{}
 
-	gate    atomic.Pointer[kube.Condition]
-	secrets atomic.Pointer[kube.Condition]
-	seen    atomic.Pointer[Sighting]
-	First   Sighting      // what an earlier run of ours left; set before known is closed
-	Known   chan struct{} // closed once something was seen
-	refused chan struct{} // has one when we may not look
+	gate     atomic.Pointer[kube.Condition]
+	secrets  atomic.Pointer[kube.Condition]
+	observed atomic.Pointer[observedPod]
+	known    chan struct{} // closed once something was seen
+	refused  chan struct{} // has one when we may not look
 
 	watching, writing kube.ErrorLog
 }
 
-// Sighting is what was last seen of the pod.
-type Sighting struct {
+// observedPod is what was last seen of the pod.
+type observedPod struct {
 	version    uint64
 	uid        string
-	Conditions map[string]kube.Written
+	Conditions map[string]kube.ExistingCondition
 }
 
 // New returns nil when it is not known which pod is ours.
@@ -83,7 +80,7 @@ func New(c Config, api dynamic.Interface) *Pod {
 		// A Vault that flaps may write ten times at once, then once in two seconds.
 		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
 		wake:    make(chan struct{}, 1),
-		Known:   make(chan struct{}),
+		known:   make(chan struct{}),
 		refused: make(chan struct{}, 1),
 	}
 	p.events = newRecorder(p, api)
@@ -95,10 +92,10 @@ func (p *Pod) Publish(s unseal.State) {
 	if p == nil {
 		return
 	}
-	p.Set(gateCondition(p.Gate, s))
+	p.SetCondition(gateCondition(p.Gate, s))
 	if s.Phase != p.phase {
 		p.phase = s.Phase
-		p.events.enter(s)
+		p.events.phaseEntered(s)
 	}
 }
 
@@ -108,20 +105,20 @@ func (p *Pod) Run(ctx context.Context, start func(func())) {
 		return
 	}
 	start(func() { p.watch(ctx) })
-	start(func() { p.keep(ctx) })
+	start(func() { p.writeConditions(ctx) })
 	start(func() { p.events.run(ctx) })
 }
 
-// Tell tells of an event. It does not block.
-func (p *Pod) Tell(e Event) {
+// RecordEvent writes an Event. It does not block.
+func (p *Pod) RecordEvent(e Event) {
 	if p != nil {
-		p.events.tell(e)
+		p.events.enqueue(e)
 	}
 }
 
-// Set sets a condition that is to be kept from now on. The zero one is
+// SetCondition sets a condition that is to be kept from now on. The zero one is
 // ignored.
-func (p *Pod) Set(c kube.Condition) {
+func (p *Pod) SetCondition(c kube.Condition) {
 	if p == nil {
 		return
 	}
@@ -129,7 +126,7 @@ func (p *Pod) Set(c kube.Condition) {
 	if c.Type == SecretsCondition {
 		slot = &p.secrets
 	}
-	c.Message = safetext.Line(c.Message, kube.MaxOurs)
+	c.Message = safetext.Line(c.Message, kube.MaxOwnText)
 	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
 		return
 	}
@@ -137,109 +134,95 @@ func (p *Pod) Set(c kube.Condition) {
 	kube.Notify(p.wake)
 }
 
-// watch sees when somebody else changes the pod.
+// watch observes changes of the pod by others.
 func (p *Pod) watch(ctx context.Context) {
 	type object = *unstructured.Unstructured
 	f := kube.Reflector[object]{
 		Api:     p.api,
 		Options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name},
-		Read:    func(o object) object { return o },
-		Wanted:  func() func(object) bool { return func(object) bool { return true } },
-		All: func(found []object) {
+		Convert: func(o object) object { return o },
+		Filter:  func() func(object) bool { return func(object) bool { return true } },
+		Replace: func(found []object) {
 			for _, o := range found {
-				p.saw(o)
+				p.observe(o)
 			}
 		},
-		One: func(o object, gone bool) {
+		Update: func(o object, gone bool) {
 			if !gone {
-				p.saw(o)
+				p.observe(o)
 			}
 		},
-		Failed: func(err error) {
+		OnError: func(err error) {
 			p.watching.Log(p.log, "watching our own pod", kube.GrantsGate, err)
-			if err != nil && kube.Missing(err) {
+			if err != nil && kube.IsForbiddenOrNotFound(err) {
 				kube.Notify(p.refused)
 			}
 		},
-		Most:    1,
-		Missing: 30 * time.Second,
+		Limit:        1,
+		MissingRetry: 30 * time.Second,
 	}
-	f.Follow(ctx)
+	f.Run(ctx)
 }
 
-// saw takes the pod as the server told it, unless something newer is known.
+// observe takes the pod as the server told it, unless something newer is known.
 // The first pod of our name is ours; one that follows it is another's.
-func (p *Pod) saw(o *unstructured.Unstructured) {
+func (p *Pod) observe(o *unstructured.Unstructured) {
 	version, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
-	next := &Sighting{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.Written{}}
+	next := &observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.ExistingCondition{}}
 	for _, c := range kube.ConditionsOf(o) {
 		next.Conditions[c.Type] = c
 	}
 	for {
-		last := p.seen.Load()
+		last := p.observed.Load()
 		if last != nil && (last.uid != next.uid || version < last.version) {
 			return
 		}
-		if !p.seen.CompareAndSwap(last, next) {
+		if !p.observed.CompareAndSwap(last, next) {
 			continue
 		}
-		if id := imageOf(o); id != "" && p.SawImage != nil {
-			p.SawImage(id)
+		if id := imageOf(o); id != "" && p.OnImage != nil {
+			p.OnImage(id)
 		}
 		if last == nil {
-			p.First = *next
-			close(p.Known)
+			close(p.known)
 		}
 		kube.Notify(p.wake)
 		return
 	}
 }
 
-// AwaitSeen waits until the pod was seen, or for at most so long.
-func (p *Pod) AwaitSeen(ctx context.Context, limit time.Duration) {
+// AwaitObserved waits until the pod was seen, or for at most so long.
+func (p *Pod) AwaitObserved(ctx context.Context, limit time.Duration) {
 	if p == nil {
 		return
 	}
 	select {
 	case <-ctx.Done():
-	case <-p.Known:
+	case <-p.known:
 	case <-time.After(limit):
 	}
 }
 
 func (p *Pod) uid() string {
-	if s := p.seen.Load(); s != nil {
+	if s := p.observed.Load(); s != nil {
 		return s.uid
 	}
 	return ""
 }
 
-// Before returns a condition as it was when this run began.
-func (p *Pod) Before(kind string) kube.Condition {
-	if p == nil {
-		return kube.Condition{}
-	}
-	select {
-	case <-p.Known:
-		return p.First.Conditions[kind].Condition
-	default:
-		return kube.Condition{}
-	}
-}
-
-// due returns the conditions to write, and whether that is urgent.
-func (p *Pod) due() (due []kube.Condition, urgent bool) {
-	seen := p.seen.Load()
+// pending returns the conditions to write, and whether that is urgent.
+func (p *Pod) pending() (due []kube.Condition, urgent bool) {
+	seen := p.observed.Load()
 	for _, slot := range []*atomic.Pointer[kube.Condition]{&p.gate, &p.secrets} {
 		c := slot.Load()
 		if c == nil {
 			continue
 		}
-		var now kube.Written
+		var now kube.ExistingCondition
 		if seen != nil {
 			now = seen.Conditions[c.Type]
 		}
-		if saysSo(now.Condition, *c) {
+		if equivalent(now.Condition, *c) {
 			continue
 		}
 		due = append(due, *c)
@@ -248,21 +231,21 @@ func (p *Pod) due() (due []kube.Condition, urgent bool) {
 	return due, urgent
 }
 
-// keep writes what is due until ctx is done.
-func (p *Pod) keep(ctx context.Context) {
+// writeConditions writes what is due until ctx is done.
+func (p *Pod) writeConditions(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-p.Known:
+	case <-p.known:
 	case <-p.refused:
-	case <-time.After(blindAfter):
+	case <-time.After(initialReadTimeout):
 	}
 	failures := 0
 	for {
-		due, urgent := p.due()
+		due, urgent := p.pending()
 		var wait <-chan time.Time
 		if len(due) > 0 && !urgent && failures == 0 {
-			due = p.settled(ctx)
+			due = p.debounced(ctx)
 		}
 		if len(due) > 0 {
 			err := p.write(ctx, due)
@@ -275,7 +258,7 @@ func (p *Pod) keep(ctx context.Context) {
 				continue
 			}
 			failures++
-			wait = time.After(kube.RetryAfter(failures, gateRetry, err))
+			wait = time.After(kube.RetryAfter(failures, maxWriteRetry, err))
 		}
 		// While it fails, news of the condition is no reason to hurry.
 		wake := p.wake
@@ -291,32 +274,32 @@ func (p *Pod) keep(ctx context.Context) {
 	}
 }
 
-// settled waits until the words of a condition have had time to change again,
+// debounced waits until the words of a condition have had time to change again,
 // or something is urgent, and returns what is due then.
-func (p *Pod) settled(ctx context.Context) []kube.Condition {
-	timer := time.NewTimer(settle)
+func (p *Pod) debounced(ctx context.Context) []kube.Condition {
+	timer := time.NewTimer(debounceDelay)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			due, _ := p.due()
+			due, _ := p.pending()
 			return due
 		case <-p.wake:
-			if due, urgent := p.due(); urgent {
+			if due, urgent := p.pending(); urgent {
 				return due
 			}
 		}
 	}
 }
 
-// Write writes a condition at once, and by itself, unless it is there already.
-func (p *Pod) Write(ctx context.Context, c kube.Condition) error {
+// WriteCondition writes a condition at once, and by itself, unless it is there already.
+func (p *Pod) WriteCondition(ctx context.Context, c kube.Condition) error {
 	if p == nil {
 		return nil
 	}
-	if seen := p.seen.Load(); seen != nil && saysSo(seen.Conditions[c.Type].Condition, c) {
+	if seen := p.observed.Load(); seen != nil && equivalent(seen.Conditions[c.Type].Condition, c) {
 		return nil
 	}
 	return p.write(ctx, []kube.Condition{c})
@@ -327,7 +310,7 @@ func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
 	if err := p.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	seen := p.seen.Load()
+	seen := p.observed.Load()
 	var list []map[string]any
 	for _, c := range due {
 		since := time.Now().UTC().Format(time.RFC3339)
@@ -353,7 +336,7 @@ func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
 	if err != nil {
 		return err
 	}
-	p.saw(o)
+	p.observe(o)
 	for _, c := range due {
 		p.log.Debug(msgWritten, keyCondition, c.Type, keyStatus, c.Status, keyReason, c.Reason)
 	}
@@ -367,7 +350,7 @@ func imageOf(o *unstructured.Unstructured) string {
 		for _, m := range kube.Entries(o.Object, "status", field) {
 			if m["name"] == kube.Name {
 				id, _ := m["imageID"].(string)
-				return kube.Theirs(id)
+				return kube.SafeText(id)
 			}
 		}
 	}

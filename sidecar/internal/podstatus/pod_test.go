@@ -10,13 +10,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"golang.org/x/time/rate"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // patched answers patches as an API server without other writers does, and
@@ -55,11 +54,11 @@ func keeping(t *testing.T, do func(p *Pod)) []time.Duration {
 	synctest.Test(t, func(t *testing.T) {
 		api := &patched{conditions: map[string]any{}, began: time.Now()}
 		p := &Pod{Config: Config{Name: "vault-0"}, api: api, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), limiter: rate.NewLimiter(rate.Inf, 1),
-			wake: make(chan struct{}, 1), Known: make(chan struct{}), refused: make(chan struct{}, 1)}
-		p.saw(api.object())
+			wake: make(chan struct{}, 1), known: make(chan struct{}), refused: make(chan struct{}, 1)}
+		p.observe(api.object())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go p.keep(ctx)
+		go p.writeConditions(ctx)
 		do(p)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -79,17 +78,17 @@ func TestAChangeOfWordsWaitsAndAChangeOfStatusDoesNot(t *testing.T) {
 		then     kube.Condition
 		want     []time.Duration
 	}{
-		{"the words alone", says(kube.False, "waiting"), []time.Duration{0, settle}},
-		{"words that change on", says(kube.False, "waiting on"), []time.Duration{0, settle}},
+		{"the words alone", says(kube.False, "waiting"), []time.Duration{0, debounceDelay}},
+		{"words that change on", says(kube.False, "waiting on"), []time.Duration{0, debounceDelay}},
 		{"a status while words wait", says(kube.True, "unsealed"), []time.Duration{0, later}},
 		{"words that come back", says(kube.False, "sealed"), []time.Duration{0}},
 	} {
 		assert.Equal(t, row.want, keeping(t, func(p *Pod) {
-			p.Set(says(kube.False, "sealed"))
+			p.SetCondition(says(kube.False, "sealed"))
 			synctest.Wait()
-			p.Set(says(kube.False, "waiting"))
+			p.SetCondition(says(kube.False, "waiting"))
 			time.Sleep(later)
-			p.Set(row.then)
+			p.SetCondition(row.then)
 		}), row.sentence)
 	}
 }

@@ -6,10 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
@@ -32,17 +31,17 @@ func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
 		"is of what is not there":        {false, apierrors.NewNotFound(resource, "x"), Unknown},
 		"has nothing that it can try on": {false, ErrNothing, Unknown},
 	} {
-		n := Verdicts{Missing: map[string]bool{}, Unseen: map[string]error{}}
-		n.tried("gate", "gate", row.through, row.err)
+		n := Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{}}
+		n.record("gate", "gate", row.through, row.err)
 		assert.Equal(t, row.state, n.State("gate"), sentence)
 	}
-	n := Verdicts{Missing: map[string]bool{}, Unseen: map[string]error{}}
-	n.tried("stores", "stores", true, nil)
-	n.tried("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
+	n := Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{}}
+	n.record("stores", "stores", true, nil)
+	n.record("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
 	assert.Equal(t, Missing, n.State("stores"), "one of two kinds is enough")
-	n = Verdicts{Missing: map[string]bool{}, Unseen: map[string]error{"stores": ErrNothing, "more": ErrNothing}}
-	n.tried("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
-	n.forget(ErrNothing)
+	n = Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{"stores": ErrNothing, "more": ErrNothing}}
+	n.record("stores", "stores", false, denied("vault-unseal-sidecar-stores"))
+	n.dropReason(ErrNothing)
 	assert.Equal(t, Enforced, n.State("stores"), "one of two kinds has no object")
 	assert.Equal(t, Unknown, n.State("more"))
 }

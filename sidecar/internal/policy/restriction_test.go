@@ -14,17 +14,15 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 )
 
 // policed grants everything, and refuses by policy what is tried of a resource.
@@ -146,7 +144,7 @@ func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
 		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "None of the rights"},
 	} {
 		r := &Restriction{states: row.states}
-		c := r.condition(Verdicts{Unseen: map[string]error{"gate": row.unseen}})
+		c := r.condition(Verdicts{Unknown: map[string]error{"gate": row.unseen}})
 		assert.Equal(t, []string{podstatus.RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason}, sentence)
 		assert.Contains(t, c.Message, row.says, sentence)
 	}
@@ -182,8 +180,8 @@ func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
 
 // What others wrote may be long: see podstatus for what the manifests let through.
 func TestRestriction_TheMessageOfItsConditionIsCut(t *testing.T) {
-	tried := &Restriction{states: map[string]string{"gate": Missing}, on: map[string]string{"gate": strings.Repeat("x", 1<<20)}}
+	tried := &Restriction{states: map[string]string{"gate": Missing}, admitted: map[string]string{"gate": strings.Repeat("x", 1<<20)}}
 	message := tried.condition(Verdicts{}).Message
-	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOurs+len("..."))
-	assert.Equal(t, message, kube.Theirs(message), "it is read as it was written")
+	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOwnText+len("..."))
+	assert.Equal(t, message, kube.SafeText(message), "it is read as it was written")
 }

@@ -9,24 +9,22 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // Components are the manifests whose rights a policy restricts.
 var Components = []string{"gate", "stores", "externalsecrets", "more", "eviction"}
 
-// guarded are ESO's kinds that a policy guards, by what grants them.
-var guarded = []struct {
+// guardedKinds are ESO's kinds that a policy guards, by what grants them.
+var guardedKinds = []struct {
 	component string
 	resource  schema.GroupVersionResource
 }{
@@ -47,8 +45,8 @@ const (
 	forbiddenLabel  = `{"metadata":{"labels":{"vault-unseal-sidecar/check":"dry-run"}}}`
 )
 
-// nobodysPod is of no pod, so that nothing is evicted whatever comes of it.
-const nobodysPod = "vault-unseal-sidecar-check"
+// nonexistentPod is of no pod, so that nothing is evicted whatever comes of it.
+const nonexistentPod = "vault-unseal-sidecar-check"
 
 // ErrNothing is why a policy was not tried that has nothing to be tried on.
 var ErrNothing = errors.New("there is no object of its kinds yet")
@@ -57,20 +55,20 @@ var dryRun = []string{metav1.DryRunAll}
 
 // Verdicts is what was seen of the policies, by component.
 type Verdicts struct {
-	Missing map[string]bool   // whether nothing narrows what it grants
-	Unseen  map[string]error  // why that is not known
-	Why     string            // what is said of one that is open
-	On      map[string]string // what of one that is open let it through
+	Missing  map[string]bool   // whether nothing narrows what it grants
+	Unknown  map[string]error  // why that is not known
+	Why      string            // what is said of one that is open
+	Admitted map[string]string // what of one that is open let it through
 }
 
-// tried takes what came of a dry run that a policy has to refuse. One that was
+// record takes what came of a dry run that a policy has to refuse. One that was
 // refused for want of a right says nothing: there is nothing to narrow.
-func (n Verdicts) tried(component, policy string, through bool, err error) {
+func (n Verdicts) record(component, policy string, through bool, err error) {
 	switch {
 	case through || refusedBy(policy, err):
 		n.Missing[component] = n.Missing[component] || through
 	case !kube.LacksRight(err):
-		n.Unseen[component] = kube.Plainly(err)
+		n.Unknown[component] = kube.DescribeError(err)
 	}
 }
 
@@ -104,42 +102,42 @@ func (t Trial) Run(ctx context.Context, pod string) Verdicts {
 	n := Verdicts{map[string]bool{}, map[string]error{}, why, map[string]string{}}
 	if pod != "" {
 		api := t.api.Resource(kube.Pods).Namespace(t.config.Namespace)
-		err := t.patch(ctx, api, pod, types.StrategicMergePatchType, forbiddenStatus, "status")
-		n.tried("gate", "gate", err == nil, err)
-		err = t.event(ctx, pod)
-		n.tried("gate", "events", err == nil, err)
+		err := t.tryPatch(ctx, api, pod, types.StrategicMergePatchType, forbiddenStatus, "status")
+		n.record("gate", "gate", err == nil, err)
+		err = t.tryEvent(ctx, pod)
+		n.record("gate", "events", err == nil, err)
 	}
-	for _, g := range guarded {
-		objects, err := t.some(ctx, g.resource)
+	for _, g := range guardedKinds {
+		objects, err := t.objects(ctx, g.resource)
 		switch {
 		case err == nil:
-			on, err := t.label(ctx, g.resource, g.component, objects)
-			if n.tried(g.component, g.component, err == nil, err); err == nil {
-				n.On[g.component] = on
+			on, err := t.tryLabel(ctx, g.resource, g.component, objects)
+			if n.record(g.component, g.component, err == nil, err); err == nil {
+				n.Admitted[g.component] = on
 			}
-		case !kube.Missing(err):
-			n.Unseen[g.component] = kube.Plainly(err)
+		case !kube.IsForbiddenOrNotFound(err):
+			n.Unknown[g.component] = kube.DescribeError(err)
 		}
 	}
-	n.forget(ErrNothing)
-	err := t.Evict(ctx, nobodysPod)
+	n.dropReason(ErrNothing)
+	err := t.TryEviction(ctx, nonexistentPod)
 	// The policies come first, and then it is found that there is no such pod
 	// (pkg/registry/core/pod/storage/eviction.go).
-	n.tried("eviction", "eviction", apierrors.IsNotFound(err) && strings.Contains(err.Error(), nobodysPod), err)
+	n.record("eviction", "eviction", apierrors.IsNotFound(err) && strings.Contains(err.Error(), nonexistentPod), err)
 	return n
 }
 
-// forget leaves out that one kind gave this reason where another of the same
+// dropReason leaves out that one kind gave this reason where another of the same
 // policy came to a verdict.
-func (n Verdicts) forget(reason error) {
+func (n Verdicts) dropReason(reason error) {
 	for component := range n.Missing {
-		if errors.Is(n.Unseen[component], reason) {
-			delete(n.Unseen, component)
+		if errors.Is(n.Unknown[component], reason) {
+			delete(n.Unknown, component)
 		}
 	}
 }
 
-func (t Trial) patch(ctx context.Context, api dynamic.ResourceInterface, name string, kind types.PatchType, body string,
+func (t Trial) tryPatch(ctx context.Context, api dynamic.ResourceInterface, name string, kind types.PatchType, body string,
 	subresources ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()
@@ -147,13 +145,13 @@ func (t Trial) patch(ctx context.Context, api dynamic.ResourceInterface, name st
 	return err
 }
 
-// event asks for an Event under a name that none of ours has.
-func (t Trial) event(ctx context.Context, pod string) error {
+// tryEvent asks for an Event under a name that none of ours has.
+func (t Trial) tryEvent(ctx context.Context, pod string) error {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()
 	e := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event",
-		"metadata":       map[string]any{"name": nobodysPod, "namespace": t.config.Namespace},
+		"metadata":       map[string]any{"name": nonexistentPod, "namespace": t.config.Namespace},
 		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": t.config.Namespace},
 	}}
 	_, err := t.api.Resource(kube.Events).Namespace(t.config.Namespace).
@@ -161,8 +159,8 @@ func (t Trial) event(ctx context.Context, pod string) error {
 	return err
 }
 
-// Evict asks for the eviction of a pod.
-func (t Trial) Evict(ctx context.Context, name string) error {
+// TryEviction asks for the eviction of a pod.
+func (t Trial) TryEviction(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()
 	_, err := t.api.Resource(kube.Pods).Namespace(t.config.ControllerNamespace).
@@ -170,19 +168,19 @@ func (t Trial) Evict(ctx context.Context, name string) error {
 	return err
 }
 
-// triedIn is in how many namespaces a policy is tried.
-const triedIn = 3
+// triedNamespaces is in how many namespaces a policy is tried.
+const triedNamespaces = 3
 
-// label tries a policy on objects of a kind, and names them where each lets it
+// tryLabel tries a policy on objects of a kind, and names them where each lets it
 // through. Who may grant rights in a namespace can have the policy spare us there,
 // so that one refusal is enough.
-func (t Trial) label(ctx context.Context, r schema.GroupVersionResource, policy string,
+func (t Trial) tryLabel(ctx context.Context, r schema.GroupVersionResource, policy string,
 	objects []*unstructured.Unstructured) (on string, err error) {
 	var names []string
 	var lacking error
 	for _, o := range objects {
 		api, name := t.api.Resource(r).Namespace(o.GetNamespace()), o.GetName()
-		denied := t.patch(ctx, api, name, types.MergePatchType, forbiddenLabel)
+		denied := t.tryPatch(ctx, api, name, types.MergePatchType, forbiddenLabel)
 		if refusedBy(policy, denied) {
 			return "", denied
 		}
@@ -199,11 +197,11 @@ func (t Trial) label(ctx context.Context, r schema.GroupVersionResource, policy 
 	return r.Resource + " " + strings.Join(names, ", "), err
 }
 
-// some returns objects of a kind, each of another namespace.
-func (t Trial) some(ctx context.Context, r schema.GroupVersionResource) (out []*unstructured.Unstructured, err error) {
+// objects returns objects of a kind, each of another namespace.
+func (t Trial) objects(ctx context.Context, r schema.GroupVersionResource) (out []*unstructured.Unstructured, err error) {
 	var others []string
-	for len(out) < triedIn {
-		o, err := t.first(ctx, r, strings.Join(others, ","))
+	for len(out) < triedNamespaces {
+		o, err := t.firstObject(ctx, r, strings.Join(others, ","))
 		if errors.Is(err, ErrNothing) && len(out) > 0 {
 			break
 		}
@@ -219,8 +217,8 @@ func (t Trial) some(ctx context.Context, r schema.GroupVersionResource) (out []*
 	return out, nil
 }
 
-// first returns any object of a kind that a field selector lets through.
-func (t Trial) first(ctx context.Context, r schema.GroupVersionResource, selector string) (*unstructured.Unstructured, error) {
+// firstObject returns any object of a kind that a field selector lets through.
+func (t Trial) firstObject(ctx context.Context, r schema.GroupVersionResource, selector string) (*unstructured.Unstructured, error) {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()
 	list, err := t.api.Resource(r).List(ctx, metav1.ListOptions{Limit: 1, FieldSelector: selector})
@@ -247,7 +245,7 @@ func (n Verdicts) State(component string) string {
 	switch {
 	case isOpen:
 		return Missing
-	case n.Unseen[component] != nil:
+	case n.Unknown[component] != nil:
 		return Unknown
 	case known:
 		return Enforced

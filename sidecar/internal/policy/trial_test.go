@@ -9,17 +9,15 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // spaces holds an object of each kind in each of some namespaces, and answers a
@@ -81,9 +79,9 @@ func TestAPolicyIsTriedInSeveralNamespaces(t *testing.T) {
 	} {
 		n := Trial{&spaces{answers: row.answers}, Config{}}.Run(t.Context(), "")
 		assert.Equal(t, row.state, n.State("stores"), sentence)
-		assert.Equal(t, row.on, n.On["stores"], sentence)
+		assert.Equal(t, row.on, n.Admitted["stores"], sentence)
 		r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
-		r.take(n)
+		r.remember(n)
 		if row.on != "" {
 			assert.Contains(t, r.condition(n).Message, "let through on "+row.on, sentence)
 		}

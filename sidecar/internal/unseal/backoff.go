@@ -2,8 +2,8 @@ package unseal
 
 import "time"
 
-// The loop's times. Each was chosen against a measurement; the README's bench
-// section tells of them.
+// The loop's times. Each was chosen against a measurement; the figures in
+// integration/README.md tell of them.
 const (
 	hangThreshold        = 2 * time.Second        // silence longer than this is a phase of its own
 	extraProbeInterval   = 1 * time.Second        // a further probe beside one that waits

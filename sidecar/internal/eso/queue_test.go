@@ -1,0 +1,21 @@
+package eso
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestFairQueue(t *testing.T) {
+	q := &fairQueue{waiting: map[string][]StoreName{}}
+	for _, s := range []StoreName{{"a", "1"}, {"a", "2"}, {"a", "3"}, {"b", "1"}, {"", "1"}, {"", "2"}} {
+		q.Push(s)
+	}
+	assert.Equal(t, 6, q.Len())
+	var order []StoreName
+	for q.Len() > 0 {
+		order = append(order, q.Pop())
+	}
+	assert.Equal(t, []StoreName{{"", "1"}, {"", "2"}, {"a", "1"}, {"b", "1"}, {"a", "2"}, {"a", "3"}}, order)
+	assert.Empty(t, q.waiting, "namespaces come and go")
+}
