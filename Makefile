@@ -12,7 +12,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Code of this project. The other modules only put other people's servers
 # together: to analyse them is to analyse Vault.
-OWN := . integration/servers/gatefs
+OWN := . integration/servers/stallfs
 MODULES = $(shell find . -name go.mod -not -path './bin/*' -printf '%h\n' | sort)
 HASH := \#
 SCRIPTS = $(shell find . -type f -not -path './.git/*' -not -path './bin/*' -exec \
@@ -74,8 +74,8 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 test: fuse promtool chromium jq build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
-	go -C integration/servers/gatefs test $(RACE) -count=1 ./...
-	go test -count=1 -timeout 60m ./integration ./integration/lab/... ./integration/browser ./integration/cmd/...
+	go -C integration/servers/stallfs test $(RACE) -count=1 ./...
+	go test -count=1 -timeout 60m ./integration ./integration/testenv/... ./integration/browser ./integration/cmd/...
 ifeq ($(shell id -u),0)
 	@$(MAKE) --no-print-directory e2e
 else
@@ -100,7 +100,7 @@ bench: fuse netcat build servers ## measure how fast Vault and External Secrets 
 
 .PHONY: compat
 compat: fuse build ## run the main scenarios against older Vaults too (building them takes 15 to 40 minutes the first time)
-	@integration/servers/build.sh vault gatefs
+	@integration/servers/build.sh vault stallfs
 	@integration/servers/compat/build.sh
 	@integration/compat.sh
 

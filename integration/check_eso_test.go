@@ -5,56 +5,56 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func TestCheckOfExternalSecrets(t *testing.T) {
+func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 	t.Parallel()
-	w := aHome(t)
-	both := []string{inside, outside}
+	sc := newCheckScenario(t)
+	both := []string{inContainer, withKubeconfig}
 	t.Run("it is not installed", func(t *testing.T) {
-		await(w, finds(inside, fault{code: 3, level: "warning", about: "external-secrets", says: "not installed"}))
-		await(w, finds(outside, fault{code: 3, level: "warning", about: "external-secrets", says: "not installed"}))
-		await(w, finds(inside, fault{env: []string{"ESO_RECOVERY=off"}, code: 0, level: "ok", about: "external-secrets", says: "left alone"}))
+		await(sc, checkFinds(inContainer, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "not installed"}))
+		await(sc, checkFinds(withKubeconfig, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "not installed"}))
+		await(sc, checkFinds(inContainer, misconfiguration{env: []string{"ESO_RECOVERY=off"}, exitCode: 0, level: "ok", subject: "external-secrets", text: "left alone"}))
 	})
 	t.Run("it is an old one", func(t *testing.T) {
-		applied(oldStores)(w)
-		await(w, finds(inside, fault{code: 3, level: "warning", about: "external-secrets", says: "only as v1beta1"}))
-		w.remove(kindsResource, "", "clustersecretstores.external-secrets.io")
-		await(w, finds(inside, fault{code: 3, level: "warning", about: "external-secrets", says: "not installed"}))
+		applyManifest(oldStores)(sc)
+		await(sc, checkFinds(inContainer, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "only as v1beta1"}))
+		sc.deleteObject(crdsResource, "", "clustersecretstores.external-secrets.io")
+		await(sc, checkFinds(inContainer, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "not installed"}))
 	})
-	w.installOneSecret()
-	reads := func(path string) func(w *world) {
-		return applied(lab.ExternalSecret("security", "one", "home", path, "1h"))
+	sc.installOneSecret()
+	reads := func(path string) func(sc *scenario) {
+		return applyManifest(testenv.ExternalSecret("security", "one", "home", path, "1h"))
 	}
-	theirs := w.vault.ClusterStore("home")
-	stale := *w.vault
+	theirs := sc.vault.ClusterStore("home")
+	stale := *sc.vault
 	stale.Token = "of no use"
-	goThrough(t, w, []fault{
-		{what: "nothing", seen: both, code: 0, level: "ok", about: "external-secrets", says: "are Ready: 1 of 1"},
-		{what: "the store is not Ready", make: applied(stale.ClusterStore("home")), mend: applied(theirs),
-			seen: both, code: 4, level: "failure", about: "external-secrets", says: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: "},
-		{what: "a secret is not synced", make: reads("nowhere"), mend: reads("app"),
-			seen: both, code: 3, level: "warning", about: "external-secrets", says: "1 of 1 ExternalSecrets are not synced, one is security/one ("},
-		{what: "the controller is not there", make: remove(podsResource, "external-secrets", controllerPod), mend: applied(esoPod),
-			seen: both, code: 3, level: "warning", about: "external-secrets", says: "the controller is not there"},
-		{what: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
-			seen: both, code: 4, level: "failure", about: "external-secrets", says: "SecretStore/app/own does not exist"},
-		{what: "the stores may not be seen", make: remove(wideBindingsResource, "", "vault-unseal-sidecar-stores"), mend: grant("stores"),
-			seen: []string{inside}, code: 3, level: "unknown", about: "external-secrets", says: "the stores may not be seen from here", more: 1},
+	runMisconfigurations(sc, []misconfiguration{
+		{name: "nothing", seenFrom: both, exitCode: 0, level: "ok", subject: "external-secrets", text: "are Ready: 1 of 1"},
+		{name: "the store is not Ready", apply: applyManifest(stale.ClusterStore("home")), revert: applyManifest(theirs),
+			seenFrom: both, exitCode: 4, level: "failure", subject: "external-secrets", text: "ClusterSecretStore/home is not Ready: InvalidProviderConfig: "},
+		{name: "a secret is not synced", apply: reads("nowhere"), revert: reads("app"),
+			seenFrom: both, exitCode: 3, level: "warning", subject: "external-secrets", text: "1 of 1 ExternalSecrets are not synced, one is security/one ("},
+		{name: "the controller is not there", apply: deleteObject(podsResource, "external-secrets", controllerPod), revert: applyManifest(esoPod),
+			seenFrom: both, exitCode: 3, level: "warning", subject: "external-secrets", text: "the controller is not there"},
+		{name: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "external-secrets", text: "SecretStore/app/own does not exist"},
+		{name: "the stores may not be seen", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
+			seenFrom: []string{inContainer}, exitCode: 3, level: "unknown", subject: "external-secrets", text: "the stores may not be seen from here", otherFindings: 1},
 	})
 }
 
 // installOneSecret installs the real operator, a store and one ExternalSecret
 // that it syncs.
-func (w *world) installOneSecret() {
-	require.NoError(w, w.vault.MountKV(w.ctx))
-	require.NoError(w, w.vault.WriteSecret(w.ctx, "app", "one"))
+func (sc *scenario) installOneSecret() {
+	require.NoError(sc, sc.vault.MountKV(sc.ctx))
+	require.NoError(sc, sc.vault.WriteSecret(sc.ctx, "app", "one"))
 	var err error
-	w.eso, err = w.lab.ESO(w.ctx, w.cluster, "--store-requeue-interval=1s")
-	require.NoError(w, err)
-	require.NoError(w, w.cluster.Apply(w.ctx, w.vault.ClusterStore("home"), lab.ExternalSecret("security", "one", "home", "app", "1h")))
-	require.NoError(w, w.cluster.AwaitReady(w.ctx, patience, "external-secrets.io/v1", "ExternalSecret", "security", "one"))
+	sc.eso, err = sc.env.StartESO(sc.ctx, sc.cluster, "--store-requeue-interval=1s")
+	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.Apply(sc.ctx, sc.vault.ClusterStore("home"), testenv.ExternalSecret("security", "one", "home", "app", "1h")))
+	require.NoError(sc, sc.cluster.AwaitReady(sc.ctx, waitTimeout, "external-secrets.io/v1", "ExternalSecret", "security", "one"))
 }
 
 // oldStores are as External Secrets before 0.16 brought them.

@@ -10,87 +10,87 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const day = 24 * time.Hour
 
 // The wall clock jumps, as it does when a node that has no battery for its
-// clock gets the time from the network. Nothing may be hurried, put off or
-// told wrong by it.
-func TestTheClockJumps(t *testing.T) {
+// clock gets the time from the network. No action may come early or
+// late, and no report may be wrong because of it.
+func TestClock_JumpDoesNotAffectRecovery(t *testing.T) {
 	t.Parallel()
 	t.Run("beside a vault that serves, restarts and is refused", func(t *testing.T) {
 		t.Parallel()
 		var c clock
-		play(t, home{gated: true},
-			phase{"all is well", c.startSidecar, []expectation{serving(), c.isAhead(0)}},
-			phase{"the clock jumps to tomorrow", c.jump(day),
-				[]expectation{c.isAhead(day), staysWell(), sent(0), enteredActive(1), tellsTrueDurations()}},
+		run(t, setup{stallable: true},
+			phase{"all is well", c.startSidecar, []condition{serving(), c.offsetIs(0)}},
+			phase{"the clock jumps to tomorrow", c.setOffset(day),
+				[]condition{c.offsetIs(day), staysHealthy(), sharesSent(0), activeTimes(1), durationsArePlausible()}},
 			phase{"vault restarts", restartVaultAtOnce,
-				[]expectation{sent(1), serving(), enteredActive(2), tellsTrueDurations()}},
-			phase{"the key is swapped, and swapped back", swapTheKeyTwice, []expectation{sent(0), serving()}},
-			phase{"the node reboots and storage hangs", all(killVault, storage("hang"), startVault),
-				[]expectation{phaseIs("unreachable"), storageWaits()}},
-			phase{"the clock jumps to yesterday", c.jump(-day),
-				[]expectation{c.isAhead(-day), aliveNotReady(), phaseIs("unreachable"), looksAllTheTime(), tellsTrueDurations()}},
-			phase{"storage thaws", thawAndTakeTheTime,
-				[]expectation{serving(), sent(1), enteredActive(3), tellsTrueDurations()}},
-			phase{"the key is swapped, and swapped back", swapTheKeyTwice, []expectation{sent(0), staysWell()}},
-			phase{"the clock is put right", c.jump(0),
-				[]expectation{c.isAhead(0), staysWell(), sent(0), enteredActive(3), tellsTrueDurations()}},
+				[]condition{sharesSent(1), serving(), activeTimes(2), durationsArePlausible()}},
+			phase{"the key is swapped, and swapped back", swapKeyTwice, []condition{sharesSent(0), serving()}},
+			phase{"the node reboots and storage hangs", sequence(killVault, setStorage("hang"), startVault),
+				[]condition{phaseIs("unreachable"), storageBlocked()}},
+			phase{"the clock jumps to yesterday", c.setOffset(-day),
+				[]condition{c.offsetIs(-day), aliveNotReady(), phaseIs("unreachable"), probesContinuously(), durationsArePlausible()}},
+			phase{"storage is back", resumeStorageTimed,
+				[]condition{serving(), sharesSent(1), activeTimes(3), durationsArePlausible()}},
+			phase{"the key is swapped, and swapped back", swapKeyTwice, []condition{sharesSent(0), staysHealthy()}},
+			phase{"the clock is put right", c.setOffset(0),
+				[]condition{c.offsetIs(0), staysHealthy(), sharesSent(0), activeTimes(3), durationsArePlausible()}},
 		)
 	})
 	t.Run("while an unseal hangs", func(t *testing.T) {
 		t.Parallel()
 		var c clock
-		play(t, home{gated: true},
-			phase{"the unseal hangs", all(storage("hang"), c.startSidecar), []expectation{phaseIs("unseal-hanging")}},
-			phase{"the clock jumps to tomorrow", c.jump(day), []expectation{c.isRead(day), phaseIs("unseal-hanging"), aliveNotReady()}},
-			phase{"and to yesterday", c.jump(-day), []expectation{c.isRead(-day), phaseIs("unseal-hanging"), aliveNotReady()}},
-			phase{"storage thaws: the one unseal completes", thawAndTakeTheTime,
-				[]expectation{serving(), sentInAll(1), tellsTrueDurations()}},
+		run(t, setup{stallable: true},
+			phase{"the unseal hangs", sequence(setStorage("hang"), c.startSidecar), []condition{phaseIs("unseal-hanging")}},
+			phase{"the clock jumps to tomorrow", c.setOffset(day), []condition{c.clockIsRead(day), phaseIs("unseal-hanging"), aliveNotReady()}},
+			phase{"and to yesterday", c.setOffset(-day), []condition{c.clockIsRead(-day), phaseIs("unseal-hanging"), aliveNotReady()}},
+			phase{"storage is back: the one unseal completes", resumeStorageTimed,
+				[]condition{serving(), sharesSentInTotal(1), durationsArePlausible()}},
 		)
 	})
 	t.Run("while a seal is held and a key is locked", func(t *testing.T) {
 		t.Parallel()
 		var c clock
-		play(t, home{},
-			phase{"all is well", c.startSidecar, []expectation{serving()}},
-			phase{"an operator seals", sealVault, []expectation{phaseIs("held")}},
-			phase{"the clock jumps to tomorrow", c.jump(day), []expectation{c.isAhead(day), leavesVaultAlone(), phaseIs("held")}},
-			phase{"and to yesterday", c.jump(-day), []expectation{c.isAhead(-day), leavesVaultAlone(), phaseIs("held")}},
-			phase{"the Secret gets a wrong key: that ends the hold, and it is sent once", mountShares(garbage(32)),
-				[]expectation{phaseIs("key-rejected"), sent(1)}},
-			phase{"the clock is put right", c.jump(0), []expectation{c.isAhead(0), leavesVaultAlone(), phaseIs("key-rejected")}},
-			phase{"the Secret gets the right key", mountVaultsShares, []expectation{serving(), sent(1)}},
+		run(t, setup{},
+			phase{"all is well", c.startSidecar, []condition{serving()}},
+			phase{"an operator seals", sealVault, []condition{phaseIs("held")}},
+			phase{"the clock jumps to tomorrow", c.setOffset(day), []condition{c.offsetIs(day), sendsNothing(), phaseIs("held")}},
+			phase{"and to yesterday", c.setOffset(-day), []condition{c.offsetIs(-day), sendsNothing(), phaseIs("held")}},
+			phase{"the Secret gets a wrong key: that ends the hold, and it is sent once", mountShares(randomShare(32)),
+				[]condition{phaseIs("key-rejected"), sharesSent(1)}},
+			phase{"the clock is put right", c.setOffset(0), []condition{c.offsetIs(0), sendsNothing(), phaseIs("key-rejected")}},
+			phase{"the Secret gets the right key", mountVaultShares, []condition{serving(), sharesSent(1)}},
 		)
 	})
 }
 
 // clock is the wall clock of the scenario's sidecar.
-type clock struct{ *lab.Clock }
+type clock struct{ *testenv.Clock }
 
-func (c *clock) startSidecar(w *world) {
+func (c *clock) startSidecar(sc *scenario) {
 	var err error
-	c.Clock, err = w.lab.Clock()
-	require.NoError(w, err)
-	w.startSidecar(c.Wrap()...)
+	c.Clock, err = sc.env.NewClock()
+	require.NoError(sc, err)
+	sc.startSidecar(c.Wrap()...)
 }
 
-// jump lets the clock be so far ahead of the machine's from now on.
-func (c *clock) jump(ahead time.Duration) func(w *world) {
-	return func(w *world) {
+// setOffset sets the clock ahead of that of the machine.
+func (c *clock) setOffset(ahead time.Duration) func(sc *scenario) {
+	return func(sc *scenario) {
 		_, err := c.Set(ahead)
-		require.NoError(w, err)
+		require.NoError(sc, err)
 	}
 }
 
-// isAhead waits until the log's newest line says so: the jump has reached the
+// offsetIs waits until the log's newest line says so: the jump has reached the
 // process.
-func (c *clock) isAhead(ahead time.Duration) expectation {
-	return expectation{fmt.Sprintf("the log to be written %v ahead", ahead), func(w *world) string {
-		stamp, _, _ := strings.Cut(w.sidecar.Tail(1), " ")
+func (c *clock) offsetIs(ahead time.Duration) condition {
+	return condition{fmt.Sprintf("the log to be written %v ahead", ahead), func(sc *scenario) string {
+		stamp, _, _ := strings.Cut(sc.sidecar.Tail(1), " ")
 		at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp)
 		if err != nil {
 			return err.Error()
@@ -102,13 +102,13 @@ func (c *clock) isAhead(ahead time.Duration) expectation {
 	}}
 }
 
-// isRead waits until the process has read the clock that is so far ahead: for
+// clockIsRead waits until the process has read the clock that is so far ahead: for
 // phases in which nothing is logged.
-func (c *clock) isRead(ahead time.Duration) expectation {
+func (c *clock) clockIsRead(ahead time.Duration) condition {
 	first := -1
-	return expectation{"the clock to be read twice", func(w *world) string {
+	return condition{"the clock to be read twice", func(sc *scenario) string {
 		readings, err := c.Set(ahead)
-		require.NoError(w, err)
+		require.NoError(sc, err)
 		if first < 0 {
 			first = readings
 		}
@@ -119,21 +119,21 @@ func (c *clock) isRead(ahead time.Duration) expectation {
 	}}
 }
 
-// staysWell waits until the sidecar has looked at Vault three more times, and
+// staysHealthy waits until the sidecar has looked at Vault three more times, and
 // fails for good when it was not well meanwhile, or did not say so.
-func staysWell() expectation {
+func staysHealthy() condition {
 	first := -1
-	return expectation{"three more looks at vault, and all well meanwhile", func(w *world) string {
-		looks := strings.Count(w.sidecar.Output(), "probe answered")
+	return condition{"three more looks at vault, and all well meanwhile", func(sc *scenario) string {
+		looks := strings.Count(sc.sidecar.Output(), "probe answered")
 		if first < 0 {
 			first = looks
 		}
 		for _, path := range []string{"/healthz", "/readyz"} {
-			code, _, err := w.sidecar.Get(w.ctx, path)
+			code, _, err := sc.sidecar.Get(sc.ctx, path)
 			if err != nil {
 				return err.Error()
 			}
-			require.Equal(w, http.StatusOK, code, path)
+			require.Equal(sc, http.StatusOK, code, path)
 		}
 		if looks < first+3 {
 			return fmt.Sprintf("%d looks of 3", looks-first)
@@ -142,13 +142,13 @@ func staysWell() expectation {
 	}}
 }
 
-// enteredActive waits until Vault was found active for the nth time.
-func enteredActive(n int) expectation { return logsTimes("vault is unsealed, active", n) }
+// activeTimes waits until Vault was found active for the nth time.
+func activeTimes(n int) condition { return logContainsTimes("vault is unsealed, active", n) }
 
-// tellsTrueDurations checks that no jump got into what /status tells.
-func tellsTrueDurations() expectation {
-	return expectation{"/status to tell of nothing longer than the scenario", func(w *world) string {
-		s, err := w.sidecar.Status(w.ctx)
+// durationsArePlausible checks that no jump shows in the durations of /status.
+func durationsArePlausible() condition {
+	return condition{"/status to report nothing longer than the scenario", func(sc *scenario) string {
+		s, err := sc.sidecar.Status(sc.ctx)
 		if err != nil {
 			return err.Error()
 		}
@@ -168,16 +168,16 @@ func tellsTrueDurations() expectation {
 	}}
 }
 
-// looksAllTheTime checks that a Vault that does not listen is still looked for
+// probesContinuously checks that a Vault that does not listen is still looked for
 // every 20 to 30 ms, and not once a second as after a quarter of an hour.
-func looksAllTheTime() expectation {
+func probesContinuously() condition {
 	first, since := -1, time.Time{}
-	return expectation{"forty looks within ten seconds", func(w *world) string {
-		looks := strings.Count(w.sidecar.Output(), "probe answered")
+	return condition{"forty looks within ten seconds", func(sc *scenario) string {
+		looks := strings.Count(sc.sidecar.Output(), "probe answered")
 		if first < 0 {
 			first, since = looks, time.Now()
 		}
-		require.Less(w, time.Since(since), 10*time.Second, "%d looks of 40", looks-first)
+		require.Less(sc, time.Since(since), 10*time.Second, "%d looks of 40", looks-first)
 		if looks < first+40 {
 			return fmt.Sprintf("%d looks of 40", looks-first)
 		}
@@ -185,24 +185,24 @@ func looksAllTheTime() expectation {
 	}}
 }
 
-// thawAndTakeTheTime opens the gate, and checks that Vault serves soon after.
-func thawAndTakeTheTime(w *world) {
+// resumeStorageTimed sets the storage mode open and checks that Vault serves soon after.
+func resumeStorageTimed(sc *scenario) {
 	began := time.Now()
-	storage("open")(w)
-	await(w, serving())
+	setStorage("open")(sc)
+	await(sc, serving())
 	took := time.Since(began)
-	assert.Less(w, took, 2*time.Second, "from the thaw until vault served")
-	w.Logf("from the thaw until vault served: %v", took)
+	assert.Less(sc, took, 2*time.Second, "from the storage being back until vault served")
+	sc.Logf("from the storage being back until vault served: %v", took)
 }
 
-// swapTheKeyTwice mounts a wrong key in the place of ours and then ours again.
+// swapKeyTwice mounts a wrong key in the place of ours and then ours again.
 // Either has to be noticed within a second.
-func swapTheKeyTwice(w *world) {
-	for _, share := range []string{garbage(32), w.vault.Keys[0]} {
-		noticed := strings.Count(w.sidecar.Output(), "unseal key is usable")
+func swapKeyTwice(sc *scenario) {
+	for _, share := range []string{randomShare(32), sc.vault.Keys[0]} {
+		noticed := strings.Count(sc.sidecar.Output(), "unseal key is usable")
 		began := time.Now()
-		mountShares(share)(w)
-		await(w, logsTimes("unseal key is usable", noticed+1))
-		assert.Less(w, time.Since(began), time.Second, "until the swap was noticed")
+		mountShares(share)(sc)
+		await(sc, logContainsTimes("unseal key is usable", noticed+1))
+		assert.Less(sc, time.Since(began), time.Second, "until the swap was noticed")
 	}
 }

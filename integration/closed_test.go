@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// ask returns the status and the answer to one request, with a token or
+// request returns the status and the answer to one request, with a token or
 // without.
-func ask(t *testing.T, method, url, token, body string) (int, string) {
+func request(t *testing.T, method, url, token, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
@@ -34,20 +34,20 @@ func ask(t *testing.T, method, url, token, body string) (int, string) {
 }
 
 // The stand-in closes what the newer servers close, and nothing else.
-func TestClosedServerFollowsItsRule(t *testing.T) {
+func TestClosedProxy_ClosesEndpointsOfItsRule(t *testing.T) {
 	t.Parallel()
-	w := furnish(t, home{})
-	require.NoError(t, w.vault.UnsealAll(w.ctx))
-	_, err := w.vault.Call(w.ctx, "PUT", "sys/policies/acl/nothing", map[string]string{"policy": `path "sys/rekey/init" { capabilities = ["update"] }`}, nil)
+	sc := newScenario(t, setup{})
+	require.NoError(t, sc.vault.UnsealAll(sc.ctx))
+	_, err := sc.vault.Call(sc.ctx, "PUT", "sys/policies/acl/nothing", map[string]string{"policy": `path "sys/rekey/init" { capabilities = ["update"] }`}, nil)
 	require.NoError(t, err)
 	var made struct {
 		Auth struct {
 			Token string `json:"client_token"`
 		} `json:"auth"`
 	}
-	_, err = w.vault.Call(w.ctx, "POST", "auth/token/create", map[string]any{"policies": []string{"nothing"}}, &made)
+	_, err = sc.vault.Call(sc.ctx, "POST", "auth/token/create", map[string]any{"policies": []string{"nothing"}}, &made)
 	require.NoError(t, err)
-	none, weak, root := "", made.Auth.Token, w.vault.Token
+	none, weak, root := "", made.Auth.Token, sc.vault.Token
 	const denied, unsupported = `{"errors":["permission denied"]}`, `{"errors":["unsupported operation"]}`
 	for _, row := range []struct {
 		rule        proxy.Rule
@@ -74,10 +74,10 @@ func TestClosedServerFollowsItsRule(t *testing.T) {
 		{proxy.OpenBao, "seal-status", "sys/seal-status", none, 200, "", "sealed", ""},
 	} {
 		t.Run(string(row.rule)+": "+row.name, func(t *testing.T) {
-			closed, err := w.lab.Closed(w.vault, row.rule)
+			closed, err := sc.env.StartClosedProxy(sc.vault, row.rule)
 			require.NoError(t, err)
-			awaitClosed(t, closed)
-			code, text := ask(t, "GET", closed.Addr+"/v1/"+row.path, row.token, "")
+			awaitClosedProxy(t, closed)
+			code, text := request(t, "GET", closed.Addr+"/v1/"+row.path, row.token, "")
 			assert.Equal(t, row.code, code, text)
 			if row.answer != "" {
 				assert.JSONEq(t, row.answer, text)
@@ -95,13 +95,13 @@ func TestClosedServerFollowsItsRule(t *testing.T) {
 
 // A whole rotation of the key, by OpenBao's calls: begun with a verification,
 // then canceled, without a body to wrap.
-func TestClosedServerRotatesByOpenBaosCalls(t *testing.T) {
+func TestClosedProxy_RotatesThroughOpenBaoEndpoints(t *testing.T) {
 	t.Parallel()
-	w := furnish(t, home{})
-	require.NoError(t, w.vault.UnsealAll(w.ctx))
-	closed, err := w.lab.Closed(w.vault, proxy.OpenBao)
+	sc := newScenario(t, setup{})
+	require.NoError(t, sc.vault.UnsealAll(sc.ctx))
+	closed, err := sc.env.StartClosedProxy(sc.vault, proxy.OpenBao)
 	require.NoError(t, err)
-	awaitClosed(t, closed)
+	awaitClosedProxy(t, closed)
 	var got struct {
 		Data struct {
 			Nonce    string   `json:"nonce"`
@@ -112,72 +112,72 @@ func TestClosedServerRotatesByOpenBaosCalls(t *testing.T) {
 	rotate := func(method, path string, body any) {
 		raw, err := json.Marshal(body)
 		require.NoError(t, err)
-		code, text := ask(t, method, closed.Addr+"/v1/sys/rotate/root/"+path, w.vault.Token, string(raw))
+		code, text := request(t, method, closed.Addr+"/v1/sys/rotate/root/"+path, sc.vault.Token, string(raw))
 		require.Less(t, code, 300, text)
 		if code == http.StatusOK {
 			require.NoError(t, json.Unmarshal([]byte(text), &got), text)
 		}
 	}
 	rotate("POST", "init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
-	rotate("POST", "update", map[string]any{"key": w.vault.Keys[0], "nonce": got.Data.Nonce})
+	rotate("POST", "update", map[string]any{"key": sc.vault.Keys[0], "nonce": got.Data.Nonce})
 	assert.True(t, got.Data.Complete)
 	require.Len(t, got.Data.Keys, 1)
-	w.secrets = append(w.secrets, got.Data.Keys...)
+	sc.secrets = append(sc.secrets, got.Data.Keys...)
 	rotate("POST", "init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
 	rotate("DELETE", "init", map[string]any{"nonce": got.Data.Nonce})
-	w.vault.Keys = got.Data.Keys
-	require.NoError(t, w.vault.Seal(w.ctx))
-	require.NoError(t, w.vault.UnsealAll(w.ctx))
+	sc.vault.Keys = got.Data.Keys
+	require.NoError(t, sc.vault.Seal(sc.ctx))
+	require.NoError(t, sc.vault.UnsealAll(sc.ctx))
 }
 
 // It listens while Vault does, and what Vault does not answer is not answered.
-func TestClosedServerIsAwayWhenVaultIs(t *testing.T) {
+func TestClosedProxy_ListensOnlyWhileVaultDoes(t *testing.T) {
 	t.Parallel()
-	w := furnish(t, home{})
-	closed, err := w.lab.Closed(w.vault, proxy.Vault2)
+	sc := newScenario(t, setup{})
+	closed, err := sc.env.StartClosedProxy(sc.vault, proxy.Vault2)
 	require.NoError(t, err)
-	awaitClosed(t, closed)
-	seen := len(closed.Seen("sys/seal-status"))
+	awaitClosedProxy(t, closed)
+	seen := len(closed.Requests("sys/seal-status"))
 	broken := make(chan int, 1)
-	w.vault.Pause()
+	sc.vault.Pause()
 	go func() {
 		code := http.StatusOK
 		for code == http.StatusOK { // a signal may come later than a request
-			code = sealStatusOf(closed)
+			code = sealStatusCode(closed)
 		}
 		broken <- code
 	}()
-	require.NoError(t, lab.Await(w.ctx, patience, "a request to arrive", func() string {
-		if len(closed.Seen("sys/seal-status")) == seen {
+	require.NoError(t, testenv.Await(sc.ctx, waitTimeout, "a request to arrive", func() string {
+		if len(closed.Requests("sys/seal-status")) == seen {
 			return "not yet"
 		}
 		return ""
 	}))
-	require.NoError(t, w.vault.Kill())
+	require.NoError(t, sc.vault.Kill())
 	require.Zero(t, <-broken, "a broken connection is no answer")
-	require.NoError(t, lab.Await(w.ctx, patience, "the connection to be refused", func() string {
+	require.NoError(t, testenv.Await(sc.ctx, waitTimeout, "the connection to be refused", func() string {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(closed.Addr, "http://"))
 		if err != nil {
 			return ""
 		}
 		return fmt.Sprint("accepted, closed: ", conn.Close())
 	}))
-	require.NoError(t, w.vault.StartAndWait(w.ctx))
-	awaitClosed(t, closed)
+	require.NoError(t, sc.vault.StartAndWait(sc.ctx))
+	awaitClosedProxy(t, closed)
 }
 
-func awaitClosed(t *testing.T, c *lab.Closed) {
+func awaitClosedProxy(t *testing.T, c *testenv.ClosedProxy) {
 	t.Helper()
-	require.NoError(t, lab.Await(t.Context(), patience, "the closed server", func() string {
-		if code := sealStatusOf(c); code != http.StatusOK {
+	require.NoError(t, testenv.Await(t.Context(), waitTimeout, "the closed server", func() string {
+		if code := sealStatusCode(c); code != http.StatusOK {
 			return fmt.Sprint(code)
 		}
 		return ""
 	}))
 }
 
-// sealStatusOf returns the status code, 0 without an answer.
-func sealStatusOf(c *lab.Closed) int {
+// sealStatusCode returns the status code, 0 without an answer.
+func sealStatusCode(c *testenv.ClosedProxy) int {
 	resp, err := http.Get(c.Addr + "/v1/sys/seal-status")
 	if err != nil {
 		return 0

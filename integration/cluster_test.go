@@ -15,17 +15,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// The tests of the sidecar's part in Kubernetes rest on this: that the lab's
-// cluster, operator and Vault work together as real ones do.
+// The tests of the sidecar in Kubernetes depend on this: that the cluster, the
+// operator and the Vault of testenv work together as real ones do.
 
 const esoAPI = "external-secrets.io/v1"
 
-// syncedFromVault is a store of the given Vault, entered with a token, and one
+// storeAndSecretManifests is a store of the given Vault, entered with a token, and one
 // ExternalSecret in it.
-func syncedFromVault(v *lab.Vault) string {
+func storeAndSecretManifests(v *testenv.Vault) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
@@ -58,27 +58,27 @@ spec:
 `, v.Token, v.Addr)
 }
 
-func TestTheLabsClusterIsReal(t *testing.T) {
+func TestCluster_SyncsSecretsAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 
 	began := time.Now()
 	step := func(what string) {
 		t.Logf("%s after %v", what, time.Since(began).Round(time.Millisecond))
 		began = time.Now()
 	}
-	vault := openVault(t, l)
+	vault := startUnsealedVault(t, env)
 	require.NoError(t, vault.WriteSecret(ctx, "app", "one"))
 	step("vault serves")
-	cluster, err := l.Cluster(ctx)
+	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
 	step("the API server is ready")
 	require.NoError(t, cluster.InstallCRDs(ctx))
 	step("the CRDs are established")
-	eso, err := l.ESO(ctx, cluster)
+	eso, err := env.StartESO(ctx, cluster)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -87,10 +87,10 @@ func TestTheLabsClusterIsReal(t *testing.T) {
 	})
 	step("external-secrets is healthy")
 
-	require.NoError(t, cluster.Apply(ctx, syncedFromVault(vault)))
-	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ClusterSecretStore", "", "vault"))
+	require.NoError(t, cluster.Apply(ctx, storeAndSecretManifests(vault)))
+	require.NoError(t, cluster.AwaitReady(ctx, waitTimeout, esoAPI, "ClusterSecretStore", "", "vault"))
 	step("store is ready")
-	require.NoError(t, cluster.AwaitReady(ctx, patience, esoAPI, "ExternalSecret", "app", "app"))
+	require.NoError(t, cluster.AwaitReady(ctx, waitTimeout, esoAPI, "ExternalSecret", "app", "app"))
 	awaitSynced(t, cluster, "one")
 	step("the secret is synced")
 
@@ -102,27 +102,27 @@ func TestTheLabsClusterIsReal(t *testing.T) {
 	awaitSynced(t, cluster, "one")
 
 	require.NoError(t, vault.WriteSecret(ctx, "app", "two"))
-	forceSync(t, cluster, "1")
+	annotateForceSync(t, cluster, "1")
 	awaitSynced(t, cluster, "two")
 	step("external-secrets outlived the outage")
 
 	require.NoError(t, eso.Kill())
 	require.NoError(t, vault.WriteSecret(ctx, "app", "three"))
 	require.NoError(t, eso.Start(ctx))
-	forceSync(t, cluster, "2")
+	annotateForceSync(t, cluster, "2")
 	awaitSynced(t, cluster, "three")
 	step("external-secrets works after it was killed")
 	require.NoError(t, eso.Stop())
 	step("external-secrets stopped by itself")
 }
 
-func TestTheLabsTokensAreReal(t *testing.T) {
+func TestCluster_IssuesBoundTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	cluster, err := l.Cluster(ctx)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
 	require.NoError(t, cluster.Apply(ctx, `
 apiVersion: v1
@@ -153,12 +153,12 @@ spec:
 `))
 	token, err := cluster.Token(ctx, "security", "vault", "vault-0")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(l.Dir, "vault.kubeconfig")
-	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
-	kubectl := func(args ...string) (string, int) {
-		p, err := l.Run("kubectl", []string{"KUBECONFIG=" + kubeconfig}, l.Binary("servers/kubectl"), args...)
+	kubeconfig := filepath.Join(env.Dir, "vault.kubeconfig")
+	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
+	kubectl := func(t *testing.T, args ...string) (string, int) {
+		p, err := env.StartProgram("kubectl", []string{"KUBECONFIG=" + kubeconfig}, env.Binary("servers/kubectl"), args...)
 		require.NoError(t, err)
-		code, err := p.ExitCode(patience)
+		code, err := p.ExitCode(waitTimeout)
 		require.NoError(t, err)
 		return p.Output(), code
 	}
@@ -175,21 +175,23 @@ spec:
 		{"its role lets it read its pod", []string{"-n", "security", "get", "pod", "vault-0"}, 0, "vault-0"},
 		{"nothing else is let pass", []string{"-n", "security", "delete", "pod", "vault-0"}, 1, "cannot delete resource"},
 	} {
-		text, code := kubectl(row.args...)
-		assert.Equal(t, row.code, code, "%s: %s", row.that, text)
-		assert.Contains(t, text, row.says, row.that)
+		t.Run(row.that, func(t *testing.T) {
+			text, code := kubectl(t, row.args...)
+			assert.Equal(t, row.code, code, text)
+			assert.Contains(t, text, row.says)
+		})
 	}
 }
 
-// openVault starts a Vault, unseals it by hand and mounts a KV engine.
-func openVault(t *testing.T, l *lab.Lab) *lab.Vault {
+// startUnsealedVault starts a Vault, unseals it by hand and mounts a KV engine.
+func startUnsealedVault(t *testing.T, env *testenv.Env) *testenv.Vault {
 	t.Helper()
-	v, err := l.Vault(lab.VaultConfig{})
+	v, err := env.NewVault(testenv.VaultConfig{})
 	require.NoError(t, err)
 	require.NoError(t, v.StartAndWait(t.Context()))
 	require.NoError(t, v.Init(t.Context(), 1, 1))
 	require.NoError(t, v.UnsealAll(t.Context()))
-	require.NoError(t, lab.Await(t.Context(), patience, "vault to serve", func() string {
+	require.NoError(t, testenv.Await(t.Context(), waitTimeout, "vault to serve", func() string {
 		if code, err := v.Health(t.Context()); err != nil || code != http.StatusOK {
 			return fmt.Sprintf("health %d %v", code, err)
 		}
@@ -199,8 +201,8 @@ func openVault(t *testing.T, l *lab.Lab) *lab.Vault {
 	return v
 }
 
-// forceSync does what the operator's documentation tells people to do.
-func forceSync(t *testing.T, c *lab.Cluster, when string) {
+// annotateForceSync annotates an object as the documentation of the operator says.
+func annotateForceSync(t *testing.T, c *testenv.Cluster, when string) {
 	t.Helper()
 	secrets := schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
 	_, err := c.Client.Resource(secrets).Namespace("app").Patch(t.Context(), "app", types.MergePatchType,
@@ -209,10 +211,10 @@ func forceSync(t *testing.T, c *lab.Cluster, when string) {
 }
 
 // awaitSynced waits until the Secret that external-secrets keeps has the value.
-func awaitSynced(t *testing.T, c *lab.Cluster, value string) {
+func awaitSynced(t *testing.T, c *testenv.Cluster, value string) {
 	t.Helper()
 	want := base64.StdEncoding.EncodeToString([]byte(value))
-	require.NoError(t, lab.Await(t.Context(), patience, "the secret to be "+value, func() string {
+	require.NoError(t, testenv.Await(t.Context(), waitTimeout, "the secret to be "+value, func() string {
 		secret, err := c.Get(t.Context(), "v1", "Secret", "app", "app")
 		if err != nil {
 			return err.Error()

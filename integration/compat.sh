@@ -8,13 +8,13 @@ logs=$PWD/../bin/compat
 
 # what the table calls it | the test
 scenarios=(
-	"recovery|TestRefusedThenThaw"
-	"hung unseal|TestHungUnseal"
-	"wrong key|TestWrongKeyThenTheRightOne"
-	"seal by hand|TestOperatorSealIsHeld"
-	"raft|TestRaftStorage"
-	"three on raft|TestThreeReplicasOnRaft"
-	"proof|TestTheKeyIsProvedWhileVaultIsOpen"
+	"recovery|TestRecovery_RefusedConnections"
+	"hung unseal|TestRecovery_HungUnseal"
+	"wrong key|TestKeys_WrongKeyIsReplacedByRightOne"
+	"seal by hand|TestOperatorSeal_IsHeld"
+	"raft|TestRaft_SingleNodeRecovers"
+	"three on raft|TestRaft_ThreeReplicasAreUnsealed"
+	"proof|TestProof_KeyIsVerifiedWhileUnsealed"
 )
 
 mkdir -p "$logs"
@@ -29,8 +29,8 @@ for version in $(cd ../bin/servers/compat && printf '%s\n' */ | tr -d / | sort -
 	name=${version:-$(awk '$1 == "github.com/hashicorp/vault" { print substr($2, 2) }' servers/vault/go.mod)}
 	echo "compat: running against Vault $name ..." >&2
 	VAULT_VERSION=$version "$logs/integration.test" -test.v -test.timeout 10m \
-		-test.run "^(TestTheLabsVaultIsOfItsVersion$tests)\$" >"$logs/$name.log" 2>&1 || failed=1
-	grep -q "^--- PASS: TestTheLabsVaultIsOfItsVersion " "$logs/$name.log" || {
+		-test.run "^(TestVault_IsOfTheRequestedVersion$tests)\$" >"$logs/$name.log" 2>&1 || failed=1
+	grep -q "^--- PASS: TestVault_IsOfTheRequestedVersion " "$logs/$name.log" || {
 		echo "compat: that is not Vault $name, or it does not start: see bin/compat/$name.log" >&2
 		exit 1
 	}

@@ -9,20 +9,20 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // What make compat runs the scenarios against is the Vault that it names.
-func TestTheLabsVaultIsOfItsVersion(t *testing.T) {
-	l, err := lab.New()
+func TestVault_IsOfTheRequestedVersion(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	requirements, err := os.ReadFile("servers/vault/go.mod")
 	require.NoError(t, err)
 	ours := regexp.MustCompile(`\sgithub.com/hashicorp/vault v(\S+)`).FindSubmatch(requirements)
 	require.NotNil(t, ours)
 
-	v, err := l.Vault(lab.VaultConfig{})
+	v, err := env.NewVault(testenv.VaultConfig{})
 	require.NoError(t, err)
 	require.NoError(t, v.StartAndWait(t.Context()))
 	s, err := v.SealStatus(t.Context())

@@ -10,73 +10,73 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOperatorSealIsHeld(t *testing.T) {
+func TestOperatorSeal_IsHeld(t *testing.T) {
 	t.Parallel()
-	play(t, home{},
-		phase{"all is well", startSidecar, []expectation{serving()}},
+	run(t, setup{},
+		phase{"all is well", startSidecar, []condition{serving()}},
 		phase{"an operator seals", sealVault,
-			[]expectation{phaseIs("held"), aliveNotReady(), leavesVaultAlone(), logs("sealed manually")}},
-		phase{"the sidecar restarts: still held", all(stopSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"it is killed and starts again: still held", all(killSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"a person unseals", unsealByHand, []expectation{serving()}},
-		phase{"and seals again", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"vault's process restarts", restartVaultAtOnce, []expectation{sent(1), serving()}},
+			[]condition{phaseIs("held"), aliveNotReady(), sendsNothing(), logContains("sealed manually")}},
+		phase{"the sidecar restarts: still held", sequence(stopSidecar, startSidecar), []condition{phaseIs("held"), sendsNothing()}},
+		phase{"it is killed and starts again: still held", sequence(killSidecar, startSidecar), []condition{phaseIs("held"), sendsNothing()}},
+		phase{"a person unseals", unsealByHand, []condition{serving()}},
+		phase{"and seals again", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+		phase{"vault's process restarts", restartVaultAtOnce, []condition{sharesSent(1), serving()}},
 	)
 }
 
-func TestSealedWhileTheSidecarWasAway(t *testing.T) {
+func TestOperatorSeal_IsHeldAfterSidecarDowntime(t *testing.T) {
 	t.Parallel()
-	play(t, home{},
-		phase{"all is well", startSidecar, []expectation{serving()}},
-		phase{"the sidecar is killed, an operator seals, the sidecar is back", all(killSidecar, sealVault, startSidecar),
-			[]expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"the sidecar is killed, vault restarts, the sidecar is back", all(killSidecar, restartVaultAtOnce, startSidecar),
-			[]expectation{serving(), sent(1)}},
+	run(t, setup{},
+		phase{"all is well", startSidecar, []condition{serving()}},
+		phase{"the sidecar is killed, an operator seals, the sidecar is back", sequence(killSidecar, sealVault, startSidecar),
+			[]condition{phaseIs("held"), sendsNothing()}},
+		phase{"the sidecar is killed, vault restarts, the sidecar is back", sequence(killSidecar, restartVaultAtOnce, startSidecar),
+			[]condition{serving(), sharesSent(1)}},
 	)
 }
 
-func TestHoldEndsWhenTheKeysChange(t *testing.T) {
+func TestOperatorSeal_EndsWhenKeysChange(t *testing.T) {
 	t.Parallel()
-	play(t, home{},
-		phase{"all is well", startSidecar, []expectation{serving()}},
-		phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"the same keys are written again: no change", mountVaultsShares, []expectation{leavesVaultAlone(), phaseIs("held")}},
-		phase{"other keys are mounted beside ours", func(w *world) {
-			mountShares(garbage(32), w.vault.Keys[0])(w)
-		}, []expectation{serving(), sent(1)}},
-		phase{"an operator seals again", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
+	run(t, setup{},
+		phase{"all is well", startSidecar, []condition{serving()}},
+		phase{"an operator seals", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+		phase{"the same keys are written again: no change", mountVaultShares, []condition{sendsNothing(), phaseIs("held")}},
+		phase{"other keys are mounted beside ours", func(sc *scenario) {
+			mountShares(randomShare(32), sc.vault.Keys[0])(sc)
+		}, []condition{serving(), sharesSent(1)}},
+		phase{"an operator seals again", sealVault, []condition{phaseIs("held"), sendsNothing()}},
 	)
 }
 
-func TestOperatorSealIsUndoneWhenToldSo(t *testing.T) {
+func TestOperatorSeal_IsUndoneWithOptionUnseal(t *testing.T) {
 	t.Parallel()
-	play(t, home{args: []string{"--operator-seal", "unseal"}},
-		phase{"all is well", startSidecar, []expectation{serving()}},
-		phase{"an operator seals", sealVault, []expectation{sent(1), serving()}},
-		phase{"the sidecar restarts and he seals again", all(stopSidecar, startSidecar), []expectation{serving()}},
-		phase{"again", sealVault, []expectation{sent(1), serving()}},
-		phase{"and while the sidecar is away", all(killSidecar, sealVault, startSidecar), []expectation{sent(1), serving()}},
+	run(t, setup{args: []string{"--operator-seal", "unseal"}},
+		phase{"all is well", startSidecar, []condition{serving()}},
+		phase{"an operator seals", sealVault, []condition{sharesSent(1), serving()}},
+		phase{"the sidecar restarts and he seals again", sequence(stopSidecar, startSidecar), []condition{serving()}},
+		phase{"again", sealVault, []condition{sharesSent(1), serving()}},
+		phase{"and while the sidecar is away", sequence(killSidecar, sealVault, startSidecar), []condition{sharesSent(1), serving()}},
 	)
 }
 
-func TestWithoutAStateDirectory(t *testing.T) {
+func TestStateDir_UnwritableForgetsSealOnRestart(t *testing.T) {
 	t.Parallel()
-	play(t, home{args: []string{"--state-dir", "/proc/nowhere"}},
+	run(t, setup{args: []string{"--state-dir", "/proc/nowhere"}},
 		phase{"all is well, and it says what it cannot know", startSidecar,
-			[]expectation{serving(), logs("state cannot be saved")}},
-		phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"the sidecar restarts: it cannot know", all(stopSidecar, startSidecar), []expectation{sent(1), serving()}},
+			[]condition{serving(), logContains("state cannot be saved")}},
+		phase{"an operator seals", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+		phase{"the sidecar restarts: it cannot know", sequence(stopSidecar, startSidecar), []condition{sharesSent(1), serving()}},
 	)
 }
 
 // A proxy in the pod listens throughout, whichever run of Vault is behind it.
-func TestVaultBehindAProxy(t *testing.T) {
+func TestReverseProxy_RestartAndSealAreDistinguished(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]bool{"that answers 502": false, "that ends the connection": true} {
-		behind := func(w *world) {
-			front, err := w.lab.Front(w.vault, cut)
-			require.NoError(w, err)
-			w.home.args = append(w.home.args, "--vault-addr", front)
+		behind := func(sc *scenario) {
+			front, err := sc.env.StartReverseProxy(sc.vault, cut)
+			require.NoError(sc, err)
+			sc.setup.args = append(sc.setup.args, "--vault-addr", front)
 		}
 		away := phaseIs("failing")
 		if cut {
@@ -84,17 +84,17 @@ func TestVaultBehindAProxy(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, home{},
-				phase{"all is well", all(behind, startSidecar), []expectation{serving()}},
-				phase{"vault alone is away", killVault, []expectation{away}},
-				phase{"and is back", startVault, []expectation{sent(1), serving()}},
-				phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-				phase{"the sidecar restarts: still held", all(stopSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
-				phase{"a person unseals", unsealByHand, []expectation{serving()}},
-				phase{"and seals again", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-				phase{"vault alone is away", killVault, []expectation{away}},
-				phase{"the sidecar restarts", all(stopSidecar, startSidecar), []expectation{away}},
-				phase{"and vault is back", startVault, []expectation{sent(1), serving()}},
+			run(t, setup{},
+				phase{"all is well", sequence(behind, startSidecar), []condition{serving()}},
+				phase{"vault alone is away", killVault, []condition{away}},
+				phase{"and is back", startVault, []condition{sharesSent(1), serving()}},
+				phase{"an operator seals", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+				phase{"the sidecar restarts: still held", sequence(stopSidecar, startSidecar), []condition{phaseIs("held"), sendsNothing()}},
+				phase{"a person unseals", unsealByHand, []condition{serving()}},
+				phase{"and seals again", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+				phase{"vault alone is away", killVault, []condition{away}},
+				phase{"the sidecar restarts", sequence(stopSidecar, startSidecar), []condition{away}},
+				phase{"and vault is back", startVault, []condition{sharesSent(1), serving()}},
 			)
 		})
 	}
@@ -102,24 +102,24 @@ func TestVaultBehindAProxy(t *testing.T) {
 
 // Why a restart that no request meets is taken for a seal by hand there: if
 // this fails, Vault has begun to answer something that tells them apart.
-func TestNothingInVaultsAnswersTellsASealFromARestart(t *testing.T) {
+func TestVault_AnswersTheSameAfterSealAndRestart(t *testing.T) {
 	t.Parallel()
-	w := furnish(t, home{})
+	sc := newScenario(t, setup{})
 	// The time; and that of the build, in the place of which a Vault whose build
 	// was not told it gives the time of its start. Releases are told.
 	passing := regexp.MustCompile(`"(server_time_utc|clock_skew_ms|echo_duration_ms|build_date)":("[^"]*"|\d+),?`)
 	answers := func() (out []string) {
 		for _, path := range []string{"seal-status", "health", "leader", "init"} {
-			code, body := ask(t, http.MethodGet, w.vault.Addr+"/v1/sys/"+path, "", "")
+			code, body := request(t, http.MethodGet, sc.vault.Addr+"/v1/sys/"+path, "", "")
 			body = passing.ReplaceAllString(body, "")
 			out = append(out, fmt.Sprint(path, " ", code, " ", body))
 		}
 		return out
 	}
-	unsealByHand(w)
-	sealVault(w)
+	unsealByHand(sc)
+	sealVault(sc)
 	sealed := answers()
-	killVault(w)
-	startVaultAndWait(w)
+	killVault(sc)
+	startVaultAndWait(sc)
 	assert.Equal(t, sealed, answers())
 }

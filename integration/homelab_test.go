@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // objects returns all that was rendered.
@@ -42,13 +42,12 @@ func walk(value any, path string, see func(path, text string)) {
 	}
 }
 
-// Whoever edits settings.yaml has edited all: nothing that is rendered says an
-// old name any more.
-func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
-	l, err := lab.New()
+// An edit of settings.yaml is enough: no old name is left in what is rendered.
+func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir := copied(t, l)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	dir := copied(t, env)
 	file := filepath.Join(dir, "manifests/homelab/settings.yaml")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -68,7 +67,7 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 		}
 	}
 	require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644))
-	rendered, err := l.Kustomize(filepath.Join(dir, "manifests/homelab"))
+	rendered, err := env.Kustomize(filepath.Join(dir, "manifests/homelab"))
 	require.NoError(t, err)
 
 	// Vault is the name of much beside the account.
@@ -96,22 +95,22 @@ func TestTheNamesOfAHomeStandInOnePlace(t *testing.T) {
 	assert.True(t, found["ESO_NAMESPACE"], "the sidecar looks for External Secrets there")
 	for key := range settings.Data {
 		switch key {
-		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that this home does without
+		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that homelab does not use
 		default:
 			assert.True(t, found[key], "%s is used", key)
 		}
 	}
 }
 
-// The native sidecar has what the home's settings say, wherever it is named.
-func TestAHomesSidecarCanBeNative(t *testing.T) {
-	l, err := lab.New()
+// The native sidecar has the values of the settings, wherever it is named.
+func TestHomelab_NativeSidecarKeepsSettings(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir := copied(t, l)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	dir := copied(t, env)
 	seen := func(place string) {
 		t.Helper()
-		text, err := l.Kustomize(filepath.Join(dir, place))
+		text, err := env.Kustomize(filepath.Join(dir, place))
 		require.NoError(t, err)
 		set := statefulSet(t, text)
 		_, names := list(t, set, "containers", "name")
@@ -120,7 +119,7 @@ func TestAHomesSidecarCanBeNative(t *testing.T) {
 		require.Equal(t, []string{"vault-unseal-sidecar"}, names, place)
 		assert.Contains(t, inits[0].(map[string]any)["env"], map[string]any{"name": "ESO_NAMESPACE", "value": "external-secrets"}, place)
 	}
-	over, err := l.Mkdir(filepath.Join(t.Name(), "over"))
+	over, err := env.Mkdir(filepath.Join(t.Name(), "over"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(over, "kustomization.yaml"), []byte("resources: [../manifests/homelab]\ncomponents: [../patches/native]\n"), 0o644))
 	seen("over")

@@ -14,35 +14,35 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-var storesResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "clustersecretstores"}
+var clusterStoresResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "clustersecretstores"}
 
-// apps are the namespaces that have secrets in Vault.
-var apps = []string{"app-1", "app-2", "app-3", "app-4"}
+// appNamespaces are the namespaces that have secrets in Vault.
+var appNamespaces = []string{"app-1", "app-2", "app-3", "app-4"}
 
 // installESO opens Vault and installs the real operator, a store of each kind
 // and 20 ExternalSecrets in four namespaces, and waits until all are synced.
-func installESO(w *world) {
-	unsealByHand(w)
-	require.NoError(w, w.vault.MountKV(w.ctx))
-	require.NoError(w, w.vault.WriteSecret(w.ctx, "app", "one"))
+func installESO(sc *scenario) {
+	unsealByHand(sc)
+	require.NoError(sc, sc.vault.MountKV(sc.ctx))
+	require.NoError(sc, sc.vault.WriteSecret(sc.ctx, "app", "one"))
 	var err error
-	w.eso, err = w.lab.ESO(w.ctx, w.cluster, "--store-requeue-interval=1s")
-	require.NoError(w, err)
-	require.NoError(w, w.cluster.Apply(w.ctx, w.stores(), secretsOfApps()))
-	await(w, synced(20))
+	sc.eso, err = sc.env.StartESO(sc.ctx, sc.cluster, "--store-requeue-interval=1s")
+	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.Apply(sc.ctx, sc.storeManifests(), secretManifests()))
+	await(sc, syncedCount(20))
 }
 
-func (w *world) stores() string {
+func (sc *scenario) storeManifests() string {
 	var b strings.Builder
-	for _, app := range apps {
+	for _, app := range appNamespaces {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {app: \"yes\"}}\n", app)
 	}
-	fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: vault-token, namespace: app-1}\nstringData: {token: %q}\n", w.vault.Token)
-	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: home}\nspec: {provider: %s}\n", w.vault.StoreProvider("app-1"))
-	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: own, namespace: app-1}\nspec: {provider: %s}\n", w.vault.StoreProvider(""))
+	fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: vault-token, namespace: app-1}\nstringData: {token: %q}\n", sc.vault.Token)
+	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {name: home}\nspec: {provider: %s}\n", sc.vault.StoreProvider("app-1"))
+	fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: own, namespace: app-1}\nspec: {provider: %s}\n", sc.vault.StoreProvider(""))
 	fmt.Fprint(&b, `---
 apiVersion: external-secrets.io/v1
 kind: ClusterSecretStore
@@ -52,16 +52,16 @@ spec: {provider: {fake: {data: [{key: app, value: two}]}}}
 	return b.String()
 }
 
-// secretsOfApps are 20 that use Vault, in all the ways there are, and one that
+// secretManifests are 20 that use Vault, in all the ways there are, and one that
 // does not.
-func secretsOfApps() string {
+func secretManifests() string {
 	var b strings.Builder
 	secret := func(app, name, spec string) {
 		fmt.Fprintf(&b, "---\napiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: %s, namespace: %s}\nspec: {refreshInterval: 1s, %s}\n", name, app, spec)
 	}
 	const data = `data: [{secretKey: value, remoteRef: {key: app, property: value}}]`
 	for i := range 12 {
-		secret(apps[i%4], fmt.Sprintf("by-cluster-store-%d", i), `secretStoreRef: {kind: ClusterSecretStore, name: home}, `+data)
+		secret(appNamespaces[i%4], fmt.Sprintf("by-cluster-store-%d", i), `secretStoreRef: {kind: ClusterSecretStore, name: home}, `+data)
 	}
 	secret("app-1", "by-store", `secretStoreRef: {name: own}, `+data)
 	secret("app-2", "by-data", `data: [{secretKey: value, sourceRef: {storeRef: {kind: ClusterSecretStore, name: home}}, remoteRef: {key: app, property: value}}]`)
@@ -97,14 +97,14 @@ spec:
 	return b.String()
 }
 
-// pushIs waits for what ESO says of the PushSecret.
-func pushIs(status string) expectation {
-	return expectation{"the PushSecret's Ready to be " + status, func(w *world) string {
-		o, err := w.cluster.Get(w.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
+// pushSecretIs waits for what ESO says of the PushSecret.
+func pushSecretIs(status string) condition {
+	return condition{"the PushSecret's Ready to be " + status, func(sc *scenario) string {
+		o, err := sc.cluster.Get(sc.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
 		if err != nil {
 			return err.Error()
 		}
-		c := lab.Condition(o, "Ready")
+		c := testenv.Condition(o, "Ready")
 		if c["status"] != status {
 			return fmt.Sprint(c)
 		}
@@ -112,8 +112,8 @@ func pushIs(status string) expectation {
 	}}
 }
 
-// brokenSecret fails for a reason of its own.
-const brokenSecret = `
+// brokenSecretManifest fails for a reason of its own.
+const brokenSecretManifest = `
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata: {name: broken, namespace: app-4}
@@ -123,24 +123,24 @@ spec:
   data: [{secretKey: value, remoteRef: {key: nowhere, property: value}}]
 `
 
-func (w *world) externalSecrets() []unstructured.Unstructured {
-	list, err := w.cluster.Client.Resource(secretsResource).List(w.ctx, metav1.ListOptions{})
-	require.NoError(w, err)
+func (sc *scenario) listExternalSecrets() []unstructured.Unstructured {
+	list, err := sc.cluster.Client.Resource(externalSecretsResource).List(sc.ctx, metav1.ListOptions{})
+	require.NoError(sc, err)
 	return list.Items
 }
 
-// usesVault tells those of the 20 that are meant to be synced from Vault.
+// usesVault reports whether an object is one of the 20 that are synced from Vault.
 func usesVault(o *unstructured.Unstructured) bool {
 	return o.GetName() != "broken" && o.GetName() != "elsewhere"
 }
 
-// synced waits until n ExternalSecrets that use Vault are Ready.
-func synced(n int) expectation {
-	return expectation{fmt.Sprintf("%d ExternalSecrets to be synced", n), func(w *world) string {
+// syncedCount waits until n ExternalSecrets that use Vault are Ready.
+func syncedCount(n int) condition {
+	return condition{fmt.Sprintf("%d ExternalSecrets to be synced", n), func(sc *scenario) string {
 		ready := 0
 		var last string
-		for _, o := range w.externalSecrets() {
-			c := lab.Condition(&o, "Ready")
+		for _, o := range sc.listExternalSecrets() {
+			c := testenv.Condition(&o, "Ready")
 			switch {
 			case !usesVault(&o):
 			case c["status"] == "True":
@@ -156,19 +156,19 @@ func synced(n int) expectation {
 	}}
 }
 
-// failedToSync waits until nothing that uses Vault is synced any more, and ESO
-// tries rarely: every store's and object's next try is seconds away.
-func failedToSync() expectation {
-	return expectation{"ESO to be deep in its backoff", func(w *world) string {
-		if seen := synced(0).see(w); seen != "" {
+// esoInBackoff waits until nothing that uses Vault is synced any more, and ESO
+// retries rarely: every store's and object's next try is seconds away.
+func esoInBackoff() condition {
+	return condition{"ESO to be deep in its backoff", func(sc *scenario) string {
+		if seen := syncedCount(0).check(sc); seen != "" {
 			return seen
 		}
 		for _, name := range []string{"home"} {
-			o, err := w.cluster.Get(w.ctx, esoAPI, "ClusterSecretStore", "", name)
+			o, err := sc.cluster.Get(sc.ctx, esoAPI, "ClusterSecretStore", "", name)
 			if err != nil {
 				return err.Error()
 			}
-			if c := lab.Condition(o, "Ready"); c["status"] != "False" {
+			if c := testenv.Condition(o, "Ready"); c["status"] != "False" {
 				return name + " is " + c["status"]
 			}
 		}
@@ -176,13 +176,13 @@ func failedToSync() expectation {
 	}}
 }
 
-// outage lasts long enough for ESO to fail everything and to come to its
+// beginOutage lasts long enough for ESO to fail everything and to come to its
 // try after 63 seconds.
-func outage(w *world) {
-	killVault(w)
-	await(w, failedToSync())
+func beginOutage(sc *scenario) {
+	killVault(sc)
+	await(sc, esoInBackoff())
 	began := time.Now()
-	require.NoError(w, lab.Await(w.ctx, 2*time.Minute, "ESO to have failed for 40 seconds", func() string {
+	require.NoError(sc, testenv.Await(sc.ctx, 2*time.Minute, "ESO to have failed for 40 seconds", func() string {
 		if left := 40*time.Second - time.Since(began); left > 0 {
 			return left.String() + " left"
 		}
@@ -190,61 +190,60 @@ func outage(w *world) {
 	}))
 }
 
-// wokenAt returns when an ExternalSecret was woken, in its own words; "" when it
-// was not.
-func (w *world) wokenAt(namespace, name string) string {
-	o, err := w.cluster.Get(w.ctx, esoAPI, "ExternalSecret", namespace, name)
-	require.NoError(w, err)
+// forceSyncAnnotation returns the annotation of the last resync request, "" without one.
+func (sc *scenario) forceSyncAnnotation(namespace, name string) string {
+	o, err := sc.cluster.Get(sc.ctx, esoAPI, "ExternalSecret", namespace, name)
+	require.NoError(sc, err)
 	return o.GetAnnotations()["force-sync"]
 }
 
-func TestExternalSecretsRecover(t *testing.T) {
+func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 	t.Parallel()
-	play(t, home{cluster: true},
-		phase{"all is well", all(installESO, startSidecar), []expectation{serving(), podSays(secretsType, "True", "Ready")}},
-		phase{"one is broken for a reason of its own", func(w *world) { require.NoError(w, w.cluster.Apply(w.ctx, brokenSecret)) }, nil},
-		phase{"an outage begins", outage, []expectation{podSays(secretsType, "Unknown", "WaitingForVault"), pushIs("False")}},
-		phase{"it ends", func(w *world) {
-			startVault(w)
-			await(w, serving())
+	run(t, setup{cluster: true},
+		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
+		phase{"one is broken for a reason of its own", func(sc *scenario) { require.NoError(sc, sc.cluster.Apply(sc.ctx, brokenSecretManifest)) }, nil},
+		phase{"an outage begins", beginOutage, []condition{podConditionIs(secretsType, "Unknown", "WaitingForVault"), pushSecretIs("False")}},
+		phase{"it ends", func(sc *scenario) {
+			startVault(sc)
+			await(sc, serving())
 			began := time.Now()
-			await(w, synced(20))
+			await(sc, syncedCount(20))
 			took := time.Since(began)
-			w.Logf("from vault serving until all was synced: %v", took.Round(time.Millisecond))
-			assert.Less(w, took, 10*time.Second, "ESO alone would take up to 16 s and more")
-		}, []expectation{tells("Unsealed", "unsealing"), gateIs("True", "Unsealed"), pushIs("True")}},
-		phase{"what is broken for its own reason is told, in the end", nil, []expectation{
-			within(120*time.Second, podSays(secretsType, "False", "NotSynced")),
-			tells("ExternalSecretsNotRecovering", "app-4/broken"), exports("eso_unsynced_objects", "1"),
+			sc.Logf("from vault serving until all was synced: %v", took.Round(time.Millisecond))
+			assert.Less(sc, took, 10*time.Second, "ESO alone would take up to 16 s and more")
+		}, []condition{eventContains("Unsealed", "unsealing"), gateConditionIs("True", "Unsealed"), pushSecretIs("True")}},
+		phase{"what is broken for its own reason is reported in the end", nil, []condition{
+			withTimeout(120*time.Second, podConditionIs(secretsType, "False", "NotSynced")),
+			eventContains("ExternalSecretsNotRecovering", "app-4/broken"), metricIs("eso_unsynced_objects", "1"),
 		}},
-		phase{"what was Ready, or not Vault's, was never touched", func(w *world) {
-			assert.Empty(w, w.wokenAt("app-4", "elsewhere"))
-			assert.NotEmpty(w, w.wokenAt("app-1", "by-store"))
-			o, err := w.cluster.Get(w.ctx, esoAPI, "ClusterSecretStore", "", "other")
-			require.NoError(w, err)
-			assert.Empty(w, o.GetAnnotations()["force-sync"])
-			o, err = w.cluster.Get(w.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
-			require.NoError(w, err)
-			assert.NotEmpty(w, o.GetAnnotations()["force-sync"])
+		phase{"what was Ready, or not Vault's, was never touched", func(sc *scenario) {
+			assert.Empty(sc, sc.forceSyncAnnotation("app-4", "elsewhere"))
+			assert.NotEmpty(sc, sc.forceSyncAnnotation("app-1", "by-store"))
+			o, err := sc.cluster.Get(sc.ctx, esoAPI, "ClusterSecretStore", "", "other")
+			require.NoError(sc, err)
+			assert.Empty(sc, o.GetAnnotations()["force-sync"])
+			o, err = sc.cluster.Get(sc.ctx, "external-secrets.io/v1alpha1", "PushSecret", "app-1", "push")
+			require.NoError(sc, err)
+			assert.NotEmpty(sc, o.GetAnnotations()["force-sync"])
 		}, nil},
-		phase{"somebody mends it", func(w *world) {
-			require.NoError(w, w.cluster.Apply(w.ctx, strings.Replace(brokenSecret, "nowhere", "app", 1)))
-		}, []expectation{within(90*time.Second, podSays(secretsType, "True", "Recovered")),
-			tells("ExternalSecretsRecovered", "were woken"), exports("eso_unsynced_objects", "0")}},
-		phase{"all is well from then on: nothing is asked of the API server", func(w *world) {
-			before := len(w.faults.Requests())
-			await(w, podIsNotWritten())
-			assert.Equal(w, before, len(w.faults.Requests()), "%v", w.faults.Requests()[before:])
+		phase{"it is repaired", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, strings.Replace(brokenSecretManifest, "nowhere", "app", 1)))
+		}, []condition{withTimeout(90*time.Second, podConditionIs(secretsType, "True", "Recovered")),
+			eventContains("ExternalSecretsRecovered", "were woken"), metricIs("eso_unsynced_objects", "0")}},
+		phase{"all is well from then on: nothing is asked of the API server", func(sc *scenario) {
+			before := len(sc.apiProxy.Requests())
+			await(sc, podNotWritten())
+			assert.Equal(sc, before, len(sc.apiProxy.Requests()), "%v", sc.apiProxy.Requests()[before:])
 		}, nil},
 	)
 }
 
-// exports waits for a value on /metrics.
-func exports(name, value string) expectation {
+// metricIs waits for a value on /metrics.
+func metricIs(name, value string) condition {
 	line := "vault_unseal_sidecar_" + name + " "
-	return expectation{line + value, func(w *world) string {
-		_, text, err := w.sidecar.Get(w.ctx, "/metrics")
-		require.NoError(w, err)
+	return condition{line + value, func(sc *scenario) string {
+		_, text, err := sc.sidecar.Get(sc.ctx, "/metrics")
+		require.NoError(sc, err)
 		_, rest, _ := strings.Cut(text, "\n"+line)
 		if now, _, _ := strings.Cut(rest, "\n"); now != value {
 			return fmt.Sprintf("it is %q", now)
@@ -253,54 +252,54 @@ func exports(name, value string) expectation {
 	}}
 }
 
-// within gives a condition another patience.
-func within(limit time.Duration, e expectation) expectation {
-	return expectation{e.what, func(w *world) string {
-		require.NoError(w, lab.Await(w.ctx, limit, e.what, func() string { return e.see(w) }), w.log())
+// withTimeout gives a condition another timeout.
+func withTimeout(limit time.Duration, cond condition) condition {
+	return condition{cond.what, func(sc *scenario) string {
+		require.NoError(sc, testenv.Await(sc.ctx, limit, cond.what, func() string { return cond.check(sc) }), sc.sidecarLog())
 		return ""
 	}}
 }
 
-func TestAStoreThatDegradesWhileVaultIsWell(t *testing.T) {
+func TestResync_DegradedStoreIsReported(t *testing.T) {
 	t.Parallel()
-	token := func(value string) func(w *world) {
-		return func(w *world) {
-			require.NoError(w, w.cluster.Apply(w.ctx, fmt.Sprintf(
+	token := func(value string) func(sc *scenario) {
+		return func(sc *scenario) {
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, fmt.Sprintf(
 				"apiVersion: v1\nkind: Secret\nmetadata: {name: vault-token, namespace: app-1}\nstringData: {token: %q}\n", value)))
 		}
 	}
-	play(t, home{cluster: true},
-		phase{"all is well", all(installESO, startSidecar), []expectation{serving(), podSays(secretsType, "True", "Ready")}},
-		phase{"the store's token is of no use", func(w *world) { token("hvs.nonsense")(w); await(w, failedToSync()) },
-			[]expectation{logs("store is not ready"), podSays(secretsType, "False", "Recovering")}},
-		phase{"it is mended", func(w *world) { token(w.vault.Token)(w) }, []expectation{synced(20), logs("store is ready")}},
+	run(t, setup{cluster: true},
+		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
+		phase{"the store's token is of no use", func(sc *scenario) { token("hvs.nonsense")(sc); await(sc, esoInBackoff()) },
+			[]condition{logContains("store is not ready"), podConditionIs(secretsType, "False", "Recovering")}},
+		phase{"it is repaired", func(sc *scenario) { token(sc.vault.Token)(sc) }, []condition{syncedCount(20), logContains("store is ready")}},
 	)
 }
 
-func TestASidecarThatStartsLateWakesWhatFailed(t *testing.T) {
+func TestResync_LateSidecarResyncsFailedObjects(t *testing.T) {
 	t.Parallel()
-	play(t, home{cluster: true},
+	run(t, setup{cluster: true},
 		phase{"all is well, without a sidecar", installESO, nil},
-		phase{"an outage, which a person ends", all(outage, startVaultAndWait, unsealByHand), nil},
-		phase{"the sidecar comes back", startSidecar, []expectation{serving(), synced(20), logs("requested a resync"),
-			podSays(secretsType, "True", "Recovered"), tells("ExternalSecretsRecovered", "were woken"),
-			exports(`eso_recovery_duration_seconds_count{until="objects"}`, "1")}},
+		phase{"an outage, which a person ends", sequence(beginOutage, startVaultAndWait, unsealByHand), nil},
+		phase{"the sidecar comes back", startSidecar, []condition{serving(), syncedCount(20), logContains("requested a resync"),
+			podConditionIs(secretsType, "True", "Recovered"), eventContains("ExternalSecretsRecovered", "were woken"),
+			metricIs(`eso_recovery_duration_seconds_count{until="objects"}`, "1")}},
 	)
 }
 
-func TestWithoutExternalSecrets(t *testing.T) {
+func TestExternalSecrets_NotInstalledIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	const said = "external-secrets not found"
-	play(t, home{cluster: true},
+	run(t, setup{cluster: true},
 		phase{"ESO is not installed", startSidecar,
-			[]expectation{serving(), gateIs("True", "Unsealed"), podSays(secretsType, "Unknown", "NotFound"), logsTimes(said, 1)}},
-		phase{"nothing more is said of it", nil, []expectation{podIsNotWritten(), logsTimes(said, 1), gateIs("True", "Unsealed")}},
-		phase{"it is installed", func(w *world) { require.NoError(w, w.cluster.InstallCRDs(w.ctx)) },
-			[]expectation{podSays(secretsType, "True", "Ready"), logsTimes(said, 1)}},
+			[]condition{serving(), gateConditionIs("True", "Unsealed"), podConditionIs(secretsType, "Unknown", "NotFound"), logContainsTimes(said, 1)}},
+		phase{"nothing more is said of it", nil, []condition{podNotWritten(), logContainsTimes(said, 1), gateConditionIs("True", "Unsealed")}},
+		phase{"it is installed", func(sc *scenario) { require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx)) },
+			[]condition{podConditionIs(secretsType, "True", "Ready"), logContainsTimes(said, 1)}},
 	)
 }
 
-func TestAnExternalSecretsThatIsTooOld(t *testing.T) {
+func TestExternalSecrets_OldVersionIsReported(t *testing.T) {
 	t.Parallel()
 	const old = `
 apiVersion: apiextensions.k8s.io/v1
@@ -312,39 +311,39 @@ spec:
   names: {kind: ClusterSecretStore, listKind: ClusterSecretStoreList, plural: clustersecretstores, singular: clustersecretstore}
   versions: [{name: v1beta1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
 `
-	play(t, home{cluster: true},
-		phase{"it serves v1beta1 only", func(w *world) {
-			require.NoError(w, w.cluster.Apply(w.ctx, old))
-			await(w, expectation{"v1beta1 to be served", func(w *world) string {
-				_, err := w.cluster.Client.Resource(storesResource.GroupResource().WithVersion("v1beta1")).List(w.ctx, metav1.ListOptions{})
+	run(t, setup{cluster: true},
+		phase{"it serves v1beta1 only", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, old))
+			await(sc, condition{"v1beta1 to be served", func(sc *scenario) string {
+				_, err := sc.cluster.Client.Resource(clusterStoresResource.GroupResource().WithVersion("v1beta1")).List(sc.ctx, metav1.ListOptions{})
 				if err != nil {
 					return err.Error()
 				}
 				return ""
 			}})
-			startSidecar(w)
-		}, []expectation{serving(), podSays(secretsType, "Unknown", "NotFound"), logs("ESO is older than 0.16")}},
+			startSidecar(sc)
+		}, []condition{serving(), podConditionIs(secretsType, "Unknown", "NotFound"), logContains("ESO is older than 0.16")}},
 	)
 }
 
 // Each right that is missing is named with the manifest that grants it, and
 // used from when it is there.
-func TestRightsThatAreMissing(t *testing.T) {
+func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 	t.Parallel()
-	play(t, home{cluster: true, rightless: true},
+	run(t, setup{cluster: true, withoutRBAC: true},
 		phase{"all is well, without a sidecar", installESO, nil},
-		phase{"an outage", all(killVault, waitFor(failedToSync())), nil},
-		phase{"it ends, and the sidecar may do nothing", all(startVault, startSidecar),
-			[]expectation{serving(), logs("apply manifests/gate"), logs("apply manifests/stores")}},
-		phase{"the gate and the stores are granted", grant("gate", "stores"),
-			[]expectation{gateIs("True", "Unsealed"), logs("apply manifests/externalsecrets"), podSays(secretsType, "Unknown", "Forbidden")}},
-		phase{"all is granted", grant("externalsecrets", "more"), []expectation{synced(20)}},
+		phase{"an outage", sequence(killVault, waitUntil(esoInBackoff())), nil},
+		phase{"it ends, and the sidecar may do nothing", sequence(startVault, startSidecar),
+			[]condition{serving(), logContains("apply manifests/gate"), logContains("apply manifests/stores")}},
+		phase{"the gate and the stores are granted", applyComponents("gate", "stores"),
+			[]condition{gateConditionIs("True", "Unsealed"), logContains("apply manifests/externalsecrets"), podConditionIs(secretsType, "Unknown", "Forbidden")}},
+		phase{"all is granted", applyComponents("externalsecrets", "more"), []condition{syncedCount(20)}},
 	)
 }
 
 // Objects alone, as an ESO would have left them: more than a page of failed
-// ones, of which only those of the named store are woken, and none that is Ready.
-func TestOnlyWhatFailedIsWokenAndAllOfIt(t *testing.T) {
+// ones, of which only those of the named store are resynced, and none that is Ready.
+func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	t.Parallel()
 	const failed, count = `{"type":"Ready","status":"False","reason":"SecretSyncedError","message":"m"}`, 230
 	const ready = `{"type":"Ready","status":"True","reason":"SecretSynced","message":"m"}`
@@ -355,54 +354,54 @@ func TestOnlyWhatFailedIsWokenAndAllOfIt(t *testing.T) {
 			"spec: {provider: {vault: {server: \"http://vault\", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app, key: t}}}}}\n", name)
 	}
 	for i := range count {
-		objects.WriteString(lab.ExternalSecret("app", fmt.Sprintf("failed-%03d", i), "named", "app", "1h"))
+		objects.WriteString(testenv.ExternalSecret("app", fmt.Sprintf("failed-%03d", i), "named", "app", "1h"))
 	}
-	objects.WriteString(lab.ExternalSecret("app", "well", "named", "app", "1h"))
-	objects.WriteString(lab.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
-	woken := expectation{fmt.Sprintf("%d to be woken by us, and no other", count), func(w *world) string {
+	objects.WriteString(testenv.ExternalSecret("app", "well", "named", "app", "1h"))
+	objects.WriteString(testenv.ExternalSecret("app", "elsewhere", "other", "app", "1h"))
+	woken := condition{fmt.Sprintf("%d to be resynced by us, and no other", count), func(sc *scenario) string {
 		n := 0
-		for _, o := range w.externalSecrets() {
+		for _, o := range sc.listExternalSecrets() {
 			if o.GetAnnotations()["force-sync"] == "" {
 				continue
 			}
 			n++
-			require.Contains(w, o.GetName(), "failed-")
+			require.Contains(sc, o.GetName(), "failed-")
 			managers := o.GetManagedFields()
-			require.Equal(w, "vault-unseal-sidecar", managers[len(managers)-1].Manager)
+			require.Equal(sc, "vault-unseal-sidecar", managers[len(managers)-1].Manager)
 		}
 		if n != count {
 			return fmt.Sprint(n)
 		}
 		return ""
 	}}
-	play(t, home{cluster: true, args: []string{"--eso-stores", "named"}},
-		phase{"all but one of two stores' ExternalSecrets have failed", func(w *world) {
-			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, objects.String()))
+	run(t, setup{cluster: true, args: []string{"--eso-stores", "named"}},
+		phase{"all but one of two stores' ExternalSecrets have failed", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects.String()))
 			for _, name := range []string{"named", "other"} {
-				w.says(storesResource, "", name, ready)
+				sc.setCondition(clusterStoresResource, "", name, ready)
 			}
-			for _, o := range w.externalSecrets() {
+			for _, o := range sc.listExternalSecrets() {
 				condition := failed
 				if o.GetName() == "well" {
 					condition = ready
 				}
-				w.says(secretsResource, "app", o.GetName(), condition)
+				sc.setCondition(externalSecretsResource, "app", o.GetName(), condition)
 			}
 		}, nil},
-		phase{"the sidecar starts", startSidecar, []expectation{serving(), woken}},
+		phase{"the sidecar starts", startSidecar, []condition{serving(), woken}},
 	)
 }
 
-// says gives an object a condition, as its controller does.
-func (w *world) says(r schema.GroupVersionResource, namespace, name, condition string) {
-	_, err := w.cluster.Client.Resource(r).Namespace(namespace).Patch(w.ctx, name, types.MergePatchType,
+// setCondition gives an object a condition, as its controller does.
+func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name, condition string) {
+	_, err := sc.cluster.Client.Resource(r).Namespace(namespace).Patch(sc.ctx, name, types.MergePatchType,
 		[]byte(`{"status":{"conditions":[`+condition+`]}}`), metav1.PatchOptions{}, "status")
-	require.NoError(w, err)
+	require.NoError(sc, err)
 }
 
-// Three replicas wake ESO once: the active one's sidecar does.
-func TestAStandbyWakesNobody(t *testing.T) {
+// Of three replicas only the sidecar of the active one requests resyncs.
+func TestResync_StandbyRequestsNone(t *testing.T) {
 	t.Parallel()
 	const more = `
 apiVersion: v1
@@ -420,29 +419,29 @@ kind: ClusterSecretStore
 metadata: {name: home}
 spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app, key: t}}}}}
 `
-	var c cluster
-	play(t, home{cluster: true, virgin: true, raft: true},
-		phase{"three replicas are initialized, and a store is down", func(w *world) {
-			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, more))
-			grant("replicas")(w)
-			c.furnish(w)
-			w.initialize()
-		}, []expectation{serving(), c.are("active", "standby", "standby")}},
-		phase{"each tells what it does", nil, []expectation{
-			{"one to look after ESO, and two to say that they do not", func(w *world) string {
+	var c raftCluster
+	run(t, setup{cluster: true, uninitialized: true, raft: true},
+		phase{"three replicas are initialized, and a store is down", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, more))
+			applyComponents("replicas")(sc)
+			c.addReplicas(sc)
+			sc.initialize()
+		}, []condition{serving(), c.phasesAre("active", "standby", "standby")}},
+		phase{"each reports what it does", nil, []condition{
+			{"one to manage ESO, and two to be standby", func(sc *scenario) string {
 				reasons := map[string]int{}
 				for i := range c.replicas {
-					o, err := w.cluster.Get(w.ctx, "v1", "Pod", "security", fmt.Sprintf("vault-%d", i))
-					require.NoError(w, err)
-					reasons[lab.Condition(o, secretsType)["reason"]]++
+					o, err := sc.cluster.Get(sc.ctx, "v1", "Pod", "security", fmt.Sprintf("vault-%d", i))
+					require.NoError(sc, err)
+					reasons[testenv.Condition(o, secretsType)["reason"]]++
 				}
 				if reasons["Recovering"] != 1 || reasons["Standby"] != 2 {
 					return fmt.Sprint(reasons)
 				}
 				return ""
 			}},
-			{"one to wake the store", func(*world) string {
+			{"one to resync the store", func(*scenario) string {
 				woke := 0
 				for _, r := range c.replicas {
 					woke += strings.Count(r.sidecar.Output(), "store is not ready")
@@ -457,7 +456,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 }
 
 // An answer of each kind, at each call: all is well in the end.
-func TestTheAPIServerFails(t *testing.T) {
+func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 	t.Parallel()
 	calls := []string{
 		"LIST pods", "WATCH pods", "PATCH pods/status", "POST events",
@@ -465,69 +464,69 @@ func TestTheAPIServerFails(t *testing.T) {
 		"LIST externalsecrets", "PATCH externalsecrets", "PATCH clusterexternalsecrets",
 	}
 	for name, code := range map[string]int{
-		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": lab.Cut,
+		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": testenv.Disconnect,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, home{cluster: true},
+			run(t, setup{cluster: true},
 				phase{"all is well, without a sidecar", installESO, nil},
-				phase{"an outage begins, long enough for ESO not to try by itself", outage, nil},
-				phase{"it ends, and each call fails twice", func(w *world) {
+				phase{"an outage begins, long enough for ESO not to try by itself", beginOutage, nil},
+				phase{"it ends, and each call fails twice", func(sc *scenario) {
 					for _, call := range calls {
-						w.faults.Fail(call, code, code)
+						sc.apiProxy.Fail(call, code, code)
 					}
 					// Or ESO could come to the store before us.
-					w.eso.Process.Signal(syscall.SIGSTOP)
-					defer w.eso.Process.Signal(syscall.SIGCONT)
-					startVault(w)
-					startSidecar(w)
-					await(w, expectation{"the store to be woken", func(w *world) string {
-						if strings.Contains(w.faults.Left(), "PATCH clustersecretstores") {
-							return w.faults.Left()
+					sc.eso.Process.Signal(syscall.SIGSTOP)
+					defer sc.eso.Process.Signal(syscall.SIGCONT)
+					startVault(sc)
+					startSidecar(sc)
+					await(sc, condition{"the store to be resynced", func(sc *scenario) string {
+						if strings.Contains(sc.apiProxy.PendingFailures(), "PATCH clustersecretstores") {
+							return sc.apiProxy.PendingFailures()
 						}
 						return ""
 					}})
-				}, []expectation{serving(), gateIs("True", "Unsealed"), synced(20), tells("Unsealed", "unsealing"),
-					{"each call to have failed", func(w *world) string { return w.faults.Left() }}}},
+				}, []condition{serving(), gateConditionIs("True", "Unsealed"), syncedCount(20), eventContains("Unsealed", "unsealing"),
+					{"each call to have failed", func(sc *scenario) string { return sc.apiProxy.PendingFailures() }}}},
 			)
 		})
 	}
 }
 
 // ESO's only worker can sit in a request to a Vault that hangs.
-func TestESOIsStuckInARequest(t *testing.T) {
+func TestResync_ESOStuckInARequestRecovers(t *testing.T) {
 	t.Parallel()
-	play(t, home{cluster: true},
-		phase{"all is well", all(installESO, startSidecar), []expectation{serving()}},
-		phase{"vault hangs, and ESO with it", func(w *world) {
-			pauseVault(w)
-			await(w, phaseIs("unresponsive"))
-			annotateStore(w)
-		}, []expectation{gateIs("False", "WaitingForVault")}},
-		phase{"vault dies", killVault, []expectation{failedToSync()}},
-		phase{"vault starts again", startVault, []expectation{serving(), within(90*time.Second, synced(20))}},
+	run(t, setup{cluster: true},
+		phase{"all is well", sequence(installESO, startSidecar), []condition{serving()}},
+		phase{"vault hangs, and ESO with it", func(sc *scenario) {
+			pauseVault(sc)
+			await(sc, phaseIs("unresponsive"))
+			annotateStore(sc)
+		}, []condition{gateConditionIs("False", "WaitingForVault")}},
+		phase{"vault dies", killVault, []condition{esoInBackoff()}},
+		phase{"vault starts again", startVault, []condition{serving(), withTimeout(90*time.Second, syncedCount(20))}},
 	)
 }
 
-func annotateStore(w *world) {
-	_, err := w.cluster.Client.Resource(storesResource).Patch(w.ctx, "home", types.MergePatchType,
+func annotateStore(sc *scenario) {
+	_, err := sc.cluster.Client.Resource(clusterStoresResource).Patch(sc.ctx, "home", types.MergePatchType,
 		[]byte(`{"metadata":{"annotations":{"somebody":"else"}}}`), metav1.PatchOptions{})
-	require.NoError(w, err)
+	require.NoError(sc, err)
 }
 
-// vaultService leads to Vault's pod.
-const vaultService = `
+// vaultServiceManifest leads to Vault's pod.
+const vaultServiceManifest = `
 apiVersion: v1
 kind: Service
 metadata: {name: vault, namespace: security}
 spec: {selector: {app.kubernetes.io/name: vault}, ports: [{port: 8200}]}
 `
 
-// podsOfESO expects so many pods where ESO's are.
-func podsOfESO(want int) expectation {
-	return expectation{fmt.Sprintf("%d pods of external-secrets", want), func(w *world) string {
-		list, err := w.cluster.Client.Resource(podsResource).Namespace("external-secrets").List(w.ctx, metav1.ListOptions{})
-		require.NoError(w, err)
+// esoPodCount expects so many pods where ESO's are.
+func esoPodCount(want int) condition {
+	return condition{fmt.Sprintf("%d pods of external-secrets", want), func(sc *scenario) string {
+		list, err := sc.cluster.Client.Resource(podsResource).Namespace("external-secrets").List(sc.ctx, metav1.ListOptions{})
+		require.NoError(sc, err)
 		if len(list.Items) != want {
 			return fmt.Sprint(len(list.Items))
 		}
@@ -537,7 +536,7 @@ func podsOfESO(want int) expectation {
 
 // A store of this Vault that does not get ready: ESO's controller is evicted,
 // once, and neither its webhook nor its cert-controller.
-func TestTheControllerIsEvictedOnce(t *testing.T) {
+func TestEviction_IsAskedOnceForEachOutage(t *testing.T) {
 	t.Parallel()
 	const objects = `
 apiVersion: v1
@@ -556,17 +555,17 @@ spec: {provider: {vault: {server: "http://vault.security.svc:8200", path: secret
 	pods := podOf("external-secrets-6d5f7c8b9c-x2x4z", "external-secrets") +
 		podOf("external-secrets-webhook-6d5f7c8b9c-x2x4z", "external-secrets-webhook") +
 		podOf("external-secrets-cert-controller-6d5f7c8b9c-x2x4z", "external-secrets-cert-controller")
-	play(t, home{cluster: true},
-		phase{"a store of this vault is down, and nothing helps", func(w *world) {
-			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			require.NoError(w, w.cluster.Apply(w.ctx, objects, vaultService, pods))
-			startSidecar(w)
-		}, []expectation{serving(), podSays(secretsType, "False", "Recovering"), podsOfESO(3)}},
-		phase{"after two minutes the controller is evicted", nil, []expectation{
-			within(170*time.Second, podsOfESO(2)), podSays(secretsType, "False", "ControllerEvicted"), logsTimes("evicted the external-secrets controller", 1)}},
-		phase{"its Deployment makes another, which is let be", func(w *world) {
-			require.NoError(w, w.cluster.Apply(w.ctx, podOf("external-secrets-6d5f7c8b9c-z4z2x", "external-secrets")))
-		}, []expectation{within(150*time.Second, podSays(secretsType, "False", "StoreNotReady")), podsOfESO(3),
-			tells("ExternalSecretsNotRecovering", "home"), logsTimes("evicted the external-secrets controller", 1)}},
+	run(t, setup{cluster: true},
+		phase{"a store of this vault is down, and nothing helps", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects, vaultServiceManifest, pods))
+			startSidecar(sc)
+		}, []condition{serving(), podConditionIs(secretsType, "False", "Recovering"), esoPodCount(3)}},
+		phase{"after two minutes the controller is evicted", nil, []condition{
+			withTimeout(170*time.Second, esoPodCount(2)), podConditionIs(secretsType, "False", "ControllerEvicted"), logContainsTimes("evicted the external-secrets controller", 1)}},
+		phase{"its Deployment makes another, which is let be", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, podOf("external-secrets-6d5f7c8b9c-z4z2x", "external-secrets")))
+		}, []condition{withTimeout(150*time.Second, podConditionIs(secretsType, "False", "StoreNotReady")), esoPodCount(3),
+			eventContains("ExternalSecretsNotRecovering", "home"), logContainsTimes("evicted the external-secrets controller", 1)}},
 	)
 }

@@ -18,29 +18,28 @@ import (
 )
 
 var (
-	namespaceStoresResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "secretstores"}
-	pushSecretsResource     = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1alpha1", Resource: "pushsecrets"}
+	secretStoresResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "secretstores"}
+	pushSecretsResource  = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1alpha1", Resource: "pushsecrets"}
 )
 
-// mostMemory is what the sidecar may take at its peak, in KiB. Two of its
+// maxPeakRSS is what the sidecar may take at its peak, in KiB. Two of its
 // processes have 64 MiB.
-const mostMemory = 40 << 10
+const maxPeakRSS = 40 << 10
 
-// peakMemory returns the most that the sidecar's process ever had resident, in
+// peakRSS returns the most that the sidecar's process ever had resident, in
 // KiB.
-func (w *world) peakMemory() (kib int) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.sidecar.Pid()))
-	require.NoError(w, err, w.sidecar.Tail(10))
+func (sc *scenario) peakRSS() (kib int) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", sc.sidecar.Pid()))
+	require.NoError(sc, err, sc.sidecar.Tail(10))
 	_, line, found := strings.Cut(string(text), "VmHWM:")
-	require.True(w, found)
+	require.True(sc, found)
 	_, err = fmt.Sscan(line, &kib)
-	require.NoError(w, err)
+	require.NoError(sc, err)
 	return kib
 }
 
-// tenant is somebody who may write objects of External Secrets in namespaces of
-// his own.
-type tenant struct{ *world }
+// tenant may write objects of External Secrets in namespaces of its own.
+type tenant struct{ *scenario }
 
 func (t tenant) create(r schema.GroupVersionResource, kind, namespace, name string, spec map[string]any) error {
 	_, err := t.cluster.Client.Resource(r).Namespace(namespace).Create(t.ctx, &unstructured.Unstructured{Object: map[string]any{
@@ -53,44 +52,44 @@ func (t tenant) create(r schema.GroupVersionResource, kind, namespace, name stri
 	return nil
 }
 
-// store makes a SecretStore of this Vault that is so large, by a text or by many
+// createStore makes a SecretStore of this Vault that is so large, by a text or by many
 // small objects, which take more memory.
-func (t tenant) store(namespace, name string, size int, many bool) error {
+func (t tenant) createStore(namespace, name string, size int, many bool) error {
 	vault := map[string]any{"server": "http://vault", "path": "secret", "version": "v2",
 		"auth": map[string]any{"tokenSecretRef": map[string]any{"name": "t", "key": "t"}}}
 	spec := map[string]any{"provider": map[string]any{"vault": vault}}
 	if many {
-		spec["conditions"] = repeated(map[string]any{"namespaces": []any{"a"}}, size/20)
+		spec["conditions"] = repeatEntry(map[string]any{"namespaces": []any{"a"}}, size/20)
 	} else {
 		vault["path"] = strings.Repeat("p", size)
 	}
-	return t.create(namespaceStoresResource, "SecretStore", namespace, name, spec)
+	return t.create(secretStoresResource, "SecretStore", namespace, name, spec)
 }
 
-// secret makes an ExternalSecret of the store home that is so large.
-func (t tenant) secret(namespace, name string, size int) error {
+// createExternalSecret makes an ExternalSecret of the store home that is so large.
+func (t tenant) createExternalSecret(namespace, name string, size int) error {
 	entry := map[string]any{"secretKey": "a", "remoteRef": map[string]any{"key": "b"},
 		"sourceRef": map[string]any{"storeRef": map[string]any{"name": "a"}}}
-	return t.create(secretsResource, "ExternalSecret", namespace, name, map[string]any{
+	return t.create(externalSecretsResource, "ExternalSecret", namespace, name, map[string]any{
 		"refreshInterval": "1h", "secretStoreRef": map[string]any{"kind": "ClusterSecretStore", "name": "home"},
-		"data": repeated(entry, size/260),
+		"data": repeatEntry(entry, size/260),
 	})
 }
 
-// push makes a PushSecret with so much of what the API server lets pass unseen:
+// createPushSecret makes a PushSecret with so much of what the API server lets pass unseen:
 // JSON that takes fifty times its size when it is decoded.
-func (t tenant) push(namespace, name string, size int) error {
+func (t tenant) createPushSecret(namespace, name string, size int) error {
 	return t.create(pushSecretsResource, "PushSecret", namespace, name, map[string]any{
 		"secretStoreRefs": []any{map[string]any{"kind": "ClusterSecretStore", "name": "home"}},
 		"selector":        map[string]any{"secret": map[string]any{"name": "a"}},
 		"data": []any{map[string]any{
 			"match":    map[string]any{"secretKey": "a", "remoteRef": map[string]any{"remoteKey": "a"}},
-			"metadata": map[string]any{"a": repeated(map[string]any{"a": int64(0)}, size/8)},
+			"metadata": map[string]any{"a": repeatEntry(map[string]any{"a": int64(0)}, size/8)},
 		}},
 	})
 }
 
-func repeated(entry map[string]any, count int) []any {
+func repeatEntry(entry map[string]any, count int) []any {
 	list := make([]any, count)
 	for i := range list {
 		list[i] = entry
@@ -98,45 +97,45 @@ func repeated(entry map[string]any, count int) []any {
 	return list
 }
 
-// crowd makes what fills the sidecar's memory, with names that begin alike, and
+// createMany makes what fills the sidecar's memory, with names that begin alike, and
 // has all of it fail. It returns how many stores there are.
-func (t tenant) crowd(prefix string, few bool) (stores int) {
+func (t tenant) createMany(prefix string, few bool) (stores int) {
 	counts := []struct{ giants, large, medium, secrets, pushes int }{{3, 25, 90, 6, 4}, {2, 3, 5, 2, 2}}
 	n := counts[map[bool]int{false: 0, true: 1}[few]]
 	var work errgroup.Group
 	work.SetLimit(4)
 	name := func(what string, i int) string { return fmt.Sprintf("%s-%s-%03d", prefix, what, i) }
 	for i := range n.medium {
-		work.Go(func() error { return t.store("app-1", name("medium", i), 250<<10, i%10 == 0) })
+		work.Go(func() error { return t.createStore("app-1", name("medium", i), 250<<10, i%10 == 0) })
 	}
 	for i := range n.large {
-		work.Go(func() error { return t.store("app-2", name("large", i), 1<<20, i%10 == 0) })
+		work.Go(func() error { return t.createStore("app-2", name("large", i), 1<<20, i%10 == 0) })
 	}
 	for i := range n.giants {
-		work.Go(func() error { return t.store("app-2", name("giant", i), 1400<<10, false) })
+		work.Go(func() error { return t.createStore("app-2", name("giant", i), 1400<<10, false) })
 	}
 	for i := range n.secrets {
-		work.Go(func() error { return t.secret("app-3", name("secret", i), 1300<<10) })
+		work.Go(func() error { return t.createExternalSecret("app-3", name("secret", i), 1300<<10) })
 	}
 	for i := range n.pushes {
-		work.Go(func() error { return t.push("app-3", name("push", i), 1400<<10) })
+		work.Go(func() error { return t.createPushSecret("app-3", name("push", i), 1400<<10) })
 	}
 	require.NoError(t, work.Wait())
 	const failed = `{"type":"Ready","status":"False","reason":"SecretSyncedError","message":"m"}`
 	for i := range n.secrets {
-		t.says(secretsResource, "app-3", name("secret", i), failed)
+		t.setCondition(externalSecretsResource, "app-3", name("secret", i), failed)
 	}
 	for i := range n.pushes {
-		t.says(pushSecretsResource, "app-3", name("push", i), strings.Replace(failed, "SecretSyncedError", "Errored", 1))
+		t.setCondition(pushSecretsResource, "app-3", name("push", i), strings.Replace(failed, "SecretSyncedError", "Errored", 1))
 	}
 	return n.medium + n.large + n.giants
 }
 
-// wokenAll waits until all objects of a kind in a namespace are annotated.
-func wokenAll(r schema.GroupVersionResource, namespace string) expectation {
-	return expectation{"all " + r.Resource + " in " + namespace + " to be woken", func(w *world) string {
-		list, err := w.cluster.Client.Resource(r).Namespace(namespace).List(w.ctx, metav1.ListOptions{})
-		require.NoError(w, err)
+// allAnnotated waits until all objects of a kind in a namespace are annotated.
+func allAnnotated(r schema.GroupVersionResource, namespace string) condition {
+	return condition{"all " + r.Resource + " in " + namespace + " to be resynced", func(sc *scenario) string {
+		list, err := sc.cluster.Client.Resource(r).Namespace(namespace).List(sc.ctx, metav1.ListOptions{})
+		require.NoError(sc, err)
 		for _, o := range list.Items {
 			if o.GetAnnotations()["force-sync"] == "" {
 				return o.GetName() + " is not"
@@ -146,10 +145,10 @@ func wokenAll(r schema.GroupVersionResource, namespace string) expectation {
 	}}
 }
 
-// Whoever may write a SecretStore or an ExternalSecret can fill 1.5 MiB with it, as
-// often as he likes, before the sidecar starts and while it runs. It takes little
-// memory all the same, and wakes them like others.
-func TestTenantsCannotFillTheMemory(t *testing.T) {
+// A tenant who may write a SecretStore or an ExternalSecret can fill 1.5 MiB with it,
+// any number of times, before the sidecar starts and while it runs. The sidecar takes
+// little memory all the same, and resyncs them like others.
+func TestMemory_TenantsCannotExhaustIt(t *testing.T) {
 	t.Parallel()
 	const home1 = `
 apiVersion: external-secrets.io/v1
@@ -157,67 +156,67 @@ kind: ClusterSecretStore
 metadata: {name: home}
 spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app-1, key: t}}}}}
 `
-	small := func(w *world) {
-		assert.Less(w, w.peakMemory(), mostMemory, "KiB")
-		w.Logf("peak: %.1f MiB", float64(w.peakMemory())/1024)
-		require.False(w, w.sidecar.Ended())
+	small := func(sc *scenario) {
+		assert.Less(sc, sc.peakRSS(), maxPeakRSS, "KiB")
+		sc.Logf("peak: %.1f MiB", float64(sc.peakRSS())/1024)
+		require.False(sc, sc.sidecar.Exited())
 	}
-	followed := func(w *world, n int) expectation {
-		return within(4*time.Minute, expectation{fmt.Sprintf("%d stores to be woken", n), func(w *world) string {
-			if got := strings.Count(w.sidecar.Output(), "store is not ready, requesting a resync"); got < n {
+	followed := func(sc *scenario, n int) condition {
+		return withTimeout(4*time.Minute, condition{fmt.Sprintf("%d stores to be resynced", n), func(sc *scenario) string {
+			if got := strings.Count(sc.sidecar.Output(), "store is not ready, requesting a resync"); got < n {
 				return fmt.Sprint(got)
 			}
 			return ""
 		}})
 	}
 	stores := 0
-	play(t, home{cluster: true, env: []string{"GOMEMLIMIT=20MiB"}},
-		phase{"tenants fill what they can", func(w *world) {
-			require.NoError(w, w.cluster.InstallCRDs(w.ctx))
-			for _, app := range apps {
-				require.NoError(w, w.cluster.Apply(w.ctx, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+app+"}\n"))
+	run(t, setup{cluster: true, env: []string{"GOMEMLIMIT=20MiB"}},
+		phase{"tenants fill what they can", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
+			for _, app := range appNamespaces {
+				require.NoError(sc, sc.cluster.Apply(sc.ctx, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+app+"}\n"))
 			}
-			require.NoError(w, w.cluster.Apply(w.ctx, home1))
-			w.says(storesResource, "", "home", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
-			stores = tenant{w}.crowd("before", false)
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, home1))
+			sc.setCondition(clusterStoresResource, "", "home", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
+			stores = tenant{sc}.createMany("before", false)
 		}, nil},
-		phase{"the sidecar starts", startSidecar, []expectation{serving()}},
-		phase{"it wakes them all", func(w *world) { await(w, followed(w, stores)) }, []expectation{
-			within(2*time.Minute, wokenAll(secretsResource, "app-3")), within(2*time.Minute, wokenAll(pushSecretsResource, "app-3")),
+		phase{"the sidecar starts", startSidecar, []condition{serving()}},
+		phase{"it resyncs them all", func(sc *scenario) { await(sc, followed(sc, stores)) }, []condition{
+			withTimeout(2*time.Minute, allAnnotated(externalSecretsResource, "app-3")), withTimeout(2*time.Minute, allAnnotated(pushSecretsResource, "app-3")),
 		}},
 		phase{"it has taken little memory", small, nil},
-		phase{"they make and change more while it watches", func(w *world) {
-			more := tenant{w}.crowd("later", true)
-			await(w, followed(w, stores+more))
+		phase{"they make and change more while it watches", func(sc *scenario) {
+			more := tenant{sc}.createMany("later", true)
+			await(sc, followed(sc, stores+more))
 			for i := range 20 {
-				_, err := w.cluster.Client.Resource(namespaceStoresResource).Namespace("app-2").Patch(w.ctx, fmt.Sprintf("before-giant-%03d", i%3),
+				_, err := sc.cluster.Client.Resource(secretStoresResource).Namespace("app-2").Patch(sc.ctx, fmt.Sprintf("before-giant-%03d", i%3),
 					types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{"i":"%d"}}}`, i), metav1.PatchOptions{})
-				require.NoError(w, err)
+				require.NoError(sc, err)
 			}
-			w.says(namespaceStoresResource, "app-2", "before-giant-002", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
-		}, []expectation{logs("store is ready"), serving()}},
+			sc.setCondition(secretStoresResource, "app-2", "before-giant-002", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
+		}, []condition{logContains("store is ready"), serving()}},
 		phase{"it has taken little memory", small, nil},
 	)
 }
 
 // An API server that takes every request and answers none delays nothing: neither
 // the start, nor an unseal, nor the end.
-func TestAnAPIServerThatHangsDelaysNothing(t *testing.T) {
+func TestAPIServer_HangingRequestsDelayNothing(t *testing.T) {
 	t.Parallel()
 	const soon = 5 * time.Second
-	play(t, home{cluster: true},
-		phase{"the API server hangs, and the node reboots", all(killVault, slowAPIServer(time.Hour), startSidecar),
-			[]expectation{phaseIs("unreachable")}},
-		phase{"vault is back", fast(soon, startVault, serving()), []expectation{sent(1)}},
-		phase{"the API server answers again", slowAPIServer(0), []expectation{within(time.Minute, gateIs("True", "Unsealed"))}},
-		phase{"it hangs as vault does not", all(slowAPIServer(time.Hour), killVault), []expectation{phaseIs("unreachable")}},
-		phase{"vault is back once more", fast(soon, startVault, serving()), []expectation{sent(1)}},
-		phase{"the process of the API server stands still", func(w *world) {
-			w.cluster.APIServer.Signal(syscall.SIGSTOP)
-			w.Cleanup(func() { w.cluster.APIServer.Signal(syscall.SIGCONT) })
-			killVault(w)
-		}, []expectation{phaseIs("unreachable")}},
-		phase{"vault is back", fast(soon, startVault, serving()), []expectation{sent(1)}},
-		phase{"the pod ends", stopSidecar, []expectation{exits(0)}},
+	run(t, setup{cluster: true},
+		phase{"the API server hangs, and the node reboots", sequence(killVault, delayAPIServer(time.Hour), startSidecar),
+			[]condition{phaseIs("unreachable")}},
+		phase{"vault is back", finishesWithin(soon, startVault, serving()), []condition{sharesSent(1)}},
+		phase{"the API server answers again", delayAPIServer(0), []condition{withTimeout(time.Minute, gateConditionIs("True", "Unsealed"))}},
+		phase{"it hangs as vault does not", sequence(delayAPIServer(time.Hour), killVault), []condition{phaseIs("unreachable")}},
+		phase{"vault is back once more", finishesWithin(soon, startVault, serving()), []condition{sharesSent(1)}},
+		phase{"the process of the API server stands still", func(sc *scenario) {
+			sc.cluster.APIServer.Signal(syscall.SIGSTOP)
+			sc.Cleanup(func() { sc.cluster.APIServer.Signal(syscall.SIGCONT) })
+			killVault(sc)
+		}, []condition{phaseIs("unreachable")}},
+		phase{"vault is back", finishesWithin(soon, startVault, serving()), []condition{sharesSent(1)}},
+		phase{"the pod ends", stopSidecar, []condition{exitCodeIs(0)}},
 	)
 }

@@ -15,37 +15,37 @@ import (
 )
 
 // A kustomization above ours may rename what it renders, and the account with
-// it. Whoever has the rights is narrowed.
-func TestPolicies_BindWhoeverHoldsTheRights(t *testing.T) {
+// it. The policies apply to every account that has the rights.
+func TestPolicies_BindRenamedAccounts(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		above string // in the kustomization
-		in    install
+		in    installation
 	}{
-		"a prefix for all names": {"namePrefix: b-", install{"security", "b-vault", "vault-0", "external-secrets"}},
-		"another namespace":      {"namespace: other", install{"other", "vault", "vault-0", "other"}},
+		"a prefix for all names": {"namePrefix: b-", installation{"security", "b-vault", "vault-0", "external-secrets"}},
+		"another namespace":      {"namespace: other", installation{"other", "vault", "vault-0", "other"}},
 		"another account": {`patches:
   - target: {kind: RoleBinding|ClusterRoleBinding}
     patch: |
-      - {op: replace, path: /subjects/0/name, value: second}`, install{"security", "second", "vault-0", "external-secrets"}},
+      - {op: replace, path: /subjects/0/name, value: second}`, installation{"security", "second", "vault-0", "external-secrets"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := furnish(t, home{cluster: true, rightless: true, virgin: true})
-			require.NoError(t, w.cluster.InstallCRDs(w.ctx))
-			rights := w.renamed(row.above)
-			require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(podElsewhere, row.in.namespace, row.in.account, "mine-0"),
-				fmt.Sprintf(rightsObjects, row.in.eso, row.in.namespace), rights))
+			sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+			require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
+			rights := sc.renderRenamed(row.above)
+			require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, row.in.namespace, row.in.serviceAccount, "mine-0"),
+				fmt.Sprintf(rightsObjects, row.in.esoNamespace, row.in.namespace), rights))
 			if row.in.namespace != "security" {
-				require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(podElsewhere, row.in.namespace, row.in.account, row.in.pod)))
+				require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, row.in.namespace, row.in.serviceAccount, row.in.pod)))
 			}
-			token, err := w.cluster.Token(w.ctx, row.in.namespace, row.in.account, "mine-0")
+			token, err := sc.cluster.Token(sc.ctx, row.in.namespace, row.in.serviceAccount, "mine-0")
 			require.NoError(t, err)
-			client, err := w.cluster.As(token)
+			client, err := sc.cluster.ClientForToken(token)
 			require.NoError(t, err)
-			i := intruder{w, client, row.in}
-			i.awaitPolicies()
-			i.triesAll()
+			pc := podClient{sc, client, row.in}
+			pc.awaitPolicies()
+			pc.assertRestricted()
 		})
 	}
 }
@@ -54,30 +54,30 @@ func TestPolicies_BindWhoeverHoldsTheRights(t *testing.T) {
 // the first, which say the same.
 func TestPolicies_BindTheFirstOfTwoVaults(t *testing.T) {
 	t.Parallel()
-	first := breaksIn(t)
-	w := first.world
-	second := install{"vault-b", "vault-b", "vault-b-0", "external-secrets"}
-	require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(podElsewhere, second.namespace, second.account, second.pod),
-		fmt.Sprintf(rightsObjects, second.eso, second.namespace), w.manifests(second, allComponents...)))
-	token, err := w.cluster.Token(w.ctx, second.namespace, second.account, second.pod)
+	first := newPodClient(t)
+	sc := first.scenario
+	second := installation{"vault-b", "vault-b", "vault-b-0", "external-secrets"}
+	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, second.namespace, second.serviceAccount, second.pod),
+		fmt.Sprintf(rightsObjects, second.esoNamespace, second.namespace), sc.renderManifests(second, allComponents...)))
+	token, err := sc.cluster.Token(sc.ctx, second.namespace, second.serviceAccount, second.pod)
 	require.NoError(t, err)
-	client, err := w.cluster.As(token)
+	client, err := sc.cluster.ClientForToken(token)
 	require.NoError(t, err)
-	intruder{w, client, second}.awaitPolicies()
-	intruder{w, client, second}.triesAll()
-	first.triesPods()
-	first.triesEvents()
+	podClient{sc, client, second}.awaitPolicies()
+	podClient{sc, client, second}.assertRestricted()
+	first.assertPodsRestricted()
+	first.assertEventsRestricted()
 }
 
-// renamed renders all rights with the account beside them, and more in the
+// renderRenamed renders all rights with the account beside them, and more in the
 // kustomization.
-func (w *world) renamed(above string) string {
-	dir, err := w.lab.Mkdir("renamed")
-	require.NoError(w, err)
-	from, err := filepath.Rel(dir, w.lab.Source("manifests"))
-	require.NoError(w, err)
-	settings, err := os.ReadFile(w.lab.Source("manifests/settings.yaml"))
-	require.NoError(w, err)
+func (sc *scenario) renderRenamed(above string) string {
+	dir, err := sc.env.Mkdir("renamed")
+	require.NoError(sc, err)
+	from, err := filepath.Rel(dir, sc.env.Source("manifests"))
+	require.NoError(sc, err)
+	settings, err := os.ReadFile(sc.env.Source("manifests/settings.yaml"))
+	require.NoError(sc, err)
 	kustomization := "resources: [settings.yaml, account.yaml]\ncomponents:\n"
 	for _, c := range allComponents {
 		kustomization += "  - " + filepath.Join(from, c) + "\n"
@@ -87,55 +87,55 @@ func (w *world) renamed(above string) string {
 		"account.yaml":       "{apiVersion: v1, kind: ServiceAccount, metadata: {name: vault, namespace: security}}",
 		"kustomization.yaml": kustomization,
 	} {
-		require.NoError(w, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		require.NoError(sc, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	outer, err := w.lab.Mkdir("above")
-	require.NoError(w, err)
-	require.NoError(w, os.WriteFile(filepath.Join(outer, "kustomization.yaml"), []byte("resources: [../renamed]\n"+above+"\n"), 0o600))
-	rendered, err := w.lab.Kustomize(outer)
-	require.NoError(w, err)
+	outer, err := sc.env.Mkdir("above")
+	require.NoError(sc, err)
+	require.NoError(sc, os.WriteFile(filepath.Join(outer, "kustomization.yaml"), []byte("resources: [../renamed]\n"+above+"\n"), 0o600))
+	rendered, err := sc.env.Kustomize(outer)
+	require.NoError(sc, err)
 	return rendered
 }
 
-// as returns a client for a user in groups.
-func (w *world) as(user string, groups ...string) dynamic.Interface {
-	c := w.cluster.AdminConfig()
+// clientAs returns a client for a user in groups.
+func (sc *scenario) clientAs(user string, groups ...string) dynamic.Interface {
+	c := sc.cluster.AdminConfig()
 	c.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
 	client, err := dynamic.NewForConfig(c)
-	require.NoError(w, err)
+	require.NoError(sc, err)
 	return client
 }
 
 // What is not the sidecar's goes on as ever: administrators, controllers with
 // wide rights, kubelets.
-func TestPolicies_LeaveOthersAlone(t *testing.T) {
+func TestPolicies_LeaveOtherClientsAlone(t *testing.T) {
 	t.Parallel()
-	w := furnish(t, home{cluster: true, rightless: true, virgin: true})
-	require.NoError(t, w.cluster.InstallCRDs(w.ctx))
-	require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(rightsObjects, asShipped.eso, asShipped.namespace),
-		w.manifests(asShipped, allComponents...), around, controllers))
-	token, err := w.cluster.Token(w.ctx, "security", "vault", "vault-0")
+	sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+	require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
+	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(rightsObjects, defaultInstallation.esoNamespace, defaultInstallation.namespace),
+		sc.renderManifests(defaultInstallation, allComponents...), healthyCluster, controllers))
+	token, err := sc.cluster.Token(sc.ctx, "security", "vault", "vault-0")
 	require.NoError(t, err)
-	client, err := w.cluster.As(token)
+	client, err := sc.cluster.ClientForToken(token)
 	require.NoError(t, err)
-	intruder{w, client, asShipped}.awaitPolicies()
+	podClient{sc, client, defaultInstallation}.awaitPolicies()
 	const accounts = "system:serviceaccounts"
 	for who, client := range map[string]dynamic.Interface{
-		"an administrator":                   w.as("somebody", "system:masters"),
-		"an account that may do everything":  w.as("system:serviceaccount:default:administrator", accounts),
-		"a controller that may patch all":    w.as("system:serviceaccount:kube-system:controller", accounts, accounts+":kube-system"),
-		"one that may do all to these kinds": w.as("system:serviceaccount:kube-system:owner", accounts, accounts+":kube-system"),
-		"a kubelet":                          w.as("system:node:one", "system:nodes", "kubelets"),
-		"a person who may patch all":         w.as("person", "kubelets"),
+		"an administrator":                   sc.clientAs("somebody", "system:masters"),
+		"an account that may do everything":  sc.clientAs("system:serviceaccount:default:administrator", accounts),
+		"a controller that may patch all":    sc.clientAs("system:serviceaccount:kube-system:controller", accounts, accounts+":kube-system"),
+		"one that may do all to these kinds": sc.clientAs("system:serviceaccount:kube-system:owner", accounts, accounts+":kube-system"),
+		"a kubelet":                          sc.clientAs("system:node:one", "system:nodes", "kubelets"),
+		"a person who may patch all":         sc.clientAs("person", "kubelets"),
 	} {
-		i := intruder{w, client, asShipped}
-		i.may(who+" writes a pod's status", i.patchStatus("vault-0", `{"status":{"message":"`+who+`"}}`))
-		for _, o := range wakeable {
-			i.may(who+" labels "+o.resource.Resource, i.patch(o.resource, o.namespace, o.name, merge, `{"metadata":{"labels":{"x":"`+strings.ReplaceAll(who, " ", "-")+`"}}}`))
+		pc := podClient{sc, client, defaultInstallation}
+		pc.assertAllowed(who+" writes a pod's status", pc.patchStatus("vault-0", `{"status":{"message":"`+who+`"}}`))
+		for _, o := range annotatableObjects {
+			pc.assertAllowed(who+" labels "+o.resource.Resource, pc.patch(o.resource, o.namespace, o.name, merge, `{"metadata":{"labels":{"x":"`+strings.ReplaceAll(who, " ", "-")+`"}}}`))
 		}
-		i.may(who+" makes an Event", i.create(eventsResource, "security", i.eventOf(strings.ReplaceAll(who, " ", "-"))))
-		require.NoError(t, w.cluster.Apply(w.ctx, fmt.Sprintf(rightsObjects, asShipped.eso, asShipped.namespace)))
-		i.may(who+" evicts", i.evict("external-secrets-webhook-6d5f7c8b9c-x2x4z"))
+		pc.assertAllowed(who+" makes an Event", pc.create(eventsResource, "security", pc.foreignEvent(strings.ReplaceAll(who, " ", "-"))))
+		require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(rightsObjects, defaultInstallation.esoNamespace, defaultInstallation.namespace)))
+		pc.assertAllowed(who+" evicts", pc.evict("external-secrets-webhook-6d5f7c8b9c-x2x4z"))
 	}
 }
 
@@ -166,22 +166,22 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: owner}
 subjects: [{kind: ServiceAccount, name: owner, namespace: kube-system}]
 `
 
-// eventOf is one that the sidecar does not make.
-func (i intruder) eventOf(name string) map[string]any {
+// foreignEvent is one that the sidecar does not make.
+func (pc podClient) foreignEvent(name string) map[string]any {
 	return map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"name": name},
-		"involvedObject": map[string]any{"kind": "Pod", "namespace": i.in.namespace, "name": i.in.pod}}
+		"involvedObject": map[string]any{"kind": "Pod", "namespace": pc.installation.namespace, "name": pc.installation.pod}}
 }
 
-// fieldsOf are many that an object does not have.
-func fieldsOf(manager string) []any {
-	return []any{map[string]any{"manager": manager, "operation": "Update", "apiVersion": "v1", "time": timeOf(0), "fieldsType": "FieldsV1",
+// manyFields are many that an object does not have.
+func manyFields(manager string) []any {
+	return []any{map[string]any{"manager": manager, "operation": "Update", "apiVersion": "v1", "time": timestamp(0), "fieldsType": "FieldsV1",
 		"fieldsV1": map[string]any{"f:metadata": map[string]any{"f:annotations": map[string]any{"f:" + strings.Repeat("x", 2000): map[string]any{}}}}}}
 }
 
-func (i intruder) triesEvents() {
-	ours := i.in.pod + ".vault-unseal-sidecar.unsealed"
+func (pc podClient) assertEventsRestricted() {
+	ours := pc.installation.pod + ".vault-unseal-sidecar.unsealed"
 	event := func(change func(e map[string]any)) map[string]any {
-		e := i.eventOf(ours)
+		e := pc.foreignEvent(ours)
 		e["reason"], e["type"], e["message"], e["source"] = "Unsealed", "Normal", "x", map[string]any{"component": "vault-unseal-sidecar"}
 		change(e)
 		return e
@@ -215,13 +215,13 @@ func (i intruder) triesEvents() {
 		"one with annotations":             changed("metadata", "annotations", map[string]any{"a": strings.Repeat("x", 2000)}),
 		"one with finalizers":              changed("metadata", "finalizers", []any{"example.com/x"}),
 		"one with owners":                  changed("metadata", "ownerReferences", []any{map[string]any{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "y"}}),
-		"one with others' fields":          changed("metadata", "managedFields", fieldsOf("other")),
-		"one with fields that are not":     changed("metadata", "managedFields", fieldsOf("vault-unseal-sidecar")),
+		"one with others' fields":          changed("metadata", "managedFields", manyFields("other")),
+		"one with fields that are not":     changed("metadata", "managedFields", manyFields("vault-unseal-sidecar")),
 	} {
-		i.mayNot("tell "+what, i.create(eventsResource, i.in.namespace, event(change)))
+		pc.assertForbidden("tell "+what, pc.create(eventsResource, pc.installation.namespace, event(change)))
 	}
-	i.may("tell an Event", i.create(eventsResource, i.in.namespace, event(func(map[string]any) {})))
-	i.may("tell it again", i.patch(eventsResource, i.in.namespace, ours, merge, `{"count":2,"message":"y"}`))
+	pc.assertAllowed("tell an Event", pc.create(eventsResource, pc.installation.namespace, event(func(map[string]any) {})))
+	pc.assertAllowed("tell it again", pc.patch(eventsResource, pc.installation.namespace, ours, merge, `{"count":2,"message":"y"}`))
 	for what, body := range map[string]string{
 		"lengthen":    `{"message":"` + strings.Repeat("x", 2000) + `"}`,
 		"label":       `{"metadata":{"labels":{"a":"b"}}}`,
@@ -231,11 +231,11 @@ func (i intruder) triesEvents() {
 		"rename":      `{"reason":"Other"}`,
 		"give to all": `{"source":{"host":"x"}}`,
 	} {
-		i.mayNot(what+" its Event", i.patch(eventsResource, i.in.namespace, ours, merge, body))
+		pc.assertForbidden(what+" its Event", pc.patch(eventsResource, pc.installation.namespace, ours, merge, body))
 	}
-	_, err := i.cluster.Client.Resource(eventsResource).Namespace(i.in.namespace).
-		Create(i.ctx, &unstructured.Unstructured{Object: i.eventOf("theirs")}, metav1.CreateOptions{})
-	require.NoError(i, err)
-	i.mayNot("change another's Event", i.patch(eventsResource, i.in.namespace, "theirs", merge, `{"count":2}`))
-	i.mayNot("remove an Event", i.delete(eventsResource, i.in.namespace, ours))
+	_, err := pc.cluster.Client.Resource(eventsResource).Namespace(pc.installation.namespace).
+		Create(pc.ctx, &unstructured.Unstructured{Object: pc.foreignEvent("theirs")}, metav1.CreateOptions{})
+	require.NoError(pc, err)
+	pc.assertForbidden("change another's Event", pc.patch(eventsResource, pc.installation.namespace, "theirs", merge, `{"count":2}`))
+	pc.assertForbidden("remove an Event", pc.delete(eventsResource, pc.installation.namespace, ours))
 }

@@ -12,12 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// vaultsVolumeTurnsReadOnly mounts Vault's storage over itself, read-only.
-func vaultsVolumeTurnsReadOnly(w *world) {
-	dir := filepath.Join(w.lab.Dir, "vault-data")
-	require.NoError(w, syscall.Mount(dir, dir, "", syscall.MS_BIND, ""), "it takes root")
-	w.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	require.NoError(w, syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+// remountVaultStorageReadOnly mounts Vault's storage over itself, read-only.
+func remountVaultStorageReadOnly(sc *scenario) {
+	dir := filepath.Join(sc.env.Dir, "vault-data")
+	require.NoError(sc, syscall.Mount(dir, dir, "", syscall.MS_BIND, ""), "it takes root")
+	sc.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	require.NoError(sc, syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 }
 
 // storeByLogin enters Vault as most stores do: by a login, which Vault has to
@@ -40,16 +40,16 @@ spec: {serviceAccountName: external-secrets, containers: [{name: c, image: "c:1"
 `
 
 // Vault answers from its memory what the sidecar asks, and fails what writes.
-func TestVaultsVolumeTurnsReadOnly(t *testing.T) {
+func TestStorage_ReadOnlyVolumeIsReported(t *testing.T) {
 	t.Parallel()
-	controllerIsThere := expectation{"ESO's controller to be there", func(w *world) string {
-		_, err := w.cluster.Get(w.ctx, "v1", "Pod", "external-secrets", "external-secrets-6d5f7c8b9c-x2x4z")
-		require.NoError(w, err, "it was evicted")
+	controllerIsThere := condition{"ESO's controller to be there", func(sc *scenario) string {
+		_, err := sc.cluster.Get(sc.ctx, "v1", "Pod", "external-secrets", "external-secrets-6d5f7c8b9c-x2x4z")
+		require.NoError(sc, err, "it was evicted")
 		return ""
 	}}
-	wasAnswered := expectation{"an Event of the store to have Vault's answer", func(w *world) string {
-		list, err := w.cluster.Client.Resource(core("events")).Namespace("default").List(w.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=home"})
-		require.NoError(w, err)
+	wasAnswered := condition{"an Event of the store to have Vault's answer", func(sc *scenario) string {
+		list, err := sc.cluster.Client.Resource(coreResource("events")).Namespace("default").List(sc.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=home"})
+		require.NoError(sc, err)
 		var seen []string
 		for _, o := range list.Items {
 			text := fmt.Sprint(o.Object["message"])
@@ -60,31 +60,31 @@ func TestVaultsVolumeTurnsReadOnly(t *testing.T) {
 		}
 		return fmt.Sprintf("%q", seen)
 	}}
-	logsTheReason := expectation{"Vault's log to say why", func(w *world) string {
-		if strings.Contains(w.vault.Log(), "read-only file system") {
+	logsTheReason := condition{"Vault's log to say why", func(sc *scenario) string {
+		if strings.Contains(sc.vault.Log(), "read-only file system") {
 			return ""
 		}
-		return w.vaultTail()
+		return sc.vaultLogTail()
 	}}
-	play(t, home{cluster: true, args: []string{"--eso-stores", "home"}},
-		phase{"external secrets logs in to Vault", func(w *world) {
-			unsealByHand(w)
-			require.NoError(w, w.vault.MountKV(w.ctx))
-			_, err := w.vault.Call(w.ctx, "POST", "sys/auth/userpass", map[string]string{"type": "userpass"}, nil)
-			require.NoError(w, err)
-			_, err = w.vault.Call(w.ctx, "POST", "auth/userpass/users/eso", map[string]string{"password": "eso-password"}, nil)
-			require.NoError(w, err)
-			w.eso, err = w.lab.ESO(w.ctx, w.cluster, "--store-requeue-interval=1s")
-			require.NoError(w, err)
-			require.NoError(w, w.cluster.Apply(w.ctx, fmt.Sprintf(storeByLogin, w.vault.Addr)))
-			require.NoError(w, w.cluster.AwaitReady(w.ctx, patience, "external-secrets.io/v1", "ClusterSecretStore", "", "home"))
-			startSidecar(w)
-		}, []expectation{serving(), podSays(secretsType, "True", "Ready")}},
-		phase{"its volume turns read-only", vaultsVolumeTurnsReadOnly, []expectation{
-			podSays(secretsType, "False", "Recovering"), wasAnswered, logsTheReason, phaseIs("active")}},
-		phase{"and stays so: it is told, and nothing is evicted", nil, []expectation{
-			within(240*time.Second, podSays(secretsType, "False", "StoreNotReady")),
-			tells("ExternalSecretsNotRecovering", "its Events hold what External Secrets was answered"),
-			logsTimes("evicted the external-secrets controller", 0), controllerIsThere}},
+	run(t, setup{cluster: true, args: []string{"--eso-stores", "home"}},
+		phase{"external secrets logs in to Vault", func(sc *scenario) {
+			unsealByHand(sc)
+			require.NoError(sc, sc.vault.MountKV(sc.ctx))
+			_, err := sc.vault.Call(sc.ctx, "POST", "sys/auth/userpass", map[string]string{"type": "userpass"}, nil)
+			require.NoError(sc, err)
+			_, err = sc.vault.Call(sc.ctx, "POST", "auth/userpass/users/eso", map[string]string{"password": "eso-password"}, nil)
+			require.NoError(sc, err)
+			sc.eso, err = sc.env.StartESO(sc.ctx, sc.cluster, "--store-requeue-interval=1s")
+			require.NoError(sc, err)
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, fmt.Sprintf(storeByLogin, sc.vault.Addr)))
+			require.NoError(sc, sc.cluster.AwaitReady(sc.ctx, waitTimeout, "external-secrets.io/v1", "ClusterSecretStore", "", "home"))
+			startSidecar(sc)
+		}, []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
+		phase{"its volume turns read-only", remountVaultStorageReadOnly, []condition{
+			podConditionIs(secretsType, "False", "Recovering"), wasAnswered, logsTheReason, phaseIs("active")}},
+		phase{"and stays so: it is reported, and nothing is evicted", nil, []condition{
+			withTimeout(240*time.Second, podConditionIs(secretsType, "False", "StoreNotReady")),
+			eventContains("ExternalSecretsNotRecovering", "its Events hold what External Secrets was answered"),
+			logContainsTimes("evicted the external-secrets controller", 0), controllerIsThere}},
 	)
 }

@@ -10,100 +10,100 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// beside returns a lab for what is made before the world is furnished.
-func beside(t *testing.T) *lab.Lab {
+// newEnv returns an environment for what is made before the scenario.
+func newEnv(t *testing.T) *testenv.Env {
 	t.Helper()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	return l
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	return env
 }
 
-// secureListener returns a listener with an authority's certificate, in HCL, and
+// tlsListener returns a listener with an authority's certificate, in HCL, and
 // its address.
-func secureListener(t *testing.T, a *lab.Authority, more string) (hcl, addr string) {
+func tlsListener(t *testing.T, a *testenv.CA, more string) (hcl, addr string) {
 	t.Helper()
-	port, err := lab.Port()
+	port, err := testenv.Port()
 	require.NoError(t, err)
 	return fmt.Sprintf("listener \"tcp\" {\n  address = \"127.0.0.1:%s\"\n  tls_cert_file = %q\n  tls_key_file = %q\n  %s\n}",
 		port, a.CertFile, a.KeyFile, more), "https://127.0.0.1:" + port
 }
 
-// checkedBeside runs the subcommand check beside Vault, without Kubernetes.
-func (w *world) checkedBeside(args ...string) checked {
-	w.Helper()
-	return w.checked(nil, append([]string{w.lab.Binary("vault-unseal-sidecar"), "check", "--kubernetes", "off",
-		"--keys", w.secret.Dir, "--state-dir", w.state}, args...)...)
+// checkWithoutKubernetes runs the subcommand check beside Vault, without Kubernetes.
+func (sc *scenario) checkWithoutKubernetes(args ...string) checkResult {
+	sc.Helper()
+	return sc.runCheck(nil, append([]string{sc.env.Binary("vault-unseal-sidecar"), "check", "--kubernetes", "off",
+		"--keys", sc.secret.Dir, "--state-dir", sc.stateDir}, args...)...)
 }
 
 func TestUnixSocket_RecoveryAndHold(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(beside(t).Dir, "vault.sock")
-	play(t, home{
+	path := filepath.Join(newEnv(t).Dir, "vault.sock")
+	run(t, setup{
 		listeners: fmt.Sprintf("listener \"unix\" {\n  address = %q\n  socket_mode = \"0666\"\n}", path),
 		args:      []string{"--vault-addr", "unix://" + path},
 	},
-		phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}},
-		phase{"an operator seals", sealVault, []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"the sidecar restarts: still held", all(killSidecar, startSidecar), []expectation{phaseIs("held"), leavesVaultAlone()}},
-		phase{"vault ends in peace and starts", all(stopVault, startVaultAndWait), []expectation{serving(), sent(1)}},
-		phase{"vault is killed and starts", restartVaultAtOnce, []expectation{serving(), sent(1)}},
+		phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}},
+		phase{"an operator seals", sealVault, []condition{phaseIs("held"), sendsNothing()}},
+		phase{"the sidecar restarts: still held", sequence(killSidecar, startSidecar), []condition{phaseIs("held"), sendsNothing()}},
+		phase{"vault ends in peace and starts", sequence(stopVault, startVaultAndWait), []condition{serving(), sharesSent(1)}},
+		phase{"vault is killed and starts", restartVaultAtOnce, []condition{serving(), sharesSent(1)}},
 	)
 }
 
-func TestClientCertificate_VaultWantsOne(t *testing.T) {
+func TestClientCertificate_IsSentWhenVaultRequiresIt(t *testing.T) {
 	t.Parallel()
-	l := beside(t)
-	a, err := l.Authority("mutual")
+	env := newEnv(t)
+	a, err := env.NewCA("mutual")
 	require.NoError(t, err)
-	certFile, keyFile, err := a.Client("sidecar")
+	certFile, keyFile, err := a.IssueClientCert("sidecar")
 	require.NoError(t, err)
-	hcl, addr := secureListener(t, a, fmt.Sprintf("tls_require_and_verify_client_cert = true\n  tls_client_ca_file = %q", a.CAFile))
+	hcl, addr := tlsListener(t, a, fmt.Sprintf("tls_require_and_verify_client_cert = true\n  tls_client_ca_file = %q", a.CAFile))
 	args := []string{"--vault-addr", addr, "--vault-cacert", a.CAFile}
 
 	t.Run("and gets none", func(t *testing.T) {
-		play(t, home{listeners: hcl, args: args},
-			phase{"the sidecar starts", startSidecar, []expectation{phaseIs("failing"), logs("--vault-client-cert"), logs("second listener"), sent(0)}})
+		run(t, setup{listeners: hcl, args: args},
+			phase{"the sidecar starts", startSidecar, []condition{phaseIs("failing"), logContains("--vault-client-cert"), logContains("second listener"), sharesSent(0)}})
 	})
 	t.Run("and gets it", func(t *testing.T) {
 		args := append(args, "--vault-client-cert", certFile, "--vault-client-key", keyFile)
-		w := play(t, home{listeners: hcl, args: args},
-			phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}},
-			phase{"the certificate is renewed and vault restarts", func(w *world) {
-				_, _, err := a.Client("sidecar") // into the same files
-				require.NoError(w, err)
-				restartVaultAtOnce(w)
-			}, []expectation{serving(), sent(1)}},
+		sc := run(t, setup{listeners: hcl, args: args},
+			phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}},
+			phase{"the certificate is renewed and vault restarts", func(sc *scenario) {
+				_, _, err := a.IssueClientCert("sidecar") // into the same files
+				require.NoError(sc, err)
+				restartVaultAtOnce(sc)
+			}, []condition{serving(), sharesSent(1)}},
 		)
-		assert.True(t, w.checkedBeside(args...).has("ok", "vault", "vault is unsealed"))
+		assert.True(t, sc.checkWithoutKubernetes(args...).hasFinding("ok", "vault", "vault is unsealed"))
 	})
 }
 
-func TestServerCertificate_RanOut(t *testing.T) {
+func TestServerCertificate_ExpiryIsReported(t *testing.T) {
 	t.Parallel()
-	a, err := beside(t).Authority("old")
+	a, err := newEnv(t).NewCA("old")
 	require.NoError(t, err)
 	ended := time.Now().Add(-time.Minute)
-	require.NoError(t, a.Renew(ended))
-	hcl, addr := secureListener(t, a, "")
+	require.NoError(t, a.RenewServerCert(ended))
+	hcl, addr := tlsListener(t, a, "")
 	args := []string{"--vault-addr", addr, "--vault-cacert", a.CAFile}
-	w := play(t, home{listeners: hcl, args: args},
-		phase{"the sidecar starts: TLS stays verified, and it says what to do", startSidecar, []expectation{
-			phaseIs("failing"), logs("its certificate ran out on"), logs("second listener on loopback"), sent(0),
-			measures(fmt.Sprintf(`vault_unseal_sidecar_certificate_expiry_timestamp_seconds{whose="vault"} %v`, float64(ended.Unix()))),
+	sc := run(t, setup{listeners: hcl, args: args},
+		phase{"the sidecar starts: TLS stays verified, and it says what to do", startSidecar, []condition{
+			phaseIs("failing"), logContains("its certificate ran out on"), logContains("second listener on loopback"), sharesSent(0),
+			metricsContain(fmt.Sprintf(`vault_unseal_sidecar_certificate_expiry_timestamp_seconds{whose="vault"} %v`, float64(ended.Unix()))),
 		}},
 	)
-	found := w.checkedBeside(args...)
+	found := sc.checkWithoutKubernetes(args...)
 	assert.Equal(t, 4, found.code)
-	assert.True(t, found.has("failure", "vault", "vault's certificate, or one that vouches for it, ran out on "+ended.UTC().Format(time.DateOnly)), found.output)
+	assert.True(t, found.hasFinding("failure", "vault", "vault's certificate, or one that vouches for it, ran out on "+ended.UTC().Format(time.DateOnly)), found.output)
 
-	require.NoError(t, a.Renew(time.Now().Add(48*time.Hour)))
-	w.vault.Process.Signal(syscall.SIGHUP) // Vault reads its certificates again
-	await(w, serving())
-	found = w.checkedBeside(args...)
+	require.NoError(t, a.RenewServerCert(time.Now().Add(48*time.Hour)))
+	sc.vault.Process.Signal(syscall.SIGHUP) // Vault reads its certificates again
+	await(sc, serving())
+	found = sc.checkWithoutKubernetes(args...)
 	assert.Equal(t, 3, found.code, found.output)
-	assert.True(t, found.has("warning", "vault", "runs out on "), found.output)
+	assert.True(t, found.hasFinding("warning", "vault", "runs out on "), found.output)
 }

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // rendering is a kustomization and what is put into it.
@@ -37,36 +37,36 @@ var renderings = map[string]rendering{
 
 // copied returns a directory of the test's with a copy of the repository's
 // kustomizations in it.
-func copied(t *testing.T, l *lab.Lab) string {
+func copied(t *testing.T, env *testenv.Env) string {
 	t.Helper()
-	dir, err := l.Mkdir(t.Name())
+	dir, err := env.Mkdir(t.Name())
 	require.NoError(t, err)
 	for _, part := range []string{"patches", "manifests"} {
-		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(l.Source(part))))
+		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(env.Source(part))))
 	}
 	return dir
 }
 
 // render renders a rendering in a copy of the repository's kustomizations.
-func render(t *testing.T, l *lab.Lab, r rendering) string {
+func render(t *testing.T, env *testenv.Env, r rendering) string {
 	t.Helper()
-	dir := copied(t, l)
+	dir := copied(t, env)
 	text, err := os.ReadFile(filepath.Join("testdata", r.resource))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), text, 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"),
 		[]byte("resources: [vault.yaml]\ncomponents: ["+strings.Join(r.components, ", ")+"]\n"), 0o644))
-	out, err := l.Kustomize(dir)
+	out, err := env.Kustomize(dir)
 	require.NoError(t, err)
 	return out
 }
 
 // What every kustomization renders is kept, so that a change of it is seen.
-// After one that is meant: GOLDEN=write go test ./integration -run Rendered
-func TestWhatIsRenderedIsWhatWasRendered(t *testing.T) {
-	l, err := lab.New()
+// After one that is meant: GOLDEN=write go test ./integration -run TestManifests
+func TestManifests_AreRenderedAsGolden(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	compare := func(t *testing.T, name, got string) {
 		path := filepath.Join("testdata", "golden", name+".yaml")
 		if os.Getenv("GOLDEN") == "write" {
@@ -77,11 +77,11 @@ func TestWhatIsRenderedIsWhatWasRendered(t *testing.T) {
 		assert.Equal(t, string(want), got)
 	}
 	for name, r := range renderings {
-		t.Run(name, func(t *testing.T) { compare(t, name, render(t, l, r)) })
+		t.Run(name, func(t *testing.T) { compare(t, name, render(t, env, r)) })
 	}
 	for name, dir := range map[string]string{"manifests": "manifests", "homelab": "manifests/homelab"} {
 		t.Run(name, func(t *testing.T) {
-			out, err := l.Kustomize(l.Source(dir))
+			out, err := env.Kustomize(env.Source(dir))
 			require.NoError(t, err)
 			compare(t, name, out)
 		})
@@ -113,10 +113,10 @@ func list(t *testing.T, set *unstructured.Unstructured, field, name string) (ite
 	return items, names
 }
 
-func TestThePatchLeavesWhatIsOthers(t *testing.T) {
-	l, err := lab.New()
+func TestPatch_KeepsForeignFields(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	for name, want := range map[string]struct{ containers, inits, gates []string }{
 		"chart":        {[]string{"vault", "vault-unseal-sidecar"}, nil, []string{gateType}},
 		"chart-native": {[]string{"vault"}, []string{"vault-unseal-sidecar"}, []string{gateType}},
@@ -124,7 +124,7 @@ func TestThePatchLeavesWhatIsOthers(t *testing.T) {
 		"plain-any":    {[]string{"logs", "vault", "vault-unseal-sidecar"}, nil, []string{"example.com/other", gateType}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set := statefulSet(t, render(t, l, renderings[name]))
+			set := statefulSet(t, render(t, env, renderings[name]))
 			_, containers := list(t, set, "containers", "name")
 			assert.Equal(t, want.containers, containers, "containers, of which kubectl takes the first")
 			inits, names := list(t, set, "initContainers", "name")
@@ -140,18 +140,18 @@ func TestThePatchLeavesWhatIsOthers(t *testing.T) {
 
 // Whatever uid the StatefulSet gives Vault, the key goes to no other; and where
 // it gives none, nothing is built that would keep the key from Vault.
-func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
-	l, err := lab.New()
+func TestPatchVaultUID_FollowsTheStatefulSet(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	chart, err := os.ReadFile("testdata/vault-chart.yaml")
 	require.NoError(t, err)
-	dir := copied(t, l)
+	dir := copied(t, env)
 	build := func(uid string) (string, error) {
 		vault := strings.Replace(string(chart), "        runAsUser: 100\n", uid, 1)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), []byte(vault), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: [vault.yaml]\ncomponents: [patches, patches/vault-uid]\n"), 0o644))
-		return l.Kustomize(dir)
+		return env.Kustomize(dir)
 	}
 	text, err := build("        runAsUser: 4711\n")
 	require.NoError(t, err)
@@ -163,12 +163,12 @@ func TestThePatchForTheUIDFollowsTheStatefulSet(t *testing.T) {
 }
 
 // The chart's values say the same as the patch.
-func TestTheHelmValuesAreThePatch(t *testing.T) {
-	l, err := lab.New()
+func TestHelmValues_EqualThePatch(t *testing.T) {
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	read := func(path string) map[string]any {
-		text, err := os.ReadFile(l.Source(path))
+		text, err := os.ReadFile(env.Source(path))
 		require.NoError(t, err)
 		var out map[string]any
 		require.NoError(t, yaml.Unmarshal(text, &out))
@@ -182,17 +182,17 @@ func TestTheHelmValuesAreThePatch(t *testing.T) {
 
 // Who may reach Vault is named by the settings, in whatever order the components
 // of the network come.
-func TestTheSettingsNameWhoMayReachVault(t *testing.T) {
+func TestNetworkPolicy_ClientsComeFromSettings(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	for name, components := range map[string]string{
 		"monitoring last": "manifests/network, manifests/clients, manifests/monitoring",
 		"clients last":    "manifests/network, manifests/monitoring, manifests/clients",
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := copied(t, l)
+			dir := copied(t, env)
 			for file, text := range map[string]string{
 				"settings.yaml": `{apiVersion: v1, kind: ConfigMap,
 					metadata: {name: vault-unseal-sidecar-settings, annotations: {config.kubernetes.io/local-config: "true"}},
@@ -202,7 +202,7 @@ func TestTheSettingsNameWhoMayReachVault(t *testing.T) {
 			} {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
 			}
-			out, err := l.Kustomize(dir)
+			out, err := env.Kustomize(dir)
 			require.NoError(t, err)
 			from := map[string][]string{} // by port
 			for _, o := range objects(t, out) {

@@ -19,9 +19,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// jobs are the CronJobs, with their rights, in a home whose StatefulSet has the
-// sidecar already, and what else is there.
-const jobs = `
+// cronJobManifests are the CronJobs, with their rights, for a StatefulSet that has the
+// sidecar already, and the objects around it.
+const cronJobManifests = `
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: vault, namespace: security}
@@ -84,24 +84,24 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}
 subjects: [{kind: ServiceAccount, name: tenant, namespace: tenant}]
 `
 
-// migrating is a home that can migrate: Vault is open, and the sidecar itself
-// unsealed it.
-func migrating(t *testing.T, manifests ...string) *scripted {
+// newMigrationScenario is a scenario that can migrate: Vault is unsealed, by the sidecar
+// itself.
+func newMigrationScenario(t *testing.T, manifests ...string) *scriptScenario {
 	t.Helper()
 	job := func(name string) string {
-		return strings.NewReplacer("NAME", name, "restartPolicy", "serviceAccountName: vault-unsealer, restartPolicy").Replace(idleJob)
+		return strings.NewReplacer("NAME", name, "restartPolicy", "serviceAccountName: vault-unsealer, restartPolicy").Replace(idleCronJobManifest)
 	}
-	s := scriptedWorld(t, proxy.Open, append([]string{jobs, job("vault-auto-unseal"), job("eso-recovery")}, manifests...)...)
-	s.controller()
-	s.works(s.password()+"\n", "bootstrap", "--admin", "maria")
-	s.comesBack()
-	await(s.world, gateIs("True", "Unsealed"))
+	s := newScriptScenario(t, proxy.Open, append([]string{cronJobManifests, job("vault-auto-unseal"), job("eso-recovery")}, manifests...)...)
+	s.simulateStatefulSetController()
+	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
+	s.restartVaultAndAwaitUnseal()
+	await(s.scenario, gateConditionIs("True", "Unsealed"))
 	return s
 }
 
-// controller says that it has seen each change of the StatefulSet, until the
+// simulateStatefulSetController says that it has seen each change of the StatefulSet, until the
 // test ends.
-func (s *scripted) controller() {
+func (s *scriptScenario) simulateStatefulSetController() {
 	done, ended := make(chan struct{}), make(chan struct{})
 	s.Cleanup(func() { close(done); <-ended })
 	sets := s.cluster.Client.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}).Namespace("security")
@@ -126,14 +126,14 @@ func (s *scripted) controller() {
 	}()
 }
 
-// tenant creates a RoleBinding as somebody who may do so in one namespace: for
-// the CronJobs' account, and for others.
-func (s *scripted) tenant(name, kind, role string, others ...string) {
+// createRoleBinding creates a RoleBinding as a tenant may in one namespace: for the account
+// of the CronJobs, and for others.
+func (s *scriptScenario) createRoleBinding(name, kind, role string, others ...string) {
 	s.Helper()
 	token, err := s.cluster.Token(s.ctx, "tenant", "tenant", "")
 	require.NoError(s, err)
-	kubeconfig := filepath.Join(s.lab.Dir, "tenant.kubeconfig")
-	require.NoError(s, s.cluster.Kubeconfig(kubeconfig, token))
+	kubeconfig := filepath.Join(s.env.Dir, "tenant.kubeconfig")
+	require.NoError(s, s.cluster.WriteKubeconfig(kubeconfig, token))
 	subjects := []map[string]any{{"kind": "ServiceAccount", "name": "vault-unsealer", "namespace": "security"}}
 	for _, other := range others {
 		subjects = append(subjects, map[string]any{"kind": "ServiceAccount", "name": other, "namespace": "tenant"})
@@ -148,8 +148,8 @@ func (s *scripted) tenant(name, kind, role string, others ...string) {
 	require.NoError(s, err, out)
 }
 
-// here are the objects that there are, as a script names them.
-func (s *scripted) here() (out []string) {
+// listObjects are the objects that there are, as a script names them.
+func (s *scriptScenario) listObjects() (out []string) {
 	s.Helper()
 	for _, each := range []struct{ kind, group, resource string }{
 		{"PersistentVolumeClaim", "", "persistentvolumeclaims"}, {"Secret", "", "secrets"}, {"ServiceAccount", "", "serviceaccounts"},
@@ -162,14 +162,14 @@ func (s *scripted) here() (out []string) {
 		require.NoError(s, err)
 		for _, o := range list.Items {
 			if o.GetDeletionTimestamp() == nil {
-				out = append(out, named(each.kind, o.GetNamespace(), o.GetName()))
+				out = append(out, objectName(each.kind, o.GetNamespace(), o.GetName()))
 			}
 		}
 	}
 	return out
 }
 
-func named(kind, namespace, name string) string {
+func objectName(kind, namespace, name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:._-") != "" {
 		quoted, _ := json.Marshal(name)
 		name = string(quoted)
@@ -180,8 +180,8 @@ func named(kind, namespace, name string) string {
 	return kind + " " + name
 }
 
-// gone are those of before that are not there any more.
-func gone(before, after []string) (out []string) {
+// removedObjects are those of before that are not there any more.
+func removedObjects(before, after []string) (out []string) {
 	for _, each := range before {
 		if !slices.Contains(after, each) {
 			out = append(out, each)
@@ -191,8 +191,8 @@ func gone(before, after []string) (out []string) {
 	return out
 }
 
-// announced are the objects that a run of migrate said it removes.
-func announced(out string) (found []string) {
+// announcedRemovals are the objects that a run of migrate said it removes.
+func announcedRemovals(out string) (found []string) {
 	_, list, _ := strings.Cut(out, "what is removed, and nothing else:\n")
 	for line := range strings.Lines(list) {
 		if !strings.HasPrefix(line, "  ") {
@@ -205,7 +205,7 @@ func announced(out string) (found []string) {
 }
 
 // The name of a RoleBinding that a tenant makes is no word of a command.
-func TestMigrate_NamesAreData(t *testing.T) {
+func TestMigrate_NamesAreNeverExecuted(t *testing.T) {
 	t.Parallel()
 	for what, names := range map[string][]string{
 		"the words of a volume claim and a Secret": {
@@ -215,23 +215,23 @@ func TestMigrate_NamesAreData(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			s := migrating(t)
+			s := newMigrationScenario(t)
 			for _, name := range names {
-				s.tenant(name, "Role", "tenant")
+				s.createRoleBinding(name, "Role", "tenant")
 			}
-			s.namesAreData()
+			s.migrateAndBack()
 		})
 	}
 }
 
-// namesAreData migrates, and back.
-func (s *scripted) namesAreData() {
+// migrateAndBack migrates, and back.
+func (s *scriptScenario) migrateAndBack() {
 	t := s.T
-	s.tenant("reader", "ClusterRole", "settings-reader") // nobody else has bound it
-	s.tenant("theirs", "Role", "tenant", "tenant")
-	s.tenant("others", "Role", "tenant", "tenant")
+	s.createRoleBinding("reader", "ClusterRole", "settings-reader") // no other account has it
+	s.createRoleBinding("theirs", "Role", "tenant", "tenant")
+	s.createRoleBinding("others", "Role", "tenant", "tenant")
 	stay := []string{"RoleBinding tenant/tenant", "RoleBinding tenant/theirs", "RoleBinding tenant/others"}
-	before := s.here()
+	before := s.listObjects()
 	expected := []string{"CronJob security/eso-recovery", "CronJob security/vault-auto-unseal", "ClusterRole eso-recovery",
 		"ClusterRoleBinding eso-recovery", "ServiceAccount security/vault-unsealer"}
 	for _, each := range before {
@@ -241,34 +241,34 @@ func (s *scripted) namesAreData() {
 	}
 	slices.Sort(expected)
 
-	backup := filepath.Join(s.lab.Dir, "backup")
-	out := s.works("", "migrate", "--backup", backup, "--dry-run")
-	assert.Equal(t, expected, announced(out))
+	backup := filepath.Join(s.env.Dir, "backup")
+	out := s.mustRun("", "migrate", "--backup", backup, "--dry-run")
+	assert.Equal(t, expected, announcedRemovals(out))
 	assert.Contains(t, out, "ClusterRole settings-reader stays")
-	assert.Equal(t, before, s.here())
+	assert.Equal(t, before, s.listObjects())
 	all := s.ctx
 	var cancel context.CancelFunc
-	s.ctx, cancel = context.WithTimeout(all, 2*patience) // it would wait for what holds back a volume claim
-	out, err := s.run("", "migrate", "--backup", backup)
+	s.ctx, cancel = context.WithTimeout(all, 2*waitTimeout) // it would wait for what holds back a volume claim
+	out, err := s.runScript("", "migrate", "--backup", backup)
 	cancel()
 	s.ctx = all
-	after := s.here()
+	after := s.listObjects()
 	assert.Contains(t, after, "PersistentVolumeClaim security/vault-data")
 	assert.Contains(t, after, "Secret security/vault-unseal-key")
-	assert.Equal(t, expected, announced(out))
-	assert.Equal(t, expected, gone(before, after))
+	assert.Equal(t, expected, announcedRemovals(out))
+	assert.Equal(t, expected, removedObjects(before, after))
 	require.NoError(t, err, out)
 	assert.NoFileExists(t, "pwned")
 
 	// And back.
-	s.works("", "migrate", "--backup", backup, "--rollback")
-	assert.Empty(t, gone(expected, s.here()), "all is back")
+	s.mustRun("", "migrate", "--backup", backup, "--rollback")
+	assert.Empty(t, removedObjects(expected, s.listObjects()), "all is back")
 }
 
 // What others use too stays, and what is built in.
-func TestMigrate_RemovesWhatIsTheCronJobsAlone(t *testing.T) {
+func TestMigrate_RemovesOnlyObjectsOfTheCronJobs(t *testing.T) {
 	t.Parallel()
-	s := migrating(t, `
+	s := newMigrationScenario(t, `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: both}
@@ -292,17 +292,17 @@ metadata: {name: opener, namespace: security}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: opener}
 subjects: [{kind: ServiceAccount, name: vault-unsealer, namespace: security}]
 `)
-	before := s.here()
-	backup := filepath.Join(s.lab.Dir, "backup")
-	out := s.works("", "migrate", "--backup", backup, "--cronjobs", "vault-auto-unseal")
+	before := s.listObjects()
+	backup := filepath.Join(s.env.Dir, "backup")
+	out := s.mustRun("", "migrate", "--backup", backup, "--cronjobs", "vault-auto-unseal")
 	assert.Contains(t, out, "the ServiceAccount vault-unsealer is used by others")
-	assert.Equal(t, []string{"CronJob security/vault-auto-unseal"}, gone(before, s.here()))
-	s.works("", "migrate", "--backup", backup)
+	assert.Equal(t, []string{"CronJob security/vault-auto-unseal"}, removedObjects(before, s.listObjects()))
+	s.mustRun("", "migrate", "--backup", backup)
 	assert.Equal(t, []string{"ClusterRole eso-recovery", "ClusterRoleBinding eso-recovery", "ClusterRoleBinding viewer", "CronJob security/eso-recovery",
-		"CronJob security/vault-auto-unseal", "Role security/opener", "RoleBinding security/opener", "ServiceAccount security/vault-unsealer"}, gone(before, s.here()))
-	s.works("", "migrate", "--backup", backup)
-	s.works("", "migrate", "--backup", backup, "--rollback")
-	back := gone(before, s.here())
+		"CronJob security/vault-auto-unseal", "Role security/opener", "RoleBinding security/opener", "ServiceAccount security/vault-unsealer"}, removedObjects(before, s.listObjects()))
+	s.mustRun("", "migrate", "--backup", backup)
+	s.mustRun("", "migrate", "--backup", backup, "--rollback")
+	back := removedObjects(before, s.listObjects())
 	for _, each := range back {
 		assert.Contains(t, each, "vault-unseal-sidecar", "only the sidecar's rights are gone")
 	}

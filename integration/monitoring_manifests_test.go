@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // jobName is what the PodMonitor calls the sidecars.
@@ -34,10 +34,10 @@ type podMonitor struct {
 	} `json:"spec"`
 }
 
-func TestThePodMonitorFindsVaultsPods(t *testing.T) {
+func TestPodMonitor_SelectsVaultPods(t *testing.T) {
 	t.Parallel()
 	var monitor podMonitor
-	manifest(t, "manifests/monitoring/podmonitor.yaml", &monitor)
+	readManifest(t, "manifests/monitoring/podmonitor.yaml", &monitor)
 	require.Len(t, monitor.Spec.Endpoints, 1)
 	endpoint := monitor.Spec.Endpoints[0]
 	assert.Equal(t, "/metrics", endpoint.Path)
@@ -56,7 +56,7 @@ func TestThePodMonitorFindsVaultsPods(t *testing.T) {
 			} `json:"spec"`
 		} `json:"template"`
 	}
-	manifest(t, "patches/pod/pod.yaml", &patch)
+	readManifest(t, "patches/pod/pod.yaml", &patch)
 	assert.Equal(t, patch.Template.Spec.Containers[0].Ports[0].Name, endpoint.Port)
 
 	require.NotEmpty(t, monitor.Spec.Selector.MatchLabels)
@@ -73,14 +73,14 @@ func TestThePodMonitorFindsVaultsPods(t *testing.T) {
 }
 
 // Every name and namespace comes from the settings.
-func TestTheMonitoringIsWhereTheSettingsSay(t *testing.T) {
+func TestMonitoring_NamesComeFromSettings(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	dir, err := l.Mkdir("monitoring")
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	dir, err := env.Mkdir("monitoring")
 	require.NoError(t, err)
-	require.NoError(t, os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS(l.Source("manifests"))))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS(env.Source("manifests"))))
 	for name, text := range map[string]string{
 		"settings.yaml": `{apiVersion: v1, kind: ConfigMap,
 			metadata: {name: vault-unseal-sidecar-settings, annotations: {config.kubernetes.io/local-config: "true"}},
@@ -89,7 +89,7 @@ func TestTheMonitoringIsWhereTheSettingsSay(t *testing.T) {
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	out, err := l.Kustomize(dir)
+	out, err := env.Kustomize(dir)
 	require.NoError(t, err)
 
 	found := map[string]*unstructured.Unstructured{}
@@ -150,14 +150,14 @@ type dashboard struct {
 
 func readDashboard(t *testing.T) (d dashboard) {
 	t.Helper()
-	manifest(t, "manifests/monitoring/dashboard.json", &d)
+	readManifest(t, "manifests/monitoring/dashboard.json", &d)
 	require.NotEmpty(t, d.Panels)
 	return d
 }
 
 // Grafana is not here to load it; this is what keeps one from loading, or from
 // loading beside others.
-func TestTheDashboardLoadsWithoutEdits(t *testing.T) {
+func TestDashboard_LoadsWithoutEdits(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	assert.Nil(t, d.ID)

@@ -25,12 +25,12 @@ var (
 	labelPair  = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
 )
 
-// exported is what the built sidecar tells on /metrics after a recovery: each
+// exportedMetrics is what the built sidecar exports on /metrics after a recovery: each
 // metric, and each of its labels' values.
-func exported(t *testing.T) (text string, samples []sample) {
+func exportedMetrics(t *testing.T) (text string, samples []sample) {
 	t.Helper()
-	w := play(t, home{}, phase{"vault is sealed", startSidecar, []expectation{serving()}})
-	code, text, err := w.sidecar.Get(w.ctx, "/metrics")
+	sc := run(t, setup{}, phase{"vault is sealed", startSidecar, []condition{serving()}})
+	code, text, err := sc.sidecar.Get(sc.ctx, "/metrics")
 	require.NoError(t, err)
 	require.Equal(t, 200, code, text)
 	for line := range strings.Lines(text) {
@@ -51,23 +51,23 @@ func exported(t *testing.T) (text string, samples []sample) {
 	return text, samples
 }
 
-func TestAllThatIsAskedForIsExported(t *testing.T) {
+func TestMetrics_QueriedSeriesAreExported(t *testing.T) {
 	t.Parallel()
-	text, samples := exported(t)
+	text, samples := exportedMetrics(t)
 	out, err := promtool(t, "", text, "check", "metrics")
 	assert.NoError(t, err, out)
 	assert.Empty(t, out, "what promtool thinks of the metrics")
 	for where, queries := range allQueries(t) {
 		for _, query := range queries {
-			assert.Empty(t, unknown(query, samples), "%s asks for what there is not: %s", where, query)
+			assert.Empty(t, unknownReferences(query, samples), "%s asks for what there is not: %s", where, query)
 		}
 	}
-	everyPanelShowsSomething(t, samples)
+	assertPanelsReturnData(t, samples)
 }
 
-// everyPanelShowsSomething puts the samples into a Prometheus and asks what
+// assertPanelsReturnData puts the samples into a Prometheus and asks what
 // the panels ask.
-func everyPanelShowsSomething(t *testing.T, samples []sample) {
+func assertPanelsReturnData(t *testing.T, samples []sample) {
 	t.Helper()
 	type object = map[string]any
 	var series, asks []object

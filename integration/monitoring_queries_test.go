@@ -14,15 +14,15 @@ import (
 // scrapeLabels are those that Prometheus puts to what it scrapes.
 var scrapeLabels = []string{"job", "namespace", "pod", "instance"}
 
-// variables are what Grafana puts in their places.
-var variables = strings.NewReplacer("$namespace", ".*", "$pod", ".*", "$__rate_interval", "2m")
+// grafanaVariables are what Grafana puts in their places.
+var grafanaVariables = strings.NewReplacer("$namespace", ".*", "$pod", ".*", "$__rate_interval", "2m")
 
 // panelQueries are the dashboard's, by their panels' titles.
 func panelQueries(t *testing.T) map[string][]string {
 	out := map[string][]string{}
 	for _, p := range readDashboard(t).Panels {
 		for _, target := range p.Targets {
-			out[p.Title] = append(out[p.Title], variables.Replace(target.Expr))
+			out[p.Title] = append(out[p.Title], grafanaVariables.Replace(target.Expr))
 		}
 	}
 	return out
@@ -40,7 +40,7 @@ func allQueries(t *testing.T) map[string][]string {
 	out := map[string][]string{}
 	for _, p := range readDashboard(t).Panels {
 		for _, target := range p.Targets {
-			query := variables.Replace(target.Expr)
+			query := grafanaVariables.Replace(target.Expr)
 			for _, m := range legend.FindAllStringSubmatch(target.Legend, -1) {
 				query = fmt.Sprintf("count by (%s) (%s)", m[1], query)
 			}
@@ -51,10 +51,10 @@ func allQueries(t *testing.T) map[string][]string {
 		if v.Type == "query" {
 			m := definition.FindStringSubmatch(v.Definition)
 			require.NotNil(t, m, v.Definition)
-			out["variable "+v.Name] = []string{fmt.Sprintf("count by (%s) (%s)", m[2], variables.Replace(m[1]))}
+			out["variable "+v.Name] = []string{fmt.Sprintf("count by (%s) (%s)", m[2], grafanaVariables.Replace(m[1]))}
 		}
 	}
-	for _, r := range alerts(t, unchanged).Groups[0].Rules {
+	for _, r := range readAlerts(t, unchanged).Groups[0].Rules {
 		out[r.Alert] = []string{r.Expr}
 		for _, text := range r.Annotations {
 			for _, m := range asked.FindAllStringSubmatch(text, -1) {
@@ -74,8 +74,8 @@ var (
 	keywords = []string{"and", "or", "unless", "bool"}
 )
 
-// unknown lists what a query asks for that is not among the samples.
-func unknown(query string, samples []sample) (out []string) {
+// unknownReferences lists what a query asks for that is not among the samples.
+func unknownReferences(query string, samples []sample) (out []string) {
 	labels := slices.Clone(scrapeLabels)
 	bare := span.ReplaceAllString(grouping.ReplaceAllString(query, ""), "")
 	for _, m := range selector.FindAllStringSubmatch(bare, -1) {
@@ -119,7 +119,7 @@ func unknown(query string, samples []sample) (out []string) {
 	return out
 }
 
-func TestWhatIsNotExportedIsFoundInAQuery(t *testing.T) {
+func TestQueries_UnknownSeriesAreFound(t *testing.T) {
 	t.Parallel()
 	samples := []sample{{name: "a_total", labels: map[string]string{"result": "good"}}, {name: "b", labels: map[string]string{"x": "y"}}}
 	for query, want := range map[string][]string{
@@ -131,6 +131,8 @@ func TestWhatIsNotExportedIsFoundInAQuery(t *testing.T) {
 		`sum by (verdict) (a_total)`:    {"the label verdict"},
 		`a_total * on (phase) b{x='z'}`: {`b{x="z"}`, "the label phase"},
 	} {
-		assert.Equal(t, want, unknown(query, samples), query)
+		t.Run(query, func(t *testing.T) {
+			assert.Equal(t, want, unknownReferences(query, samples))
+		})
 	}
 }

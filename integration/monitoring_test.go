@@ -41,21 +41,21 @@ type rule struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// manifest reads a YAML or JSON file of the repository.
-func manifest(t *testing.T, path string, into any) {
+// readManifest reads a YAML or JSON file of the repository.
+func readManifest(t *testing.T, path string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", path))
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(text, into), path)
 }
 
-// alerts reads the manifest and changes each of its rules.
-func alerts(t *testing.T, change func(*rule)) rules {
+// readAlerts reads the manifest and changes each of its rules.
+func readAlerts(t *testing.T, change func(*rule)) rules {
 	t.Helper()
 	var out struct {
 		Spec rules `json:"spec"`
 	}
-	manifest(t, "manifests/monitoring/alerts.yaml", &out)
+	readManifest(t, "manifests/monitoring/alerts.yaml", &out)
 	require.Len(t, out.Spec.Groups, 1)
 	require.NotEmpty(t, out.Spec.Groups[0].Rules)
 	for i := range out.Spec.Groups[0].Rules {
@@ -66,8 +66,8 @@ func alerts(t *testing.T, change func(*rule)) rules {
 
 func unchanged(*rule) {}
 
-// judge puts the rules through all that testdata/monitoring expects of them.
-func judge(t *testing.T, r rules) (string, error) {
+// runRuleTests puts the rules through all that testdata/monitoring expects of them.
+func runRuleTests(t *testing.T, r rules) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata/monitoring")))
@@ -79,14 +79,14 @@ func judge(t *testing.T, r rules) (string, error) {
 	return promtool(t, dir, "", "test", "rules", "minutes.yaml", "days.yaml")
 }
 
-func TestTheAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
+func TestAlerts_FireAsExpected(t *testing.T) {
 	t.Parallel()
-	out, err := judge(t, alerts(t, unchanged))
+	out, err := runRuleTests(t, readAlerts(t, unchanged))
 	assert.NoError(t, err, out)
 }
 
 // What is expected of an alert is worth as much as it finds in a broken one.
-func TestABrokenAlertIsFound(t *testing.T) {
+func TestAlerts_BrokenRuleFailsItsTest(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change func(*rule)
@@ -98,7 +98,7 @@ func TestABrokenAlertIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, err := judge(t, alerts(t, row.change))
+			out, err := runRuleTests(t, readAlerts(t, row.change))
 			assert.Error(t, err)
 			var lines strings.Builder
 			for line := range strings.Lines(out) {
@@ -106,17 +106,17 @@ func TestABrokenAlertIsFound(t *testing.T) {
 					lines.WriteString(line)
 				}
 			}
-			for _, r := range alerts(t, unchanged).Groups[0].Rules {
+			for _, r := range readAlerts(t, unchanged).Groups[0].Rules {
 				assert.Contains(t, lines.String(), fmt.Sprintf("alertname=%q", r.Alert))
 			}
 		})
 	}
 }
 
-func TestEveryAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
+func TestAlerts_HaveSeverityAndRunbookText(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, r := range alerts(t, unchanged).Groups[0].Rules {
+	for _, r := range readAlerts(t, unchanged).Groups[0].Rules {
 		assert.True(t, strings.HasPrefix(r.Alert, "Vault"), r.Alert)
 		assert.False(t, names[r.Alert], "%s is there twice", r.Alert)
 		names[r.Alert] = true

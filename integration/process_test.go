@@ -17,14 +17,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func awaitErr(w *world, e expectation) error {
-	return lab.Await(w.ctx, patience, e.what, func() string { return e.see(w) })
+func awaitErr(sc *scenario, cond condition) error {
+	return testenv.Await(sc.ctx, waitTimeout, cond.what, func() string { return cond.check(sc) })
 }
 
-func hexOf(share string) string {
+func shareHex(share string) string {
 	b, err := base64.StdEncoding.DecodeString(share)
 	if err != nil {
 		panic(err)
@@ -32,115 +32,115 @@ func hexOf(share string) string {
 	return hex.EncodeToString(b)
 }
 
-func logsTimes(text string, n int) expectation {
-	return expectation{fmt.Sprintf("the log to say %q %d times", text, n), func(w *world) string {
-		if got := strings.Count(w.sidecar.Output(), text); got != n {
+func logContainsTimes(text string, n int) condition {
+	return condition{fmt.Sprintf("the log to say %q %d times", text, n), func(sc *scenario) string {
+		if got := strings.Count(sc.sidecar.Output(), text); got != n {
 			return fmt.Sprintf("%d times", got)
 		}
 		return ""
 	}}
 }
 
-func TestSIGTERMEndsItWithinASecond(t *testing.T) {
+func TestSIGTERM_EndsWithinASecond(t *testing.T) {
 	t.Parallel()
-	play(t, home{gated: true},
-		phase{"the unseal hangs", all(storage("hang"), startSidecar), []expectation{phaseIs("unseal-hanging")}},
-		phase{"the pod ends", stopSidecar, []expectation{exits(0), logs("stopped")}},
-		phase{"storage thaws: vault finishes by itself", storage("open"), nil},
-		phase{"the sidecar is back", startSidecar, []expectation{serving()}},
+	run(t, setup{stallable: true},
+		phase{"the unseal hangs", sequence(setStorage("hang"), startSidecar), []condition{phaseIs("unseal-hanging")}},
+		phase{"the pod ends", stopSidecar, []condition{exitCodeIs(0), logContains("stopped")}},
+		phase{"storage is back: vault finishes by itself", setStorage("open"), nil},
+		phase{"the sidecar is back", startSidecar, []condition{serving()}},
 	)
 }
 
-func TestKilledAtAnyMomentAndStartedAgain(t *testing.T) {
+func TestSIGKILL_AtAnyMomentRecovers(t *testing.T) {
 	t.Parallel()
 	for after := time.Duration(0); after <= 120*time.Millisecond; after += 15 * time.Millisecond {
 		t.Run("after "+after.String(), func(t *testing.T) {
 			t.Parallel()
-			w := furnish(t, home{shares: 5, threshold: 3, gated: true})
-			storage("slow 2ms")(w)
-			w.startSidecar()
+			sc := newScenario(t, setup{shares: 5, threshold: 3, stallable: true})
+			setStorage("slow 2ms")(sc)
+			sc.startSidecar()
 			time.Sleep(after) // the moment is what is tested
-			killSidecar(w)
-			w.startSidecar()
-			await(w, serving())
+			killSidecar(sc)
+			sc.startSidecar()
+			await(sc, serving())
 		})
 	}
 }
 
 // A crash prints stacks, and must print no share: it is made to crash while a
 // share is on its way.
-func TestCrashDumpShowsNoShare(t *testing.T) {
+func TestCrashDump_ShowsNoShare(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
-			w := play(t, home{gated: true, env: []string{"GOTRACEBACK=crash"}},
-				phase{"the unseal hangs", all(storage("hang"), startSidecarThatMayDump), []expectation{phaseIs("unseal-hanging")}},
-				phase{"it crashes", func(w *world) { w.sidecar.Signal(signal) }, []expectation{{"its end", func(w *world) string {
-					if w.sidecar.Ended() {
+			sc := run(t, setup{stallable: true, env: []string{"GOTRACEBACK=crash"}},
+				phase{"the unseal hangs", sequence(setStorage("hang"), startSidecarWithCoreDumps), []condition{phaseIs("unseal-hanging")}},
+				phase{"it crashes", func(sc *scenario) { sc.sidecar.Signal(signal) }, []condition{{"its end", func(sc *scenario) string {
+					if sc.sidecar.Exited() {
 						return ""
 					}
 					return "still running"
 				}}}},
 			)
-			assert.Contains(t, w.sidecar.Output(), "goroutine ", "this is to be a crash dump")
-			cores, err := filepath.Glob(filepath.Join(w.lab.Dir, "*core*"))
+			assert.Contains(t, sc.sidecar.Output(), "goroutine ", "this is to be a crash dump")
+			cores, err := filepath.Glob(filepath.Join(sc.env.Dir, "*core*"))
 			require.NoError(t, err)
 			assert.Empty(t, cores)
 		})
 	}
 }
 
-// startSidecarThatMayDump lifts the limit that it may have inherited.
-func startSidecarThatMayDump(w *world) {
-	w.startSidecar("/bin/sh", "-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$@"`, "sh")
+// startSidecarWithCoreDumps lifts the limit that it may have inherited.
+func startSidecarWithCoreDumps(sc *scenario) {
+	sc.startSidecar("/bin/sh", "-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$@"`, "sh")
 }
 
-func TestProcessIsHardened(t *testing.T) {
+func TestProcess_IsHardened(t *testing.T) {
 	t.Parallel()
-	w := play(t, home{}, phase{"it runs", startSidecar, []expectation{serving()}})
-	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", w.sidecar.Pid()))
+	sc := run(t, setup{}, phase{"it runs", startSidecar, []condition{serving()}})
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", sc.sidecar.Pid()))
 	require.NoError(t, err)
 	assert.Regexp(t, `Max core file size\s+0\s+0\s`, string(limits))
 }
 
 // What unsealing does not need is never a reason to leave Vault sealed.
-func TestValuesThatAreNotAcceptedKeepNothingSealed(t *testing.T) {
+func TestOptions_InvalidValuesDoNotPreventUnseal(t *testing.T) {
 	t.Parallel()
 	const said = "an option's value is not accepted, its default is used"
-	play(t, home{
+	run(t, setup{
 		args: []string{"--prove-interval", "daily", "--readiness-gate", "unsealed"},
 		env:  []string{"LOG_FORMAT=xml", "STORAGE_PROBE=often", "ESO_RECOVERY=sometimes", "POD_NAME=Vault_0", "OPERATOR_SEAL=HOLD"},
 	},
-		phase{"it starts", startSidecar, []expectation{
-			serving(), logsTimes(said, 6),
-			logs(`option=LOG_FORMAT value="\"xml\"" accepted="text, json" used=text`),
+		phase{"it starts", startSidecar, []condition{
+			serving(), logContainsTimes(said, 6),
+			logContains(`option=LOG_FORMAT value="\"xml\"" accepted="text, json" used=text`),
 		}},
 	)
 }
 
-func TestHTTPPortIsTaken(t *testing.T) {
+func TestHTTP_PortInUseDoesNotPreventUnseal(t *testing.T) {
 	t.Parallel()
-	port, err := lab.Port()
+	port, err := testenv.Port()
 	require.NoError(t, err)
 	taken, err := net.Listen("tcp", "127.0.0.1:"+port)
 	require.NoError(t, err)
-	w := play(t, home{args: []string{"--http-bind", "127.0.0.1:" + port}},
+	sc := run(t, setup{args: []string{"--http-bind", "127.0.0.1:" + port}},
 		phase{"its port is taken: it unseals all the same", startSidecar,
-			[]expectation{logs("http cannot be served"), logs("vault is unsealed, active")}},
+			[]condition{logContains("http cannot be served"), logContains("vault is unsealed, active")}},
 	)
 	require.NoError(t, taken.Close())
-	w.sidecar.HTTP = "http://127.0.0.1:" + port
-	await(w, serving())
+	sc.sidecar.HTTP = "http://127.0.0.1:" + port
+	await(sc, serving())
 }
 
-// A log that nobody reads stops whoever writes to it. A process that stands still
+// A log that is not read stops the process that writes it. A process that stands still
 // for that or another reason ends, for the kubelet to start it again.
-func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
+func TestWatchdog_EndsAStuckProcess(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	unread, log, err := os.Pipe()
 	require.NoError(t, err)
 	defer unread.Close()
@@ -148,9 +148,9 @@ func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
 	_, err = log.Write(make([]byte, 1<<20))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the pipe is full")
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, l.Binary("vault-unseal-sidecar"), "--keys", l.Dir, "--http-bind", "127.0.0.1:0", "--state-dir", l.Dir)
+	cmd := exec.CommandContext(ctx, env.Binary("vault-unseal-sidecar"), "--keys", env.Dir, "--http-bind", "127.0.0.1:0", "--state-dir", env.Dir)
 	cmd.Stderr = log
 	require.NoError(t, cmd.Start())
 	require.NoError(t, log.Close())
@@ -159,11 +159,11 @@ func TestWatchdog_EndsAProcessThatStandsStill(t *testing.T) {
 	assert.Equal(t, 1, ended.ExitCode(), ended.String())
 }
 
-func TestBadOptionsEndTheStart(t *testing.T) {
+func TestOptions_BadUsageEndsTheStart(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	for _, row := range []struct {
 		name string
 		args []string
@@ -181,9 +181,9 @@ func TestBadOptionsEndTheStart(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, l.Binary("vault-unseal-sidecar"), row.args...)
+			cmd := exec.CommandContext(ctx, env.Binary("vault-unseal-sidecar"), row.args...)
 			cmd.Env = row.env
 			out, err := cmd.CombinedOutput()
 			var ended *exec.ExitError
@@ -196,12 +196,12 @@ func TestBadOptionsEndTheStart(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_IsPrinted(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	out, err := exec.Command(l.Binary("vault-unseal-sidecar"), "version").CombinedOutput()
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	out, err := exec.Command(env.Binary("vault-unseal-sidecar"), "version").CombinedOutput()
 	require.NoError(t, err)
 	assert.Regexp(t, `^vault-unseal-sidecar \S+ \(commit \S+, go1\.\S+, linux/\S+\)\nsha256 \S+\n$`, string(out))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // documents returns the repository's files of Markdown, below its root.
@@ -49,7 +49,7 @@ func readmeYAML(t *testing.T, name string) (blocks []string) {
 }
 
 // versionOf returns the version of the image that patches puts into the pod.
-func versionOf(t *testing.T, l *lab.Lab) string {
+func versionOf(t *testing.T, l *testenv.Env) string {
 	t.Helper()
 	text, err := os.ReadFile(l.Source("patches/pod/pod.yaml"))
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func versionOf(t *testing.T, l *lab.Lab) string {
 // All that is referred to is of one version.
 func TestEveryReferenceIsToOneVersion(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	references := regexp.MustCompile(`vault-unseal-sidecar:([a-z\d][\w.-]*)|[?]ref=([\w.-]+)|(?:newTag|targetRevision|ref: \{\w+): ([\w.-]+)|--branch (\S+)`)
@@ -92,7 +92,7 @@ func TestEveryReferenceIsToOneVersion(t *testing.T) {
 // What the READMEs have one write into a kustomization builds, with the
 // repository's folders in the place of their addresses.
 func TestTheReadmesKustomizationsBuild(t *testing.T) {
-	l, err := lab.New()
+	l, err := testenv.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	dir := copied(t, l)

@@ -9,19 +9,19 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// checkout makes a repository of one commit with what a release is made by.
-func checkout(t *testing.T) (dir string, git func(args ...string)) {
+// newReleaseRepo makes a repository of one commit with what a release is made by.
+func newReleaseRepo(t *testing.T) (dir string, git func(args ...string)) {
 	t.Helper()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	dir = t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(l.Source("scripts"))))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(env.Source("scripts"))))
 	for _, file := range []string{"Makefile", "go.mod", ".gitignore"} {
-		text, err := os.ReadFile(l.Source(file))
+		text, err := os.ReadFile(env.Source(file))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
 	}
@@ -40,7 +40,7 @@ func checkout(t *testing.T) (dir string, git func(args ...string)) {
 
 // What a release refuses, it refuses before it looks for a builder. That it
 // makes one is shown in node/, where there is a builder.
-func TestAReleaseIsRefused(t *testing.T) {
+func TestRelease_RefusesBadPreconditions(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		do   func(t *testing.T, dir string, git func(...string))
@@ -73,7 +73,7 @@ func TestAReleaseIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, git := checkout(t)
+			dir, git := newReleaseRepo(t)
 			row.do(t, dir, git)
 			out, err := exec.Command(filepath.Join(dir, "scripts/release"), row.args...).CombinedOutput()
 			require.Error(t, err, string(out))
@@ -83,9 +83,9 @@ func TestAReleaseIsRefused(t *testing.T) {
 	}
 }
 
-func TestMakeReleaseSaysWhatIsWrong(t *testing.T) {
+func TestMakeRelease_ReportsTheError(t *testing.T) {
 	t.Parallel()
-	dir, _ := checkout(t)
+	dir, _ := newReleaseRepo(t)
 	out, err := exec.Command("make", "-C", dir, "release").CombinedOutput()
 	require.Error(t, err)
 	assert.Contains(t, string(out), "release: HEAD has no tag")

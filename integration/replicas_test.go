@@ -10,57 +10,57 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // Three replicas with raft storage, each with its own sidecar and all with one
 // Secret: what the chart makes of server.ha.raft.
-func TestThreeReplicasOnRaft(t *testing.T) {
+func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	t.Parallel()
-	var c cluster
-	play(t, home{virgin: true, raft: true, shares: 5, threshold: 3},
-		phase{"three replicas are new", c.furnish,
-			[]expectation{c.are("uninitialized", "uninitialized", "uninitialized")}},
-		phase{"the first is initialized: the others join it", (*world).initialize,
-			[]expectation{serving(), c.are("active", "standby", "standby"), c.joined()}},
+	var c raftCluster
+	run(t, setup{uninitialized: true, raft: true, shares: 5, threshold: 3},
+		phase{"three replicas are new", c.addReplicas,
+			[]condition{c.phasesAre("uninitialized", "uninitialized", "uninitialized")}},
+		phase{"the first is initialized: the others join it", (*scenario).initialize,
+			[]condition{serving(), c.phasesAre("active", "standby", "standby"), c.joinSharesSent()}},
 		phase{"they become voters", nil,
-			[]expectation{votersAre(3), c.leaveVaultAlone(), c.are("active", "standby", "standby")}},
+			[]condition{voterCountIs(3), c.sendNothing(), c.phasesAre("active", "standby", "standby")}},
 		phase{"the active one is killed: another takes over", c.killActive,
-			[]expectation{c.are("active", "standby", "unreachable"), c.oneCameFromStandby()}},
+			[]condition{c.phasesAre("active", "standby", "unreachable"), c.activeCameFromStandby()}},
 		phase{"it starts again", c.startKilled,
-			[]expectation{c.are("active", "standby", "standby"), c.killedIs(phaseIs("standby")), c.killedIs(sent(3))}},
+			[]condition{c.phasesAre("active", "standby", "standby"), c.killedReplica(phaseIs("standby")), c.killedReplica(sharesSent(3))}},
 		phase{"all three reboot", c.reboot,
-			[]expectation{c.are("active", "standby", "standby"), c.leaveVaultAlone(), c.each(sent(3))}},
+			[]condition{c.phasesAre("active", "standby", "standby"), c.sendNothing(), c.eachReplica(sharesSent(3))}},
 	)
 }
 
-// cluster is the replicas of a scenario. The first is the scenario's world.
-type cluster struct {
-	replicas []*world
-	killed   *world
+// raftCluster is the replicas of a scenario. The first is the scenario itself.
+type raftCluster struct {
+	replicas []*scenario
+	killed   *scenario
 }
 
-// furnish adds two replicas that are to join the first, and starts a sidecar
+// addReplicas adds two replicas that are to join the first, and starts a sidecar
 // for each.
-func (c *cluster) furnish(w *world) {
-	c.replicas = []*world{w}
+func (c *raftCluster) addReplicas(sc *scenario) {
+	c.replicas = []*scenario{sc}
 	for i := 2; i <= 3; i++ {
-		v, err := w.lab.Vault(lab.VaultConfig{Raft: true, Join: w.vault})
-		require.NoError(w, err)
-		require.NoError(w, v.StartAndWait(w.ctx))
-		r := &world{
-			T: w.T, ctx: w.ctx, lab: w.lab, home: w.home, vault: v, secret: w.secret,
-			state: filepath.Join(w.lab.Dir, fmt.Sprintf("state-%d", i)),
+		v, err := sc.env.NewVault(testenv.VaultConfig{Raft: true, Join: sc.vault})
+		require.NoError(sc, err)
+		require.NoError(sc, v.StartAndWait(sc.ctx))
+		r := &scenario{
+			T: sc.T, ctx: sc.ctx, env: sc.env, setup: sc.setup, vault: v, secret: sc.secret,
+			stateDir: filepath.Join(sc.env.Dir, fmt.Sprintf("state-%d", i)),
 		}
-		if w.cluster != nil {
-			r.home.args = append(slices.Clone(r.home.args), "--pod-name", fmt.Sprintf("vault-%d", i-1))
+		if sc.cluster != nil {
+			r.setup.args = append(slices.Clone(r.setup.args), "--pod-name", fmt.Sprintf("vault-%d", i-1))
 		}
 		c.replicas = append(c.replicas, r)
-		w.Cleanup(func() {
-			r.secrets = w.secrets
-			r.nothingLeaked()
-			if w.Failed() {
-				w.Logf("replica %d, its sidecar:\n%s\nits vault:\n%s", i, r.log(), r.vaultTail())
+		sc.Cleanup(func() {
+			r.secrets = sc.secrets
+			r.assertNoShareLeaked()
+			if sc.Failed() {
+				sc.Logf("replica %d, its sidecar:\n%s\nits vault:\n%s", i, r.sidecarLog(), r.vaultLogTail())
 			}
 		})
 	}
@@ -69,44 +69,44 @@ func (c *cluster) furnish(w *world) {
 	}
 }
 
-func (c *cluster) killActive(w *world) {
+func (c *raftCluster) killActive(sc *scenario) {
 	i := slices.IndexFunc(c.replicas, isActive)
-	require.GreaterOrEqual(w, i, 0)
+	require.GreaterOrEqual(sc, i, 0)
 	c.killed = c.replicas[i]
 	killVault(c.killed)
 }
 
-func isActive(r *world) bool { return phaseIs("active").see(r) == "" }
+func isActive(r *scenario) bool { return phaseIs("active").check(r) == "" }
 
-func (c *cluster) startKilled(*world) {
-	c.killed.mark = c.killed.vault.SharesSent()
+func (c *raftCluster) startKilled(*scenario) {
+	c.killed.sharesAtPhaseStart = c.killed.vault.SharesSent()
 	startVault(c.killed)
 }
 
-func (c *cluster) reboot(*world) {
+func (c *raftCluster) reboot(*scenario) {
 	for _, r := range c.replicas {
 		killVault(r)
 	}
 	for _, r := range c.replicas {
-		r.mark = r.vault.SharesSent()
+		r.sharesAtPhaseStart = r.vault.SharesSent()
 		startVault(r)
 	}
 }
 
-// are waits until the replicas are in these phases, in any order, and checks
+// phasesAre waits until the replicas are in these phases, in any order, and checks
 // that /readyz and Vault's own health say the same.
-func (c *cluster) are(phases ...string) expectation {
+func (c *raftCluster) phasesAre(phases ...string) condition {
 	slices.Sort(phases)
-	return expectation{fmt.Sprintf("the replicas to be %v", phases), func(w *world) string {
+	return condition{fmt.Sprintf("the replicas to be %v", phases), func(sc *scenario) string {
 		var found []string
 		for i, r := range c.replicas {
-			s, err := r.sidecar.Status(w.ctx)
+			s, err := r.sidecar.Status(sc.ctx)
 			if err != nil {
 				return err.Error()
 			}
-			ready, _, _ := r.sidecar.Get(w.ctx, "/readyz")
-			health, _ := r.vault.Health(w.ctx)
-			if want := answersIn(s.Phase); want != [2]int{ready, health} {
+			ready, _, _ := r.sidecar.Get(sc.ctx, "/readyz")
+			health, _ := r.vault.Health(sc.ctx)
+			if want := expectedCodes(s.Phase); want != [2]int{ready, health} {
 				return fmt.Sprintf("replica %d is %s %s, readyz %d, health %d", i+1, s.Phase, s.Reason, ready, health)
 			}
 			found = append(found, s.Phase)
@@ -119,8 +119,8 @@ func (c *cluster) are(phases ...string) expectation {
 	}}
 }
 
-// answersIn tells what /readyz and Vault's sys/health have to say in a phase.
-func answersIn(phase string) [2]int {
+// expectedCodes returns the status codes of /readyz and of Vault's sys/health in a phase.
+func expectedCodes(phase string) [2]int {
 	switch phase {
 	case "active":
 		return [2]int{http.StatusOK, http.StatusOK}
@@ -135,16 +135,16 @@ func answersIn(phase string) [2]int {
 	}
 }
 
-// joined checks that the second and the third were sent just the shares it
+// joinSharesSent checks that the second and the third were sent just the shares it
 // takes. Vault goes through its unseal once for each time that it is sent them
 // while it joins (vault/core.go, unsealWithRaft), and then two standbys run in
 // one process.
-func (c *cluster) joined() expectation {
-	return expectation{"three shares and one unseal on each that joined", func(w *world) string {
+func (c *raftCluster) joinSharesSent() condition {
+	return condition{"three shares and one unseal on each that joined", func(sc *scenario) string {
 		for i, r := range c.replicas[1:] {
-			require.NotContains(w, r.log(), "another client is sending key shares", "replica %d", i+2)
-			require.LessOrEqual(w, strings.Count(r.vault.Log(), "entering standby mode"), 1, "replica %d, by then sent %d shares", i+2, r.vault.SharesSent())
-			if seen := sent(3).see(r); seen != "" {
+			require.NotContains(sc, r.sidecarLog(), "another client is sending key shares", "replica %d", i+2)
+			require.LessOrEqual(sc, strings.Count(r.vault.Log(), "entering standby mode"), 1, "replica %d, by then sent %d shares", i+2, r.vault.SharesSent())
+			if seen := sharesSent(3).check(r); seen != "" {
 				return fmt.Sprintf("replica %d: %s", i+2, seen)
 			}
 		}
@@ -152,10 +152,10 @@ func (c *cluster) joined() expectation {
 	}}
 }
 
-// votersAre waits for Vault's autopilot, which lets a node vote after ten
+// voterCountIs waits for Vault's autopilot, which lets a node vote after ten
 // seconds: before that the cluster does not outlive its first node.
-func votersAre(n int) expectation {
-	return expectation{fmt.Sprintf("%d voters", n), func(w *world) string {
+func voterCountIs(n int) condition {
+	return condition{fmt.Sprintf("%d voters", n), func(sc *scenario) string {
 		var out struct {
 			Data struct {
 				Config struct {
@@ -163,7 +163,7 @@ func votersAre(n int) expectation {
 				}
 			}
 		}
-		_, err := w.vault.Call(w.ctx, "GET", "sys/storage/raft/configuration", nil, &out)
+		_, err := sc.vault.Call(sc.ctx, "GET", "sys/storage/raft/configuration", nil, &out)
 		voters := 0
 		for _, s := range out.Data.Config.Servers {
 			if s.Voter {
@@ -177,11 +177,11 @@ func votersAre(n int) expectation {
 	}}
 }
 
-// each waits until e is met by every replica.
-func (c *cluster) each(e expectation) expectation {
-	return expectation{e.what + ", on each replica", func(*world) string {
+// eachReplica waits until e is met by every replica.
+func (c *raftCluster) eachReplica(cond condition) condition {
+	return condition{cond.what + ", on each replica", func(*scenario) string {
 		for i, r := range c.replicas {
-			if seen := e.see(r); seen != "" {
+			if seen := cond.check(r); seen != "" {
 				return fmt.Sprintf("replica %d: %s", i+1, seen)
 			}
 		}
@@ -189,30 +189,30 @@ func (c *cluster) each(e expectation) expectation {
 	}}
 }
 
-func (c *cluster) killedIs(e expectation) expectation {
-	return expectation{e.what + ", on the replica that was killed", func(*world) string { return e.see(c.killed) }}
+func (c *raftCluster) killedReplica(cond condition) condition {
+	return condition{cond.what + ", on the replica that was killed", func(*scenario) string { return cond.check(c.killed) }}
 }
 
-// leaveVaultAlone is leavesVaultAlone of every replica.
-func (c *cluster) leaveVaultAlone() expectation {
-	alone := []expectation{leavesVaultAlone(), leavesVaultAlone(), leavesVaultAlone()}
-	return expectation{alone[0].what + ", on each replica", func(*world) string {
+// sendNothing is leavesVaultAlone of every replica.
+func (c *raftCluster) sendNothing() condition {
+	alone := []condition{sendsNothing(), sendsNothing(), sendsNothing()}
+	return condition{alone[0].what + ", on each replica", func(*scenario) string {
 		var seen string
 		for i, r := range c.replicas {
-			seen += alone[i].see(r)
+			seen += alone[i].check(r)
 		}
 		return seen
 	}}
 }
 
-// oneCameFromStandby checks that the phase of the active replica went straight
+// activeCameFromStandby checks that the phase of the active replica went straight
 // from standby to active.
-func (c *cluster) oneCameFromStandby() expectation {
-	return expectation{"the active replica to have been standby", func(*world) string {
+func (c *raftCluster) activeCameFromStandby() condition {
+	return condition{"the active replica to have been standby", func(*scenario) string {
 		i := slices.IndexFunc(c.replicas, isActive)
 		if i < 0 {
 			return "none is active"
 		}
-		return logs("vault is unsealed, active: from=standby").see(c.replicas[i])
+		return logContains("vault is unsealed, active: from=standby").check(c.replicas[i])
 	}}
 }

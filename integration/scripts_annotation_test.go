@@ -17,11 +17,11 @@ import (
 
 // kubectl apply keeps all that it applied in an annotation. No key lives on
 // there, neither the old one nor the new.
-func TestRotate_NoKeyIsLeftInAnAnnotation(t *testing.T) {
+func TestRotate_LeavesNoKeyInAnnotations(t *testing.T) {
 	t.Parallel()
-	s := scriptedWorld(t, proxy.Open)
-	s.works(s.password()+"\n", "bootstrap", "--admin", "maria")
-	old := s.stored()["key"]
+	s := newScriptScenario(t, proxy.Open)
+	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
+	old := s.secretData()["key"]
 	apply := func(key string) {
 		out, err := s.kubectl(`{apiVersion: v1, kind: Secret, metadata: {name: vault-unseal-key, namespace: security, annotations: {
 			example.com/copy: "`+base64.StdEncoding.EncodeToString([]byte(key))+`", example.com/team: storage}}, stringData: {key: "`+key+`"}}`, "apply", "-f", "-")
@@ -42,11 +42,11 @@ func TestRotate_NoKeyIsLeftInAnAnnotation(t *testing.T) {
 	}
 	apply(old)
 	require.True(t, annotated(old))
-	seen := s.watchProcesses()
-	out := s.works("", "rotate")
+	seen := s.recordProcesses()
+	out := s.mustRun("", "rotate")
 	processes := seen()
 	assert.Contains(t, out, "kubectl apply keeps the key in an annotation")
-	rotated := s.stored()["key"]
+	rotated := s.secretData()["key"]
 	require.NotEqual(t, old, rotated)
 	assert.False(t, annotated(old, rotated))
 	require.Contains(t, processes, "scripts/rotate")
@@ -54,17 +54,17 @@ func TestRotate_NoKeyIsLeftInAnAnnotation(t *testing.T) {
 	assert.NotContains(t, processes, rotated)
 
 	apply(rotated)
-	other := garbage(32)
-	s.works(other, "seed-key", "--replace")
-	require.Equal(t, other, s.stored()["key"])
+	other := randomShare(32)
+	s.mustRun(other, "seed-key", "--replace")
+	require.Equal(t, other, s.secretData()["key"])
 	assert.False(t, annotated(old, rotated, other))
-	s.works(rotated, "seed-key", "--replace")
-	s.comesBack()
+	s.mustRun(rotated, "seed-key", "--replace")
+	s.restartVaultAndAwaitUnseal()
 }
 
-// watchProcesses keeps what everybody could read of the processes of this
+// recordProcesses keeps what everybody could read of the processes of this
 // machine but this one, until seen is called.
-func (s *scripted) watchProcesses() (seen func() string) {
+func (s *scriptScenario) recordProcesses() (seen func() string) {
 	done, all := make(chan struct{}), make(chan string)
 	go func() {
 		found := map[string]bool{}
@@ -73,7 +73,7 @@ func (s *scripted) watchProcesses() (seen func() string) {
 			environments, _ := filepath.Glob("/proc/[0-9]*/environ")
 			for _, file := range append(files, environments...) {
 				text, err := os.ReadFile(file)
-				if err == nil && bytes.Contains(text, []byte(s.lab.Dir)) || bytes.Contains(text, []byte("scripts/rotate")) {
+				if err == nil && bytes.Contains(text, []byte(s.env.Dir)) || bytes.Contains(text, []byte("scripts/rotate")) {
 					found[string(text)] = true
 				}
 			}

@@ -15,19 +15,19 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// eachRule runs a test behind the rule of each server.
-func eachRule(t *testing.T, test func(s *scripted, rule proxy.Rule)) {
-	for _, rule := range proxy.All() {
+// forEachRule runs a test behind the rule of each server.
+func forEachRule(t *testing.T, test func(s *scriptScenario, rule proxy.Rule)) {
+	for _, rule := range proxy.Rules() {
 		t.Run(string(rule), func(t *testing.T) {
 			t.Parallel()
-			test(scriptedWorld(t, rule), rule)
+			test(newScriptScenario(t, rule), rule)
 		})
 	}
 }
 
-// wants is what a script says where the server wants a token that it was not
+// tokenHints is what a script says where the server wants a token that it was not
 // given.
-var wants = map[proxy.Rule]map[string]string{
+var tokenHints = map[proxy.Rule]map[string]string{
 	proxy.Vault2: {
 		"bootstrap": "Vault makes no root token of the shares without a token that may (403 at sys/generate-root): give one with --token-file",
 		"rotate":    `Vault takes a rekey only with a token that may (403 at sys/rekey): give one with --token-file FILE (- is standard input), or let it do without: enable_unauthenticated_access = ["rekey"]`,
@@ -38,34 +38,34 @@ var wants = map[proxy.Rule]map[string]string{
 	},
 }
 
-// No install ends with nobody able to log in, and the second run finds out who
+// Every install ends with a user who can log in, and the second run finds out who
 // can.
-func TestBootstrap_SomebodyCanLogInAfterwards(t *testing.T) {
+func TestBootstrap_LeavesAWorkingLogin(t *testing.T) {
 	t.Parallel()
-	eachRule(t, func(s *scripted, rule proxy.Rule) {
+	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
 		nothing := func() {
 			s.Helper()
 			status, err := s.vault.SealStatus(s.ctx)
 			require.NoError(s, err)
 			require.False(s, status.Initialized)
 		}
-		s.fails("nobody could log in to Vault afterwards: say --admin NAME", "", "bootstrap")
+		s.mustFail("nobody could log in to Vault afterwards: say --admin NAME", "", "bootstrap")
 		nothing()
-		s.fails("there is no password for maria: nothing was done", "", "bootstrap", "--admin", "maria")
+		s.mustFail("there is no password for maria: nothing was done", "", "bootstrap", "--admin", "maria")
 		nothing()
-		s.works("", "bootstrap", "--admin", "maria", "--dry-run")
+		s.mustRun("", "bootstrap", "--admin", "maria", "--dry-run")
 		nothing()
 
-		password := s.password()
-		out := s.works(password+"\n", "bootstrap", "--admin", "maria", "--prove-role", "prover")
+		password := s.newPassword()
+		out := s.mustRun(password+"\n", "bootstrap", "--admin", "maria", "--prove-role", "prover")
 		said, done := strings.Index(out, "the administrator maria will be made"), strings.Index(out, "initialized Vault")
 		assert.Greater(s, said, -1)
 		assert.Greater(s, done, said, "it is said before")
 		assert.Contains(s, out, "revoked the root token")
 		assert.NotContains(s, out, "root token, shown")
-		token := s.logIn("maria", password)
-		assert.Contains(s, s.policies(token), "administrator")
-		assert.Equal(s, []string{token}, s.living(token), "no root token is left")
+		token := s.login("maria", password)
+		assert.Contains(s, s.tokenPolicies(token), "administrator")
+		assert.Equal(s, []string{token}, s.listTokens(token), "no root token is left")
 		var role struct {
 			Data struct {
 				Accounts []string `json:"bound_service_account_names"`
@@ -79,50 +79,50 @@ func TestBootstrap_SomebodyCanLogInAfterwards(t *testing.T) {
 
 		// Again.
 		if rule == proxy.Open {
-			assert.Contains(s, s.works("", "bootstrap"), "can log in: maria")
+			assert.Contains(s, s.mustRun("", "bootstrap"), "can log in: maria")
 		} else {
-			s.fails(wants[rule]["bootstrap"], "", "bootstrap")
-			s.fails("Whether somebody can log in is not known", "", "bootstrap")
+			s.mustFail(tokenHints[rule]["bootstrap"], "", "bootstrap")
+			s.mustFail("Whether somebody can log in is not known", "", "bootstrap")
 		}
-		assert.Contains(s, s.works(token+"\n", "bootstrap", "--token-file", "-"), "can log in: maria")
-		assert.NotNil(s, s.policies(token), "a token that was given is not revoked")
-		s.fails("could not log in, see above: is there a user of that name with another password?", token+"\nother\n", "bootstrap", "--token-file", "-", "--admin", "maria")
-		second := s.password()
-		assert.Contains(s, s.works(token+"\n"+second+"\n", "bootstrap", "--token-file", "-", "--admin", "paul"), "the administrator paul logged in")
+		assert.Contains(s, s.mustRun(token+"\n", "bootstrap", "--token-file", "-"), "can log in: maria")
+		assert.NotNil(s, s.tokenPolicies(token), "a token that was given is not revoked")
+		s.mustFail("could not log in, see above: is there a user of that name with another password?", token+"\nother\n", "bootstrap", "--token-file", "-", "--admin", "maria")
+		second := s.newPassword()
+		assert.Contains(s, s.mustRun(token+"\n"+second+"\n", "bootstrap", "--token-file", "-", "--admin", "paul"), "the administrator paul logged in")
 		if rule != proxy.Open {
-			s.fails("this token", "hvs.made-up\n", "bootstrap", "--token-file", "-", "--show-root-token")
+			s.mustFail("this token", "hvs.made-up\n", "bootstrap", "--token-file", "-", "--show-root-token")
 		}
 
 		// A root token for a person.
-		file := filepath.Join(s.lab.Dir, "token")
+		file := filepath.Join(s.env.Dir, "token")
 		require.NoError(s, os.WriteFile(file, []byte(token+"\n"), 0o600))
 		if rule == proxy.OpenBao { // the real Vault lets none but root make one
-			s.fails("or set disable_unauthed_generate_root_endpoints = false", "", "bootstrap", "--show-root-token", "--token-file", file)
+			s.mustFail("or set disable_unauthed_generate_root_endpoints = false", "", "bootstrap", "--show-root-token", "--token-file", file)
 			return
 		}
-		shown := rootToken.FindStringSubmatch(s.works("", "bootstrap", "--show-root-token", "--token-file", file))
+		shown := rootToken.FindStringSubmatch(s.mustRun("", "bootstrap", "--show-root-token", "--token-file", file))
 		require.Len(s, shown, 2)
-		assert.Equal(s, []string{"root"}, s.policies(shown[1]))
+		assert.Equal(s, []string{"root"}, s.tokenPolicies(shown[1]))
 	})
 }
 
 // A root token that is the only way in is not revoked.
-func TestBootstrap_KeepsTheLastWayIn(t *testing.T) {
+func TestBootstrap_KeepsTheOnlyRootToken(t *testing.T) {
 	t.Parallel()
-	s := scriptedWorld(t, proxy.Vault2)
-	password := s.password()
-	out, err := s.runAs(password+"\n", []string{"FAIL=auth/userpass/login"}, "bootstrap", "--admin", "maria")
+	s := newScriptScenario(t, proxy.Vault2)
+	password := s.newPassword()
+	out, err := s.runScriptWithEnv(password+"\n", []string{"FAIL=auth/userpass/login"}, "bootstrap", "--admin", "maria")
 	require.Error(t, err)
 	assert.Contains(t, out, "nobody was seen to log in, so the root token is not revoked")
 	shown := rootToken.FindStringSubmatch(out)
 	require.Len(t, shown, 2)
-	assert.Contains(t, s.works(shown[1]+"\n"+password+"\n", "bootstrap", "--token-file", "-", "--admin", "maria"), "the administrator maria logged in")
-	assert.Equal(t, []string{"root"}, s.policies(shown[1]), "it was given, and is not revoked")
+	assert.Contains(t, s.mustRun(shown[1]+"\n"+password+"\n", "bootstrap", "--token-file", "-", "--admin", "maria"), "the administrator maria logged in")
+	assert.Equal(t, []string{"root"}, s.tokenPolicies(shown[1]), "it was given, and is not revoked")
 }
 
-// living returns the tokens that Vault has, but for those that are not given by
+// listTokens returns the tokens that Vault has, but for those that are not given by
 // their accessor.
-func (s *scripted) living(own string) (out []string) {
+func (s *scriptScenario) listTokens(own string) (out []string) {
 	s.Helper()
 	s.vault.Token = own
 	var list struct {
@@ -154,28 +154,28 @@ func (s *scripted) living(own string) (out []string) {
 // The token is shown and works, and makes another where the shares alone do not.
 func TestBootstrap_RootTokenIsShownAndWorks(t *testing.T) {
 	t.Parallel()
-	eachRule(t, func(s *scripted, rule proxy.Rule) {
-		out := s.works("", "bootstrap", "--show-root-token")
+	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
+		out := s.mustRun("", "bootstrap", "--show-root-token")
 		assert.Less(s, strings.Index(out, "the root token will be shown"), strings.Index(out, "initialized Vault"))
 		first := rootToken.FindStringSubmatch(out)
 		require.Len(s, first, 2)
-		assert.Equal(s, []string{"root"}, s.policies(first[1]))
+		assert.Equal(s, []string{"root"}, s.tokenPolicies(first[1]))
 		if rule != proxy.Open {
-			s.fails(wants[rule]["bootstrap"], "", "bootstrap", "--show-root-token")
+			s.mustFail(tokenHints[rule]["bootstrap"], "", "bootstrap", "--show-root-token")
 		}
-		second := rootToken.FindStringSubmatch(s.works(first[1]+"\n", "bootstrap", "--show-root-token", "--token-file", "-"))
+		second := rootToken.FindStringSubmatch(s.mustRun(first[1]+"\n", "bootstrap", "--show-root-token", "--token-file", "-"))
 		require.Len(s, second, 2)
-		assert.Equal(s, []string{"root"}, s.policies(second[1]))
-		assert.Equal(s, []string{"root"}, s.policies(first[1]))
-		assert.Contains(s, s.works(first[1]+"\n", "bootstrap", "--token-file", "-"), "nobody can log in to Vault without a token")
+		assert.Equal(s, []string{"root"}, s.tokenPolicies(second[1]))
+		assert.Equal(s, []string{"root"}, s.tokenPolicies(first[1]))
+		assert.Contains(s, s.mustRun(first[1]+"\n", "bootstrap", "--token-file", "-"), "nobody can log in to Vault without a token")
 	})
 }
 
-// changing are the calls of a rotation that change something, in order; whether
+// rotationSteps are the calls of a rotation that change something, in order; whether
 // Vault restarts after the kill, which makes it forget a rekey; and whether each
 // rule is tried: Vault's own calls alone differ.
-var changing = []struct {
-	what            string
+var rotationSteps = []struct {
+	name            string
 	restart, closed bool
 }{
 	{"noting that a rekey will be", false, false},
@@ -189,54 +189,56 @@ var changing = []struct {
 	{"taking the note away", true, false},
 }
 
-func TestRotate_EndsWellBehindEachRule(t *testing.T) {
+func TestRotate_SucceedsUnderEachRule(t *testing.T) {
 	t.Parallel()
-	eachRule(t, func(s *scripted, rule proxy.Rule) {
-		password := s.password()
-		s.works(password+"\n", "bootstrap", "--admin", "maria")
-		token := s.logIn("maria", password)
+	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
+		password := s.newPassword()
+		s.mustRun(password+"\n", "bootstrap", "--admin", "maria")
+		token := s.login("maria", password)
 		with := []string{}
 		if rule != proxy.Open {
-			before := s.stored()
-			s.fails(wants[rule]["rotate"], "", "rotate")
-			s.fails("Vault does not take a rekey at ", "hvs.made-up\n", "rotate", "--token-file", "-")
-			assert.Equal(s, before, s.stored())
-			file := filepath.Join(s.lab.Dir, "token")
+			before := s.secretData()
+			s.mustFail(tokenHints[rule]["rotate"], "", "rotate")
+			s.mustFail("Vault does not take a rekey at ", "hvs.made-up\n", "rotate", "--token-file", "-")
+			assert.Equal(s, before, s.secretData())
+			file := filepath.Join(s.env.Dir, "token")
 			require.NoError(s, os.WriteFile(file, []byte(token+"\n"), 0o600))
 			with = append(with, "--token-file", file)
 		}
-		before := s.stored()
-		s.works("", "rotate", with...)
-		after := s.stored()
+		before := s.secretData()
+		s.mustRun("", "rotate", with...)
+		after := s.secretData()
 		assert.NotEqual(s, before, after)
 		assert.Equal(s, []string{"key"}, slices.Sorted(maps.Keys(after)))
-		s.comesBack()
+		s.restartVaultAndAwaitUnseal()
 
 		kill := func(at int) error {
-			require.NoError(s, os.WriteFile(s.calls, nil, 0o600))
-			_, err := s.runAs("", []string{fmt.Sprintf("KILL_AT=%d", at)}, "rotate", with...)
+			require.NoError(s, os.WriteFile(s.callsPath, nil, 0o600))
+			_, err := s.runScriptWithEnv("", []string{fmt.Sprintf("KILL_AT=%d", at)}, "rotate", with...)
 			return err
 		}
 		require.NoError(s, kill(100)) // which never comes
-		text, err := os.ReadFile(s.calls)
+		text, err := os.ReadFile(s.callsPath)
 		require.NoError(s, err)
-		require.Equal(s, len(changing), strings.Count(string(text), "x"), "the calls that change something")
-		for i, call := range changing {
+		require.Equal(s, len(rotationSteps), strings.Count(string(text), "x"), "the calls that change something")
+		for i, call := range rotationSteps {
 			if rule != proxy.Open && !call.closed {
 				continue
 			}
-			before := s.stored()["key"]
-			require.Error(s, kill(i+1), "killed after %s", call.what)
-			if call.restart {
-				s.comesBack()
-			}
-			s.works("", "rotate", with...)
-			assert.NotEqual(s, before, s.stored()["key"], "after %s", call.what)
-			assert.Equal(s, []string{"key"}, slices.Sorted(maps.Keys(s.stored())), "after %s", call.what)
+			s.subtest("killed after "+call.name, func(*testing.T) {
+				before := s.secretData()["key"]
+				require.Error(s, kill(i+1))
+				if call.restart {
+					s.restartVaultAndAwaitUnseal()
+				}
+				s.mustRun("", "rotate", with...)
+				assert.NotEqual(s, before, s.secretData()["key"])
+				assert.Equal(s, []string{"key"}, slices.Sorted(maps.Keys(s.secretData())))
+			})
 		}
-		s.comesBack()
-		s.works("", "rotate", append(with, "--shares", "3", "--threshold", "2")...)
-		assert.Len(s, strings.Fields(s.stored()["key"]), 3)
-		s.comesBack()
+		s.restartVaultAndAwaitUnseal()
+		s.mustRun("", "rotate", append(with, "--shares", "3", "--threshold", "2")...)
+		assert.Len(s, strings.Fields(s.secretData()["key"]), 3)
+		s.restartVaultAndAwaitUnseal()
 	})
 }

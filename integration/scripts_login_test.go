@@ -7,16 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// password makes one, which must never show.
-func (s *scripted) password() string {
+// newPassword makes one, which must never show.
+func (s *scriptScenario) newPassword() string {
 	p := "correct horse " + strconv.FormatInt(time.Now().UnixNano(), 36) + ` "'\`
 	s.passwords = append(s.passwords, p, strconv.Quote(p))
 	return p
 }
 
-// logIn returns the token of a login by name and password, "" where there is
+// login returns the token of a login by name and password, "" where there is
 // none.
-func (s *scripted) logIn(name, password string) string {
+func (s *scriptScenario) login(name, password string) string {
 	s.Helper()
 	var answer struct {
 		Auth struct {
@@ -34,7 +34,7 @@ func (s *scripted) logIn(name, password string) string {
 }
 
 // as returns a look at Vault with a token: the policies that it has, or nil.
-func (s *scripted) policies(token string) []string {
+func (s *scriptScenario) tokenPolicies(token string) []string {
 	var answer struct {
 		Data struct {
 			Policies []string `json:"policies"`
@@ -47,23 +47,23 @@ func (s *scripted) policies(token string) []string {
 	return answer.Data.Policies
 }
 
-// stored is what the Secret holds.
-func (s *scripted) stored() map[string]string {
+// secretData is what the Secret holds.
+func (s *scriptScenario) secretData() map[string]string {
 	s.Helper()
 	o, err := s.cluster.Get(s.ctx, "v1", "Secret", "security", "vault-unseal-key")
 	require.NoError(s, err)
-	return decoded(o)
+	return decodeSecret(o)
 }
 
-// comesBack restarts Vault, which the sidecar has to unseal with what the Secret
+// restartVaultAndAwaitUnseal restarts Vault, which the sidecar has to unseal with what the Secret
 // holds.
-func (s *scripted) comesBack() {
+func (s *scriptScenario) restartVaultAndAwaitUnseal() {
 	s.Helper()
-	killVault(s.world)
-	startVaultAndWait(s.world)
-	awaitClosed(s.T, s.closed)
-	await(s.world, expectation{"vault to be open", func(w *world) string {
-		status, err := w.vault.SealStatus(w.ctx)
+	killVault(s.scenario)
+	startVaultAndWait(s.scenario)
+	awaitClosedProxy(s.T, s.closedProxy)
+	await(s.scenario, condition{"vault to be open", func(sc *scenario) string {
+		status, err := sc.vault.SealStatus(sc.ctx)
 		if err != nil {
 			return err.Error()
 		}

@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 var scripts = []string{"bootstrap", "seed-key", "migrate", "rotate", "verify", "release"}
 
-// tell runs a script without a cluster and returns its exit code.
-func tell(t *testing.T, script string, args ...string) (code int, out string) {
+// runScriptOffline runs a script without a cluster and returns its exit code.
+func runScriptOffline(t *testing.T, script string, args ...string) (code int, out string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join("../scripts", script), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG=/nowhere")
@@ -34,24 +34,26 @@ func tell(t *testing.T, script string, args ...string) (code int, out string) {
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-func TestTheScriptsTellHowTheyAreUsed(t *testing.T) {
+func TestScripts_PrintUsage(t *testing.T) {
 	t.Parallel()
 	for _, script := range scripts {
-		for _, flag := range []string{"--help", "-h"} {
-			code, out := tell(t, script, flag)
-			assert.Equal(t, 0, code, "%s %s", script, flag)
-			assert.Regexp(t, `^usage: `, out, script)
-			for _, option := range []string{"--help", "--dry-run"} {
-				assert.Contains(t, out, "  "+option+" ", script)
+		t.Run(script, func(t *testing.T) {
+			for _, flag := range []string{"--help", "-h"} {
+				code, out := runScriptOffline(t, script, flag)
+				assert.Equal(t, 0, code, flag)
+				assert.Regexp(t, `^usage: `, out)
+				for _, option := range []string{"--help", "--dry-run"} {
+					assert.Contains(t, out, "  "+option+" ")
+				}
 			}
-		}
-		code, out := tell(t, script, "--no-such")
-		assert.Equal(t, 2, code, "%s %s", script, out)
-		assert.Contains(t, out, "no such option: --no-such")
+			code, out := runScriptOffline(t, script, "--no-such")
+			assert.Equal(t, 2, code, out)
+			assert.Contains(t, out, "no such option: --no-such")
+		})
 	}
 }
 
-func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
+func TestScripts_RefuseInvalidArguments(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		script string
@@ -69,26 +71,28 @@ func TestTheScriptsRefuseWhatMakesNoSense(t *testing.T) {
 		{"rotate", []string{"--token-file"}, "--token-file needs a value"},
 		{"bootstrap", []string{"--shares", "two"}, "accepted are numbers from 1"},
 	} {
-		code, out := tell(t, row.script, row.args...)
-		assert.Equal(t, 2, code, "%s %s: %s", row.script, row.args, out)
-		assert.Contains(t, out, row.says)
-		assert.Contains(t, out, "--help tells more")
+		t.Run(row.script+" "+strings.Join(row.args, " "), func(t *testing.T) {
+			code, out := runScriptOffline(t, row.script, row.args...)
+			assert.Equal(t, 2, code, out)
+			assert.Contains(t, out, row.says)
+			assert.Contains(t, out, "--help tells more")
+		})
 	}
 }
 
-// screen keeps what was shown, for one that reads while it is still written.
-type screen struct {
+// terminalBuffer keeps what was shown, for one that reads while it is still written.
+type terminalBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (s *screen) Write(b []byte) (int, error) {
+func (s *terminalBuffer) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.Write(b)
 }
 
-func (s *screen) String() string {
+func (s *terminalBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.String()
@@ -96,13 +100,13 @@ func (s *screen) String() string {
 
 // The key is typed at a terminal, which does not show it, or comes in by a
 // pipe; and goes where the settings say.
-func TestAKeyIsSeeded(t *testing.T) {
+func TestSeedKey_WritesTheSecret(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	ctx := t.Context()
-	cluster, err := l.Cluster(ctx)
+	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
 	require.NoError(t, cluster.Apply(ctx, `{apiVersion: v1, kind: Namespace, metadata: {name: security}}`,
 		`{apiVersion: v1, kind: Namespace, metadata: {name: strongroom}}`,
@@ -111,11 +115,11 @@ func TestAKeyIsSeeded(t *testing.T) {
 			subjects: [{kind: ServiceAccount, name: person, namespace: security}]}`))
 	token, err := cluster.Token(ctx, "security", "person", "")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(l.Dir, "person.kubeconfig")
-	require.NoError(t, cluster.Kubeconfig(kubeconfig, token))
-	bin, err := l.Mkdir("bin")
+	kubeconfig := filepath.Join(env.Dir, "person.kubeconfig")
+	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
+	bin, err := env.Mkdir("bin")
 	require.NoError(t, err)
-	require.NoError(t, os.Symlink(l.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))
+	require.NoError(t, os.Symlink(env.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))
 	command := func(program string, args ...string) *exec.Cmd {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		t.Cleanup(cancel)
@@ -123,7 +127,7 @@ func TestAKeyIsSeeded(t *testing.T) {
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+bin+":"+os.Getenv("PATH"))
 		return cmd
 	}
-	script := l.Source("scripts/seed-key")
+	script := env.Source("scripts/seed-key")
 	seed := func(in string, args ...string) string {
 		cmd := command(script, args...)
 		cmd.Stdin = strings.NewReader(in)
@@ -153,10 +157,10 @@ func TestAKeyIsSeeded(t *testing.T) {
 	cmd := command("script", "-qefc", script, "/dev/null")
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
-	shown := new(screen)
+	shown := new(terminalBuffer)
 	cmd.Stdout, cmd.Stderr = shown, shown
 	require.NoError(t, cmd.Start())
-	require.NoError(t, lab.Await(ctx, 30*time.Second, "the prompt", func() string {
+	require.NoError(t, testenv.Await(ctx, 30*time.Second, "the prompt", func() string {
 		if text := shown.String(); !strings.Contains(text, "It is not shown.") {
 			return "the screen says " + strconv.Quote(text)
 		}
@@ -183,9 +187,9 @@ func TestAKeyIsSeeded(t *testing.T) {
 	assert.Equal(t, first+"\n"+second, stored("security"))
 	assert.Contains(t, seed(second, "--replace"), "put 1 share(s)")
 
-	settings, err := os.ReadFile(l.Source("manifests/homelab/settings.yaml"))
+	settings, err := os.ReadFile(env.Source("manifests/homelab/settings.yaml"))
 	require.NoError(t, err)
-	file := filepath.Join(l.Dir, "settings.yaml")
+	file := filepath.Join(env.Dir, "settings.yaml")
 	require.NoError(t, os.WriteFile(file, bytes.Replace(settings, []byte("namespace: security"), []byte("namespace: strongroom"), 1), 0o644))
 	assert.Contains(t, seed(first, "--settings", file), "in strongroom")
 	assert.Equal(t, first, stored("strongroom"))

@@ -15,9 +15,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
 
-// feigned is a kubectl that answers a call with WHEN in it as somebody would
-// who has Vault or its pod.
-const feigned = `#!/bin/bash
+// answeringKubectl is a kubectl that answers a call with WHEN in it as an attacker would
+// who controls Vault or its pod.
+const answeringKubectl = `#!/bin/bash
 if [[ "$*" == *"$WHEN"* ]]; then
 	printf '%s' "$ANSWER"
 	printf '%s\n' "$COMPLAINT" >&2
@@ -26,26 +26,26 @@ fi
 exec REAL "$@"
 `
 
-// rude is a text that a terminal would act on: it clears the screen, sets the
+// terminalEscapes is a text that a terminal would act on: it clears the screen, sets the
 // title, goes back in the line, and turns what follows; in C1 too.
-const rude = "began \x1b[2J\x1b]0;pwned\x07\r\u009b31m \u202eesrever\u2066 \u200b\x7f\nmigrate: all is well\x00 ended"
+const terminalEscapes = "began \x1b[2J\x1b]0;pwned\x07\r\u009b31m \u202eesrever\u2066 \u200b\x7f\nmigrate: all is well\x00 ended"
 
 // No text of others acts on a terminal, or fills it.
-func TestScripts_TextOfOthersIsShownPlain(t *testing.T) {
+func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	t.Parallel()
-	s := scriptedWorld(t, proxy.Open)
-	password := s.password()
-	s.works(password+"\n", "bootstrap", "--admin", "maria")
-	s.vault.Token = s.logIn("maria", password)
+	s := newScriptScenario(t, proxy.Open)
+	password := s.newPassword()
+	s.mustRun(password+"\n", "bootstrap", "--admin", "maria")
+	s.vault.Token = s.login("maria", password)
 	patchPod(`{"status": {"containerStatuses": [{"name": "vault-unseal-sidecar", "image": "sidecar:1", "imageID": "", "ready": true, "restartCount": 0,
-		"state": {"running": {}}}]}}`)(s.world)
-	bin := filepath.Join(s.lab.Dir, "feigned")
+		"state": {"running": {}}}]}}`)(s.scenario)
+	bin := filepath.Join(s.env.Dir, "feigned")
 	require.NoError(t, os.Mkdir(bin, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(strings.ReplaceAll(feigned, "REAL", filepath.Join(s.lab.Dir, "bin", "kubectl"))), 0o755))
-	long := strings.ReplaceAll(rude, "\x00", "") + strings.Repeat(" and on", 10_000)
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(strings.ReplaceAll(answeringKubectl, "REAL", filepath.Join(s.env.Dir, "bin", "kubectl"))), 0o755))
+	long := strings.ReplaceAll(terminalEscapes, "\x00", "") + strings.Repeat(" and on", 10_000)
 	feign := func(when, answer, complaint string, code int, script string, args ...string) string {
 		t.Helper()
-		out, err := s.runAs("", []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.lab.Dir, "bin") + ":" + os.Getenv("PATH"),
+		out, err := s.runScriptWithEnv("", []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.env.Dir, "bin") + ":" + os.Getenv("PATH"),
 			"WHEN=" + when, "ANSWER=" + answer, "COMPLAINT=" + complaint, fmt.Sprintf("CODE=%d", code)}, script, args...)
 		require.Error(t, err, out)
 		return out
@@ -68,7 +68,7 @@ func TestScripts_TextOfOthersIsShownPlain(t *testing.T) {
 	fit(feign("check --prove-key", found, "", 1, "verify"))
 
 	// A number of Vault's is no command.
-	pwned := filepath.Join(s.lab.Dir, "pwned")
+	pwned := filepath.Join(s.env.Dir, "pwned")
 	out := feign("vault status", `{"initialized": true, "sealed": false, "type": "shamir", "n": 1, "t": "a[$(touch `+pwned+`)]"}`, "", 0, "migrate")
 	assert.NoFileExists(t, pwned)
 	assert.Contains(t, out, "does not tell how many shares it wants")
@@ -77,9 +77,9 @@ func TestScripts_TextOfOthersIsShownPlain(t *testing.T) {
 	// A condition's message.
 	require.NoError(t, s.sidecar.Kill())
 	require.NoError(t, s.vault.Seal(s.ctx))
-	patchPod(fmt.Sprintf(`{"status": {"conditions": [{"type": %q, "status": "False", "reason": "HeldByOperator", "message": %s}]}}`, gateType, jsonText(long[:20_000])))(s.world)
+	patchPod(fmt.Sprintf(`{"status": {"conditions": [{"type": %q, "status": "False", "reason": "HeldByOperator", "message": %s}]}}`, gateType, jsonText(long[:20_000])))(s.scenario)
 	for _, script := range []string{"bootstrap", "verify"} {
-		out, err := s.run("", script)
+		out, err := s.runScript("", script)
 		require.Error(t, err)
 		fit(out)
 	}

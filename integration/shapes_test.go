@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inLib runs a command with what scripts/lib.sh defines.
-func inLib(t *testing.T, command, input string) (out, said string, code int) {
+// runWithLib runs a command with what scripts/lib.sh defines.
+func runWithLib(t *testing.T, command, input string) (out, said string, code int) {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", ". ../scripts/lib.sh; "+command)
 	var stdout, stderr bytes.Buffer
@@ -24,8 +24,8 @@ func inLib(t *testing.T, command, input string) (out, said string, code int) {
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
 
-// bytesOf returns the shares, one a line as the scripts hand them on, in hex.
-func bytesOf(t *testing.T, lines string) []string {
+// sharesInHex returns the shares, one a line as the scripts hand them on, in hex.
+func sharesInHex(t *testing.T, lines string) []string {
 	t.Helper()
 	out := []string{}
 	for line := range strings.Lines(lines) {
@@ -41,7 +41,7 @@ func bytesOf(t *testing.T, lines string) []string {
 }
 
 // The cases are those of the mount too (sidecar/internal/keyfile).
-func TestScripts_TakeTheShapesThatTheMountTakes(t *testing.T) {
+func TestScripts_AcceptTheSameKeyFormats(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("../sidecar/internal/keyfile/testdata/shapes.json")
 	require.NoError(t, err)
@@ -60,9 +60,9 @@ func TestScripts_TakeTheShapesThatTheMountTakes(t *testing.T) {
 			}
 			secret, err := json.Marshal(map[string]any{"data": data})
 			require.NoError(t, err)
-			out, said, code := inLib(t, "k() { cat; }; all_shares", string(secret))
+			out, said, code := runWithLib(t, "k() { cat; }; all_shares", string(secret))
 			require.Zero(t, code, said)
-			assert.ElementsMatch(t, row.Shares, bytesOf(t, out))
+			assert.ElementsMatch(t, row.Shares, sharesInHex(t, out))
 			remarks := []string{}
 			for line := range strings.Lines(said) {
 				_, remark, _ := strings.Cut(strings.TrimSpace(line), "has more than shares in it: ")
@@ -73,11 +73,11 @@ func TestScripts_TakeTheShapesThatTheMountTakes(t *testing.T) {
 				return
 			}
 			for _, text := range row.Entries {
-				out, said, _ = inLib(t, `shares_in "$(cat)"`, text)
-				assert.Equal(t, row.Shares, bytesOf(t, out), said)
-				again, _, _ := inLib(t, `shares_in "$(cat)"`, out)
+				out, said, _ = runWithLib(t, `shares_in "$(cat)"`, text)
+				assert.Equal(t, row.Shares, sharesInHex(t, out), said)
+				again, _, _ := runWithLib(t, `shares_in "$(cat)"`, out)
 				assert.Equal(t, out, again)
-				problem, said, code := inLib(t, `check_shares "$(cat)"`, text)
+				problem, said, code := runWithLib(t, `check_shares "$(cat)"`, text)
 				assert.Empty(t, said)
 				assert.Equal(t, len(row.Shares) == 0 || strings.Contains(strings.Join(row.Remarks, ""), " line "), code == 1, "it says %q", problem)
 			}

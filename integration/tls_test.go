@@ -7,41 +7,41 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-func TestTLS(t *testing.T) {
+func TestTLS_UsesTheCA(t *testing.T) {
 	t.Parallel()
-	l, err := lab.New()
+	env, err := testenv.New()
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	right, err := l.Authority("right")
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	right, err := env.NewCA("right")
 	require.NoError(t, err)
-	wrong, err := l.Authority("wrong")
+	wrong, err := env.NewCA("wrong")
 	require.NoError(t, err)
 
 	t.Run("with the private CA that signed it", func(t *testing.T) {
-		play(t, home{tls: right, args: []string{"--vault-cacert", right.CAFile}},
-			phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}})
+		run(t, setup{tls: right, args: []string{"--vault-cacert", right.CAFile}},
+			phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}})
 	})
 	t.Run("with the name in the certificate", func(t *testing.T) {
-		play(t, home{tls: right, args: []string{"--vault-cacert", right.CAFile, "--vault-server-name", "vault.test"}},
-			phase{"the sidecar starts", startSidecar, []expectation{serving(), sent(1)}})
+		run(t, setup{tls: right, args: []string{"--vault-cacert", right.CAFile, "--vault-server-name", "vault.test"}},
+			phase{"the sidecar starts", startSidecar, []condition{serving(), sharesSent(1)}})
 	})
 	t.Run("with another name", func(t *testing.T) {
-		play(t, home{tls: right, args: []string{"--vault-cacert", right.CAFile, "--vault-server-name", "other.test"}},
-			phase{"the sidecar starts", startSidecar, []expectation{phaseIs("failing"), logs("not trusted"), leavesVaultAlone(), sent(0)}})
+		run(t, setup{tls: right, args: []string{"--vault-cacert", right.CAFile, "--vault-server-name", "other.test"}},
+			phase{"the sidecar starts", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}})
 	})
-	t.Run("with the system's CAs, whatever VAULT_SKIP_VERIFY says", func(t *testing.T) {
-		play(t, home{tls: right, env: []string{"VAULT_SKIP_VERIFY=true"}},
-			phase{"the sidecar starts", startSidecar, []expectation{phaseIs("failing"), logs("not trusted"), leavesVaultAlone(), sent(0)}})
+	t.Run("with the system's CAs, despite VAULT_SKIP_VERIFY", func(t *testing.T) {
+		run(t, setup{tls: right, env: []string{"VAULT_SKIP_VERIFY=true"}},
+			phase{"the sidecar starts", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}})
 	})
 	t.Run("with the wrong CA, then the right one", func(t *testing.T) {
 		pem, err := os.ReadFile(right.CAFile)
 		require.NoError(t, err)
-		play(t, home{tls: right, args: []string{"--vault-cacert", wrong.CAFile}},
-			phase{"the CA is another's", startSidecar, []expectation{phaseIs("failing"), logs("not trusted"), leavesVaultAlone(), sent(0)}},
-			phase{"the CA file is mended", func(w *world) { require.NoError(w, os.WriteFile(wrong.CAFile, pem, 0o600)) },
-				[]expectation{serving(), sent(1)}})
+		run(t, setup{tls: right, args: []string{"--vault-cacert", wrong.CAFile}},
+			phase{"the CA is another's", startSidecar, []condition{phaseIs("failing"), logContains("not trusted"), sendsNothing(), sharesSent(0)}},
+			phase{"the CA file is repaired", func(sc *scenario) { require.NoError(sc, os.WriteFile(wrong.CAFile, pem, 0o600)) },
+				[]condition{serving(), sharesSent(1)}})
 	})
 }

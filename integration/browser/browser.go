@@ -62,7 +62,7 @@ func (b *Browser) Open(address string, prepare ...func(*Tab) error) (*Tab, error
 	}
 	ctx, closeTab := chromedp.NewContext(b.ctx)
 	t := &Tab{ctx: ctx, close: closeTab, origin: u.Scheme + "://" + u.Host + "/"}
-	if err := chromedp.Listen(ctx, t.hear); err != nil {
+	if err := chromedp.Listen(ctx, t.recordEvent); err != nil {
 		return nil, fmt.Errorf("opening a tab: %w", err)
 	}
 	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
@@ -90,8 +90,8 @@ func (t *Tab) WithoutScript() error {
 	return err
 }
 
-// hear notes whatever a page should not do.
-func (t *Tab) hear(event any) {
+// recordEvent records errors, policy violations and requests to other hosts.
+func (t *Tab) recordEvent(event any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch e := event.(type) {

@@ -11,14 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMissingBrowserIsNamed(t *testing.T) {
+func TestStart_ReportsMissingBrowser(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Start(t.Context())
 	require.ErrorContains(t, err, "install Debian's package chromium")
 }
 
 // A check that hears nothing would pass any page.
-func TestAPageThatMisbehavesIsHeard(t *testing.T) {
+func TestTab_RecordsProblemsOfAPage(t *testing.T) {
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
 	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flaky is a kubectl whose first two creations fail.
-const flaky = `#!/bin/bash
+// failingCreateKubectl is a kubectl whose first two creations fail.
+const failingCreateKubectl = `#!/bin/bash
 if [[ "$*" == *" create -f -" && $(wc -l <COUNT) -lt 2 ]]; then
 	echo x >>COUNT
 	echo "the server is currently unable to handle the request" >&2
@@ -22,13 +22,13 @@ exec BIN/kubectl "$@"
 
 // A bootstrap that cannot end well ends before it has made a key, and one that
 // has made it does not lose it.
-func TestABootstrapGoesWrong(t *testing.T) {
+func TestBootstrap_FailuresLoseNoKey(t *testing.T) {
 	n := theNode(t)
-	n.home()
-	n.condition("False", "NotInitialized")
+	n.applyHomelab()
+	n.awaitGateCondition("False", "NotInitialized")
 	empty := func(when string) {
 		t.Helper()
-		n.condition("False", "NotInitialized")
+		n.awaitGateCondition("False", "NotInitialized")
 		assert.Empty(t, n.field("{.data}", "-n", "security", "secret", "vault-unseal-key"), when)
 	}
 
@@ -49,22 +49,22 @@ subjects: [{kind: ServiceAccount, name: weak, namespace: security}]
 `)
 	n.kubectl("config", "set-credentials", "weak", "--token="+strings.TrimSpace(n.kubectl("-n", "security", "create", "token", "weak")))
 	n.kubectl("config", "set-context", "weak", "--user=weak", "--cluster="+strings.Fields(n.kubectl("config", "get-clusters"))[1])
-	n.scriptFails("you may not create Secrets in security, so the key would be lost: nothing was done", "", "bootstrap", "--show-root-token", "--context", "weak")
+	n.scriptMustFail("you may not create Secrets in security, so the key would be lost: nothing was done", "", "bootstrap", "--show-root-token", "--context", "weak")
 	empty("nobody could have kept the key")
 
-	n.script(someKey(t), "seed-key")
-	n.scriptFails("Vault is empty, but the Secret vault-unseal-key holds a key", "", "bootstrap")
+	n.runScript(someKey(t), "seed-key")
+	n.scriptMustFail("Vault is empty, but the Secret vault-unseal-key holds a key", "", "bootstrap")
 	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
 	empty("the Secret held another's key")
 
 	count := filepath.Join(t.TempDir(), "count")
 	require.NoError(t, os.WriteFile(count, nil, 0o600))
-	unwrap := n.wrap("kubectl", strings.NewReplacer("COUNT", count, "BIN", machine.bin).Replace(flaky))
+	unwrap := n.replaceProgram("kubectl", strings.NewReplacer("COUNT", count, "BIN", machine.bin).Replace(failingCreateKubectl))
 	out := n.bootstrap("--shares", "3", "--threshold", "2")
 	unwrap()
 	assert.Contains(t, out, "the unseal key is in the Secret vault-unseal-key")
 	assert.Contains(t, out, "revoked the root token")
-	key := n.key()
+	key := n.unsealKey()
 	assert.Len(t, strings.Fields(key), 3)
 	n.ready("vault-0")
 
@@ -72,20 +72,20 @@ subjects: [{kind: ServiceAccount, name: weak, namespace: security}]
 	attempt := func(args ...string) string {
 		return n.kubectl(append([]string{"-n", "security", "exec", "vault-0", "-c", "vault", "--", "vault", "operator", "generate-root"}, args...)...)
 	}
-	n.script(strings.Repeat("A", 44)+"\n"+strings.Repeat("B", 44), "seed-key", "--replace")
-	n.scriptFails("are not Vault's key, or too few, to make a root token", "", "bootstrap")
+	n.runScript(strings.Repeat("A", 44)+"\n"+strings.Repeat("B", 44), "seed-key", "--replace")
+	n.scriptMustFail("are not Vault's key, or too few, to make a root token", "", "bootstrap")
 	assert.Regexp(t, `Started +false`, attempt("-status"))
 	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
-	n.scriptFails("the Secret vault-unseal-key with its unseal key is missing: scripts/seed-key", "", "bootstrap")
-	n.script(key, "seed-key")
+	n.scriptMustFail("the Secret vault-unseal-key with its unseal key is missing: scripts/seed-key", "", "bootstrap")
+	n.runScript(key, "seed-key")
 
-	// Somebody else's attempt is left to him.
+	// An attempt of another client is not canceled.
 	attempt("-init")
-	n.scriptFails("another attempt to make a root token is under way", "", "bootstrap")
+	n.scriptMustFail("another attempt to make a root token is under way", "", "bootstrap")
 	assert.Regexp(t, `Started +true`, attempt("-status"))
 	attempt("-cancel")
-	n.script("", "bootstrap")
+	n.runScript("", "bootstrap")
 
-	_, err := n.try("-n", "security", "exec", "vault-0", "-c", "vault", "--", "vault", "operator", "seal")
+	_, err := n.tryKubectl("-n", "security", "exec", "vault-0", "-c", "vault", "--", "vault", "operator", "seal")
 	require.Error(t, err, "no token is left in the pod")
 }

@@ -12,7 +12,7 @@ import (
 
 // A Vault whose binary has the file capability IPC_LOCK does not start where a
 // container may have none, and starts with what sidecar/README.md has one add.
-func TestVaultsBinaryHasAFileCapability(t *testing.T) {
+func TestVaultBinary_WithFileCapabilityNeedsIPCLock(t *testing.T) {
 	const home = "resources: [manifests/homelab]\nimages: [{name: hashicorp/vault, newName: localhost/vault, newTag: file-capability}]\n"
 	const add = "capabilities: {drop: [ALL], add: [IPC_LOCK]}"
 	n := theNode(t)
@@ -23,7 +23,7 @@ func TestVaultsBinaryHasAFileCapability(t *testing.T) {
 	n.volumes("vault-data-lh")
 	n.apply(n.overlay(home, nil))
 	n.await("exec to fail", func() string {
-		seen, err := n.try("-n", "security", "logs", "vault-0", "-c", "vault")
+		seen, err := n.tryKubectl("-n", "security", "logs", "vault-0", "-c", "vault")
 		if err != nil || !strings.Contains(seen, "exec /bin/vault: operation not permitted") {
 			return fmt.Sprintf("vault's container logged %q %v", seen, err)
 		}
@@ -40,7 +40,7 @@ patches:
       spec: {template: {spec: {containers: [{name: vault, securityContext: {`+add+`}}]}}}
 `, nil))
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
-	n.condition("False", "NotInitialized")
-	n.script(someKey(t), "bootstrap", "--admin", "maria")
+	n.awaitGateCondition("False", "NotInitialized")
+	n.runScript(someKey(t), "bootstrap", "--admin", "maria")
 	n.ready("vault-0")
 }

@@ -25,7 +25,7 @@ func (n *node) buildah(args ...string) string {
 
 // What the Dockerfile makes: one binary, the same as make build's, of nobody's,
 // with nothing beside it, the same each time.
-func TestTheImage(t *testing.T) {
+func TestImage_HoldsOneReproducibleBinary(t *testing.T) {
 	n := theNode(t)
 	const name = "ghcr.io/alybadawy/vault-unseal-sidecar:"
 	var image struct {

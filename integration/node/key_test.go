@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// key is what the Secret holds.
-func (n *node) key() string {
+// unsealKey is what the Secret holds.
+func (n *node) unsealKey() string {
 	text, err := base64.StdEncoding.DecodeString(n.field("{.data.key}", "-n", "security", "secret", "vault-unseal-key"))
 	require.NoError(n, err)
 	return strings.TrimSpace(string(text))
@@ -28,48 +28,48 @@ func someKey(t *testing.T) string {
 // seal seals Vault as an operator does.
 func (n *node) seal() {
 	n.Helper()
-	_, token, _ := strings.Cut(n.script("", "bootstrap", "--show-root-token"), "root token, shown this once: ")
+	_, token, _ := strings.Cut(n.runScript("", "bootstrap", "--show-root-token"), "root token, shown this once: ")
 	_, err := n.run(strings.TrimSpace(token)+"\n", filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
 		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault operator seal`)
 	require.NoError(n, err)
-	n.condition("False", "HeldByOperator")
+	n.awaitGateCondition("False", "HeldByOperator")
 	n.notReady("vault-0")
 }
 
 // The Secret is missing when the pod starts, then wrong, then right: each
-// mended by kubectl or by a script alone.
-func TestTheKeyIsMended(t *testing.T) {
+// repaired by kubectl or by a script alone.
+func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
 	n := theNode(t)
-	n.settled()
-	right := n.key()
+	n.installHomelab()
+	right := n.unsealKey()
 	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
-	n.condition("False", "NoKey")
+	n.awaitGateCondition("False", "NoKey")
 	assert.Equal(t, "true", n.field(`{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0"), "Vault runs")
 	n.notReady("vault-0")
 
-	n.scriptFails("too short for a share", "half a key\n", "seed-key")
-	n.scriptFails("this is not a key: empty", "\n", "seed-key")
-	n.script(someKey(t), "seed-key")
-	n.condition("False", "KeyRejected")
+	n.scriptMustFail("too short for a share", "half a key\n", "seed-key")
+	n.scriptMustFail("this is not a key: empty", "\n", "seed-key")
+	n.runScript(someKey(t), "seed-key")
+	n.awaitGateCondition("False", "KeyRejected")
 	n.notReady("vault-0")
-	n.scriptFails("holds another key", right, "seed-key")
-	n.script(right, "seed-key", "--replace", "--dry-run")
-	assert.NotEqual(t, right, n.key())
-	n.script(right, "seed-key", "--replace")
-	n.script(right, "seed-key", "--replace")
-	n.condition("True", "Unsealed")
+	n.scriptMustFail("holds another key", right, "seed-key")
+	n.runScript(right, "seed-key", "--replace", "--dry-run")
+	assert.NotEqual(t, right, n.unsealKey())
+	n.runScript(right, "seed-key", "--replace")
+	n.runScript(right, "seed-key", "--replace")
+	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
 }
 
 // A seal set by hand is held over a restart of the sidecar, and ends in each of
 // the documented ways.
-func TestASealIsHeld(t *testing.T) {
+func TestOperatorSeal_IsHeldOverRestarts(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 	n.seal()
-	n.kill(sidecar)
-	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.killContainer(sidecarContainer)
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "security", "pod", "vault-0")
 	n.await("the new sidecar to hold it", func() string {
 		s, err := n.status("vault-0")
 		if err != nil {
@@ -80,20 +80,20 @@ func TestASealIsHeld(t *testing.T) {
 		}
 		return ""
 	})
-	n.condition("False", "HeldByOperator")
+	n.awaitGateCondition("False", "HeldByOperator")
 
-	_, err := n.run(n.key(), filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
+	_, err := n.run(n.unsealKey(), filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
 		"vault", "write", "sys/unseal", "key=-")
 	require.NoError(t, err, "by hand")
-	n.condition("True", "Unsealed")
+	n.awaitGateCondition("True", "Unsealed")
 
 	n.seal()
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
-	n.condition("True", "Unsealed")
+	n.awaitGateCondition("True", "Unsealed")
 
 	n.seal()
 	// The same key in another form is a change of the Secret, but of no key.
-	n.script(n.key()+"\n"+someKey(t), "seed-key", "--replace")
-	n.condition("True", "Unsealed")
+	n.runScript(n.unsealKey()+"\n"+someKey(t), "seed-key", "--replace")
+	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shared is what the CronJobs have together with others: a role and a binding,
+// sharedRBAC is what the CronJobs have together with others: a role and a binding,
 // and an account that a Deployment uses.
-const shared = `
+const sharedRBAC = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: vault-shared}
@@ -53,8 +53,8 @@ spec:
     spec: {serviceAccountName: vault-busy, containers: [{name: c, image: "busybox:1.37"}]}
 `
 
-// late is a kubectl that puts the image onto the node when a pod is deleted.
-const late = `#!/bin/bash
+// imageAfterDeleteKubectl is a kubectl that puts the image onto the node when a pod is deleted.
+const imageAfterDeleteKubectl = `#!/bin/bash
 if [[ "$*" == *" delete pod "* ]]; then
 	nsenter -t "$(<DIR/init.pid)" -m -n -p ctr -a DIR/containerd.sock -n k8s.io \
 		images tag --force ghcr.io/alybadawy/vault-unseal-sidecar:v0.1.0 localhost/late:v1 >&2
@@ -65,39 +65,39 @@ exec BIN/kubectl "$@"
 // What a migration could not end well with, it refuses before it changes
 // anything; when the gate does not open, the CronJobs go on; and the run after
 // it brings about what its options say.
-func TestAMigrationGoesWrong(t *testing.T) {
+func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	n := theNode(t)
-	n.chart()
-	n.apply(shared, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))
-	key := n.initialized()
+	n.applyChart()
+	n.apply(sharedRBAC, strings.Replace(cronJob("vault-extra"), "vault-unsealer", "vault-busy", 1))
+	key := n.initVault()
 	n.unseal(key)
 	n.ready("vault-0")
-	n.script(key, "seed-key", "--secret", "other")
+	n.runScript(key, "seed-key", "--secret", "other")
 	backup := filepath.Join(t.TempDir(), "backup")
 	migrate := []string{"--backup", backup, "--secret", "other", "--cronjobs", "vault-auto-unseal eso-recovery vault-extra"}
 	with := func(args ...string) []string { return append(migrate[:len(migrate):len(migrate)], args...) }
-	before := n.former()
+	before := n.cronJobObjects()
 	unchanged := func(when string) {
 		t.Helper()
-		assert.Equal(t, before, n.former(), when)
+		assert.Equal(t, before, n.cronJobObjects(), when)
 		assert.NoDirExists(t, backup, when)
 	}
 
-	n.scriptFails("there is no CronJob vault-unsealing in security", "", "migrate", with("--cronjobs", "vault-auto-unseal vault-unsealing")...)
+	n.scriptMustFail("there is no CronJob vault-unsealing in security", "", "migrate", with("--cronjobs", "vault-auto-unseal vault-unsealing")...)
 	unchanged("a CronJob of that name is not there")
-	n.scriptFails("would have the Secret vault-unseal-key mounted, and the key was found in other", "",
-		"migrate", with("--home", n.kustomization("vault-chart.yaml"))...)
+	n.scriptMustFail("would have the Secret vault-unseal-key mounted, and the key was found in other", "",
+		"migrate", with("--home", n.writeKustomization("vault-chart.yaml"))...)
 	unchanged("the kustomization mounts another Secret")
-	elsewhere := n.rights("namespace: security", "namespace: nowhere")
-	n.scriptFails("nothing was changed", "", "migrate", with("--manifests", elsewhere)...)
+	elsewhere := n.copyManifests("namespace: security", "namespace: nowhere")
+	n.scriptMustFail("nothing was changed", "", "migrate", with("--manifests", elsewhere)...)
 	unchanged("the rights are for a namespace that is not there")
-	n.scriptFails("The StatefulSet and the CronJobs are as they were", "",
-		"migrate", with("--manifests", n.rights("serviceAccount: vault", "serviceAccount: somebody"))...)
-	assert.Equal(t, before, n.former(), "the rights are somebody's")
+	n.scriptMustFail("The StatefulSet and the CronJobs are as they were", "",
+		"migrate", with("--manifests", n.copyManifests("serviceAccount: vault", "serviceAccount: somebody"))...)
+	assert.Equal(t, before, n.cronJobObjects(), "the rights are of another account")
 
 	// The gate never opens.
-	n.scriptFails("localhost/late:v1", "", "migrate", with("--image", "localhost/late:v1")...)
-	after := n.former()
+	n.scriptMustFail("localhost/late:v1", "", "migrate", with("--image", "localhost/late:v1")...)
+	after := n.cronJobObjects()
 	for what := range before {
 		if what != "statefulset/vault" {
 			assert.Equal(t, before[what], after[what], "%s goes on", what)
@@ -108,14 +108,14 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	// Then the image is there, under the same name: no template is newer, and
 	// the next try of the kubelet may be minutes away. Here only a new pod finds
 	// it.
-	own := n.rights("components:", "components:\n  - network")
-	unwrap := n.wrap("kubectl", strings.NewReplacer("BIN", machine.bin, "DIR", machine.dir).Replace(late))
-	n.script("", "migrate", with("--image", "localhost/late:v1", "--manifests", own)...)
+	own := n.copyManifests("components:", "components:\n  - network")
+	unwrap := n.replaceProgram("kubectl", strings.NewReplacer("BIN", machine.bin, "DIR", machine.dir).Replace(imageAfterDeleteKubectl))
+	n.runScript("", "migrate", with("--image", "localhost/late:v1", "--manifests", own)...)
 	unwrap()
 	n.ready("vault-0")
-	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecarContainer+`")].image}`, "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, "other", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
-	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "vault "+sidecarContainer, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	for _, gone := range []string{"cronjob/vault-auto-unseal", "cronjob/eso-recovery", "cronjob/vault-extra", "clusterrolebinding/eso-recovery",
 		"clusterrole/eso-recovery", "clusterrolebinding/vault-own", "serviceaccount/vault-unsealer"} {
 		assert.Empty(t, n.field("{.metadata.name}", "-n", "security", gone), "%s is gone", gone)
@@ -123,26 +123,26 @@ func TestAMigrationGoesWrong(t *testing.T) {
 	for _, stays := range []string{"clusterrolebinding/vault-shared", "clusterrole/vault-shared", "serviceaccount/vault-busy",
 		"clusterrolebinding/vault-busy", "clusterrole/view"} {
 		_, name, _ := strings.Cut(stays, "/")
-		assert.Equal(t, name, n.field("{.metadata.name}", "-n", "security", stays), "%s is somebody else's too", stays)
+		assert.Equal(t, name, n.field("{.metadata.name}", "-n", "security", stays), "%s is used by others too", stays)
 	}
 
 	// Another Secret, by another run; the rest stays as it is.
-	n.script(key, "seed-key")
-	n.script("", "migrate", with("--secret", "vault-unseal-key")...)
+	n.runScript(key, "seed-key")
+	n.runScript("", "migrate", with("--secret", "vault-unseal-key")...)
 	n.ready("vault-0")
 	assert.Equal(t, "vault-unseal-key", n.field(`{.spec.volumes[?(@.name=="unseal-key")].secret.secretName}`, "-n", "security", "pod", "vault-0"))
-	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecar+`")].image}`, "-n", "security", "pod", "vault-0"))
-	n.script("", "verify")
+	assert.Equal(t, "localhost/late:v1", n.field(`{.spec.containers[?(@.name=="`+sidecarContainer+`")].image}`, "-n", "security", "pod", "vault-0"))
+	n.runScript("", "verify")
 
 	// It knows by itself which rights it gave, in any of the runs.
-	require.Equal(t, sidecar, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecar))
-	n.script("", "migrate", "--rollback", "--backup", backup)
-	assert.Equal(t, before, n.former())
-	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecar))
+	require.Equal(t, sidecarContainer, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecarContainer))
+	n.runScript("", "migrate", "--rollback", "--backup", backup)
+	assert.Equal(t, before, n.cronJobObjects())
+	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "networkpolicy", sidecarContainer))
 }
 
-// rights copies manifests/, with something in it replaced, and returns where.
-func (n *node) rights(old, text string) string {
+// copyManifests copies manifests/, with something in it replaced, and returns where.
+func (n *node) copyManifests(old, text string) string {
 	n.Helper()
 	dir := n.TempDir()
 	_, err := n.run("", "cp", "-r", filepath.Join(machine.root, "manifests"), dir)
@@ -160,8 +160,8 @@ func (n *node) rights(old, text string) string {
 	return dir
 }
 
-// edit replaces in a file.
-func (n *node) edit(path string, with *strings.Replacer) {
+// replaceInFile replaces in a file.
+func (n *node) replaceInFile(path string, with *strings.Replacer) {
 	n.Helper()
 	was, err := os.ReadFile(path)
 	require.NoError(n, err)

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rights are those that the two CronJobs have at home. The jobs do nothing here
-// but run.
-const rights = `
+// cronJobRBAC are the rights of the two CronJobs that are replaced. The jobs do nothing
+// here but run.
+const cronJobRBAC = `
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: vault-unsealer, namespace: security}
@@ -46,9 +46,9 @@ spec:
 `
 }
 
-// chart is the official chart's shape, as a home had it before the sidecar, with
+// applyChart applies what the official chart renders, as it was before the sidecar, with
 // changes.
-func (n *node) chart(changes ...*strings.Replacer) {
+func (n *node) applyChart(changes ...*strings.Replacer) {
 	n.Helper()
 	n.volumes("vault-data-lh")
 	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata/vault-chart.yaml"))
@@ -61,57 +61,57 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: vault-data-lh, namespace: security}
 spec: {accessModes: [ReadWriteOnce], storageClassName: longhorn, resources: {requests: {storage: 1Gi}}}
-`, string(text), rights, cronJob("vault-auto-unseal"), cronJob("eso-recovery"))
+`, string(text), cronJobRBAC, cronJob("vault-auto-unseal"), cronJob("eso-recovery"))
 }
 
-// A home of the chart's moves from the CronJobs to the sidecar, and back.
-func TestAHomeMigrates(t *testing.T) {
+// An installation by the chart moves from the CronJobs to the sidecar, and back.
+func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	n := theNode(t)
-	n.chart()
+	n.applyChart()
 	backup := filepath.Join(t.TempDir(), "backup")
-	key := n.initialized()
-	n.scriptFails("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
-	n.script(key, "seed-key")
-	n.scriptFails("is sealed", "", "migrate", "--backup", backup)
+	key := n.initVault()
+	n.scriptMustFail("scripts/seed-key puts the key there", "", "migrate", "--backup", backup)
+	n.runScript(key, "seed-key")
+	n.scriptMustFail("is sealed", "", "migrate", "--backup", backup)
 	n.unseal(key)
 	n.ready("vault-0")
-	before := n.former()
+	before := n.cronJobObjects()
 
-	n.script("", "migrate", "--backup", backup, "--dry-run")
+	n.runScript("", "migrate", "--backup", backup, "--dry-run")
 	assert.NoDirExists(t, backup)
 	assert.Equal(t, "vault", n.field("{.spec.template.spec.containers[*].name}", "-n", "security", "statefulset", "vault"))
-	n.script("", "migrate", "--backup", backup)
+	n.runScript("", "migrate", "--backup", backup)
 	n.ready("vault-0")
-	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, "vault "+sidecarContainer, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	for what := range before {
 		if what != "statefulset/vault" {
 			assert.Empty(t, n.field("{.metadata.name}", "-n", "security", what), "%s is gone", what)
 		}
 	}
-	n.script("", "verify")
-	n.script("", "migrate", "--backup", backup)
+	n.runScript("", "verify")
+	n.runScript("", "migrate", "--backup", backup)
 
-	n.script("", "migrate", "--rollback", "--backup", backup, "--dry-run")
-	n.script("", "migrate", "--rollback", "--backup", backup)
+	n.runScript("", "migrate", "--rollback", "--backup", backup, "--dry-run")
+	n.runScript("", "migrate", "--rollback", "--backup", backup)
 	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
-	assert.Equal(t, before, n.former(), "it is as it was")
-	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "role", sidecar), "the sidecar's rights are gone")
-	n.scriptFails("apply patches/ to it", "", "verify")
+	assert.Equal(t, before, n.cronJobObjects(), "it is as it was")
+	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "role", sidecarContainer), "the sidecar's rights are gone")
+	n.scriptMustFail("apply patches/ to it", "", "verify")
 
-	// Again, as somebody whose StatefulSet comes from Git.
+	// Again, for a StatefulSet that comes from Git.
 	n.unseal(key)
 	n.ready("vault-0")
-	own := n.kustomization("vault-chart.yaml")
-	n.scriptFails("renders no container", "", "migrate", "--backup", backup, "--home", filepath.Join(machine.root, "manifests"))
-	n.script("", "migrate", "--backup", backup, "--home", own)
+	own := n.writeKustomization("vault-chart.yaml")
+	n.scriptMustFail("renders no container", "", "migrate", "--backup", backup, "--home", filepath.Join(machine.root, "manifests"))
+	n.runScript("", "migrate", "--backup", backup, "--home", own)
 	n.ready("vault-0")
-	assert.Equal(t, "vault "+sidecar, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
-	n.script("", "verify")
+	assert.Equal(t, "vault "+sidecarContainer, n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
+	n.runScript("", "verify")
 }
 
-// former is what a home of CronJobs is made of, without what only the cluster
+// cronJobObjects are the objects of an installation with CronJobs, without what only the cluster
 // knows.
-func (n *node) former() map[string]string {
+func (n *node) cronJobObjects() map[string]string {
 	n.Helper()
 	out := map[string]string{}
 	for what, path := range map[string]string{
@@ -129,12 +129,12 @@ func (n *node) former() map[string]string {
 	return out
 }
 
-// initialized initializes the chart's Vault and returns its key.
-func (n *node) initialized() (key string) {
+// initVault initializes the chart's Vault and returns its key.
+func (n *node) initVault() (key string) {
 	n.Helper()
 	n.becomes("true", `{.status.containerStatuses[?(@.name=="vault")].started}`, "-n", "security", "pod", "vault-0")
 	n.await("Vault to be initialized", func() (problem string) {
-		out, err := n.try("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
+		out, err := n.tryKubectl("-n", "security", "exec", "vault-0", "--", "vault", "operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1")
 		if err != nil {
 			return err.Error()
 		}
@@ -156,9 +156,9 @@ func (n *node) unseal(key string) {
 	})
 }
 
-// kustomization makes one of a StatefulSet of the test data, with the patch in
+// writeKustomization makes one of a StatefulSet of the test data, with the patch in
 // it, and returns its folder.
-func (n *node) kustomization(of string) string {
+func (n *node) writeKustomization(of string) string {
 	n.Helper()
 	folder := n.TempDir()
 	text, err := os.ReadFile(filepath.Join(machine.root, "integration/testdata", of))

@@ -5,7 +5,7 @@
 #   node.sh down DIR         end it as a power cut does; DIR keeps its disk
 #
 # Everything the node is lives under DIR and below one process, whose end ends
-# it all. MODE is that of the gated storage from its first moment (open, hang,
+# it all. MODE is that of stallfs from its first moment (open, hang,
 # eio): the directory DIR/data, where pods can have their volumes. `up` returns
 # when the node is Ready, and else says which part failed and how its log ends.
 # DIR/admin.kubeconfig lets an administrator in, at 10.200.0.2.
@@ -29,13 +29,13 @@ fail() {
 }
 
 # The parts of the node, in the order in which they start. Each runs inside.
-parts=(gatefs etcd kube-apiserver containerd kube-controller-manager kube-scheduler coredns kube-proxy kubelet)
+parts=(stallfs etcd kube-apiserver containerd kube-controller-manager kube-scheduler coredns kube-proxy kubelet)
 
 start() {
 	local part=$1
 	case $part in
-	gatefs)
-		set -- "$servers/gatefs" serve --backing "$dir/disk" --mount "$dir/data" --control "$dir/gate.sock" --mode "$mode"
+	stallfs)
+		set -- "$servers/stallfs" serve --backing "$dir/disk" --mount "$dir/data" --control "$dir/stallfs.sock" --mode "$mode"
 		;;
 	etcd)
 		set -- "$kubernetes" etcd --data-dir "$dir/etcd" --unsafe-no-fsync --log-level warn \
@@ -247,7 +247,7 @@ up() {
 	done
 	[[ ! -e $dir/init.pid ]] || ! alive "$(<"$dir/init.pid")" || fail "it is up already: $dir"
 	! ip link show $link >/dev/null 2>&1 || fail "another node is up on this machine: it has the link $link"
-	rm -rf "$dir/pid" "$dir/containerd-state" "$dir/gate.sock"
+	rm -rf "$dir/pid" "$dir/containerd-state" "$dir/stallfs.sock"
 	mkdir -p "$dir"/{log,pid,disk,data,etcd,kubelet}
 	make_pki
 	make_config
@@ -300,7 +300,7 @@ down() {
 		return 0
 	}
 	# What hangs in the storage cannot end before it serves or fails.
-	[[ ! -S $dir/gate.sock ]] || timeout 5 "$servers/gatefs" set --control "$dir/gate.sock" eio >/dev/null 2>&1 || true
+	[[ ! -S $dir/stallfs.sock ]] || timeout 5 "$servers/stallfs" set --control "$dir/stallfs.sock" eio >/dev/null 2>&1 || true
 	kill -KILL "$init" 2>/dev/null || true
 	local i
 	for ((i = 0; i < 200; i++)); do

@@ -1,4 +1,4 @@
-// Package node runs the whole home on a real Kubernetes node: the kubelet, the
+// Package node runs the whole installation on a real Kubernetes node: the kubelet, the
 // container runtime, the scheduler and the controllers, the images, Vault on
 // storage that can hang, and External Secrets. The manifests and the scripts
 // are those that a person applies and runs.
@@ -20,14 +20,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// patience bounds a wait for one thing to happen on the node.
-const patience = 3 * time.Minute
+// waitTimeout bounds a wait for one thing to happen on the node.
+const waitTimeout = 3 * time.Minute
 
 // machine is the node that all tests share. They run one after another, each
-// with a home of its own.
+// with an installation of its own.
 var machine struct {
 	sync.Once
 	dir, root, bin, wrappers string
@@ -61,7 +61,7 @@ type node struct {
 // theNode starts the machine for the first test, and cleans it for each.
 func theNode(t *testing.T) *node {
 	t.Helper()
-	machine.Do(func() { machine.err = boot() })
+	machine.Do(func() { machine.err = bootMachine() })
 	require.NoError(t, machine.err)
 	n := &node{t, t.Context()}
 	t.Cleanup(func() {
@@ -69,12 +69,22 @@ func theNode(t *testing.T) *node {
 		if t.Failed() {
 			n.describe()
 		}
-		n.demolish()
+		n.deleteHomelab()
 	})
 	return n
 }
 
-func boot() error {
+// subtest runs f as a subtest, which gets the failures of the node.
+func (n *node) subtest(name string, f func(t *testing.T)) {
+	parent := n.T
+	parent.Run(name, func(t *testing.T) {
+		n.T = t
+		defer func() { n.T = parent }()
+		f(t)
+	})
+}
+
+func bootMachine() error {
 	if os.Getuid() != 0 {
 		return fmt.Errorf("a node needs root: run make e2e as root")
 	}
@@ -101,20 +111,20 @@ func boot() error {
 	if err := os.Symlink(filepath.Join(root, "bin/servers/kubectl"), filepath.Join(machine.bin, "kubectl")); err != nil {
 		return err
 	}
-	if err := layRecorder(); err != nil {
+	if err := installRecorder(); err != nil {
 		return err
 	}
-	if err := power("up", "open"); err != nil {
+	if err := runNodeScript("up", "open"); err != nil {
 		return err
 	}
 	if machine.reader, err = newReader(machine.dir); err != nil {
 		return err
 	}
-	return furnish()
+	return installComponents()
 }
 
-// power starts the machine or ends it.
-func power(args ...string) error {
+// runNodeScript starts the machine or ends it.
+func runNodeScript(args ...string) error {
 	args = append(args[:1:1], append([]string{machine.dir}, args[1:]...)...)
 	cmd := exec.Command(nodeScript(), args...)
 	// A file, and not a pipe: the machine goes on and would hold it open.
@@ -160,8 +170,8 @@ func (n *node) kubectl(args ...string) string {
 	return out
 }
 
-// try is kubectl that may fail.
-func (n *node) try(args ...string) (string, error) {
+// tryKubectl is kubectl that may fail.
+func (n *node) tryKubectl(args ...string) (string, error) {
 	return n.run("", filepath.Join(machine.bin, "kubectl"), args...)
 }
 
@@ -176,20 +186,20 @@ func apply(ctx context.Context, manifests ...string) error {
 	return err
 }
 
-// await waits until see returns "".
+// await waits until check returns "".
 func (n *node) await(what string, see func() string) {
 	n.Helper()
-	require.NoError(n, lab.Await(n.ctx, patience, what, see))
+	require.NoError(n, testenv.Await(n.ctx, waitTimeout, what, see))
 }
 
 // field reads a field of an object by a JSON path; what is not there is "".
 func (n *node) field(path string, object ...string) string {
 	n.Helper()
-	content, err := read(n.ctx, machine.reader, object...)
+	content, err := getObject(n.ctx, machine.reader, object...)
 	if err != nil {
 		return "error: " + err.Error()
 	}
-	found, err := pick(path, content)
+	found, err := jsonPath(path, content)
 	require.NoError(n, err)
 	return found
 }
@@ -205,10 +215,10 @@ func (n *node) becomes(want, path string, object ...string) {
 	})
 }
 
-// gate changes the mode of the storage.
-func (n *node) gate(mode string) {
+// setStorage sets the mode of stallfs.
+func (n *node) setStorage(mode string) {
 	n.Helper()
-	_, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "set", "--control", filepath.Join(machine.dir, "gate.sock"), mode)
+	_, err := n.run("", filepath.Join(machine.root, "bin/servers/stallfs"), "set", "--control", filepath.Join(machine.dir, "stallfs.sock"), mode)
 	require.NoError(n, err)
 }
 
@@ -220,7 +230,7 @@ func (n *node) describe() {
 		{"-n", "security", "logs", "vault-0", "--all-containers", "--prefix", "--tail=40"},
 		{"-n", "external-secrets", "logs", "deployment/external-secrets", "--tail=15"},
 	} {
-		out, err := n.try(args...)
+		out, err := n.tryKubectl(args...)
 		if err != nil {
 			out = err.Error()
 		}

@@ -16,58 +16,58 @@ import (
 
 // The first install, by hand: the manifests, then the bootstrap. Until the key
 // is there Vault runs, and the pod says what it lacks.
-func TestAHomeIsInstalled(t *testing.T) {
+func TestHomelab_IsInstalledByHand(t *testing.T) {
 	n := theNode(t)
 	// All that it starts passes the strictest level.
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}")
-	n.home()
-	n.condition("False", "NotInitialized")
+	n.applyHomelab()
+	n.awaitGateCondition("False", "NotInitialized")
 	n.notReady("vault-0")
-	n.serves("vault", "false")
-	n.serves("vault-internal", "true") // raft's peers find one another before they are unsealed
+	n.awaitEndpoint("vault", "false")
+	n.awaitEndpoint("vault-internal", "true") // raft's peers find one another before they are unsealed
 	assert.Empty(t, n.field("{.data}", "-n", "security", "secret", "vault-unseal-key"))
 
-	n.script("", "bootstrap", "--admin", "maria", "--dry-run")
+	n.runScript("", "bootstrap", "--admin", "maria", "--dry-run")
 	assert.Empty(t, n.field("{.data}", "-n", "security", "secret", "vault-unseal-key"), "a dry run writes nothing")
 	n.bootstrap()
-	assert.Contains(t, n.script("", "bootstrap"), "can log in: maria")
+	assert.Contains(t, n.runScript("", "bootstrap"), "can log in: maria")
 	n.put("first")
 	n.ready("vault-0")
-	n.serves("vault", "true")
+	n.awaitEndpoint("vault", "true")
 	n.appHas("first")
 	n.kubectl("-n", "example", "wait", "--for=condition=Available", "deployment/example", "--timeout=60s")
 	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
-	n.verified()
+	n.verifyMustPass()
 
 	// kubectl's default container is still Vault.
 	assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "--", "vault", "status"), "Sealed")
 	// The key is ours alone, and the token too where automounting is off.
 	assert.NotContains(t, n.field(`{.spec.containers[?(@.name=="vault")].volumeMounts[*].name}`, "-n", "security", "pod", "vault-0"), "unseal")
-	_, err := n.try("-n", "security", "exec", "vault-0", "-c", "vault", "--", "ls", "/etc/vault-unseal-sidecar")
+	_, err := n.tryKubectl("-n", "security", "exec", "vault-0", "-c", "vault", "--", "ls", "/etc/vault-unseal-sidecar")
 	assert.Error(t, err, "Vault's container has no key in it")
 }
 
 // A second process of ours has room beside the first.
-func TestCommandsRunInTheContainerAtItsLimit(t *testing.T) {
+func TestExec_CommandsRunAtTheMemoryLimit(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 	for range 20 {
-		assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecar, "--", "/vault-unseal-sidecar", "version"), "vault-unseal-sidecar")
+		assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecarContainer, "--", "/vault-unseal-sidecar", "version"), "vault-unseal-sidecar")
 		_, err := n.status("vault-0")
 		assert.NoError(t, err)
 	}
-	assert.Equal(t, "0", n.restarts(sidecar))
+	assert.Equal(t, "0", n.restartCount(sidecarContainer))
 }
 
-// The limits of what it may cost a home: the program's size, and its memory
+// The limits of its cost: the size of the program, and its memory
 // once the start is over.
-func TestTheSidecarIsSmall(t *testing.T) {
+func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 	info, err := os.Stat(filepath.Join(machine.root, "bin/vault-unseal-sidecar"))
 	require.NoError(t, err)
 	assert.LessOrEqual(t, info.Size(), int64(18_000_000), "bytes")
-	file := fmt.Sprintf("/proc/%d/status", n.pid(sidecar))
+	file := fmt.Sprintf("/proc/%d/status", n.containerPID(sidecarContainer))
 	n.await("the sidecar to take 18 MiB at most", func() string {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -82,74 +82,74 @@ func TestTheSidecarIsSmall(t *testing.T) {
 }
 
 // What the project is for: the power fails, Vault's storage comes back late,
-// and nobody is awake.
-func TestThePowerFails(t *testing.T) {
+// and no operator intervenes.
+func TestPowerCut_RecoversUnattended(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
 	cut := time.Now()
-	n.powerCut("hang")
+	n.cutPower("hang")
 	// The kubelet waits for the volume before it starts a container of the pod.
 	n.notReady("vault-0")
 	n.await("the storage to be waited for", func() string {
-		out, err := n.run("", filepath.Join(machine.root, "bin/servers/gatefs"), "status", "--control", filepath.Join(machine.dir, "gate.sock"))
+		out, err := n.run("", filepath.Join(machine.root, "bin/servers/stallfs"), "status", "--control", filepath.Join(machine.dir, "stallfs.sock"))
 		if err != nil || strings.Contains(out, `"waiting":0`) {
 			return "it says " + out
 		}
 		return ""
 	})
 	n.Logf("the node is back, and its storage hangs still, after %v", time.Since(cut).Round(time.Millisecond))
-	n.gate("open")
-	thawed := time.Now()
+	n.setStorage("open")
+	resumed := time.Now()
 	n.ready("vault-0")
-	n.Logf("the pod is Ready %v after the thaw", time.Since(thawed).Round(time.Millisecond))
+	n.Logf("the pod is Ready %v after the storage was back", time.Since(resumed).Round(time.Millisecond))
 	assert.Equal(t, uid, n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0"), "it is the same pod")
-	n.recovered(cut)
+	n.awaitRecovery(cut)
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
 	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
 	n.put("second")
 	n.appHas("second")
 }
 
-// powerCut ends the machine and starts it again, with its storage in a mode.
-func (n *node) powerCut(mode string) {
+// cutPower ends the machine and starts it again, with its storage in a mode.
+func (n *node) cutPower(mode string) {
 	n.Helper()
-	require.NoError(n, power("down"))
-	require.NoError(n, power("up", mode))
+	require.NoError(n, runNodeScript("down"))
+	require.NoError(n, runNodeScript("up", mode))
 }
 
-// rebooted waits until the first power cut of these pods shows: what the API
-// server tells right after it is from before.
-func (n *node) rebooted(pods ...string) {
+// awaitRebooted waits until the first power cut of these pods shows: what the API
+// server reports right after it is from before.
+func (n *node) awaitRebooted(pods ...string) {
 	n.Helper()
 	for _, pod := range pods {
-		n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", pod)
+		n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "security", "pod", pod)
 	}
 }
 
-func TestContainersAreKilled(t *testing.T) {
+func TestContainers_RecoverAfterKills(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 
-	n.killVaultAndSeeItRecover()
-	assert.Equal(t, "0", n.restarts(sidecar), "the sidecar goes on")
+	n.killVaultAndAwaitRecovery()
+	assert.Equal(t, "0", n.restartCount(sidecarContainer), "the sidecar goes on")
 
-	n.kill(sidecar)
-	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.killContainer(sidecarContainer)
+	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "security", "pod", "vault-0")
 	n.ready("vault-0")
-	assert.Equal(t, "1", n.restarts("vault"), "Vault goes on")
+	assert.Equal(t, "1", n.restartCount("vault"), "Vault goes on")
 
 	n.exhaustMemory()
-	n.becomes("OOMKilled", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].lastState.terminated.reason}`, "-n", "security", "pod", "vault-0")
-	n.becomes("2", `{.status.containerStatuses[?(@.name=="`+sidecar+`")].restartCount}`, "-n", "security", "pod", "vault-0")
-	n.killVaultAndSeeItRecover()
+	n.becomes("OOMKilled", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].lastState.terminated.reason}`, "-n", "security", "pod", "vault-0")
+	n.becomes("2", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "security", "pod", "vault-0")
+	n.killVaultAndAwaitRecovery()
 
-	n.renew()
+	n.recreatePod()
 	n.ready("vault-0")
 }
 
-// renew deletes the pod and waits for the next.
-func (n *node) renew() {
+// recreatePod deletes the pod and waits for the next.
+func (n *node) recreatePod() {
 	n.Helper()
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
@@ -161,34 +161,34 @@ func (n *node) renew() {
 	})
 }
 
-// opened is when the gate was opened the last time.
-func (n *node) opened() string {
+// gateOpenedAt is when the gate was opened the last time.
+func (n *node) gateOpenedAt() string {
 	return n.field(`{.status.conditions[?(@.type=="`+gateType+`")].lastTransitionTime}`, "-n", "security", "pod", "vault-0")
 }
 
-// awaitOpenedAfter waits until the gate was opened anew: right after a fault an
+// awaitGateOpenedAfter waits until the gate was opened anew: right after a fault an
 // old status says that it is open.
-func (n *node) awaitOpenedAfter(before string) {
+func (n *node) awaitGateOpenedAfter(before string) {
 	n.Helper()
 	n.await("the gate to close and to open again", func() string {
-		if now := n.opened(); now == before {
+		if now := n.gateOpenedAt(); now == before {
 			return "it is as it was at " + now
 		}
 		return ""
 	})
-	n.condition("True", "Unsealed")
+	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
 }
 
-func (n *node) killVaultAndSeeItRecover() {
+func (n *node) killVaultAndAwaitRecovery() {
 	n.Helper()
-	before := n.opened()
-	n.kill("vault")
-	n.awaitOpenedAfter(before)
+	before := n.gateOpenedAt()
+	n.killContainer("vault")
+	n.awaitGateOpenedAfter(before)
 }
 
-// pid finds a container's process in the machine's own numbering.
-func (n *node) pid(container string) int {
+// containerPID finds a container's process in the machine's own numbering.
+func (n *node) containerPID(container string) int {
 	n.Helper()
 	id := n.field(`{.status.containerStatuses[?(@.name=="`+container+`")].containerID}`, "-n", "security", "pod", "vault-0")
 	_, id, found := strings.Cut(id, "containerd://")
@@ -210,10 +210,10 @@ func (n *node) pid(container string) int {
 	return 0
 }
 
-// kill kills a container's process as the kernel does.
-func (n *node) kill(container string) {
+// killContainer kills a container's process as the kernel does.
+func (n *node) killContainer(container string) {
 	n.Helper()
-	p, err := os.FindProcess(n.pid(container))
+	p, err := os.FindProcess(n.containerPID(container))
 	require.NoError(n, err)
 	require.NoError(n, p.Kill())
 }
@@ -222,7 +222,7 @@ func (n *node) kill(container string) {
 // own, until the kernel kills the sidecar.
 func (n *node) exhaustMemory() {
 	n.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n.pid(sidecar)))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n.containerPID(sidecarContainer)))
 	require.NoError(n, err)
 	procs := ""
 	for line := range strings.Lines(string(text)) {
@@ -237,25 +237,25 @@ func (n *node) exhaustMemory() {
 		}
 	}
 	// The kernel chooses by size and by what the kubelet said of the container:
-	// the stranger is said to be the better one.
+	// the other process is said to be the better one.
 	hog := exec.Command("sh", "-c", `echo $$ >"$0" && exec head -c 100m /dev/zero | tail`, procs)
 	out, err := hog.CombinedOutput()
 	n.Logf("the memory was filled: %v %s", err, out)
 }
 
 // A recovery needs no API server: Vault is unsealed all the same, and what is
-// to be told is told when it is back.
-func TestTheAPIServerIsDownAcrossARecovery(t *testing.T) {
+// to be reported is reported when it is back.
+func TestAPIServer_DowntimeDoesNotDelayRecovery(t *testing.T) {
 	n := theNode(t)
-	n.settled()
-	vault := n.pid("vault")
-	n.part("STOP", "kube-apiserver")
+	n.installHomelab()
+	vault := n.containerPID("vault")
+	n.signalPart("STOP", "kube-apiserver")
 	process, err := os.FindProcess(vault)
 	require.NoError(t, err)
 	require.NoError(t, process.Kill())
 	n.await("the sidecar to unseal the new Vault", func() string {
 		// Neither kubectl exec nor logs can be had now; the log file can.
-		files, _ := filepath.Glob(filepath.Join(machine.dir, "pods/security_vault-0_*", sidecar, "*.log"))
+		files, _ := filepath.Glob(filepath.Join(machine.dir, "pods/security_vault-0_*", sidecarContainer, "*.log"))
 		text := ""
 		for _, file := range files {
 			b, _ := os.ReadFile(file)
@@ -266,14 +266,14 @@ func TestTheAPIServerIsDownAcrossARecovery(t *testing.T) {
 		}
 		return ""
 	})
-	n.part("CONT", "kube-apiserver")
+	n.signalPart("CONT", "kube-apiserver")
 	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
-	n.condition("True", "Unsealed")
+	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
 }
 
-// part sends a signal to a part of the machine.
-func (n *node) part(signal, name string) {
+// signalPart sends a signal to a part of the machine.
+func (n *node) signalPart(signal, name string) {
 	n.Helper()
 	init, err := os.ReadFile(filepath.Join(machine.dir, "init.pid"))
 	require.NoError(n, err)

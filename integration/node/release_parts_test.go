@@ -22,65 +22,65 @@ const releaseName = "vault-unseal-sidecar-" + releaseTag
 
 var architectures = []string{"amd64", "arm64"}
 
-// made is a release and what is in it.
-type made struct {
-	w     workshop
-	dir   string
-	files map[string][]byte
+// builtRelease is a release and what is in it.
+type builtRelease struct {
+	builder releaseBuilder
+	dir     string
+	files   map[string][]byte
 }
 
-// signed tells whether SHA256SUMS is signed by whom the signers name.
-func (r made) signed(t *testing.T, key string) error {
+// verifySignature checks that SHA256SUMS is signed with a key of the signers.
+func (r builtRelease) verifySignature(t *testing.T, key string) error {
 	t.Helper()
 	public, err := os.ReadFile(key + ".pub")
 	require.NoError(t, err)
 	signers := filepath.Join(t.TempDir(), "allowed_signers")
 	require.NoError(t, os.WriteFile(signers, append([]byte("release "), public...), 0o644))
-	_, err = r.w.try(r.dir, "sh", "-c", "ssh-keygen -Y verify -f "+signers+" -I release -n vault-unseal-sidecar -s SHA256SUMS.sig <SHA256SUMS")
+	_, err = r.builder.tryRun(r.dir, "sh", "-c", "ssh-keygen -Y verify -f "+signers+" -I release -n vault-unseal-sidecar -s SHA256SUMS.sig <SHA256SUMS")
 	return err
 }
 
 // The README's commands.
-func (r made) checksOffline(t *testing.T) {
-	r.w.do(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
+func (r builtRelease) assertVerifiableOffline(t *testing.T) {
+	r.builder.mustRun(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
 	var named []string
 	for line := range strings.Lines(string(r.files["SHA256SUMS"])) {
 		named = append(named, strings.TrimSpace(line[64:]))
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(r.files)), append(named, "SHA256SUMS", "SHA256SUMS.sig"))
 
-	assert.NoError(t, r.signed(t, r.w.key))
-	stranger := filepath.Join(t.TempDir(), "stranger")
-	r.w.do(r.dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger)
-	assert.Error(t, r.signed(t, stranger), "signed by somebody else")
+	assert.NoError(t, r.verifySignature(t, r.builder.key))
+	otherKey := filepath.Join(t.TempDir(), "other")
+	r.builder.mustRun(r.dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", otherKey)
+	assert.Error(t, r.verifySignature(t, otherKey), "signed with another key")
 
 	binary := releaseName + "-linux-amd64"
-	out := r.w.do(r.dir, "./"+binary, "version")
+	out := r.builder.mustRun(r.dir, "./"+binary, "version")
 	assert.Contains(t, out, "vault-unseal-sidecar "+releaseTag+" (commit "+r.commit()+", ")
-	assert.Contains(t, out, "\nsha256 "+sum(r.files[binary])+"\n", "what the binary says of itself")
+	assert.Contains(t, out, "\nsha256 "+sha256Hex(r.files[binary])+"\n", "what the binary says of itself")
 }
 
-func (r made) commit() string {
-	return strings.TrimSpace(r.w.do(filepath.Join(r.w.dir, "repo"), "git", "rev-parse", "HEAD"))
+func (r builtRelease) commit() string {
+	return strings.TrimSpace(r.builder.mustRun(filepath.Join(r.builder.dir, "repo"), "git", "rev-parse", "HEAD"))
 }
 
-func (r made) changeIsFound(t *testing.T) {
+func (r builtRelease) assertChangeDetected(t *testing.T) {
 	for name, text := range r.files {
 		path := filepath.Join(r.dir, name)
 		changed := bytes.Clone(text)
 		changed[len(changed)/2] ^= 1
 		require.NoError(t, os.WriteFile(path, changed, 0o644))
-		out, err := r.w.try(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
+		out, err := r.builder.tryRun(r.dir, "sha256sum", "--check", "--strict", "SHA256SUMS")
 		switch name {
 		case "SHA256SUMS", "SHA256SUMS.sig":
-			assert.Error(t, r.signed(t, r.w.key), "%s was changed", name)
+			assert.Error(t, r.verifySignature(t, r.builder.key), "%s was changed", name)
 		default:
 			assert.Error(t, err)
 			assert.Contains(t, out, name+": FAILED\n")
 		}
 		require.NoError(t, os.WriteFile(path, text, 0o644))
 	}
-	assert.NoError(t, r.signed(t, r.w.key), "with all put back")
+	assert.NoError(t, r.verifySignature(t, r.builder.key), "with all put back")
 }
 
 // index is an OCI index, or a manifest with its layers.
@@ -92,15 +92,15 @@ type index struct {
 	}
 }
 
-// image reads the archive of an image: its blobs, and the digest of the whole.
-func (r made) image(t *testing.T, archive string) (blobs map[string][]byte, digest string) {
+// readImage reads the archive of an image: its blobs, and the digest of the whole.
+func (r builtRelease) readImage(t *testing.T, archive string) (blobs map[string][]byte, digest string) {
 	t.Helper()
 	require.Contains(t, r.files, archive)
 	blobs = map[string][]byte{}
 	var top index
-	for name, text := range unpacked(t, r.files[archive]) {
+	for name, text := range unpack(t, r.files[archive]) {
 		if of, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
-			assert.Equal(t, of, sum(text), "a blob is called by its sum")
+			assert.Equal(t, of, sha256Hex(text), "a blob is called by its sum")
 			blobs["sha256:"+of] = text
 		} else if name == "index.json" {
 			decode(t, text, &top)
@@ -114,15 +114,15 @@ func (r made) image(t *testing.T, archive string) (blobs map[string][]byte, dige
 }
 
 // One image of both architectures, each with the binary that is beside it.
-func (r made) images(t *testing.T) {
-	blobs, digest := r.image(t, releaseName+".oci.tar")
+func (r builtRelease) assertImages(t *testing.T) {
+	blobs, digest := r.readImage(t, releaseName+".oci.tar")
 	var all index
 	decode(t, blobs[digest], &all)
 	require.Len(t, all.Manifests, len(architectures))
 	for i, arch := range architectures {
 		one := all.Manifests[i]
 		assert.Equal(t, "linux/"+arch, one.Platform.OS+"/"+one.Platform.Architecture)
-		_, alone := r.image(t, releaseName+"-linux-"+arch+".oci.tar")
+		_, alone := r.readImage(t, releaseName+"-linux-"+arch+".oci.tar")
 		assert.Equal(t, one.Digest, alone, "the image of %s alone is the same", arch)
 		var image index
 		decode(t, blobs[one.Digest], &image)
@@ -132,13 +132,13 @@ func (r made) images(t *testing.T) {
 			require.NoError(t, err)
 			text, err := io.ReadAll(unzipped)
 			require.NoError(t, err)
-			maps.Copy(inside, unpacked(t, text))
+			maps.Copy(inside, unpack(t, text))
 		}
-		assert.Equal(t, sum(r.files[releaseName+"-linux-"+arch]), sum(inside["vault-unseal-sidecar"]), "the binary in the image of %s", arch)
+		assert.Equal(t, sha256Hex(r.files[releaseName+"-linux-"+arch]), sha256Hex(inside["vault-unseal-sidecar"]), "the binary in the image of %s", arch)
 	}
 }
 
-func (r made) provenance(t *testing.T) {
+func (r builtRelease) assertProvenance(t *testing.T) {
 	type resource struct {
 		Name   string
 		Digest map[string]string
@@ -160,25 +160,25 @@ func (r made) provenance(t *testing.T) {
 	decode(t, r.files["provenance.json"], &statement)
 	assert.Equal(t, "https://in-toto.io/Statement/v1", statement.Type)
 	assert.Equal(t, "https://slsa.dev/provenance/v1", statement.PredicateType)
-	_, digest := r.image(t, releaseName+".oci.tar")
+	_, digest := r.readImage(t, releaseName+".oci.tar")
 	want := []resource{{"ghcr.io/alybadawy/vault-unseal-sidecar", map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
 	for name, text := range r.files {
 		if name != "provenance.json" && name != "SHA256SUMS" && name != "SHA256SUMS.sig" {
-			want = append(want, resource{name, map[string]string{"sha256": sum(text)}})
+			want = append(want, resource{name, map[string]string{"sha256": sha256Hex(text)}})
 		}
 	}
 	assert.ElementsMatch(t, want, statement.Subject)
 	definition := statement.Predicate.BuildDefinition
 	assert.Equal(t, "refs/tags/"+releaseTag, definition.ExternalParameters["ref"])
-	assert.Equal(t, r.w.flags, definition.ExternalParameters["imageFlags"])
+	assert.Equal(t, r.builder.flags, definition.ExternalParameters["imageFlags"])
 	require.NotEmpty(t, definition.ResolvedDependencies)
 	assert.Equal(t, r.commit(), definition.ResolvedDependencies[0].Digest["gitCommit"])
 	assert.Contains(t, statement.Predicate.RunDetails.Builder.Version["image"], "buildah version ")
-	assert.NotContains(t, string(r.files["provenance.json"]), r.w.dir, "where it was made")
+	assert.NotContains(t, string(r.files["provenance.json"]), r.builder.dir, "where it was made")
 }
 
 // Each lists the modules that are in the binary, and no other.
-func (r made) sboms(t *testing.T) {
+func (r builtRelease) assertSBOMs(t *testing.T) {
 	for _, arch := range architectures {
 		binary := releaseName + "-linux-" + arch
 		info, err := buildinfo.Read(bytes.NewReader(r.files[binary]))
@@ -220,16 +220,16 @@ func (r made) sboms(t *testing.T) {
 		require.Len(t, sbom.Files, 2)
 		assert.Equal(t, "./vault-unseal-sidecar", sbom.Files[1].FileName)
 		require.Len(t, sbom.Files[1].Checksums, 2)
-		assert.Equal(t, sum(r.files[binary]), sbom.Files[1].Checksums[1].ChecksumValue)
+		assert.Equal(t, sha256Hex(r.files[binary]), sbom.Files[1].Checksums[1].ChecksumValue)
 	}
 }
 
 // All of them name the image by the digest of the whole, and by no tag; and
 // what is rendered is what one can render.
-func (r made) manifests(t *testing.T) {
-	_, digest := r.image(t, releaseName+".oci.tar")
+func (r builtRelease) assertManifests(t *testing.T) {
+	_, digest := r.readImage(t, releaseName+".oci.tar")
 	ours := regexp.MustCompile(`image: *\S*vault-unseal-sidecar\S*`)
-	sources := unpacked(t, r.files[releaseName+"-kustomize.tar"])
+	sources := unpack(t, r.files[releaseName+"-kustomize.tar"])
 	pinned := map[string][]byte{"homelab.yaml": r.files["homelab.yaml"], "helm-values.yaml": r.files["helm-values.yaml"]}
 	for name, text := range sources {
 		if ours.Match(text) {
@@ -248,8 +248,8 @@ func (r made) manifests(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o644))
 	}
-	kubectl := filepath.Join(r.w.root, "bin/servers/kubectl")
+	kubectl := filepath.Join(r.builder.root, "bin/servers/kubectl")
 	for folder, rendered := range map[string]string{"manifests": "manifests.yaml", "manifests/homelab": "homelab.yaml"} {
-		assert.Equal(t, string(r.files[rendered]), r.w.do(dir, kubectl, "kustomize", folder))
+		assert.Equal(t, string(r.files[rendered]), r.builder.mustRun(dir, kubectl, "kustomize", folder))
 	}
 }

@@ -18,25 +18,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A workshop makes releases of what is in the working tree, each in a clone of
+// A releaseBuilder makes releases of what is in the working tree, each in a clone of
 // its own, on the stand-ins for the base images.
-type workshop struct {
+type releaseBuilder struct {
 	*testing.T
 	root, dir, key, flags string
 }
 
 const releaseTag = "v0.0.1-test"
 
-func openWorkshop(t *testing.T) workshop {
+func newReleaseBuilder(t *testing.T) releaseBuilder {
 	t.Helper()
 	require.Zero(t, os.Getuid(), "images are built as root: run make e2e as root")
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	w := workshop{T: t, root: root, dir: t.TempDir()}
+	w := releaseBuilder{T: t, root: root, dir: t.TempDir()}
 	w.key = filepath.Join(w.dir, "key")
-	w.do(root, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", w.key)
+	w.mustRun(root, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", w.key)
 	images := filepath.Join(root, "integration/node/images.sh")
-	w.flags = strings.TrimSpace(w.do(root, images, filepath.Join(root, "bin/node"), "golang", "flags"))
+	w.flags = strings.TrimSpace(w.mustRun(root, images, filepath.Join(root, "bin/node"), "golang", "flags"))
 
 	repo := filepath.Join(w.dir, "repo")
 	require.NoError(t, os.Mkdir(repo, 0o755))
@@ -44,18 +44,18 @@ func openWorkshop(t *testing.T) workshop {
 	require.NoError(t, err)
 	for _, e := range entries {
 		if name := e.Name(); name != ".git" && name != "bin" && name != "dist" {
-			w.do(root, "cp", "-r", name, repo)
+			w.mustRun(root, "cp", "-r", name, repo)
 		}
 	}
-	w.do(repo, "git", "init", "--quiet")
-	w.do(repo, "git", "add", "--all")
-	w.do(repo, "git", "commit", "--quiet", "--message", "all")
-	w.do(repo, "git", "tag", releaseTag)
+	w.mustRun(repo, "git", "init", "--quiet")
+	w.mustRun(repo, "git", "add", "--all")
+	w.mustRun(repo, "git", "commit", "--quiet", "--message", "all")
+	w.mustRun(repo, "git", "tag", releaseTag)
 	return w
 }
 
-// try runs a program in a folder and returns all that it printed.
-func (w workshop) try(dir, program string, args ...string) (string, error) {
+// tryRun runs a program in a folder and returns all that it printed.
+func (w releaseBuilder) tryRun(dir, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(w.Context(), program, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "STORAGE_DRIVER=overlay", "BUILDAH_ISOLATION=chroot", "GIT_CONFIG_GLOBAL=/dev/null",
@@ -64,29 +64,29 @@ func (w workshop) try(dir, program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// do runs one that must succeed.
-func (w workshop) do(dir, program string, args ...string) string {
+// mustRun runs one that must succeed.
+func (w releaseBuilder) mustRun(dir, program string, args ...string) string {
 	w.Helper()
-	out, err := w.try(dir, program, args...)
+	out, err := w.tryRun(dir, program, args...)
 	require.NoError(w, err, "%s %s: %s", program, strings.Join(args, " "), out)
 	return out
 }
 
-// release makes one in a clone of that name, and returns where it is.
-func (w workshop) release(name string, args ...string) string {
+// build makes one in a clone of that name, and returns where it is.
+func (w releaseBuilder) build(name string, args ...string) string {
 	w.Helper()
 	clone := filepath.Join(w.dir, name)
-	w.do(w.dir, "git", "clone", "--quiet", "repo", clone)
+	w.mustRun(w.dir, "git", "clone", "--quiet", "repo", clone)
 	require.NoError(w, os.Mkdir(filepath.Join(clone, "bin"), 0o755))
 	require.NoError(w, os.Symlink(filepath.Join(w.root, "bin/servers"), filepath.Join(clone, "bin/servers")))
 	store := filepath.Join(w.root, "bin/node")
-	w.Log(w.do(clone, "make", append([]string{"--no-print-directory", "release", "SIGN_KEY=" + w.key, "IMAGE_FLAGS=" + w.flags,
+	w.Log(w.mustRun(clone, "make", append([]string{"--no-print-directory", "release", "SIGN_KEY=" + w.key, "IMAGE_FLAGS=" + w.flags,
 		fmt.Sprintf("BUILDER=buildah --root %s/buildah --runroot %s/buildah-run", store, store)}, args...)...))
 	return filepath.Join(clone, "bin/release")
 }
 
-// contents reads all files below a folder.
-func contents(t *testing.T, dir string) map[string][]byte {
+// readFiles reads all files below a folder.
+func readFiles(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -99,8 +99,8 @@ func contents(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// unpacked reads all files of an archive.
-func unpacked(t *testing.T, archive []byte) map[string][]byte {
+// unpack reads all files of an archive.
+func unpack(t *testing.T, archive []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
@@ -116,7 +116,7 @@ func unpacked(t *testing.T, archive []byte) map[string][]byte {
 	}
 }
 
-func sum(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
+func sha256Hex(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
 
 func decode(t *testing.T, text []byte, into any) {
 	t.Helper()
@@ -124,23 +124,23 @@ func decode(t *testing.T, text []byte, into any) {
 }
 
 // Who has nothing but the tag can make every byte of a release again.
-func TestARelease(t *testing.T) {
-	w := openWorkshop(t)
-	dir := w.release("here")
-	files := contents(t, dir)
-	again := contents(t, w.release("another/place"))
+func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
+	w := newReleaseBuilder(t)
+	dir := w.build("here")
+	files := readFiles(t, dir)
+	again := readFiles(t, w.build("another/place"))
 	require.Len(t, again, len(files))
 	for name, text := range files {
-		assert.Equal(t, sum(text), sum(again[name]), "%s, made twice", name)
+		assert.Equal(t, sha256Hex(text), sha256Hex(again[name]), "%s, made twice", name)
 	}
-	assert.Contains(t, w.do(filepath.Join(w.dir, "here"), "scripts/release", "--dry-run"), "would make the release "+releaseTag)
-	assert.Equal(t, len(files), len(contents(t, dir)), "files after a dry run")
+	assert.Contains(t, w.mustRun(filepath.Join(w.dir, "here"), "scripts/release", "--dry-run"), "would make the release "+releaseTag)
+	assert.Equal(t, len(files), len(readFiles(t, dir)), "files after a dry run")
 
-	r := made{w, dir, files}
-	t.Run("checks offline", func(t *testing.T) { r.checksOffline(t) })
-	t.Run("a changed file is found", func(t *testing.T) { r.changeIsFound(t) })
-	t.Run("its images", func(t *testing.T) { r.images(t) })
-	t.Run("its provenance", func(t *testing.T) { r.provenance(t) })
-	t.Run("its SBOMs", func(t *testing.T) { r.sboms(t) })
-	t.Run("its manifests", func(t *testing.T) { r.manifests(t) })
+	r := builtRelease{w, dir, files}
+	t.Run("checks offline", func(t *testing.T) { r.assertVerifiableOffline(t) })
+	t.Run("a changed file is found", func(t *testing.T) { r.assertChangeDetected(t) })
+	t.Run("its images", func(t *testing.T) { r.assertImages(t) })
+	t.Run("its provenance", func(t *testing.T) { r.assertProvenance(t) })
+	t.Run("its SBOMs", func(t *testing.T) { r.assertSBOMs(t) })
+	t.Run("its manifests", func(t *testing.T) { r.assertManifests(t) })
 }

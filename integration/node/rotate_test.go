@@ -11,27 +11,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheKeyIsRotated(t *testing.T) {
+func TestRotate_ReplacesTheKey(t *testing.T) {
 	n := theNode(t)
-	n.settled()
-	first := n.key()
-	n.script("", "rotate", "--dry-run")
-	assert.Equal(t, first, n.key())
-	n.script("", "rotate")
-	second := n.key()
+	n.installHomelab()
+	first := n.unsealKey()
+	n.runScript("", "rotate", "--dry-run")
+	assert.Equal(t, first, n.unsealKey())
+	n.runScript("", "rotate")
+	second := n.unsealKey()
 	assert.NotEqual(t, first, second)
-	n.script("", "rotate", "--shares", "3", "--threshold", "2")
-	assert.Len(t, strings.Fields(n.key()), 3)
-	assert.Equal(t, "0", n.restarts(sidecar), "it was not restarted for it")
-	n.verified()
-	n.powerCut("open")
-	n.rebooted("vault-0")
+	n.runScript("", "rotate", "--shares", "3", "--threshold", "2")
+	assert.Len(t, strings.Fields(n.unsealKey()), 3)
+	assert.Equal(t, "0", n.restartCount(sidecarContainer), "it was not restarted for it")
+	n.verifyMustPass()
+	n.cutPower("open")
+	n.awaitRebooted("vault-0")
 	n.ready("vault-0")
 }
 
-// deadly is a kubectl that kills the script which calls it after the call, at
+// killingKubectl is a kubectl that kills the script which calls it after the call, at
 // the one of that number among those that change something.
-const deadly = `#!/bin/bash
+const killingKubectl = `#!/bin/bash
 %s/kubectl "$@"
 code=$?
 case "$*" in
@@ -42,11 +42,11 @@ esac
 exit $code
 `
 
-// changes are the calls of a rotation that change something, those after which
+// rotationSteps are the calls of a rotation that change something, those after which
 // it is killed, for some leave the same behind, and those that leave a rekey in
 // Vault, as long as it does not restart.
-var changes = []struct {
-	what          string
+var rotationSteps = []struct {
+	name          string
 	tried, leaves bool
 }{
 	{"noting that one will be", false, false},
@@ -62,14 +62,14 @@ var changes = []struct {
 
 // Whenever a rotation is killed, Vault comes back with what the Secret holds
 // then, and the next run ends well.
-func TestARotationIsKilled(t *testing.T) {
+func TestRotate_KilledAtAnyStepRecovers(t *testing.T) {
 	n := theNode(t)
-	n.settled()
+	n.installHomelab()
 	dir := t.TempDir()
 	calls := filepath.Join(dir, "calls")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "kubectl"), fmt.Appendf(nil, deadly, machine.bin, calls), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kubectl"), fmt.Appendf(nil, killingKubectl, machine.bin, calls), 0o755))
 	rotate := func(at int) error {
-		require.NoError(t, os.WriteFile(calls, nil, 0o644))
+		require.NoError(n, os.WriteFile(calls, nil, 0o644))
 		_, err := n.run("", "setsid", "--wait", "env", fmt.Sprintf("KILL_AT=%d", at), "PATH="+dir+":"+os.Getenv("PATH"),
 			filepath.Join(machine.root, "scripts/rotate"))
 		return err
@@ -78,42 +78,46 @@ func TestARotationIsKilled(t *testing.T) {
 	text, err := os.ReadFile(calls)
 	require.NoError(t, err)
 	steps := strings.Count(string(text), "x")
-	require.Equal(t, len(changes), steps, "the calls that change something")
-	for i, call := range changes {
+	require.Equal(t, len(rotationSteps), steps, "the calls that change something")
+	for i, call := range rotationSteps {
 		at := i + 1
 		if !call.tried {
 			continue
 		}
-		before := n.key()
-		require.Error(t, rotate(at), "killed after %s", call.what)
-		n.renew()
-		n.ready("vault-0")
-		require.NoError(t, rotate(0), "the run after one that was killed after %s", call.what)
-		assert.NotEqual(t, before, n.key(), "after %s", call.what)
-		assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"), "after %s", call.what)
+		n.subtest("killed after "+call.name, func(t *testing.T) {
+			before := n.unsealKey()
+			require.Error(t, rotate(at))
+			n.recreatePod()
+			n.ready("vault-0")
+			require.NoError(t, rotate(0), "the next run")
+			assert.NotEqual(t, before, n.unsealKey())
+			assert.Empty(t, n.field(`{.data.key-next}`, "-n", "security", "secret", "vault-unseal-key"))
+		})
 	}
-	n.verified()
+	n.verifyMustPass()
 
 	// Vault forgets a rekey when it restarts. Where it did not, the next run ends
 	// what was left.
-	for i, call := range changes {
+	for i, call := range rotationSteps {
 		if call.leaves {
-			require.Error(t, rotate(i+1), "killed after %s", call.what)
-			assert.Contains(t, n.script("", "rotate"), "canceling its rekey", "after %s", call.what)
+			n.subtest("rekey is left after "+call.name, func(t *testing.T) {
+				require.Error(t, rotate(i+1))
+				assert.Contains(t, n.runScript("", "rotate"), "canceling its rekey")
+			})
 		}
 	}
 
-	// Somebody else's is neither ended nor used.
-	theirs, before := n.rekeyByHand("-init", "-key-shares=1", "-key-threshold=1"), n.key()
+	// A foreign rekey is neither canceled nor used.
+	theirs, before := n.startRekey("-init", "-key-shares=1", "-key-threshold=1"), n.unsealKey()
 	require.NotEmpty(t, theirs)
-	n.scriptFails("somebody else's rekey is under way", "", "rotate")
-	assert.Equal(t, theirs, n.rekeyByHand("-status"))
-	assert.Equal(t, before, n.key())
-	n.rekeyByHand("-cancel", "-nonce="+theirs)
+	n.scriptMustFail("somebody else's rekey is under way", "", "rotate")
+	assert.Equal(t, theirs, n.startRekey("-status"))
+	assert.Equal(t, before, n.unsealKey())
+	n.startRekey("-cancel", "-nonce="+theirs)
 }
 
-// rekeyByHand returns the nonce of the rekey that is under way.
-func (n *node) rekeyByHand(args ...string) string {
+// startRekey returns the nonce of the rekey that is under way.
+func (n *node) startRekey(args ...string) string {
 	n.Helper()
 	out := n.kubectl(append([]string{"-n", "security", "exec", "vault-0", "-c", "vault", "--", "vault", "operator", "rekey", "-format=json"}, args...)...)
 	_, nonce, _ := strings.Cut(out, `"nonce": "`)

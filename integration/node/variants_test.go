@@ -13,7 +13,7 @@ import (
 
 // The sidecar as a native one: it is there before Vault, and Vault starts
 // although it is sealed. A proxy that its environment names is not for it.
-func TestTheSidecarIsNative(t *testing.T) {
+func TestNativeSidecar_StartsBeforeVault(t *testing.T) {
 	n := theNode(t)
 	n.volumes("vault-data-lh")
 	n.apply(n.overlay(`
@@ -25,18 +25,18 @@ patches:
       - {op: add, path: /spec/template/spec/initContainers/0/env/-, value: {name: HTTPS_PROXY, value: "http://127.0.0.1:1"}}
       - {op: add, path: /spec/template/spec/initContainers/0/env/-, value: {name: ALL_PROXY, value: "http://127.0.0.1:1"}}
 `, nil))
-	n.condition("False", "NotInitialized")
+	n.awaitGateCondition("False", "NotInitialized")
 	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
-	assert.Equal(t, sidecar, n.field("{.spec.initContainers[*].name}", "-n", "security", "pod", "vault-0"))
+	assert.Equal(t, sidecarContainer, n.field("{.spec.initContainers[*].name}", "-n", "security", "pod", "vault-0"))
 	n.bootstrap()
 	n.ready("vault-0")
-	n.killVaultAndSeeItRecover()
-	n.verified()
+	n.killVaultAndAwaitRecovery()
+	n.verifyMustPass()
 }
 
 // The level restricted takes the sidecar as it is put in; what the chart's own
 // container lacks for it is the chart's.
-func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
+func TestPodSecurity_RestrictedAdmitsTheSidecar(t *testing.T) {
 	n := theNode(t)
 	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security, labels: {pod-security.kubernetes.io/enforce: restricted}}}",
 		"{apiVersion: v1, kind: ServiceAccount, metadata: {name: vault, namespace: security}}")
@@ -52,26 +52,26 @@ func TestTheSidecarPassesThePodSecurityLevelRestricted(t *testing.T) {
 		// Only the chart's own container is named, and never the sidecar.
 		assert.Contains(t, events, `unrestricted capabilities (container "vault" must set`)
 		assert.Contains(t, events, `seccompProfile (pod or container "vault" must set`)
-		assert.NotContains(t, events, sidecar)
+		assert.NotContains(t, events, sidecarContainer)
 		return ""
 	})
 }
 
 // Three replicas on raft: each is unsealed by its own sidecar, and one of them
-// wakes External Secrets.
-func TestThreeReplicasOnRaft(t *testing.T) {
+// resyncs External Secrets.
+func TestRaft_ThreeReplicasAreUnsealed(t *testing.T) {
 	n := theNode(t)
 	n.volumes("data-0", "data-1", "data-2")
-	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", n.overlay(raftHome, nil))
+	n.apply("{apiVersion: v1, kind: Namespace, metadata: {name: security}}", n.overlay(raftKustomization, nil))
 	n.bootstrap("--shares", "3", "--threshold", "2")
 	n.ready("vault-0", "vault-1", "vault-2")
 	n.put("first")
 	n.appHas("first")
-	n.verified()
-	n.script("", "rotate")
+	n.verifyMustPass()
+	n.runScript("", "rotate")
 
-	n.powerCut("open")
-	n.rebooted("vault-0", "vault-1", "vault-2")
+	n.cutPower("open")
+	n.awaitRebooted("vault-0", "vault-1", "vault-2")
 	n.ready("vault-0", "vault-1", "vault-2")
 	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
 	var standbys []string
@@ -94,12 +94,12 @@ func TestThreeReplicasOnRaft(t *testing.T) {
 		return ""
 	})
 	for _, pod := range standbys {
-		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecar), "waking it", "a standby wakes nobody")
+		assert.NotContains(t, n.kubectl("-n", "security", "logs", pod, "-c", sidecarContainer), "waking it", "a standby requests no resync")
 	}
 }
 
-// raftHome is the home with three replicas.
-const raftHome = `
+// raftKustomization is manifests/homelab with three replicas.
+const raftKustomization = `
 resources: [manifests/homelab]
 components: [manifests/replicas]
 patches:

@@ -28,7 +28,7 @@ done
 # nothing is cached
 servers=(
 	"vault|.|minimal||github.com/hashicorp/vault||3 to 10 minutes"
-	"gatefs|.|||||about half a minute"
+	"stallfs|.|||||about half a minute"
 	"closed|.|||||a few seconds"
 	"kubernetes|. ./kubectl||$version|||8 to 20 minutes"
 	"external-secrets|.|||github.com/external-secrets/external-secrets|config/crds/bases|3 to 6 minutes"

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// summary is what is told of many rounds.
+// summary is printed for many rounds.
 type summary struct{ min, median, max time.Duration }
 
 func summarize(d []time.Duration) summary {
@@ -16,23 +16,25 @@ func summarize(d []time.Duration) summary {
 	return summary{d[0], (d[(n-1)/2] + d[n/2]) / 2, d[n-1]}
 }
 
-func show(d time.Duration) string { return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond)) }
+func formatDuration(d time.Duration) string {
+	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
+}
 
-// seconds shows what takes longer, and what was given up after limit.
-func seconds(d, limit time.Duration) string {
+// formatSeconds formats longer durations, and those that reached the limit.
+func formatSeconds(d, limit time.Duration) string {
 	if d >= limit {
 		return fmt.Sprintf(">%.0fs", limit.Seconds())
 	}
 	return fmt.Sprintf("%.2fs", d.Seconds())
 }
 
-// tell prints one figure.
-func tell(what, format string, figures ...any) {
+// printFigure prints one figure.
+func printFigure(what, format string, figures ...any) {
 	fmt.Printf("%-34s %s\n", what, fmt.Sprintf(format, figures...))
 }
 
-// pause lets time pass that is part of what is measured.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for a time that is part of the measurement.
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

@@ -8,29 +8,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
-	watched  = 60 * time.Second // how long the cost of doing nothing is measured
-	justNow  = 5 * time.Second  // after the start
-	starting = 20 * time.Second // how long memory is watched for its peak
+	cpuWindow  = 60 * time.Second // how long the cost of doing nothing is measured
+	startDelay = 5 * time.Second  // after the start
+	peakWindow = 20 * time.Second // how long memory is watched for its peak
 )
 
 // footprint prints what the sidecar costs beside a Vault that is well, and
 // while it waits for one that refuses; without Kubernetes and in Vault's pod.
 func footprint(ctx context.Context, _ rounds) (err error) {
-	l, err := lab.New()
+	env, err := testenv.New()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	vault, secret, err := sealedVault(ctx, l, "")
+	defer func() { err = errors.Join(err, env.Close()) }()
+	vault, secret, err := sealedVault(ctx, env, "")
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	sidecar, err := sidecarBeside(l, vault, secret)
+	sidecar, err := startSidecarFor(env, vault, secret)
 	if err != nil {
 		return err
 	}
@@ -38,57 +38,57 @@ func footprint(ctx context.Context, _ rounds) (err error) {
 		return err
 	}
 	fmt.Print("What the sidecar costs beside a Vault, without Kubernetes.\n\n")
-	if err := tellCost(ctx, sidecar, vault, began); err != nil {
+	if err := printCost(ctx, sidecar, vault, began); err != nil {
 		return err
 	}
-	binary, err := os.Stat(l.Binary("vault-unseal-sidecar"))
+	binary, err := os.Stat(env.Binary("vault-unseal-sidecar"))
 	if err != nil {
 		return err
 	}
-	tell("binary", "%8.2f MB", float64(binary.Size())/1e6)
-	return inPod(ctx)
+	printFigure("binary", "%8.2f MB", float64(binary.Size())/1e6)
+	return footprintInPod(ctx)
 }
 
-func inPod(ctx context.Context) (err error) {
-	h, err := openHome(ctx)
+func footprintInPod(ctx context.Context) (err error) {
+	st, err := newSetup(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.close()) }()
+	defer func() { err = errors.Join(err, st.close()) }()
 	began := time.Now()
-	if err := h.startSidecar(ctx); err != nil {
+	if err := st.startSidecar(ctx); err != nil {
 		return err
 	}
 	fmt.Print("\nWhat it costs in Vault's pod, with Kubernetes.\n\n")
-	return tellCost(ctx, h.sidecar, h.vault, began)
+	return printCost(ctx, st.sidecar, st.vault, began)
 }
 
-// tellCost prints the cost of a sidecar that was started when it began, and
+// printCost prints the cost of a sidecar that was started when it began, and
 // ends its Vault.
-func tellCost(ctx context.Context, sidecar *lab.Sidecar, vault *lab.Vault, began time.Time) error {
+func printCost(ctx context.Context, sidecar *testenv.Sidecar, vault *testenv.Vault, began time.Time) error {
 	pid := sidecar.Pid()
 	for _, row := range []struct {
 		name, line string
 		after      time.Duration // of the start
 	}{
-		{"memory after 5 s (RSS)", "VmRSS", justNow},
-		{"memory, peak of 20 s", "VmHWM", starting - 500*time.Millisecond}, // before memory is given back
-		{"memory later (RSS)", "VmRSS", starting + justNow},
+		{"memory after 5 s (RSS)", "VmRSS", startDelay},
+		{"memory, peak of 20 s", "VmHWM", peakWindow - 500*time.Millisecond}, // before memory is given back
+		{"memory later (RSS)", "VmRSS", peakWindow + startDelay},
 	} {
-		if err := pause(ctx, time.Until(began.Add(row.after))); err != nil {
+		if err := sleep(ctx, time.Until(began.Add(row.after))); err != nil {
 			return err
 		}
 		size, err := memory(pid, row.line)
 		if err != nil {
 			return err
 		}
-		tell(row.name, "%8.2f MiB", size)
+		printFigure(row.name, "%8.2f MiB", size)
 	}
 	well, err := cpuShare(ctx, pid)
 	if err != nil {
 		return err
 	}
-	tell("processor, all well", "%8.3f %% of a core, over %v", well, watched)
+	printFigure("processor, all well", "%8.3f %% of a core, over %v", well, cpuWindow)
 	if err := vault.Kill(); err != nil {
 		return err
 	}
@@ -99,11 +99,11 @@ func tellCost(ctx context.Context, sidecar *lab.Sidecar, vault *lab.Vault, began
 	if err != nil {
 		return err
 	}
-	tell("processor, vault refusing", "%8.3f %% of a core, over %v", waiting, watched)
+	printFigure("processor, vault refusing", "%8.3f %% of a core, over %v", waiting, cpuWindow)
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return err
 	}
-	tell("load average now", "%s", strings.TrimSpace(string(load)))
+	printFigure("load average now", "%s", strings.TrimSpace(string(load)))
 	return nil
 }

@@ -1,6 +1,6 @@
-// Command bench measures, in one run, how long a home takes to come back: from
-// the thaw to an unsealed Vault, and from there to every ExternalSecret Ready,
-// each with the sidecar and with others in turns; and what the sidecar costs.
+// Command bench measures, in one run, how long a recovery takes: from storage that
+// is back to an unsealed Vault, and from there to every ExternalSecret Ready, each
+// with the sidecar and with baselines; and what the sidecar costs.
 // It asserts nothing: the figures are for people.
 package main
 
@@ -36,15 +36,15 @@ var parts = []part{
 	{"footprint", footprint},
 	{"eso", recovery},
 	{"requests", requests},
-	{"many", many},
+	{"many", massResync},
 }
 
 func bench(ctx context.Context) error {
-	wanted, err := partsWanted(os.Getenv("PARTS"))
+	wanted, err := parseParts(os.Getenv("PARTS"))
 	if err != nil {
 		return err
 	}
-	r, err := roundsWanted()
+	r, err := parseRounds()
 	if err != nil {
 		return err
 	}
@@ -58,9 +58,9 @@ func bench(ctx context.Context) error {
 	return nil
 }
 
-// partsWanted reads a list of parts with commas between them, all of them when
+// parseParts reads a list of parts with commas between them, all of them when
 // it is empty. They run in their own order.
-func partsWanted(list string) ([]part, error) {
+func parseParts(list string) ([]part, error) {
 	if list == "" {
 		return parts, nil
 	}
@@ -86,17 +86,17 @@ func partsWanted(list string) ([]part, error) {
 // rounds are how often what can be repeated is.
 type rounds struct{ vault, eso int }
 
-func roundsWanted() (r rounds, err error) {
-	if r.vault, err = number("ROUNDS", 20); err != nil {
+func parseRounds() (r rounds, err error) {
+	if r.vault, err = envInt("ROUNDS", 20); err != nil {
 		return r, err
 	}
-	r.eso, err = number("ESO_ROUNDS", 3)
+	r.eso, err = envInt("ESO_ROUNDS", 3)
 	return r, err
 }
 
-// number reads a variable of the environment, whose default is used when it is
+// envInt reads a variable of the environment, whose default is used when it is
 // not set.
-func number(name string, byDefault int) (int, error) {
+func envInt(name string, byDefault int) (int, error) {
 	text := os.Getenv(name)
 	if text == "" {
 		return byDefault, nil

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -27,18 +27,18 @@ metadata: {name: apps}
 
 // createSecrets makes so many ExternalSecrets, several at a time, and gives
 // each a condition unless that is left to ESO.
-func (h *home) createSecrets(ctx context.Context, size int, refresh time.Duration, ready *condition) error {
-	if err := h.cluster.Apply(ctx, appsNamespace); err != nil {
+func (st *setup) createSecrets(ctx context.Context, size int, refresh time.Duration, ready *condition) error {
+	if err := st.cluster.Apply(ctx, appsNamespace); err != nil {
 		return err
 	}
-	h.size = size
+	st.secretCount = size
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(8)
-	api := h.cluster.Client.Resource(externalSecrets).Namespace(appsName)
+	api := st.cluster.Client.Resource(externalSecrets).Namespace(appsName)
 	for i := range size {
 		work.Go(func() error {
 			name := fmt.Sprintf("app-%05d", i)
-			if err := h.cluster.Apply(ctx, lab.ExternalSecret(appsName, name, storeName, "app", refresh.String())); err != nil {
+			if err := st.cluster.Apply(ctx, testenv.ExternalSecret(appsName, name, storeName, "app", refresh.String())); err != nil {
 				return err
 			}
 			if ready == nil {
@@ -72,10 +72,10 @@ func setCondition(ctx context.Context, api dynamic.ResourceInterface, name strin
 	return nil
 }
 
-// touchStore has ESO look at its store at once.
-func (h *home) touchStore(ctx context.Context) error {
+// forceSyncStore has ESO look at its store at once.
+func (st *setup) forceSyncStore(ctx context.Context) error {
 	body := fmt.Sprintf(`{"metadata":{"annotations":{"touched":%q}}}`, time.Now().Format(time.RFC3339Nano))
-	_, err := h.cluster.Client.Resource(clusterStores).Patch(ctx, storeName, types.MergePatchType, []byte(body), metav1.PatchOptions{})
+	_, err := st.cluster.Client.Resource(clusterStores).Patch(ctx, storeName, types.MergePatchType, []byte(body), metav1.PatchOptions{})
 	if err != nil {
 		return fmt.Errorf("annotating the store: %w", err)
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -16,76 +16,76 @@ const (
 	recoveryLimit = 8 * time.Minute
 )
 
-// remedy is a way to bring External Secrets back.
-type remedy struct {
-	name   string
-	before func(ctx context.Context, h *home) error // while all is well
-	thaw   func(ctx context.Context, h *home) error // when Vault listens, sealed
+// method is a way to bring External Secrets back.
+type method struct {
+	name    string
+	before  func(ctx context.Context, st *setup) error // while all is well
+	restart func(ctx context.Context, st *setup) error // when Vault listens, sealed
 }
 
 // The last one leaves External Secrets in a bad state.
-var remedies = []remedy{
-	{"sidecar", func(ctx context.Context, h *home) error { return h.startSidecar(ctx) }, nothing},
-	{"restart", nothing, func(ctx context.Context, h *home) error {
-		if err := h.vault.UnsealAll(ctx); err != nil {
+var methods = []method{
+	{"sidecar", func(ctx context.Context, st *setup) error { return st.startSidecar(ctx) }, noAction},
+	{"restart", noAction, func(ctx context.Context, st *setup) error {
+		if err := st.vault.UnsealAll(ctx); err != nil {
 			return err
 		}
-		if err := h.eso.Stop(); err != nil {
+		if err := st.eso.Stop(); err != nil {
 			return err
 		}
-		return h.eso.Start(ctx)
+		return st.eso.Start(ctx)
 	}},
-	{"nobody", nothing, func(ctx context.Context, h *home) error { return h.vault.UnsealAll(ctx) }},
+	{"nobody", noAction, func(ctx context.Context, st *setup) error { return st.vault.UnsealAll(ctx) }},
 }
 
-func nothing(context.Context, *home) error { return nil }
+func noAction(context.Context, *setup) error { return nil }
 
-// turn is a remedy in its home.
-type turn struct {
-	remedy remedy
-	home   *home
+// trial is a method and the setup in which it runs.
+type trial struct {
+	method method
+	setup  *setup
 }
 
-// outage lets the Vaults of all turns be away together, which costs the time
-// of one, and brings them back one after another. It returns for each how long
-// its ExternalSecrets then took, recoveryLimit when it was given up.
-func outage(ctx context.Context, turns []turn) ([]time.Duration, error) {
+// outage stops the Vaults of all trials together, which costs the time of one,
+// and brings them back one after another. It returns for each how long its
+// ExternalSecrets then took, or recoveryLimit when that was exceeded.
+func outage(ctx context.Context, turns []trial) ([]time.Duration, error) {
 	for _, t := range turns {
-		if err := t.home.loseVault(ctx); err != nil {
+		if err := t.setup.killVault(ctx); err != nil {
 			return nil, err
 		}
 	}
 	for _, t := range turns {
-		if err := t.home.awaitFailed(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.remedy.name, err)
+		if err := t.setup.awaitFailed(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.method.name, err)
 		}
 	}
 	var all []time.Duration
 	for _, t := range turns {
 		took, err := t.measure(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", t.remedy.name, err)
+			return nil, fmt.Errorf("%s: %w", t.method.name, err)
 		}
 		all = append(all, took)
 	}
 	return all, nil
 }
 
-// loseVault kills Vault while all is well, and waits until ESO begins to fail.
+// killVault kills Vault while all is well, and waits until ESO begins to fail.
 // The store is made to be not Ready soon: ESO by itself would look at it within
 // five minutes.
-func (h *home) loseVault(ctx context.Context) error {
-	if err := h.awaitSynced(ctx); err != nil {
+func (st *setup) killVault(ctx context.Context) error {
+	if err := st.awaitSynced(ctx); err != nil {
 		return err
 	}
-	if err := h.vault.Kill(); err != nil {
+	if err := st.vault.Kill(); err != nil {
 		return err
 	}
-	if err := h.touchStore(ctx); err != nil {
+	if err := st.forceSyncStore(ctx); err != nil {
 		return err
 	}
-	err := lab.Await(ctx, 2*time.Minute, "the store not to be ready", func() string {
-		o, err := h.cluster.Get(ctx, "external-secrets.io/v1", "ClusterSecretStore", "", storeName)
+	err := testenv.Await(ctx, 2*time.Minute, "the store not to be ready", func() string {
+		o, err := st.cluster.Get(ctx, "external-secrets.io/v1", "ClusterSecretStore", "", storeName)
 		if err != nil {
 			return err.Error()
 		}
@@ -97,35 +97,35 @@ func (h *home) loseVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.failing, err = h.tally.await(ctx, 5*time.Minute, "False", 1)
+	st.failingSince, err = st.readyCounter.await(ctx, 5*time.Minute, "False", 1)
 	return err
 }
 
 // awaitFailed waits until ESO has failed with every ExternalSecret, and for
 // failedFor since it failed with the first.
-func (h *home) awaitFailed(ctx context.Context) error {
-	if _, err := h.tally.await(ctx, 10*time.Minute, "False", h.size); err != nil {
+func (st *setup) awaitFailed(ctx context.Context) error {
+	if _, err := st.readyCounter.await(ctx, 10*time.Minute, "False", st.secretCount); err != nil {
 		return err
 	}
-	return pause(ctx, time.Until(h.failing.Add(failedFor)))
+	return sleep(ctx, time.Until(st.failingSince.Add(failedFor)))
 }
 
 // measure brings Vault back, and measures from its being unsealed to the last
 // ExternalSecret Ready.
-func (t turn) measure(ctx context.Context) (time.Duration, error) {
-	h := t.home
-	if err := h.vault.StartAndWait(ctx); err != nil {
+func (t trial) measure(ctx context.Context) (time.Duration, error) {
+	st := t.setup
+	if err := st.vault.StartAndWait(ctx); err != nil {
 		return 0, err
 	}
-	if err := t.remedy.thaw(ctx, h); err != nil {
+	if err := t.method.restart(ctx, st); err != nil {
 		return 0, err
 	}
-	began, err := awaitUnsealed(ctx, h.vault)
+	began, err := awaitUnsealed(ctx, st.vault)
 	if err != nil {
 		return 0, err
 	}
-	ready, err := h.tally.await(ctx, time.Until(began.Add(recoveryLimit)), "True", h.size)
-	if errors.Is(err, errLate) {
+	ready, err := st.readyCounter.await(ctx, time.Until(began.Add(recoveryLimit)), "True", st.secretCount)
+	if errors.Is(err, errTimeout) {
 		return recoveryLimit, nil
 	}
 	return ready.Sub(began), err

@@ -19,7 +19,7 @@ func cpuShare(ctx context.Context, pid int) (float64, error) {
 		return 0, err
 	}
 	began := time.Now()
-	if err := pause(ctx, watched); err != nil {
+	if err := sleep(ctx, cpuWindow); err != nil {
 		return 0, err
 	}
 	after, err := cpuTime(pid)

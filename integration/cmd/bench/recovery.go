@@ -13,8 +13,8 @@ const (
 	// The intervals are such that ESO meets the outage with all of them soon,
 	// and keeps up with them while all is well: it syncs 26 a second at most.
 	refreshFew, refreshMany = 10 * time.Second, 2 * time.Minute
-	// quiet is how long nothing has happened when idle memory is read.
-	quiet = 60 * time.Second
+	// idlePeriod is how long nothing has happened when idle memory is read.
+	idlePeriod = 60 * time.Second
 )
 
 // recovery prints how long External Secrets takes once Vault is unsealed, and
@@ -26,7 +26,7 @@ func recovery(ctx context.Context, r rounds) error {
 	if args := apiServerArgs(); len(args) > 0 {
 		fmt.Printf("The kube-apiserver has %s.\n\n", strings.Join(args, " "))
 	}
-	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "contender", "rounds", "min", "median", "max")
+	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "method", "rounds", "min", "median", "max")
 	idle, err := recoverFew(ctx, r.eso)
 	if err != nil {
 		return fmt.Errorf("%d ExternalSecrets: %w", fewSecrets, err)
@@ -37,28 +37,28 @@ func recovery(ctx context.Context, r rounds) error {
 		return fmt.Errorf("%d ExternalSecrets: %w", manySecrets, err)
 	}
 	fmt.Println()
-	tell("memory, Kubernetes on, idle (RSS)", "%8.2f MiB (%d ExternalSecrets, %v after)", idle, fewSecrets, quiet)
-	tell("memory, Kubernetes on, peak (RSS)", "%8.2f MiB (%d ExternalSecrets woken)", peak, manySecrets)
+	printFigure("memory, Kubernetes on, idle (RSS)", "%8.2f MiB (%d ExternalSecrets, %v after)", idle, fewSecrets, idlePeriod)
+	printFigure("memory, Kubernetes on, peak (RSS)", "%8.2f MiB (%d ExternalSecrets woken)", peak, manySecrets)
 	return nil
 }
 
-// recoverFew gives each contender a home of its own, in which it stays through
-// all rounds, and returns what the sidecar takes when all is over.
+// recoverFew gives each method a setup of its own for all rounds, and returns the
+// memory of the sidecar at the end.
 func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
-	var turns []turn
-	for _, remedy := range remedies {
-		h, err := openHome(ctx)
+	var turns []trial
+	for _, remedy := range methods {
+		st, err := newSetup(ctx)
 		if err != nil {
 			return 0, err
 		}
-		defer func() { err = errors.Join(err, h.close()) }()
-		if err := h.runESO(ctx, fewSecrets, refreshFew); err != nil {
+		defer func() { err = errors.Join(err, st.close()) }()
+		if err := st.runESO(ctx, fewSecrets, refreshFew); err != nil {
 			return 0, err
 		}
-		if err := remedy.before(ctx, h); err != nil {
+		if err := remedy.before(ctx, st); err != nil {
 			return 0, err
 		}
-		turns = append(turns, turn{remedy, h})
+		turns = append(turns, trial{remedy, st})
 	}
 	results := results{}
 	for range rounds {
@@ -67,49 +67,49 @@ func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
 			return 0, err
 		}
 		for i, t := range turns {
-			results[t.remedy.name] = append(results[t.remedy.name], took[i])
+			results[t.method.name] = append(results[t.method.name], took[i])
 		}
 	}
 	results.print(fewSecrets)
-	return idleMemory(ctx, turns[0].home)
+	return idleMemory(ctx, turns[0].setup)
 }
 
 // idleMemory reads what the sidecar takes when it has been quiet for a while.
-func idleMemory(ctx context.Context, h *home) (float64, error) {
-	if err := h.awaitSaysReady(ctx); err != nil {
+func idleMemory(ctx context.Context, st *setup) (float64, error) {
+	if err := st.awaitReadyCondition(ctx); err != nil {
 		return 0, err
 	}
-	if err := pause(ctx, quiet); err != nil {
+	if err := sleep(ctx, idlePeriod); err != nil {
 		return 0, err
 	}
-	return memory(h.sidecar.Pid(), "VmRSS")
+	return memory(st.sidecar.Pid(), "VmRSS")
 }
 
-// recoverMany lets the contenders take turns in one home, since the others
-// would take much of the machine, and returns the most that the sidecar took.
+// recoverMany runs the methods one after another in one setup, since several would
+// load the machine too much, and returns the peak memory of the sidecar.
 func recoverMany(ctx context.Context) (peak float64, err error) {
-	h, err := openHome(ctx)
+	st, err := newSetup(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, h.close()) }()
-	if err := h.runESO(ctx, manySecrets, refreshMany); err != nil {
+	defer func() { err = errors.Join(err, st.close()) }()
+	if err := st.runESO(ctx, manySecrets, refreshMany); err != nil {
 		return 0, err
 	}
 	results := results{}
-	for _, remedy := range remedies {
-		if err := remedy.before(ctx, h); err != nil {
+	for _, remedy := range methods {
+		if err := remedy.before(ctx, st); err != nil {
 			return 0, err
 		}
-		took, err := outage(ctx, []turn{{remedy, h}})
+		took, err := outage(ctx, []trial{{remedy, st}})
 		if err != nil {
 			return 0, err
 		}
 		results[remedy.name] = took
-		if h.sidecar == nil || h.sidecar.Ended() {
+		if st.sidecar == nil || st.sidecar.Exited() {
 			continue
 		}
-		if peak, err = h.dismissSidecar(ctx); err != nil {
+		if peak, err = st.stopSidecar(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -117,25 +117,25 @@ func recoverMany(ctx context.Context) (peak float64, err error) {
 	return peak, nil
 }
 
-// dismissSidecar lets the sidecar finish, and returns the most that it took.
-func (h *home) dismissSidecar(ctx context.Context) (peak float64, err error) {
-	if err := h.awaitSaysReady(ctx); err != nil {
+// stopSidecar lets the sidecar finish, and returns the most that it took.
+func (st *setup) stopSidecar(ctx context.Context) (peak float64, err error) {
+	if err := st.awaitReadyCondition(ctx); err != nil {
 		return 0, err
 	}
-	if peak, err = memory(h.sidecar.Pid(), "VmHWM"); err != nil {
+	if peak, err = memory(st.sidecar.Pid(), "VmHWM"); err != nil {
 		return 0, err
 	}
-	return peak, h.sidecar.Kill()
+	return peak, st.sidecar.Kill()
 }
 
-// results are the times of each contender.
+// results are the times of each method.
 type results map[string][]time.Duration
 
 func (r results) print(size int) {
-	for _, remedy := range remedies {
+	for _, remedy := range methods {
 		s := summarize(r[remedy.name])
 		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, remedy.name, len(r[remedy.name]),
-			seconds(s.min, recoveryLimit), seconds(s.median, recoveryLimit), seconds(s.max, recoveryLimit))
+			formatSeconds(s.min, recoveryLimit), formatSeconds(s.median, recoveryLimit), formatSeconds(s.max, recoveryLimit))
 	}
 	restart, sidecar := summarize(r["restart"]).median, summarize(r["sidecar"]).median
 	fmt.Printf("%-15d restart's median is %.1f times the sidecar's\n", size, float64(restart)/float64(sidecar))

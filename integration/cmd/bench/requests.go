@@ -9,42 +9,42 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// counted is how long requests are.
-const counted = 3 * time.Minute
+// countPeriod is how long requests are counted.
+const countPeriod = 3 * time.Minute
 
 // requests prints what the sidecar asks of the API server while all is well.
 func requests(ctx context.Context, _ rounds) (err error) {
-	h, err := openHome(ctx)
+	st, err := newSetup(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.close()) }()
-	if err := h.runESO(ctx, fewSecrets, refreshFew); err != nil {
+	defer func() { err = errors.Join(err, st.close()) }()
+	if err := st.runESO(ctx, fewSecrets, refreshFew); err != nil {
 		return err
 	}
-	proxy, err := h.startSidecarBehindProxy(ctx)
+	proxy, err := st.startSidecarBehindProxy(ctx)
 	if err != nil {
 		return err
 	}
-	if err := h.awaitSaysReady(ctx); err != nil {
+	if err := st.awaitReadyCondition(ctx); err != nil {
 		return err
 	}
 	before := len(proxy.Requests())
-	if err := pause(ctx, counted); err != nil {
+	if err := sleep(ctx, countPeriod); err != nil {
 		return err
 	}
 	made := proxy.Requests()[before:]
 	fmt.Printf("What the sidecar asks of the API server, besides watches, with %d ExternalSecrets.\n\n", fewSecrets)
-	tell("requests at the start", "%8d", before)
-	tell("requests, all well", "%8.1f a minute, over %v%s", float64(len(made))/counted.Minutes(), counted, listed(made))
+	printFigure("requests at the start", "%8d", before)
+	printFigure("requests, all well", "%8.1f a minute, over %v%s", float64(len(made))/countPeriod.Minutes(), countPeriod, listRequests(made))
 	return nil
 }
 
-// listed names each kind of request once; "" when there is none.
-func listed(requests []string) string {
+// listRequests names each kind of request once; "" when there is none.
+func listRequests(requests []string) string {
 	if len(requests) == 0 {
 		return ""
 	}
@@ -54,18 +54,18 @@ func listed(requests []string) string {
 
 // startSidecarBehindProxy starts the sidecar of Vault's pod, with that pod's
 // rights, so that its requests can be counted.
-func (h *home) startSidecarBehindProxy(ctx context.Context) (*lab.Faults, error) {
-	proxy, err := h.lab.Faults(h.cluster)
+func (st *setup) startSidecarBehindProxy(ctx context.Context) (*testenv.APIProxy, error) {
+	proxy, err := st.env.StartAPIProxy(st.cluster)
 	if err != nil {
 		return nil, err
 	}
-	token, err := h.cluster.Token(ctx, "security", "vault", "vault-0")
+	token, err := st.cluster.Token(ctx, "security", "vault", "vault-0")
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig := filepath.Join(h.lab.Dir, "proxy.kubeconfig")
-	if err := proxy.Kubeconfig(kubeconfig, token); err != nil {
+	kubeconfig := filepath.Join(st.env.Dir, "proxy.kubeconfig")
+	if err := proxy.WriteKubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
-	return proxy, h.startSidecarWith(ctx, lab.SidecarArgs(kubeconfig, "vault-0"))
+	return proxy, st.startSidecarWith(ctx, testenv.SidecarArgs(kubeconfig, "vault-0"))
 }

@@ -5,18 +5,18 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// unsealed is what Vault logs when it is; the moment is taken when the line
-// comes out of its pipe, so that nobody has to ask Vault.
-const unsealed = "core: vault is unsealed"
+// unsealedMessage is what Vault logs when it is; the moment is taken when the line
+// comes out of its pipe, so that Vault need not be polled.
+const unsealedMessage = "core: vault is unsealed"
 
 // awaitUnsealed returns when this run of Vault was unsealed.
-func awaitUnsealed(ctx context.Context, v *lab.Vault) (time.Time, error) {
+func awaitUnsealed(ctx context.Context, v *testenv.Vault) (time.Time, error) {
 	var at time.Time
-	err := lab.Await(ctx, 2*time.Minute, "vault to be unsealed", func() string {
-		if at = v.Process.SeenAt(unsealed); at.IsZero() {
+	err := testenv.Await(ctx, 2*time.Minute, "vault to be unsealed", func() string {
+		if at = v.Process.PrintedAt(unsealedMessage); at.IsZero() {
 			return "its log ends: " + v.Process.Tail(2)
 		}
 		return ""
@@ -26,8 +26,8 @@ func awaitUnsealed(ctx context.Context, v *lab.Vault) (time.Time, error) {
 
 // sealedVault starts a Vault that is initialized, sealed and listening. It
 // keeps its data in a directory of its own when none is named.
-func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab.Secret, error) {
-	vault, err := l.Vault(lab.VaultConfig{Data: data})
+func sealedVault(ctx context.Context, env *testenv.Env, data string) (*testenv.Vault, *testenv.MountedSecret, error) {
+	vault, err := env.NewVault(testenv.VaultConfig{Data: data})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -37,7 +37,7 @@ func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab
 	if err := vault.Init(ctx, 1, 1); err != nil {
 		return nil, nil, err
 	}
-	secret, err := l.Secret()
+	secret, err := env.NewSecret()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -50,7 +50,7 @@ func sealedVault(ctx context.Context, l *lab.Lab, data string) (*lab.Vault, *lab
 	return vault, secret, vault.StartAndWait(ctx)
 }
 
-// sidecarBeside starts the sidecar of a Vault, with more options.
-func sidecarBeside(l *lab.Lab, v *lab.Vault, s *lab.Secret, args ...string) (*lab.Sidecar, error) {
-	return l.Sidecar(lab.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(l.Dir, "state"), Args: args})
+// startSidecarFor starts the sidecar of a Vault, with more options.
+func startSidecarFor(env *testenv.Env, v *testenv.Vault, s *testenv.MountedSecret, args ...string) (*testenv.Sidecar, error) {
+	return env.StartSidecar(testenv.SidecarConfig{Vault: v.Addr, Keys: s.Dir, State: filepath.Join(env.Dir, "state"), Args: args})
 }

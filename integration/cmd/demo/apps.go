@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // refresh is how often External Secrets reads from Vault when all is well: so
@@ -32,8 +32,8 @@ var apps = []struct {
 // Secret that the app mounts.
 type secret struct{ app, name string }
 
-// sample is the one whose values are shown.
-var sample = secret{"photos", "database"}
+// sampleSecret is the one whose values are shown.
+var sampleSecret = secret{"photos", "database"}
 
 // path is where Vault has it.
 func (s secret) path() string { return s.app + "/" + s.name }
@@ -54,7 +54,7 @@ func manifestsOfApps() string {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", app.name)
 	}
 	for _, s := range secrets() {
-		b.WriteString(lab.ExternalSecret(s.app, s.name, store, s.path(), refresh))
+		b.WriteString(testenv.ExternalSecret(s.app, s.name, store, s.path(), refresh))
 	}
 	return b.String()
 }
@@ -70,22 +70,22 @@ func listOfApps() string {
 }
 
 // writeValues gives every secret in Vault a new value, and returns them.
-func (h *home) writeValues(ctx context.Context) (map[secret]string, error) {
+func (st *setup) writeValues(ctx context.Context) (map[secret]string, error) {
 	values := map[secret]string{}
 	for _, s := range secrets() {
 		random := make([]byte, 6)
 		_, _ = rand.Read(random)
 		values[s] = hex.EncodeToString(random)
-		if err := h.vault.WriteSecret(ctx, s.path(), values[s]); err != nil {
+		if err := st.vault.WriteSecret(ctx, s.path(), values[s]); err != nil {
 			return nil, err
 		}
 	}
 	return values, nil
 }
 
-// value returns what an app finds in its Secret.
-func (h *home) value(ctx context.Context, s secret) (string, error) {
-	o, err := h.cluster.Get(ctx, "v1", "Secret", s.app, s.name)
+// appValue returns what an app finds in its Secret.
+func (st *setup) appValue(ctx context.Context, s secret) (string, error) {
+	o, err := st.cluster.Get(ctx, "v1", "Secret", s.app, s.name)
 	if err != nil {
 		return "", err
 	}
@@ -100,13 +100,13 @@ func (h *home) value(ctx context.Context, s secret) (string, error) {
 	return string(plain), nil
 }
 
-// arrived counts the apps' Secrets that hold these values. The error tells of
+// countSynced counts the apps' Secrets that hold these values. The error names
 // one that does not.
-func (h *home) arrived(ctx context.Context, values map[secret]string) (int, error) {
+func (st *setup) countSynced(ctx context.Context, values map[secret]string) (int, error) {
 	count := 0
 	var missing error
 	for s, want := range values {
-		got, err := h.value(ctx, s)
+		got, err := st.appValue(ctx, s)
 		switch {
 		case err != nil:
 			missing = err
@@ -120,9 +120,9 @@ func (h *home) arrived(ctx context.Context, values map[secret]string) (int, erro
 }
 
 // awaitValues waits until every app has these values.
-func (h *home) awaitValues(ctx context.Context, values map[secret]string) error {
-	return lab.Await(ctx, 60*time.Second, "every app to have its secrets", func() string {
-		if _, err := h.arrived(ctx, values); err != nil {
+func (st *setup) awaitValues(ctx context.Context, values map[secret]string) error {
+	return testenv.Await(ctx, 60*time.Second, "every app to have its secrets", func() string {
+		if _, err := st.countSynced(ctx, values); err != nil {
 			return err.Error()
 		}
 		return ""

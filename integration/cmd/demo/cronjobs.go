@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-// untilNextMinute is how far the next minute is at the thaw: the mean.
+// untilNextMinute is how far the next minute is when the storage is back: the mean.
 const untilNextMinute = 30 * time.Second
 
 // unsealScript is what the first CronJob runs. Exit code 2 means sealed. The
@@ -29,7 +29,7 @@ const unsealedByJob = "unsealed-by-the-job"
 // restarts External Secrets when Vault is well and the store is not. They are
 // given their pods for nothing: no image is pulled, nothing is scheduled.
 type cronJobs struct {
-	home       *home
+	setup      *setup
 	unsealing  time.Time // when the job began that unsealed Vault
 	restarting time.Time // when the job began that restarted External Secrets
 }
@@ -53,9 +53,9 @@ func (j *cronJobs) run(ctx context.Context, first time.Time) error {
 
 func (j *cronJobs) unseal() error {
 	began := time.Now()
-	v := j.home.vault
-	p, err := j.home.lab.Run("the unseal job", []string{
-		"VAULT=" + j.home.lab.Binary("servers/vault"), "VAULT_ADDR=" + v.Addr, "UNSEAL_KEY=" + v.Keys[0],
+	v := j.setup.vault
+	p, err := j.setup.env.StartProgram("the unseal job", []string{
+		"VAULT=" + j.setup.env.Binary("servers/vault"), "VAULT_ADDR=" + v.Addr, "UNSEAL_KEY=" + v.Keys[0],
 	}, "sh", "-c", unsealScript)
 	if err != nil {
 		return err
@@ -75,19 +75,19 @@ func (j *cronJobs) unseal() error {
 
 func (j *cronJobs) restart(ctx context.Context) error {
 	began := time.Now()
-	if code, err := j.home.vault.Health(ctx); err != nil || code != http.StatusOK {
+	if code, err := j.setup.vault.Health(ctx); err != nil || code != http.StatusOK {
 		return nil // Vault's container is not ready
 	}
-	o, err := j.home.cluster.Get(ctx, esoAPI, "ClusterSecretStore", "", store)
+	o, err := j.setup.cluster.Get(ctx, esoAPI, "ClusterSecretStore", "", store)
 	if err != nil {
 		return err
 	}
-	if lab.Condition(o, "Ready")["status"] == "True" {
+	if testenv.Condition(o, "Ready")["status"] == "True" {
 		return nil
 	}
 	j.restarting = began
-	if err := j.home.eso.Stop(); err != nil {
+	if err := j.setup.eso.Stop(); err != nil {
 		return err
 	}
-	return j.home.eso.Start(ctx)
+	return j.setup.eso.Start(ctx)
 }

@@ -10,44 +10,44 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // describePod prints the sidecar's conditions of Vault's pod, and the Events,
-// when they tell of the whole recovery.
-func (h *home) describePod(ctx context.Context) error {
-	pod, err := h.awaitReport(ctx)
+// when they describe the whole recovery.
+func (st *setup) describePod(ctx context.Context) error {
+	pod, err := st.awaitReport(ctx)
 	if err != nil {
 		return err
 	}
-	say("the pod security/vault-0")
+	printLine("the pod security/vault-0")
 	for _, kind := range []string{gateType, reportType} {
-		c := lab.Condition(pod, kind)
-		say("  Condition  %s", kind)
-		sayFolded("            ", c["status"]+", "+c["reason"]+": "+c["message"])
+		c := testenv.Condition(pod, kind)
+		printLine("  Condition  %s", kind)
+		printWrapped("            ", c["status"]+", "+c["reason"]+": "+c["message"])
 	}
-	events, err := h.events(ctx)
+	events, err := st.events(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range events {
-		say("  Event      %s", field(&e, "reason"))
-		sayFolded("            ", field(&e, "message"))
+		printLine("  Event      %s", field(&e, "reason"))
+		printWrapped("            ", field(&e, "message"))
 	}
 	return nil
 }
 
-// awaitReport returns Vault's pod when the sidecar has told that External
-// Secrets has recovered: it looks twice before it does.
-func (h *home) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
-	err = lab.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
-		if pod, err = h.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {
+// awaitReport returns Vault's pod when the sidecar has reported that External
+// Secrets has recovered: it checks twice before it does.
+func (st *setup) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
+	err = testenv.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
+		if pod, err = st.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {
 			return err.Error()
 		}
-		if c := lab.Condition(pod, reportType); c["status"] != "True" {
+		if c := testenv.Condition(pod, reportType); c["status"] != "True" {
 			return c["reason"] + ": " + c["message"]
 		}
-		events, err := h.events(ctx)
+		events, err := st.events(ctx)
 		if err != nil {
 			return err.Error()
 		}
@@ -62,8 +62,8 @@ func (h *home) awaitReport(ctx context.Context) (pod *unstructured.Unstructured,
 }
 
 // events returns those in Vault's namespace, the oldest first.
-func (h *home) events(ctx context.Context) ([]unstructured.Unstructured, error) {
-	list, err := h.cluster.Client.Resource(eventResource).Namespace("security").List(ctx, metav1.ListOptions{})
+func (st *setup) events(ctx context.Context) ([]unstructured.Unstructured, error) {
+	list, err := st.cluster.Client.Resource(eventResource).Namespace("security").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing the Events: %w", err)
 	}
@@ -80,15 +80,15 @@ func field(o *unstructured.Unstructured, name string) string {
 
 // printLog prints what this run of the sidecar logged once it waited for
 // Vault, with the time of day alone.
-func (h *home) printLog() {
+func (st *setup) printLog() {
 	fmt.Println()
-	say("the container vault-unseal-sidecar logged")
+	printLine("the container vault-unseal-sidecar logged")
 	waiting := false
-	for line := range strings.Lines(h.sidecar.Output()) {
+	for line := range strings.Lines(st.sidecar.Output()) {
 		waiting = waiting || strings.Contains(line, "waiting, vault does not accept connections")
 		stamp, text, found := strings.Cut(strings.TrimSpace(line), " ")
 		if _, clock, dated := strings.Cut(stamp, "T"); waiting && found && dated {
-			sayFolded("  "+strings.TrimSuffix(clock, "Z"), text)
+			printWrapped("  "+strings.TrimSuffix(clock, "Z"), text)
 		}
 	}
 }

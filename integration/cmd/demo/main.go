@@ -1,4 +1,4 @@
-// Command demo tells one power cut twice: in a home with a real Vault, a real
+// Command demo shows one power cut twice: with a real Vault, a real
 // Kubernetes API server and the real External Secrets Operator, first with the
 // sidecar and then with the two CronJobs that it replaces. It exits with 0 only
 // when every app got the value that was written just before each power cut.
@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func main() {
@@ -28,26 +28,26 @@ func main() {
 }
 
 func demo(ctx context.Context) (err error) {
-	l, err := lab.New()
+	env, err := testenv.New()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+	defer func() { err = errors.Join(err, env.Close()) }()
 
 	heading("1. A home: Vault, a Kubernetes API server and External Secrets, all of them real")
-	h, err := furnish(ctx, l)
+	st, err := newSetup(ctx, env)
 	if err != nil {
-		return fmt.Errorf("furnishing the home: %w", err)
+		return fmt.Errorf("starting the setup: %w", err)
 	}
-	withSidecar, err := recoverWithSidecar(ctx, h)
+	withSidecar, err := recoverWithSidecar(ctx, st)
 	if err != nil {
 		return fmt.Errorf("with the sidecar: %w", err)
 	}
-	withCronJobs, err := recoverWithCronJobs(ctx, h)
+	withCronJobs, err := recoverWithCronJobs(ctx, st)
 	if err != nil {
 		return fmt.Errorf("with the CronJobs: %w", err)
 	}
 	heading("6. Both, on one scale")
-	compare(withSidecar, withCronJobs)
+	printComparison(withSidecar, withCronJobs)
 	return nil
 }

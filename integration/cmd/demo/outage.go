@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -14,94 +14,94 @@ const (
 	// storage is back: its next try is 32 s after the sixth, the one after
 	// that 64 s later.
 	failures = 6
-	// thawAfter is how long after the last failure the storage is back. A try
+	// resumeAfter is how long after the last failure the storage is back. A try
 	// takes External Secrets 3 to 4.5 s, so its own next one ends within 29 s of
-	// the thaw, and the one after that begins 91 s after it at the soonest. None
+	// that, and the one after that begins 91 s after it at the soonest. None
 	// falls between the two CronJobs, which act after 30 s and 90 s. After an
 	// outage of minutes, with tries that are minutes apart, it is mostly so too.
-	thawAfter = 7500 * time.Millisecond
+	resumeAfter = 7500 * time.Millisecond
 )
 
 // outage is a power cut, and the time until the storage is back.
 type outage struct {
 	values map[secret]string // written just before; no app has them
 	stale  string            // what the app of the sample has instead
-	watch  *watch
+	watch  *conditionWatch
 
-	cut       time.Time
-	apiServer time.Time // ready again
-	vault     time.Time // started
-	eso       time.Time // started
-	thawed    time.Time
+	cut            time.Time
+	apiServer      time.Time // ready again
+	vault          time.Time // started
+	eso            time.Time // started
+	storageResumed time.Time
 }
 
-// suffer takes the power away and gives it back, without the storage. Then
-// beside is run, which starts what runs beside Vault.
-func (h *home) suffer(ctx context.Context, beside func() error) (*outage, error) {
+// cutPower kills everything and starts it again, with storage that hangs. Then
+// startOthers is run, which starts what runs beside Vault.
+func (st *setup) cutPower(ctx context.Context, startOthers func() error) (*outage, error) {
 	o := &outage{}
 	// External Secrets is the first to go, or it could sync the new values.
-	if err := h.eso.Kill(); err != nil {
+	if err := st.eso.Kill(); err != nil {
 		return nil, err
 	}
 	var err error
-	if o.values, err = h.writeValues(ctx); err != nil {
+	if o.values, err = st.writeValues(ctx); err != nil {
 		return nil, err
 	}
-	if arrived, _ := h.arrived(ctx, o.values); arrived > 0 {
+	if arrived, _ := st.countSynced(ctx, o.values); arrived > 0 {
 		return nil, fmt.Errorf("%d new values were synced before the power cut", arrived)
 	}
-	if o.stale, err = h.value(ctx, sample); err != nil {
+	if o.stale, err = st.appValue(ctx, sampleSecret); err != nil {
 		return nil, err
 	}
 	o.cut = time.Now()
-	if err := h.cutPower(); err != nil {
+	if err := st.killAll(); err != nil {
 		return nil, err
 	}
-	if err := h.cluster.StartAPIServer(ctx); err != nil {
+	if err := st.cluster.StartAPIServer(ctx); err != nil {
 		return nil, err
 	}
 	o.apiServer = time.Now()
-	if o.watch, err = h.watch(ctx); err != nil {
+	if o.watch, err = st.watchConditions(ctx); err != nil {
 		return nil, err
 	}
 	o.vault = time.Now()
-	if err := h.vault.Start(); err != nil {
+	if err := st.vault.Start(); err != nil {
 		return nil, err
 	}
-	if err := beside(); err != nil {
+	if err := startOthers(); err != nil {
 		return nil, err
 	}
 	o.eso = time.Now()
-	return o, h.eso.Start(ctx)
+	return o, st.eso.Start(ctx)
 }
 
-// cutPower kills what still runs, and leaves the storage hanging.
-func (h *home) cutPower() error {
-	if err := h.sidecar.Kill(); err != nil {
+// killAll kills what still runs, and leaves the storage hanging.
+func (st *setup) killAll() error {
+	if err := st.sidecar.Kill(); err != nil {
 		return err
 	}
-	if err := h.vault.Kill(); err != nil {
+	if err := st.vault.Kill(); err != nil {
 		return err
 	}
-	if err := h.cluster.StopAPIServer(); err != nil {
+	if err := st.cluster.StopAPIServer(); err != nil {
 		return err
 	}
-	_, err := h.gate.Set("hang")
+	_, err := st.stall.SetMode("hang")
 	return err
 }
 
-// endure waits, and shows the seconds that pass, until External Secrets is deep
+// waitDown waits, and shows the seconds that pass, until External Secrets is deep
 // in its backoff. The subjects have to have turned False by then.
-func (h *home) endure(ctx context.Context, o *outage, subjects ...subject) error {
+func (st *setup) waitDown(ctx context.Context, o *outage, subjects ...subject) error {
 	fmt.Print("   seconds without power or storage:")
-	seconds := counter{from: o.cut, every: 5 * time.Second}
+	seconds := elapsedCounter{from: o.cut, every: 5 * time.Second}
 	failed, lastFailure := 0, o.eso
-	err := lab.Await(ctx, 2*time.Minute, "external-secrets to be deep in its backoff", func() string {
+	err := testenv.Await(ctx, 2*time.Minute, "external-secrets to be deep in its backoff", func() string {
 		seconds.show()
-		if n := storeFailures(h.eso.Process); n > failed {
+		if n := storeFailures(st.eso.Process); n > failed {
 			failed, lastFailure = n, time.Now()
 		}
-		if failed < failures || time.Since(lastFailure) < thawAfter {
+		if failed < failures || time.Since(lastFailure) < resumeAfter {
 			return fmt.Sprintf("it has failed %d times", failed)
 		}
 		return o.watch.differs("False", subjects...)
@@ -111,12 +111,12 @@ func (h *home) endure(ctx context.Context, o *outage, subjects ...subject) error
 		return err
 	}
 	nextTry := lastFailure.Add(time.Second << (failed - 1))
-	say("External Secrets has failed %d times. By itself it would try again in %v.", failed, time.Until(nextTry).Round(time.Second))
+	printLine("External Secrets has failed %d times. By itself it would try again in %v.", failed, time.Until(nextTry).Round(time.Second))
 	return nil
 }
 
 // storeFailures counts how often this run of the controller failed on a store.
-func storeFailures(p *lab.Process) int {
+func storeFailures(p *testenv.Process) int {
 	count := 0
 	for line := range strings.Lines(p.Output()) {
 		if strings.Contains(line, `"Reconciler error"`) && strings.Contains(line, `"ClusterSecretStore"`) {
@@ -126,33 +126,33 @@ func storeFailures(p *lab.Process) int {
 	return count
 }
 
-// thaw brings the storage back.
-func (h *home) thaw(o *outage) error {
-	o.thawed = time.Now()
-	_, err := h.gate.Set("open")
+// resumeStorage brings the storage back.
+func (st *setup) resumeStorage(o *outage) error {
+	o.storageResumed = time.Now()
+	_, err := st.stall.SetMode("open")
 	return err
 }
 
 // verify fails unless every app has the value that was written before the
 // power cut.
-func (h *home) verify(ctx context.Context, o *outage) error {
-	count, err := h.arrived(ctx, o.values)
+func (st *setup) verify(ctx context.Context, o *outage) error {
+	count, err := st.countSynced(ctx, o.values)
 	if err != nil {
 		return err
 	}
-	got, err := h.value(ctx, sample)
+	got, err := st.appValue(ctx, sampleSecret)
 	if err != nil {
 		return err
 	}
-	say("%d of %d Secrets hold the new value: %s is %s, it was %s.", count, len(o.values), sample.path(), got, o.stale)
+	printLine("%d of %d Secrets hold the new value: %s is %s, it was %s.", count, len(o.values), sampleSecret.path(), got, o.stale)
 	return nil
 }
 
-// steps are the parts of the outage before the thaw.
+// steps are the parts of the outage until the storage is back.
 func (o *outage) steps() []step {
 	return []step{
 		{"API server", o.cut, o.apiServer, "is started, and gets ready"},
-		{"Vault", o.vault, o.thawed, "cannot listen: its storage hangs"},
-		{"Ext. Secrets", o.eso, o.thawed, "fails, and tries ever more rarely"},
+		{"Vault", o.vault, o.storageResumed, "cannot listen: its storage hangs"},
+		{"Ext. Secrets", o.eso, o.storageResumed, "fails, and tries ever more rarely"},
 	}
 }

@@ -35,25 +35,25 @@ func draw(steps []step) {
 	for _, s := range steps {
 		left := min(column(s.from), width-1)
 		right := max(column(s.to), left+1)
-		say("%-13s|%s%s%s|%8s  %s", s.name,
+		printLine("%-13s|%s%s%s|%8s  %s", s.name,
 			strings.Repeat(" ", left), strings.Repeat("=", right-left), strings.Repeat(" ", width-right),
-			short(s.to.Sub(s.from)), s.meaning)
+			formatDuration(s.to.Sub(s.from)), s.meaning)
 	}
 }
 
-// compare draws how long the apps waited in both stories.
-func compare(withSidecar, withCronJobs time.Duration) {
+// printComparison draws how long the apps waited in both parts.
+func printComparison(withSidecar, withCronJobs time.Duration) {
 	var zero time.Time
 	draw([]step{
 		{"the sidecar", zero, zero.Add(withSidecar), "storage back to every app's Secret"},
 		{"the CronJobs", zero, zero.Add(withCronJobs), "the same"},
 	})
 	fmt.Println()
-	say("Every app had its Secret after %s with the sidecar, %s with the CronJobs.", short(withSidecar), short(withCronJobs))
+	printLine("Every app had its Secret after %s with the sidecar, %s with the CronJobs.", formatDuration(withSidecar), formatDuration(withCronJobs))
 }
 
-// short is a duration of about four digits.
-func short(d time.Duration) string {
+// formatDuration is a duration of about four digits.
+func formatDuration(d time.Duration) string {
 	if d < 10*time.Second {
 		return d.Round(time.Millisecond).String()
 	}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -35,34 +35,34 @@ var (
 	storeSubject = subject{"", store, "Ready"}
 )
 
-// watch keeps what an administrator sees of the conditions: nobody's own word
-// is taken for when something happened.
-type watch struct {
-	mu   sync.Mutex
-	seen map[subject]sighting
+// conditionWatch records conditions as the API server reports them, and when each
+// changed.
+type conditionWatch struct {
+	mu       sync.Mutex
+	observed map[subject]observation
 }
 
-// sighting is a condition's status, and when it was first told.
-type sighting struct {
+// observation is a condition's status, and when it was first observed.
+type observation struct {
 	status string
 	at     time.Time
 }
 
-// watch sees the gate of Vault's pod, the store and the ExternalSecrets, until
+// watchConditions watches the gate of Vault's pod, the store and the ExternalSecrets, until
 // ctx ends.
-func (h *home) watch(ctx context.Context) (*watch, error) {
-	w := &watch{seen: map[subject]sighting{}}
+func (st *setup) watchConditions(ctx context.Context) (*conditionWatch, error) {
+	w := &conditionWatch{observed: map[subject]observation{}}
 	for resource, condition := range map[schema.GroupVersionResource]string{
 		podResource: gateType, storeResource: "Ready", secretResource: "Ready",
 	} {
-		stream, err := h.cluster.Client.Resource(resource).Watch(ctx, metav1.ListOptions{})
+		stream, err := st.cluster.Client.Resource(resource).Watch(ctx, metav1.ListOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("watching %s: %w", resource.Resource, err)
 		}
 		go func() {
 			for event := range stream.ResultChan() {
 				if o, ok := event.Object.(*unstructured.Unstructured); ok {
-					w.see(o, condition, time.Now())
+					w.observe(o, condition, time.Now())
 				}
 			}
 		}()
@@ -70,38 +70,38 @@ func (h *home) watch(ctx context.Context) (*watch, error) {
 	return w, nil
 }
 
-func (w *watch) see(o *unstructured.Unstructured, condition string, at time.Time) {
+func (w *conditionWatch) observe(o *unstructured.Unstructured, condition string, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := subject{o.GetNamespace(), o.GetName(), condition}
-	if status := lab.Condition(o, condition)["status"]; w.seen[s].status != status {
-		w.seen[s] = sighting{status, at}
+	if status := testenv.Condition(o, condition)["status"]; w.observed[s].status != status {
+		w.observed[s] = observation{status, at}
 	}
 }
 
 // differs names a subject that has another status; it is empty when none has.
-func (w *watch) differs(status string, subjects ...subject) string {
+func (w *conditionWatch) differs(status string, subjects ...subject) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range subjects {
-		if now := w.seen[s].status; now != status {
+		if now := w.observed[s].status; now != status {
 			return fmt.Sprintf("%s of %s/%s is %q", s.condition, s.namespace, s.name, now)
 		}
 	}
 	return ""
 }
 
-// at returns when a subject's status was first told.
-func (w *watch) at(s subject) time.Time {
+// since returns when a subject's status was first observed.
+func (w *conditionWatch) since(s subject) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.seen[s].at
+	return w.observed[s].at
 }
 
 // firstAndLast returns when the first and the last ExternalSecret turned.
-func (w *watch) firstAndLast() (first, last time.Time) {
+func (w *conditionWatch) firstAndLast() (first, last time.Time) {
 	for _, s := range secretSubjects() {
-		at := w.at(s)
+		at := w.since(s)
 		if first.IsZero() || at.Before(first) {
 			first = at
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/browser"
-	"github.com/alybadawy/vault-unseal-sidecar/integration/lab"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // A browser knows best what is harmless. Its start takes longer than all that
@@ -51,7 +51,7 @@ func viewed(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browse
 // reads waits until a JavaScript expression comes to want.
 func reads[T comparable](t *testing.T, tab *browser.Tab, want T, expression string) {
 	t.Helper()
-	require.NoError(t, lab.Await(t.Context(), 3*patience, fmt.Sprintf("%s to be %v", expression, want), func() string {
+	require.NoError(t, testenv.Await(t.Context(), 3*patience, fmt.Sprintf("%s to be %v", expression, want), func() string {
 		if got, err := browser.Eval[T](tab, expression); err != nil || got != want {
 			return fmt.Sprintf("%v %v", got, err)
 		}

@@ -38,18 +38,18 @@ const (
 	OpenBao Rule = "openbao" // 405; sys/rotate/root/* with a token that may
 )
 
-// All lists the rules.
-func All() []Rule { return []Rule{Open, Vault2, OpenBao} }
+// Rules lists the rules.
+func Rules() []Rule { return []Rule{Open, Vault2, OpenBao} }
 
 // Proxy is what stands in front of Vault.
 type Proxy struct {
-	Rule  Rule
-	Vault string       // its URL, http
-	Seen  func(r Seen) // called before each request is judged; may be nil
+	Rule      Rule
+	Vault     string          // its URL, http
+	OnRequest func(r Request) // called before each request is judged; may be nil
 }
 
-// Seen is a request as it came.
-type Seen struct {
+// Request is a request as it came.
+type Request struct {
 	Method, Path string
 	Token        bool // it has one
 }
@@ -63,8 +63,8 @@ const (
 // Handler returns the proxy itself. A request that Vault does not answer is
 // answered by a broken connection, never by a 502.
 func (p Proxy) Handler() (http.Handler, error) {
-	if !slices.Contains(All(), p.Rule) {
-		return nil, fmt.Errorf("no such rule: %q; there are %v", p.Rule, All())
+	if !slices.Contains(Rules(), p.Rule) {
+		return nil, fmt.Errorf("no such rule: %q; there are %v", p.Rule, Rules())
 	}
 	target, err := url.Parse(p.Vault)
 	if err != nil || target.Scheme != "http" || target.Host == "" {
@@ -79,23 +79,23 @@ func (p Proxy) Handler() (http.Handler, error) {
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	wrapped := *through
-	wrapped.ModifyResponse = wrap
+	wrapped.ModifyResponse = wrapInData
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.Seen != nil {
-			p.Seen(Seen{r.Method, strings.TrimPrefix(r.URL.Path, "/v1/"), token(r) != ""})
+		if p.OnRequest != nil {
+			p.OnRequest(Request{r.Method, strings.TrimPrefix(r.URL.Path, "/v1/"), token(r) != ""})
 		}
 		path := r.URL.Path
 		keyed := strings.HasPrefix(path, rekey) || strings.HasPrefix(path, generateRoot)
 		switch {
 		case p.Rule == OpenBao && keyed:
 			refuse(w, http.StatusMethodNotAllowed, "unsupported operation")
-		case p.Rule == Vault2 && keyed && !p.may(r):
+		case p.Rule == Vault2 && keyed && !p.authorized(r):
 			refuse(w, http.StatusForbidden, "permission denied")
-		case p.Rule == OpenBao && strings.HasPrefix(path, rotateRoot) && !p.may(r):
+		case p.Rule == OpenBao && strings.HasPrefix(path, rotateRoot) && !p.authorized(r):
 			refuse(w, http.StatusForbidden, "permission denied")
 		case p.Rule == OpenBao && strings.HasPrefix(path, rotateRoot):
 			r.URL.Path = rekey + strings.TrimPrefix(path, rotateRoot)
-			moveNonce(r)
+			moveNonceToBody(r)
 			wrapped.ServeHTTP(w, r)
 		default:
 			through.ServeHTTP(w, r)
@@ -112,9 +112,9 @@ func token(r *http.Request) string {
 	return t
 }
 
-// may asks the real Vault whether the token of a request allows it. Where that
+// authorized asks the real Vault whether the token of a request allows it. Where that
 // cannot be found out, the connection breaks.
-func (p Proxy) may(r *http.Request) bool {
+func (p Proxy) authorized(r *http.Request) bool {
 	t := token(r)
 	if t == "" {
 		return false
@@ -146,9 +146,9 @@ func (p Proxy) may(r *http.Request) bool {
 	return slices.Contains(answer.Capabilities, needed) || slices.Contains(answer.Capabilities, "root")
 }
 
-// moveNonce puts what a DELETE has in its query into its body: those calls of
+// moveNonceToBody puts what a DELETE has in its query into its body: those calls of
 // OpenBao read the one (http/logical.go), and Vault's sys/rekey the other.
-func moveNonce(r *http.Request) {
+func moveNonceToBody(r *http.Request) {
 	nonce := r.URL.Query().Get("nonce")
 	if r.Method != http.MethodDelete || nonce == "" {
 		return
@@ -163,8 +163,8 @@ func refuse(w http.ResponseWriter, code int, text string) {
 	fmt.Fprintf(w, "{\"errors\":[%q]}\n", text)
 }
 
-// wrap puts an answer of sys/rekey into data, where sys/rotate/root has it.
-func wrap(resp *http.Response) error {
+// wrapInData puts an answer of sys/rekey into data, where sys/rotate/root has it.
+func wrapInData(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return nil
 	}
@@ -188,9 +188,9 @@ func wrap(resp *http.Response) error {
 	return nil
 }
 
-// watchLasts is how long a connection may lie idle before Vault itself closes
+// watchDuration is how long a connection may lie idle before Vault itself closes
 // it: it waits ten seconds for the head of a request.
-const watchLasts = 8 * time.Second
+const watchDuration = 8 * time.Second
 
 // Serve serves on addr while Vault listens, and only then: each run of Vault has
 // a listening socket of its own here too. It ends with ctx.
@@ -216,18 +216,18 @@ func (p Proxy) Serve(ctx context.Context, addr string) error {
 		}
 		server := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
 		go func() { _ = server.Serve(listener) }()
-		untilGone(ctx, conn, vault)
+		waitForPeerExit(ctx, conn, vault)
 		_ = server.Close()
 	}
 	return nil
 }
 
-// untilGone returns once the process at the other end of conn is gone, or ctx is
+// waitForPeerExit returns once the process at the other end of conn is gone, or ctx is
 // done.
-func untilGone(ctx context.Context, conn net.Conn, addr string) {
+func waitForPeerExit(ctx context.Context, conn net.Conn, addr string) {
 	for {
 		end := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		_ = conn.SetReadDeadline(time.Now().Add(watchLasts))
+		_ = conn.SetReadDeadline(time.Now().Add(watchDuration))
 		_, err := conn.Read(make([]byte, 1))
 		end()
 		var late net.Error

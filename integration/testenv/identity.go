@@ -1,0 +1,72 @@
+package testenv
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+)
+
+// Token asks the API server for a token of a ServiceAccount that exists, valid
+// for a day. With a pod, which has to exist as well, it is bound to it as the
+// tokens that a kubelet mounts are: it names the pod and ends with it.
+func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod string) (string, error) {
+	spec := map[string]any{"expirationSeconds": int64(24 * 60 * 60)}
+	if pod != "" {
+		spec["boundObjectRef"] = map[string]any{"apiVersion": "v1", "kind": "Pod", "name": pod}
+	}
+	request := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+		"metadata": map[string]any{"name": serviceAccount},
+		"spec":     spec,
+	}}
+	accounts := c.Client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"})
+	answer, err := accounts.Namespace(namespace).Create(ctx, request, metav1.CreateOptions{}, "token")
+	if err != nil {
+		return "", fmt.Errorf("asking for a token of %s/%s: %w", namespace, serviceAccount, err)
+	}
+	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
+	return token, err
+}
+
+// ClientForToken returns a client that authenticates with the token.
+func (c *Cluster) ClientForToken(token string) (dynamic.Interface, error) {
+	return dynamic.NewForConfig(&rest.Config{Host: c.URL, QPS: -1, BearerToken: token,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile}})
+}
+
+// WriteKubeconfig writes a kubeconfig file that authenticates with the token.
+func (c *Cluster) WriteKubeconfig(path, token string) error {
+	return writeKubeconfig(path, c.URL, c.CAFile, "token", token)
+}
+
+// WriteKubeconfig writes one that leads through the proxy.
+func (p *APIProxy) WriteKubeconfig(path, token string) error {
+	return writeKubeconfig(path, p.URL, p.CAFile, "token", token)
+}
+
+// WriteKubeconfigWithTokenFile writes one whose token is in a file, and followed there.
+func (p *APIProxy) WriteKubeconfigWithTokenFile(path, tokenFile string) error {
+	return writeKubeconfig(path, p.URL, p.CAFile, "tokenFile", tokenFile)
+}
+
+func writeKubeconfig(path, server, ca, credential, value string) error {
+	content, err := json.MarshalIndent(map[string]any{ // every JSON is YAML
+		"apiVersion":      "v1",
+		"kind":            "Config",
+		"current-context": "testenv",
+		"clusters":        []any{map[string]any{"name": "testenv", "cluster": map[string]any{"server": server, "certificate-authority": ca}}},
+		"users":           []any{map[string]any{"name": "testenv", "user": map[string]any{credential: value}}},
+		"contexts":        []any{map[string]any{"name": "testenv", "context": map[string]any{"cluster": "testenv", "user": "testenv"}}},
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
