@@ -15,7 +15,7 @@ func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 	t.Run("it is not installed", func(t *testing.T) {
 		await(sc, checkFinds(inContainer, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "not installed"}))
 		await(sc, checkFinds(withKubeconfig, misconfiguration{exitCode: 3, level: "warning", subject: "external-secrets", text: "not installed"}))
-		await(sc, checkFinds(inContainer, misconfiguration{env: []string{"ESO_RECOVERY=off"}, exitCode: 0, level: "ok", subject: "external-secrets", text: "left alone"}))
+		await(sc, checkFinds(inContainer, misconfiguration{env: []string{"ESO_RECOVERY=off"}, exitCode: 0, level: "ok", subject: "external-secrets", text: "not managed"}))
 	})
 	t.Run("it is an old one", func(t *testing.T) {
 		applyManifest(oldStores)(sc)
@@ -41,7 +41,7 @@ func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 		{name: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
 			seenFrom: both, exitCode: 4, level: "failure", subject: "external-secrets", text: "SecretStore/app/own does not exist"},
 		{name: "the stores may not be seen", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
-			seenFrom: []string{inContainer}, exitCode: 3, level: "unknown", subject: "external-secrets", text: "the stores may not be seen from here", otherFindings: 1},
+			seenFrom: []string{inContainer}, exitCode: 3, level: "unknown", subject: "external-secrets", text: "the stores may not be read from here", otherFindings: 1},
 	})
 }
 

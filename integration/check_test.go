@@ -182,7 +182,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 	}
 	runMisconfigurations(sc, []misconfiguration{
 		{name: "nothing", seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "has none of the"},
-		{name: "a person looks who has no rights", seenFrom: []string{withoutRights}, exitCode: 0, level: "unknown", subject: "pod", text: "may not be seen"},
+		{name: "a person looks who has no rights", seenFrom: []string{withoutRights}, exitCode: 0, level: "unknown", subject: "pod", text: "may not be read"},
 
 		{name: "the rights for the gate are missing", apply: deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar"), revert: applyComponents("gate"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "never Ready -> apply manifests/gate", otherFindings: 1},
@@ -215,20 +215,20 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "may get secrets the-key in security"},
 
 		{name: "no policy narrows what the gate's rights allow", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-gate"), revert: applyComponents("gate"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "nothing narrows what manifests/gate grants"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/gate"},
 		{name: "nor what those for the stores do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "nothing narrows what manifests/stores grants"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/stores"},
 		{name: "the right is granted without the verb that its policy asks for", apply: applyModified("stores", "- vault-unseal-sidecar-restricted\n", "- other\n"), revert: applyComponents("stores"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "nothing narrows what manifests/stores grants"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/stores"},
 		{name: "another role grants the verb of administrators", apply: applyManifest(fmt.Sprintf(oneRuleManifest, `{apiGroups: [external-secrets.io], resources: [externalsecrets], verbs: ["*"]}`)),
 			revert:   deleteObject(clusterRoleBindingsResource, "", "one-rule"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "nothing narrows what manifests/externalsecrets grants"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/externalsecrets"},
 		{name: "the policies for the gate have other names", revert: sequence(applyComponents("gate"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-gate"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-events")),
 			apply: sequence(deleteObject(policyBindings, "", "vault-unseal-sidecar-gate"), deleteObject(policyBindings, "", "vault-unseal-sidecar-events"),
 				applyModified("gate", ": vault-unseal-sidecar-", ": b-vault-unseal-sidecar-")),
-			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "policies narrow what is granted by gate, stores"},
+			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "admission policies restrict gate, stores"},
 		{name: "nor what those for the eviction do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction"), revert: applyComponents("eviction"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "nothing narrows what manifests/eviction grants"},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/eviction"},
 		{name: "nor those for the eviction, which nothing uses", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction"), revert: applyComponents("eviction"),
 			args:     []string{"--eso-recovery", "nudge"},
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "-> delete what manifests/eviction made"},
@@ -239,7 +239,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "rights that nothing uses are missing", apply: removeEvictionRights, revert: restoreEvictionRights, env: []string{"ESO_RECOVERY=nudge"},
 			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "has what is needed of gate, stores, externalsecrets, more"},
 		{name: "and are not to be granted", apply: removeEvictionRights, revert: restoreEvictionRights, env: []string{"ESO_RECOVERY=nudge"},
-			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "services", text: "may not be seen from here -> run check --kubeconfig"},
+			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "services", text: "may not be read from here -> run check --kubeconfig"},
 		{name: "rights are missing that a flag has a use for", apply: removeEvictionRights, revert: restoreEvictionRights, args: []string{"--eso-recovery", "restart"},
 			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/eviction"},
 		{name: "rights to wake are missing that a restart does not use", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-externalsecrets"), revert: applyComponents("externalsecrets"),
@@ -282,7 +282,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "a patch waits for the pod's deletion", apply: setRevision("vault-2"), revert: setRevision("vault-1"),
 			seenFrom: []string{withKubeconfig}, exitCode: 3, level: "warning", subject: "pod", text: "kubectl -n security delete pod vault-0"},
 		{name: "and that cannot be seen inside", apply: setRevision("vault-2"), revert: setRevision("vault-1"),
-			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "pod", text: "the StatefulSet vault may not be seen from here"},
+			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "pod", text: "the StatefulSet vault may not be read from here"},
 		{name: "a Service leads to a sealed vault", apply: patchService("true"), revert: patchService("false"),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "services", text: "apply patches/services"},
 
@@ -290,7 +290,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			revert:   (*scenario).rotateToken,
 			seenFrom: []string{inContainer}, exitCode: 3, level: "warning", subject: "kubernetes", text: "Unauthorized"},
 		{name: "the API server is away", apply: stopAPIServer, revert: startAPIServer,
-			seenFrom: []string{inContainer}, exitCode: 3, level: "warning", subject: "kubernetes", text: "Vault is unsealed all the same"},
+			seenFrom: []string{inContainer}, exitCode: 3, level: "warning", subject: "kubernetes", text: "Vault is unsealed regardless"},
 	})
 	t.Run("from outside the check cannot run without an API server", func(t *testing.T) {
 		kubeconfig := sc.kubeconfigFor("administrator")

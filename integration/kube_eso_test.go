@@ -229,7 +229,7 @@ func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 		phase{"it is repaired", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, strings.Replace(brokenSecretManifest, "nowhere", "app", 1)))
 		}, []condition{withTimeout(90*time.Second, podConditionIs(secretsType, "True", "Recovered")),
-			eventContains("ExternalSecretsRecovered", "were woken"), metricIs("eso_unsynced_objects", "0")}},
+			eventContains("ExternalSecretsRecovered", "were resynced"), metricIs("eso_unsynced_objects", "0")}},
 		phase{"all is well from then on: nothing is asked of the API server", func(sc *scenario) {
 			before := len(sc.apiProxy.Requests())
 			await(sc, podNotWritten())
@@ -282,7 +282,7 @@ func TestResync_LateSidecarResyncsFailedObjects(t *testing.T) {
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage, which a person ends", sequence(beginOutage, startVaultAndWait, unsealByHand), nil},
 		phase{"the sidecar comes back", startSidecar, []condition{serving(), syncedCount(20), logContains("requested a resync"),
-			podConditionIs(secretsType, "True", "Recovered"), eventContains("ExternalSecretsRecovered", "were woken"),
+			podConditionIs(secretsType, "True", "Recovered"), eventContains("ExternalSecretsRecovered", "were resynced"),
 			metricIs(`eso_recovery_duration_seconds_count{until="objects"}`, "1")}},
 	)
 }

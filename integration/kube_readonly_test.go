@@ -84,7 +84,7 @@ func TestStorage_ReadOnlyVolumeIsReported(t *testing.T) {
 			podConditionIs(secretsType, "False", "Recovering"), wasAnswered, logsTheReason, phaseIs("active")}},
 		phase{"and stays so: it is reported, and nothing is evicted", nil, []condition{
 			withTimeout(240*time.Second, podConditionIs(secretsType, "False", "StoreNotReady")),
-			eventContains("ExternalSecretsNotRecovering", "its Events hold what External Secrets was answered"),
+			eventContains("ExternalSecretsNotRecovering", "its Events hold the answer that External Secrets received"),
 			logContainsTimes("evicted the external-secrets controller", 0), controllerIsThere}},
 	)
 }

@@ -55,7 +55,7 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 	var out []check.Finding
 	if err := hardening.Process(); err != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
-			Text: "memory is less protected than it should be: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
+			Text: "memory protection is incomplete: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
 	forgetVaultEnvironment()
 	here := lookHere

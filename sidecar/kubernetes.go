@@ -36,7 +36,7 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, server *web
 		return noopCluster{}
 	}
 	if c.podName == "" || c.podNamespace == "" {
-		log.Warn("our own pod is not known, nothing is told on it", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
+		log.Warn("our own pod is not known, no condition and no Event is written", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
 	}
 	start := func() (half, error) { return newKubernetesHalf(c, log, counts, server) }
 	first, err := start()

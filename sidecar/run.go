@@ -44,7 +44,7 @@ func run(c config, stderr io.Writer) int {
 		TimeFn:     utc,
 	})
 	if err := hardening.Process(); err != nil {
-		log.Warn("memory is less protected than it should be", "error", err)
+		log.Warn("memory protection is incomplete", "error", err)
 	}
 	forgetVaultEnvironment()
 	release := func() {

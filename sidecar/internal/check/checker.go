@@ -72,8 +72,8 @@ func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
 		}
 		return []Finding{{About: AboutAPI, Level: Warning,
-			Text:   "the Kubernetes API does not do what it is asked: " + kube.DescribeError(err).Error(),
-			Advice: "Vault is unsealed all the same, but nothing else is done; see that the API server is there and that the pod's token is mounted"}}, nil
+			Text:   "requests to the Kubernetes API fail: " + kube.DescribeError(err).Error(),
+			Advice: "Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted"}}, nil
 	}
 	var pod *pod
 	if err == nil {
@@ -146,17 +146,17 @@ func (c *Checker) podNotVisible(err error) Finding {
 // the manifests that would let us; in the container there are none for what
 // only the check wants, by design.
 func (c *Checker) notVisible(about, what, grants string, err error) Finding {
-	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be seen: %v", what, kube.DescribeError(err))}
+	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be read: %v", what, kube.DescribeError(err))}
 	if !apierrors.IsForbidden(err) {
 		return f
 	}
-	f.Text = what + " may not be seen from here"
+	f.Text = what + " may not be read from here"
 	switch {
 	case c.outside:
 	case grants != "":
 		f.Advice = "apply " + grants
 	default:
-		f.Advice = "run check --kubeconfig as somebody who may; do not grant it to the sidecar"
+		f.Advice = "run check --kubeconfig as an administrator; do not grant this to the sidecar"
 	}
 	return f
 }

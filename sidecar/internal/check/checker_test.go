@@ -74,7 +74,7 @@ func TestOurContainerIsJudged(t *testing.T) {
 		"a native one":               {`{initContainers: [{name: vault-unseal-sidecar, restartPolicy: Always}], containers: [{name: vault}]}`, false, OK, "native"},
 		"an init container":          {`{initContainers: [{name: x}, {name: vault-unseal-sidecar}], containers: [{name: vault}]}`, false, Failure, "never starts"},
 		"not there":                  {`{containers: [{name: vault}]}`, true, Failure, "no sidecar"},
-		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be told"},
+		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be identified"},
 	} {
 		f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
 		assert.Equal(t, row.level, f.Level, sentence)
@@ -297,7 +297,7 @@ func TestStoresAreJudged(t *testing.T) {
 		"all are Ready":                {[]eso.Store{of(home, kube.True), of(own, kube.True)}, nil, []Level{OK}, "2 of 2"},
 		"one is not":                   {[]eso.Store{of(home, kube.True), of(own, kube.False)}, nil, []Level{Failure, OK}, "SecretStore/app/own is not Ready: InvalidProviderConfig: it is sealed"},
 		"none is":                      {[]eso.Store{of(home, kube.False)}, nil, []Level{Failure}, "not Ready"},
-		"one was not looked at":        {[]eso.Store{of(home, "")}, nil, []Level{Unknown}, "not been looked at"},
+		"one was not looked at":        {[]eso.Store{of(home, "")}, nil, []Level{Unknown}, "not been validated"},
 		"one that was named is away":   {nil, []eso.StoreName{own}, []Level{Failure}, "SecretStore/app/own does not exist"},
 		"one that was named is there":  {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home}, []Level{OK}, "1 of 1"},
 		"one of two that were is away": {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home, own}, []Level{Failure, OK}, "does not exist"},
@@ -320,7 +320,7 @@ func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
 	found := c.evaluateStores(nil, []eso.Store{away})
 	require.Len(t, found, 1, "and not that no store uses Vault")
 	assert.Equal(t, Unknown, found[0].Level)
-	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is left alone")
+	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is ignored")
 	assert.Contains(t, found[0].Advice, "--eso-stores")
 }
 
@@ -341,7 +341,7 @@ func TestAPolicyThatIsNotThere(t *testing.T) {
 	out := evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
 	require.Len(t, out, 2)
 	assert.Equal(t, Failure, out[0].Level)
-	assert.Contains(t, out[0].Text, "manifests/more grants: why")
+	assert.Contains(t, out[0].Text, "restricts manifests/more: why")
 	assert.Contains(t, out[0].Advice, "apply manifests/more")
 	assert.Equal(t, OK, out[1].Level)
 	assert.Contains(t, out[1].Text, "gate, stores")
@@ -357,7 +357,7 @@ func TestAPolicyThatIsNotThere(t *testing.T) {
 	out = evaluatePolicies(policy.Verdicts{Unknown: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}, needs)
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
-	assert.Contains(t, out[0].Text, "gate, eviction cannot be seen: no answer")
+	assert.Contains(t, out[0].Text, "gate, eviction is not known: no answer")
 
 	assert.Empty(t, evaluatePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
 }
@@ -392,7 +392,7 @@ func TestOnlyWhatIsOfUseIsAdvised(t *testing.T) {
 	refused := apierrors.NewForbidden(kube.Services.GroupResource(), "", errors.New("no"))
 	c := &Checker{}
 	assert.Equal(t, "apply manifests/eviction", c.notVisible("x", "it", grantHint(true, kube.GrantsEviction), refused).Advice)
-	assert.Contains(t, c.notVisible("x", "it", grantHint(false, kube.GrantsEviction), refused).Advice, "do not grant it to the sidecar")
+	assert.Contains(t, c.notVisible("x", "it", grantHint(false, kube.GrantsEviction), refused).Advice, "do not grant this to the sidecar")
 }
 
 func TestHowTheSidecarIsStarted(t *testing.T) {

@@ -19,7 +19,7 @@ func evaluateNetwork(pod *pod, plain bool) []Finding {
 	return []Finding{{About: AboutPod, Level: Failure,
 		Text: "the pod shares the network of its node, and the key goes over plain HTTP: " +
 			"while Vault is down every process of the node can take its port and is sent the key",
-		Advice: "take hostNetwork away, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
+		Advice: "remove hostNetwork, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
 }
 
 // evaluateUsers reports whether several containers run as the user that gets the key:
@@ -38,7 +38,7 @@ func evaluateUsers(pod *pod, uid *uint32) []Finding {
 		return nil
 	}
 	return []Finding{{About: AboutPod, Level: Warning,
-		Text:   fmt.Sprintf("the containers %s run as uid %d: --vault-uid does not tell them apart, and each may take Vault's place while it is down", strings.Join(same, ", "), *uid),
+		Text:   fmt.Sprintf("the containers %s run as uid %d: --vault-uid does not distinguish them, and each may take Vault's place while it is down", strings.Join(same, ", "), *uid),
 		Advice: "give each container but Vault's a runAsUser of its own"}}
 }
 
@@ -59,7 +59,7 @@ func evaluateCapture(pod *pod, plain bool) []Finding {
 		return nil
 	}
 	return []Finding{{About: AboutPod, Level: Warning,
-		Text: "the key goes over plain HTTP, and these containers can read it and all else that goes to Vault, which --vault-uid does not prevent: " +
+		Text: "the key goes over plain HTTP, and these containers can read it and all other requests to Vault, which --vault-uid does not prevent: " +
 			strings.Join(able, ", "),
 		Advice: "drop the capability NET_RAW there (drop: [ALL]), or give Vault a listener on a Unix socket (--vault-addr unix:///PATH) or with TLS"}}
 }

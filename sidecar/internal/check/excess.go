@@ -172,10 +172,10 @@ func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
 	switch {
 	case unasked > 0:
 		out = append(out, Finding{AboutRights, Unknown,
-			fmt.Sprintf("whether %s has rights that it should not have cannot be asked: %v", who, why), ""})
+			fmt.Sprintf("whether %s has excess rights is not known: %v", who, why), ""})
 	case len(out) == 0:
 		out = append(out, Finding{AboutRights, OK,
-			fmt.Sprintf("%s has none of the %d rights that were looked for and that it should not have", who, len(h.excessPermissions())), ""})
+			fmt.Sprintf("%s has none of the %d excess rights that were checked", who, len(h.excessPermissions())), ""})
 	}
 	return out
 }

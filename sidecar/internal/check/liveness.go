@@ -53,8 +53,8 @@ func evaluateOwnProbe(pod *pod) []Finding {
 	for kind, probe := range ours.probes() {
 		if probe != nil {
 			return []Finding{{About: AboutPod, Level: Warning,
-				Text:   fmt.Sprintf("the sidecar has a %s: whoever keeps its port busy has the sidecar killed", kind),
-				Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when it stands still"}}
+				Text:   fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
+				Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when its loop is stuck"}}
 		}
 	}
 	return nil

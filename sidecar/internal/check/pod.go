@@ -87,7 +87,7 @@ func evaluateContainer(pod *pod, outside bool) Finding {
 	f := placeOf(pod, outside)
 	if why := notRunning(pod); why != "" && f.Level < Failure {
 		return Finding{About: AboutPod, Level: Failure,
-			Text:   "the sidecar does not run: " + why + "; the readiness gate says what it last said",
+			Text:   "the sidecar does not run: " + why + "; the readiness gate keeps its last status",
 			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.Namespace, pod.Name)}
 	}
 	return f
@@ -142,7 +142,7 @@ func placeOf(pod *pod, outside bool) Finding {
 		f.Advice = "apply " + grantsPatch + ", and delete the pod when its StatefulSet says OnDelete"
 	default:
 		f.Level = Unknown
-		f.Text = "which container of the pod is the sidecar cannot be told: none has its name"
+		f.Text = "the sidecar cannot be identified: no container of the pod has its name"
 	}
 	return f
 }
@@ -174,12 +174,12 @@ func evaluateOwner(pod *pod, set *unstructured.Unstructured) Finding {
 	switch {
 	case newest == "" || revision == "":
 		f.Level = Unknown
-		f.Text = name + " does not tell which of its templates the pod was made from"
+		f.Text = name + " does not show which of its templates the pod was made from"
 	case newest == revision:
 		f.Text = fmt.Sprintf("the pod was made from the newest template of %s", name)
 	default:
 		f.Level = Warning
-		f.Text = fmt.Sprintf("a changed template of %s waits: the pod is an older one, and a reboot does not replace it", name)
+		f.Text = fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name)
 		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.Namespace, pod.Name)
 		if kind != "OnDelete" && partition == 0 {
 			f.Advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
@@ -206,7 +206,7 @@ func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructu
 	case err != nil:
 		return append(out, c.notVisible(AboutServices, "the Services beside the pod", grantHint(home.Evicts, kube.GrantsEviction), err))
 	case len(out) == 0 && gated:
-		return []Finding{{About: AboutServices, Text: fmt.Sprintf("of %d that select the pod none leads traffic to a sealed Vault", seen)}}
+		return []Finding{{About: AboutServices, Text: fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen)}}
 	case len(out) == 0:
 		return []Finding{{About: AboutServices, Text: fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen)}}
 	}
@@ -222,6 +222,6 @@ func evaluateService(service *unstructured.Unstructured) (Finding, bool) {
 		return Finding{}, false
 	}
 	return Finding{About: AboutServices, Level: Warning,
-		Text:   fmt.Sprintf("the Service %s publishes pods that are not Ready: it leads traffic to a sealed Vault, whatever the gate says", service.GetName()),
+		Text:   fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
 		Advice: "apply " + grantsServices}, true
 }

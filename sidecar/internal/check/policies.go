@@ -106,7 +106,7 @@ func evaluatePolicies(n policy.Verdicts, needs []Requirement) []Finding {
 		switch err := n.Unknown[component]; {
 		case isOpen:
 			out = append(out, Finding{About: AboutRights, Level: Failure,
-				Text:   fmt.Sprintf("nothing narrows what manifests/%s grants: %s%s", component, n.Why, admittedSuffix(n.Admitted[component])),
+				Text:   fmt.Sprintf("no admission policy restricts manifests/%s: %s%s", component, n.Why, admittedSuffix(n.Admitted[component])),
 				Advice: policyAdvice(component, needs)})
 		case errors.Is(err, policy.ErrNothing): // there is nothing to spoil either
 		case err != nil:
@@ -117,10 +117,10 @@ func evaluatePolicies(n policy.Verdicts, needs []Requirement) []Finding {
 	}
 	if len(unseen) > 0 {
 		out = append(out, Finding{About: AboutRights, Level: Unknown,
-			Text: fmt.Sprintf("whether policies narrow what is granted by %s cannot be seen: %v", strings.Join(unseen, ", "), why)})
+			Text: fmt.Sprintf("whether admission policies restrict %s is not known: %v", strings.Join(unseen, ", "), why)})
 	}
 	if len(shut) > 0 {
-		out = append(out, Finding{About: AboutRights, Text: "policies narrow what is granted by " + strings.Join(shut, ", ")})
+		out = append(out, Finding{About: AboutRights, Text: "admission policies restrict " + strings.Join(shut, ", ")})
 	}
 	return out
 }

@@ -32,7 +32,7 @@ func (r Recovery) evaluate(now time.Time) Finding {
 	switch {
 	case r.Err != nil:
 		f.Level = Unknown
-		f.Text = "what the sidecar wrote down cannot be read: " + r.Err.Error()
+		f.Text = "the saved state of the sidecar cannot be read: " + r.Err.Error()
 	case r.Proved.After(r.RefusedAt) && !r.Tried && !(r.Same && !r.Opened.IsZero()):
 		f.Text = fmt.Sprintf("vault took the mounted key in a proof at %s; it has not had to open vault yet%s", at(r.Proved), took)
 	case r.Refused && !r.Tried:
@@ -43,14 +43,14 @@ func (r Recovery) evaluate(now time.Time) Finding {
 		f.Text = "the mounted key has not opened vault since the pod or its node started" + took
 	case r.Opened.IsZero():
 		f.Level = Unknown
-		f.Text = "the mounted key has not opened vault since the pod or its node started, so that nothing shows that it does" + took
-		f.Advice = "check --prove-key has Vault try it"
+		f.Text = "the mounted key has not opened vault since the pod or its node started, so it is not proven that it does" + took
+		f.Advice = "run check --prove-key to have Vault verify it"
 	case !r.Same && r.Tried:
 		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s%s", when(), took)
 	case !r.Same:
 		f.Level = Warning
-		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s; nothing shows that this one does%s", when(), took)
-		f.Advice = "check --prove-key has Vault try it"
+		f.Text = fmt.Sprintf("the mounted key changed since it last opened vault, at %s; it is not proven that this one does%s", when(), took)
+		f.Advice = "run check --prove-key to have Vault verify it"
 	default:
 		f.Text = fmt.Sprintf("the mounted key opened vault at %s%s", when(), took)
 	}

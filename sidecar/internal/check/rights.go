@@ -118,14 +118,14 @@ func (h Scope) requirements() []Requirement {
 	switch stores := []string{"clustersecretstores", "secretstores"}; {
 	case h.Resyncs:
 		needs = append(needs,
-			Requirement{"stores", "a store that is down is not seen and not woken", esoRights("list watch patch", stores...), Warning, ""},
-			Requirement{"externalsecrets", "what failed to sync is not woken", esoRights("list watch patch", "externalsecrets"), Warning, ""},
-			Requirement{"more", "ClusterExternalSecrets and PushSecrets are not woken", esoRights("list watch patch", "clusterexternalsecrets", "pushsecrets"), Warning, ""})
+			Requirement{"stores", "a store that is down is neither seen nor resynced", esoRights("list watch patch", stores...), Warning, ""},
+			Requirement{"externalsecrets", "what failed to sync is not resynced", esoRights("list watch patch", "externalsecrets"), Warning, ""},
+			Requirement{"more", "ClusterExternalSecrets and PushSecrets are not resynced", esoRights("list watch patch", "clusterexternalsecrets", "pushsecrets"), Warning, ""})
 	case h.WatchesStores:
 		needs = append(needs, Requirement{"stores", "a store that is down is not seen", esoRights("list watch", stores...), Warning, ""})
 	}
 	if h.Evicts {
-		needs = append(needs, Requirement{"eviction", "External Secrets' controller is not restarted when waking does not help", []Right{
+		needs = append(needs, Requirement{"eviction", "External Secrets' controller is not restarted when a resync does not help", []Right{
 			{Verb: "list", Resource: "pods", Namespace: h.ESONamespace},
 			{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: h.ESONamespace},
 			{Verb: "list", Resource: "services", Namespace: h.Namespace},
@@ -193,7 +193,7 @@ func (n Requirement) evaluate(who string, answers map[Right]Answer) (f Finding, 
 		switch a := answers[r]; {
 		case a.Err != nil:
 			f.Level = Unknown
-			f.Text = fmt.Sprintf("whether %s has what manifests/%s grants cannot be asked: %v", who, n.Component, a.Err)
+			f.Text = fmt.Sprintf("whether %s has what manifests/%s grants is not known: %v", who, n.Component, a.Err)
 			return f, false
 		case !a.Allowed:
 			lacks = append(lacks, r)

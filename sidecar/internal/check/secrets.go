@@ -26,9 +26,9 @@ func secretsFinding(level Level, text, advice string) Finding {
 func (c *Checker) checkSecrets(ctx context.Context, home Scope) []Finding {
 	switch {
 	case home.KubernetesOff:
-		return []Finding{secretsFinding(OK, "is left alone: --kubernetes is off", "")}
+		return []Finding{secretsFinding(OK, "is not managed: --kubernetes is off", "")}
 	case !home.WatchesStores:
-		return []Finding{secretsFinding(OK, "is left alone: --eso-recovery is off", "")}
+		return []Finding{secretsFinding(OK, "is not managed: --eso-recovery is off", "")}
 	}
 	stores, alone, err := c.stores(ctx)
 	switch {
@@ -75,7 +75,7 @@ func (c *Checker) noStores(ctx context.Context) Finding {
 	older.Version = "v1beta1"
 	err := c.each(ctx, c.api.Resource(older), metav1.ListOptions{}, func(*unstructured.Unstructured) {})
 	if err == nil {
-		return secretsFinding(Warning, "the Kubernetes API serves its kinds only as v1beta1: it is older than 0.16, and nothing is woken",
+		return secretsFinding(Warning, "the Kubernetes API serves its kinds only as v1beta1: it is older than 0.16, and nothing is resynced",
 			"install External Secrets 0.16 or later")
 	}
 	return secretsFinding(Warning, "it is not installed: the Kubernetes API serves no stores of "+kube.ESOGroup+"/v1",
@@ -85,7 +85,7 @@ func (c *Checker) noStores(ctx context.Context) Finding {
 func (c *Checker) evaluateStores(stores, alone []eso.Store) []Finding {
 	var out []Finding
 	for _, s := range alone {
-		out = append(out, secretsFinding(Unknown, s.String()+" is left alone: its server is a Service of another namespace", eso.AdviceElsewhere))
+		out = append(out, secretsFinding(Unknown, s.String()+" is ignored: its server is a Service of another namespace", eso.AdviceElsewhere))
 	}
 	ready := 0
 	for _, s := range stores {
@@ -93,10 +93,10 @@ func (c *Checker) evaluateStores(stores, alone []eso.Store) []Finding {
 		case s.Ready():
 			ready++
 		case s.Status == "":
-			out = append(out, secretsFinding(Unknown, s.String()+" has not been looked at by External Secrets yet", ""))
+			out = append(out, secretsFinding(Unknown, s.String()+" has not been validated by External Secrets yet", ""))
 		default:
 			out = append(out, secretsFinding(Failure, fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
-				"mend what it says; what uses it is not synced until it is Ready"))
+				"fix what it reports; what uses it is not synced until it is Ready"))
 		}
 	}
 	for _, name := range c.config.ESO.Stores {
@@ -106,7 +106,7 @@ func (c *Checker) evaluateStores(stores, alone []eso.Store) []Finding {
 	}
 	switch {
 	case len(stores) == 0 && len(out) == 0:
-		out = append(out, secretsFinding(OK, "no store uses Vault, so that nothing is to be woken", ""))
+		out = append(out, secretsFinding(OK, "no store uses Vault: there is nothing to resync", ""))
 	case ready > 0:
 		out = append(out, secretsFinding(OK, fmt.Sprintf("stores that use Vault and are Ready: %d of %d", ready, len(stores)), ""))
 	}
@@ -127,7 +127,7 @@ func (c *Checker) checkController(ctx context.Context, home Scope) Finding {
 	}
 	// Only the pod itself is bound by the policy.
 	if !c.outside && home.Evicts && kube.ByPolicy(policy.NewTrial(c.api, c.config.policies()).TryEviction(ctx, there[0])) {
-		return secretsFinding(Warning, fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when waking does not help", there[0]),
+		return secretsFinding(Warning, fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when a resync does not help", there[0]),
 			"put the name of its Deployment into manifests/eviction/policy.yaml, or set --eso-recovery nudge")
 	}
 	return secretsFinding(OK, fmt.Sprintf("pods of its controller in %s: %d", c.config.ESO.ControllerNamespace, len(there)), "")
@@ -157,7 +157,7 @@ func (c *Checker) checkSynced(ctx context.Context, home Scope, stores []eso.Stor
 		return c.notVisible(AboutSecrets, "the ExternalSecrets", grantHint(home.Resyncs, kube.GrantsSecrets), err)
 	case failed > 0:
 		return secretsFinding(Warning, fmt.Sprintf("%d of %d ExternalSecrets are not synced, one is %s", failed, total, one),
-			"kubectl get externalsecrets -A lists them; mend what their conditions say")
+			"kubectl get externalsecrets -A lists them; fix what their conditions report")
 	}
 	return secretsFinding(OK, fmt.Sprintf("ExternalSecrets that failed to sync: none of %d", total), "")
 }

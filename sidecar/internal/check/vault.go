@@ -19,8 +19,8 @@ func (v Vault) evaluate() Finding {
 	f := Finding{About: AboutVault, Level: Failure}
 	switch {
 	case v.Err != nil:
-		f.Text = "vault does not answer as it should: " + v.Err.Error()
-		f.Advice = "look at Vault's log and at its volume; the sidecar waits for it and tries without end"
+		f.Text = "vault does not answer as expected: " + v.Err.Error()
+		f.Advice = "look at Vault's log and volume; the sidecar keeps trying"
 	case !v.Initialized:
 		f.Text = "vault is not initialized"
 		f.Advice = "run scripts/bootstrap, or vault operator init, and put the shares into the Secret"
@@ -34,14 +34,14 @@ func (v Vault) evaluate() Finding {
 			seal = "an auto-unseal with recovery keys, which open nothing"
 		}
 		f.Text = fmt.Sprintf("vault's seal is %s: it unseals by itself, and the sidecar leaves it alone", seal)
-		f.Advice = "see that what it unseals with is there after a power cut, before Vault is"
+		f.Advice = "make sure that what unseals it is reachable after a power cut before Vault starts"
 	case v.Migration:
 		f.Text = "a migration of vault's seal is under way, which the sidecar leaves alone"
 		f.Advice = "finish it: vault operator unseal -migrate"
 	case v.Sealed:
 		f.Level = Warning
 		f.Text = "vault is sealed now" + v.shape()
-		f.Advice = "the subcommand status and the sidecar's log say why; one that a person sealed stays so until it restarts"
+		f.Advice = "run status or read the sidecar's log for the reason; a Vault that was sealed by hand stays sealed until it restarts"
 	default:
 		f.Level = OK
 		f.Text = "vault is unsealed" + v.shape()
@@ -97,13 +97,13 @@ func (k Key) evaluate(v Vault) []Finding {
 	out := []Finding{k.form(v)}
 	if len(k.Tokens) > 0 {
 		out = append(out, Finding{AboutKey, Warning,
-			"a Vault token is mounted with the key, where whoever breaks into the pod finds it: " + strings.Join(k.Tokens, "; "),
+			"a Vault token is mounted with the key, where an intruder in the pod finds it: " + strings.Join(k.Tokens, "; "),
 			"revoke it and take it out of the Secret; until then mount the entries with shares alone, by items of the Secret's volume"})
 	}
 	if len(k.Others) > 0 && k.Err == nil { // or the error has said it
 		out = append(out, Finding{AboutKey, Warning,
-			"what is no key share is mounted with the key and not used: " + strings.Join(k.Others, "; "),
-			"mend it or take it out of the Secret, or leave it out of the mount by items of the Secret's volume"})
+			"entries that are not key shares are mounted with the key and ignored: " + strings.Join(k.Others, "; "),
+			"fix or remove them in the Secret, or mount the shares alone, by items of the Secret's volume"})
 	}
 	if len(k.Loose) > 0 {
 		out = append(out, Finding{AboutKey, Warning,

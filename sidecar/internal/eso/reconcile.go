@@ -104,8 +104,8 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		n.maybeEvict(ctx, p)
 	}
 	if now.Sub(p.downSince) >= evictAfter+time.Minute && p.failureReported == "" {
-		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s does not get ready though Vault is active: %s: %s; its Events hold what External Secrets was answered", p, p.Reason, p.Message))
-		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe it: its Events hold what External Secrets was answered")
+		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; its Events hold the answer that External Secrets received", p, p.Reason, p.Message))
+		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe the store: its Events hold the answer that External Secrets received")
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
 	}
 	return next

@@ -77,11 +77,11 @@ func (n *Controller) condition() kube.Condition {
 	case n.phase == unseal.Starting:
 		return kube.Condition{}
 	case n.phase == unseal.Standby:
-		return esoCondition(kube.Unknown, "Standby", "Another replica is active: its sidecar looks after External Secrets.")
+		return esoCondition(kube.Unknown, "Standby", "Another replica is active: its sidecar manages External Secrets.")
 	case n.phase != unseal.Active:
-		return esoCondition(kube.Unknown, "WaitingForVault", "Vault does not serve: External Secrets is looked after when it does.")
+		return esoCondition(kube.Unknown, "WaitingForVault", "Vault does not serve yet: External Secrets is resynced once it does.")
 	case n.watching[kindClusterStore].forbidden || n.watching[kindStore].forbidden:
-		return esoCondition(kube.Unknown, "Forbidden", "The stores of External Secrets cannot be seen: apply "+kube.GrantsStores+".")
+		return esoCondition(kube.Unknown, "Forbidden", "The stores of External Secrets cannot be listed: apply "+kube.GrantsStores+".")
 	case n.noESO != "":
 		return esoCondition(kube.Unknown, "NotFound", "External Secrets Operator is not found: "+n.noESO+".")
 	}
@@ -109,9 +109,9 @@ func (n *Controller) worstStore() kube.Condition {
 		case p.failureReported != "" && rank < 3:
 			rank, worst = 3, esoCondition(kube.False, "StoreNotReady", p.failureReported)
 		case p.evictedPods != "" && rank < 2:
-			rank, worst = 2, esoCondition(kube.False, "ControllerEvicted", fmt.Sprintf("%s did not get ready, and the controller was evicted: %s.", p, p.evictedPods))
+			rank, worst = 2, esoCondition(kube.False, "ControllerEvicted", fmt.Sprintf("%s did not become Ready, and the controller was evicted: %s.", p, p.evictedPods))
 		case rank < 1:
-			rank, worst = 1, esoCondition(kube.False, "Recovering", p.String()+" is not ready yet, and woken.")
+			rank, worst = 1, esoCondition(kube.False, "Recovering", p.String()+" is not Ready yet: a resync was requested.")
 		}
 	}
 	return worst
@@ -121,7 +121,7 @@ func (n *Controller) worstStore() kube.Condition {
 func (f *scanResult) condition() kube.Condition {
 	switch {
 	case f.err != nil:
-		text := podstatus.Sentence(fmt.Sprintf("what External Secrets failed to sync cannot be seen or woken: %v", kube.SafeError(f.err)))
+		text := podstatus.Sentence(fmt.Sprintf("what External Secrets failed to sync cannot be listed or resynced: %v", kube.SafeError(f.err)))
 		if apierrors.IsForbidden(f.err) {
 			text += " Apply " + kube.GrantsSecrets + "."
 		}
@@ -131,14 +131,14 @@ func (f *scanResult) condition() kube.Condition {
 		if f.slowest > 0 {
 			stores = "the last store was ready after " + kube.Short(f.slowest) + ", and "
 		}
-		return esoCondition(kube.True, "Recovered", fmt.Sprintf("External Secrets has recovered: %s%s woken, synced within %s.",
+		return esoCondition(kube.True, "Recovered", fmt.Sprintf("External Secrets has recovered: %s%s resynced within %s.",
 			stores, plural(f.resynced, "object was", "objects were"), kube.Short(f.took)))
 	case f.unsyncedCount == 0:
 		return esoCondition(kube.True, "Ready", "The stores that use Vault are ready, and nothing that uses them has failed.")
 	case f.final:
-		return esoCondition(kube.False, "NotSynced", podstatus.Sentence(fmt.Sprintf("%s not synced, which is not the outage; the first: %s", plural(f.unsyncedCount, "object is", "objects are"), f.unsynced[0])))
+		return esoCondition(kube.False, "NotSynced", podstatus.Sentence(fmt.Sprintf("%s still not synced, not caused by the outage; the first: %s", plural(f.unsyncedCount, "object is", "objects are"), f.unsynced[0])))
 	}
-	return esoCondition(kube.False, "Recovering", "What External Secrets failed to sync is being woken.")
+	return esoCondition(kube.False, "Recovering", "A resync of what External Secrets failed to sync is under way.")
 }
 
 func plural(n int, one, more string) string {

@@ -136,7 +136,7 @@ func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
 		synced(0)
 		assert.Equal(t, []time.Duration{time.Second, 3 * time.Second}, meter.took[kube.StepStore])
 		assert.Equal(t, []time.Duration{5 * time.Second}, meter.took[kube.StepObjects])
-		assert.Contains(t, n.condition().Message, "the last store was ready after 3s, and 3 objects were woken, synced within 5s")
+		assert.Contains(t, n.condition().Message, "the last store was ready after 3s, and 3 objects were resynced within 5s")
 
 		time.Sleep(5 * time.Hour)
 		says(kube.False, "a")

@@ -126,7 +126,7 @@ func (n *Controller) logStoreLimit(name StoreName) {
 	if !n.limitLogged {
 		n.limitLogged = true
 		n.log.Warn(msgTooMany, keyStore, name.String(),
-			keyAdvice, "name those that are to be looked after in --eso-stores")
+			keyAdvice, "name those to manage in --eso-stores")
 	}
 }
 

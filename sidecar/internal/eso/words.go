@@ -35,4 +35,4 @@ const (
 )
 
 // AdviceElsewhere is given of a store that is left alone.
-const AdviceElsewhere = "if that service leads to this vault, name the store in --eso-stores, with all others that are to be looked after"
+const AdviceElsewhere = "if that Service leads to this vault, name the store in --eso-stores, with all others to manage"

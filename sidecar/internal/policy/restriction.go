@@ -122,13 +122,13 @@ func (r *Restriction) condition(n Verdicts) kube.Condition {
 		text := fmt.Sprintf("No admission policy restricts what is granted by %s: "+
 			"apply these manifests, which takes Kubernetes 1.30 or later.", manifests(missing))
 		if on := r.admittedObjects(); on != "" {
-			text += " A dry run was let through on " + on + "."
+			text += " A dry run was admitted on " + on + "."
 		}
 		return tells(kube.False, "PolicyMissing", text)
 	case len(enforced) == 0 && len(unknownOnes) == 0:
-		return tells(kube.True, "NothingGranted", "None of the rights is granted that a policy would restrict.")
+		return tells(kube.True, "NothingGranted", "No right is granted that a policy would restrict.")
 	case len(enforced) == 0:
-		text := "There was nothing to try it on."
+		text := "There is no object to try it on."
 		if err := n.err(); err != nil {
 			text = "The dry runs failed."
 		}

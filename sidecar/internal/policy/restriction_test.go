@@ -141,7 +141,7 @@ func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
 		"one is missing":        {map[string]string{"gate": Enforced, "stores": Missing}, nil, kube.False, "PolicyMissing", "by manifests/stores:"},
 		"one has nothing":       {map[string]string{"gate": Enforced, "stores": Unknown}, nil, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
 		"the API does not work": {map[string]string{"gate": Unknown}, errors.New("x"), kube.Unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
-		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "None of the rights"},
+		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "No right is granted"},
 	} {
 		r := &Restriction{states: row.states}
 		c := r.condition(Verdicts{Unknown: map[string]error{"gate": row.unseen}})

@@ -98,7 +98,7 @@ func NewTrial(api dynamic.Interface, c Config) Trial { return Trial{api, c} }
 // policy has to refuse. Nobody grants us to read the policies, and this shows
 // that they bind us.
 func (t Trial) Run(ctx context.Context, pod string) Verdicts {
-	const why = "a dry run of what its policy has to refuse was let through"
+	const why = "a dry run that its policy has to deny was admitted"
 	n := Verdicts{map[string]bool{}, map[string]error{}, why, map[string]string{}}
 	if pod != "" {
 		api := t.api.Resource(kube.Pods).Namespace(t.config.Namespace)

@@ -83,7 +83,7 @@ func TestAPolicyIsTriedInSeveralNamespaces(t *testing.T) {
 		r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
 		r.remember(n)
 		if row.on != "" {
-			assert.Contains(t, r.condition(n).Message, "let through on "+row.on, sentence)
+			assert.Contains(t, r.condition(n).Message, "admitted on "+row.on, sentence)
 		}
 	}
 }

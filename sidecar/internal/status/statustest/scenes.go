@@ -34,7 +34,7 @@ func Scenes() map[string]status.Status {
 	recovered := []status.Recovery{*last, *older, *oldest}
 	const image = "docker.io/alybadawy/vault-unseal-sidecar@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	well := &status.ExternalSecrets{Status: "True", Reason: "Recovered",
-		Message: "External Secrets has recovered: 20 objects were woken, all were synced within 845ms.",
+		Message: "External Secrets has recovered: 20 objects were resynced within 845ms.",
 		Stores:  []status.Store{{Name: "ClusterSecretStore home", Ready: true}}}
 	noKey := Outage(ago(250*time.Second), false, Took(unseal.Unreachable, 20), Took(unseal.NoKey, 230))
 	return map[string]status.Status{
@@ -49,7 +49,7 @@ func Scenes() map[string]status.Status {
 			Message: "waiting, vault does not accept connections", Reason: "connect: connection refused",
 			Shares: 3, UnsealedAt: last.Began.Add(41300 * time.Millisecond), Recovery: Outage(ago(20*time.Second), false, Took(unseal.Unreachable, 20)),
 			Recoveries: recovered, ExternalSecrets: &status.ExternalSecrets{Status: "Unknown", Reason: "WaitingForVault",
-				Message: "Vault does not serve: External Secrets is looked after when it does."},
+				Message: "Vault does not serve yet: External Secrets is resynced once it does."},
 		},
 		"no-key": {
 			Version: "v1", Phase: unseal.NoKey, Since: ago(230 * time.Second), Seconds: 230,
