@@ -17,6 +17,7 @@ const (
 	confirmationDelay    = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
 	confirmationInterval = 50 * time.Millisecond  // between the probes that look
 	saveEvery            = 1 * time.Minute        // between tries to keep the state
+	foreignPatience      = 1 * time.Hour          // for a person who enters shares while ours are refused
 	fastPollWindow       = 15 * time.Minute       // a refused Vault is hoped for this long
 )
 
@@ -46,6 +47,13 @@ func pollInterval(p Phase, age time.Duration, r float64) time.Duration {
 // storage lookup that was answered by an error: 50 ms, doubling, up to 5 s.
 func retryInterval(n int, r float64) time.Duration {
 	base := clamp(50*time.Millisecond<<min(n-1, 10), 50*time.Millisecond, 4*time.Second)
+	return jitter(base, base/4, r)
+}
+
+// recheckInterval is the wait before the nth recheck (from 0) of a key that was
+// refused: 5 minutes, doubling, up to an hour.
+func recheckInterval(n int, r float64) time.Duration {
+	base := clamp(5*time.Minute<<min(n, 10), 5*time.Minute, time.Hour)
 	return jitter(base, base/4, r)
 }
 

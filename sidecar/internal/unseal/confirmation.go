@@ -1,6 +1,9 @@
 package unseal
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // confirmation holds the refusals that were seen once. With a threshold above 1
 // somebody could have sent shares between our last two, and nothing would
@@ -25,7 +28,9 @@ func (l *Loop) rejected(a *attempt) {
 		l.sender.confirmation.now = l.sender.confirmation.now.with(a.scope, a.shares)
 		return
 	}
-	l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
+	if !l.sender.recheck.running {
+		l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
+	}
 	l.saved.memory.Refused = l.saved.memory.Refused.with(a.scope, a.shares)
 	l.saved.memory.Refused.At = time.Now().UTC()
 	l.save()
@@ -42,7 +47,7 @@ func (l *Loop) awaitsConfirmation() bool {
 func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
 	if !l.sender.confirmation.watching {
 		l.sender.confirmation.watching = true
-		l.sender.notBefore, l.prober.next = now.Add(confirmationDelay), now
+		l.sender.notBefore, l.prober.next = now.Add(jitter(confirmationDelay, confirmationDelay, random())), now
 		return false
 	}
 	l.sender.confirmation = confirmation{before: l.sender.confirmation.now}
@@ -54,3 +59,49 @@ func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
 // believed until joinsWithin is over all the same: whoever may send shares could have it sent again and
 // again, and the replica unsealed as often.
 func (l *Loop) handleForeignShares() { l.sender.confirmation = confirmation{} }
+
+// recheck has a key that was refused sent again now and then, where the threshold is
+// above 1: whoever may send shares can have hit both rounds, and with luck goes away
+// unseen. A good key must not stay locked out because of that.
+type recheck struct {
+	running bool
+	count   int       // of those since the key was refused
+	at      time.Time // of the next; zero: none
+	foreign string    // what lay in Vault of somebody else's shares
+}
+
+// foreignShares names what lies in Vault while none of ours are being sent.
+func foreignShares(s SealStatus) string {
+	if s.Progress == 0 {
+		return ""
+	}
+	return fmt.Sprint(s.Nonce, s.Progress)
+}
+
+// recheckIsDue begins a recheck of a key that was refused when its time has come, and
+// ends the one that came to the same again.
+func (l *Loop) recheckIsDue(now time.Time) bool {
+	r := &l.sender.recheck
+	switch {
+	case l.scope().Threshold <= 1:
+		return false
+	case r.running:
+		*r = recheck{count: r.count + 1}
+		fallthrough
+	case r.at.IsZero():
+		r.at = now.Add(recheckInterval(r.count, random()))
+		return false
+	case l.prober.statusAt.Before(l.sender.notBefore): // it may count ours
+		return false
+	case r.foreign != foreignShares(l.prober.status):
+		if r.foreign = foreignShares(l.prober.status); r.foreign != "" { // a person may be entering them
+			r.at = now.Add(max(r.at.Sub(now), foreignPatience))
+		}
+		return false
+	case now.Before(r.at):
+		return false
+	}
+	r.running = true
+	l.saved.memory.Refused, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
+	return true
+}

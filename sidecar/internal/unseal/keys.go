@@ -32,7 +32,7 @@ func (l *Loop) loadKeys(keep bool) {
 		l.keys.wipe()
 	}
 	if version != l.keys.version {
-		l.sender.confirmation, l.sender.notBefore = confirmation{}, time.Time{}
+		l.sender.confirmation, l.sender.recheck, l.sender.notBefore = confirmation{}, recheck{}, time.Time{}
 		if version != "" {
 			l.Meter.KeysChanged()
 		}

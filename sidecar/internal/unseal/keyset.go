@@ -72,7 +72,11 @@ func (k *keySet) pick(refused func([]int) bool) (combination []int, state KeySta
 			return c, KeysUsable, ""
 		}
 	}
-	return nil, KeysRejected, fmt.Sprintf("%d combinations of %d mounted shares were tried", len(k.combinations), len(k.lengths))
+	reason = fmt.Sprintf("%d combinations of %d mounted shares were tried", len(k.combinations), len(k.lengths))
+	if k.threshold > 1 {
+		reason += "; shares of other clients can cause this too, so they are sent again within the hour"
+	}
+	return nil, KeysRejected, reason
 }
 
 // shortOf says why no combination of the shares can open a Vault of threshold t.

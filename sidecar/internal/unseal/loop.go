@@ -196,6 +196,7 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 		}
 	}
 	sooner(l.sender.notBefore)
+	sooner(l.sender.recheck.at)
 	sooner(l.sender.briefOpening.until)
 	sooner(l.storage.notBefore)
 	sooner(l.storage.due)
@@ -224,6 +225,10 @@ func (l *Loop) observe(now time.Time) Observation {
 	o.Storage = l.storageState(now)
 	if l.prober.answer == AnswerSealed {
 		_, o.Keys, _ = l.pick()
+		if o.Keys == KeysRejected && l.recheckIsDue(now) {
+			_, o.Keys, _ = l.pick()
+		}
+		o.Rechecking = l.sender.recheck.running
 	}
 	return o
 }

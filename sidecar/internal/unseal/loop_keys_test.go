@@ -169,7 +169,7 @@ func TestAtMostTwentyCombinationsAreTried(t *testing.T) {
 		h.keys.mount(wrong...)
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Hour)
+		h.goOn(4 * time.Minute)
 		h.expect(KeyRejected)
 		h.expectSent(2 * 20 * 3)
 		tried := map[[3]string]int{}
@@ -182,7 +182,7 @@ func TestAtMostTwentyCombinationsAreTried(t *testing.T) {
 		}
 		assert.Equal(h, 20, h.loggedTimes(msgRefusedShares))
 		h.start()
-		h.goOn(time.Hour)
+		h.goOn(4 * time.Minute)
 		h.expectSent(2 * 20 * 3)
 	})
 }
@@ -287,7 +287,7 @@ func TestLoop_ReadsTheKeysForTheThreshold(t *testing.T) {
 		h.goOn(time.Second)
 		h.expectPhases(KeyRejected, Starting, KeyRejected)
 		reads := h.keys.reads
-		h.goOn(time.Hour)
+		h.goOn(4 * time.Minute)
 		assert.Equal(h, reads, h.keys.reads, "they are read for it once")
 	})
 }
@@ -494,7 +494,7 @@ func TestStrangers(t *testing.T) {
 				}
 			}
 			h.start()
-			h.goOn(time.Hour)
+			h.goOn(4 * time.Minute)
 			h.expect(KeyRejected)
 			assert.Equal(h, 1, h.loggedTimes(msgDisturbed))
 			assert.Equal(h, 1, h.loggedTimes(msgRefusedShares))
@@ -582,10 +582,11 @@ func TestStrangers(t *testing.T) {
 			h.start()
 			h.goOn(time.Minute)
 			h.expect(KeyRejected)
+			h.goOn(10 * time.Minute)
 			sent := len(h.vault.sends())
 			for _, share := range right[:3] {
-				h.goOn(10 * time.Minute)
 				h.vault.stranger(share)
+				h.goOn(20 * time.Minute)
 			}
 			h.goOn(10 * time.Second)
 			h.expect(Active)

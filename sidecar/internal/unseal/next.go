@@ -56,6 +56,7 @@ type Observation struct {
 	Sending        bool // an unseal is in flight
 	SendingOverdue bool // for longer than overdueAfter
 	SendingFails   bool // the last attempt ended in an error that was no verdict on the key
+	Rechecking     bool // a key that was refused is sent again
 }
 
 // Action is what the loop does next, besides probing at the phase's pace.
@@ -104,6 +105,8 @@ func nextSealed(p Phase, o Observation) (Phase, Action) {
 		return UnsealHanging, Wait
 	case o.Sending && p == Failing && o.SendingFails:
 		return Failing, Wait // a retry is no news until it ends differently
+	case o.Sending && p == KeyRejected && o.Rechecking:
+		return KeyRejected, Wait
 	case o.Sending:
 		return Unsealing, Wait
 	case o.SealedByHand && o.HoldSeals && !o.Released:
@@ -114,6 +117,8 @@ func nextSealed(p Phase, o Observation) (Phase, Action) {
 		return KeyRejected, Wait
 	case o.SendingFails:
 		return Failing, SendShare
+	case p == KeyRejected && o.Rechecking:
+		return KeyRejected, SendShare
 	default:
 		return Unsealing, SendShare
 	}

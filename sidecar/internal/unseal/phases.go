@@ -103,7 +103,7 @@ var phases = [...]PhaseInfo{
 	},
 	KeyRejected: {
 		Name: "key-rejected", Reason: "KeyRejected", State: "sealed", Severity: SeverityAct,
-		Level: hclog.Error, Message: "vault rejected the key, no more is sent",
+		Level: hclog.Error, Message: "vault rejected the key",
 		Advice: "put the right key into the Secret, or unseal by hand: vault operator unseal",
 		Title:  "Sealed",
 		Waits:  "Vault waits for its key, and the sidecar for another one in the Secret",

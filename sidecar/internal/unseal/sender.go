@@ -14,6 +14,7 @@ type sender struct {
 	failures     int       // attempts in a row that ended in an error
 	interfered   int       // attempts in a row that somebody else spoilt
 	confirmation confirmation
+	recheck      recheck
 	briefOpening briefOpening
 	undecided    string // names the keys of which all was sent, and what came of it is not known yet
 
@@ -23,6 +24,7 @@ type sender struct {
 // forgive forgets what went wrong before.
 func (s *sender) forgive() {
 	s.failures, s.interfered, s.confirmation, s.interferenceLogged = 0, 0, confirmation{}, false
+	s.recheck = recheck{}
 }
 
 // resetAttempt forgets what was under way with another process.

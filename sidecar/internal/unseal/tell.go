@@ -118,6 +118,9 @@ func (l *Loop) reasonFor(p Phase) string {
 		return l.prober.answerError
 	case NoKey, KeyRejected:
 		_, _, reason := l.pick()
+		if p == KeyRejected && p == l.phase && l.sender.recheck.running {
+			return l.reason
+		}
 		return reason
 	case LeftAlone:
 		return leftAloneReason(l.prober.status)

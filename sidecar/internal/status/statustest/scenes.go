@@ -65,7 +65,7 @@ func Scenes() map[string]status.Status {
 		},
 		"key-rejected": {
 			Version: "v1", Phase: unseal.KeyRejected, Since: ago(time.Hour), Seconds: 3600,
-			Message: "vault rejected the key, no more is sent", Reason: "vault refused all combinations of the 3 mounted shares",
+			Message: "vault rejected the key", Reason: "vault refused all combinations of the 3 mounted shares",
 			Advice: "put the right key into the Secret, or unseal by hand: vault operator unseal",
 			Shares: 3, UnsealedAt: ago(49 * time.Hour), KeyChanged: true,
 			KeyProof: &status.KeyProof{At: ago(3 * time.Hour), Result: unseal.ProofInvalid, Reason: "Vault refuses the mounted shares"},

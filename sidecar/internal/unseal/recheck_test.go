@@ -1,0 +1,90 @@
+package unseal
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A stranger who reaches Vault's port resets the progress and puts garbage shares there
+// just before our last share, in both rounds, and then is gone.
+func TestRecheck_OpensAVaultWhoseGoodKeyWasRefusedTwice(t *testing.T) {
+	for threshold := 2; threshold <= 3; threshold++ {
+		t.Run(fmt.Sprint(threshold), func(t *testing.T) {
+			inBubble(t, threshold, threshold, func(h *home) {
+				hits := 0
+				h.vault.between = func(n int) {
+					if n%threshold != 0 || hits == 2 {
+						return
+					}
+					hits++
+					h.vault.with(func() {
+						h.vault.parts = nil // sys/unseal {"reset": true}
+						for range threshold - 1 {
+							h.vault.add([]string{"aa", "bb", "cc"}[len(h.vault.parts)])
+						}
+					})
+				}
+				h.vault.begin("p")
+				h.start()
+				h.goOn(time.Minute)
+				assert.Equal(h, 2, hits)
+				h.expect(KeyRejected)
+				h.goOn(10 * time.Minute)
+				h.expect(Active)
+			})
+		})
+	}
+}
+
+func TestRecheck_OfAWrongKeyIsRareAndQuiet(t *testing.T) {
+	inBubble(t, 2, 3, func(h *home) {
+		h.keys.mount(wrongKey(1, 33), wrongKey(2, 33))
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Minute)
+		h.expect(KeyRejected)
+		logged, sent := len(h.logged()), len(h.vault.sends())
+		h.goOn(24 * time.Hour)
+		h.expect(KeyRejected)
+		assert.Len(h, h.logged(), logged, "it is no news")
+		rechecks := (len(h.vault.sends()) - sent) / 4 // of two shares, in two rounds
+		assert.InDelta(h, 23, rechecks, 4)
+		h.start() // and after a restart of the sidecar alone
+		h.goOn(time.Second)
+		h.expect(KeyRejected)
+	})
+}
+
+// What somebody left in Vault and does not go on with keeps the key out for an hour.
+func TestRecheck_WaitsForForeignSharesThatChange(t *testing.T) {
+	inBubble(t, 3, 3, func(h *home) {
+		h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33))
+		h.vault.begin("p")
+		h.start()
+		h.goOn(time.Minute)
+		h.expect(KeyRejected)
+		sent := len(h.vault.sends())
+		h.vault.stranger(inHex(wrongKey(8, 33)))
+		h.goOn(50 * time.Minute)
+		h.expectSent(sent)
+		h.vault.stranger(inHex(wrongKey(9, 33)))
+		h.goOn(50 * time.Minute)
+		h.expectSent(sent)
+		h.goOn(20 * time.Minute)
+		assert.Greater(h, len(h.vault.sends()), sent)
+	})
+}
+
+func TestNext_ARecheckIsNoPhaseOfItsOwn(t *testing.T) {
+	o := Observation{Vault: AnswerSealed, Keys: KeysUsable, Rechecking: true}
+	phase, action := Next(KeyRejected, o)
+	assert.Equal(t, []any{KeyRejected, SendShare}, []any{phase, action})
+	o.Sending = true
+	phase, action = Next(KeyRejected, o)
+	assert.Equal(t, []any{KeyRejected, Wait}, []any{phase, action})
+	phase, _ = Next(Unreachable, o)
+	assert.Equal(t, Unsealing, phase, "of another process all is new")
+}
