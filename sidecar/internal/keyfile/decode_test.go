@@ -65,7 +65,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestLooksLikeShare(t *testing.T) {
+func TestLooksLikeShare_RecognizesEncodedShares(t *testing.T) {
 	k := []byte("\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51\x55\x97\x61\x96\x9b\x71\xd7\x9f\x82\x18\xa3\x92\x59\xa7\xa2\x9a")
 	text := base64.StdEncoding.EncodeToString(k)
 	for _, row := range []struct {
@@ -93,7 +93,7 @@ func TestLooksLikeShare(t *testing.T) {
 	}
 }
 
-func TestASecondCopyOfAShareIsWiped(t *testing.T) {
+func TestAddNew_WipesADuplicate(t *testing.T) {
 	share := func() unseal.Share { return unseal.NewShare(bytes.Repeat([]byte{7}, 16)) }
 	found := []unseal.Share{share(), share()}
 	all := addNew(nil, found)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatIsWorthTelling(t *testing.T) {
+func TestInspect_ReportsWritableFilesAndWhitespace(t *testing.T) {
 	raw := []byte(strings.Repeat("k\x01", 16))
 	one, same := base64.StdEncoding.EncodeToString(raw), hex.EncodeToString(raw)
 	for sentence, row := range map[string]struct {
@@ -52,7 +52,7 @@ func TestWhatIsWorthTelling(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsNotInspected(t *testing.T) {
+func TestInspect_FailsOnlyWhenNoKeyIsMounted(t *testing.T) {
 	dir := t.TempDir()
 	_, err := New(dir).Inspect()
 	assert.ErrorIs(t, err, ErrMissing)
