@@ -53,7 +53,7 @@ func TestCheckCommand_ReportsUnresolvedVariables(t *testing.T) {
 	unresolved := check.Start{UnresolvedEnv: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
 	c, findings := podOptions(t, nil, unresolved)
 	assert.Equal(t, "external-secrets", c.esoNamespace)
-	require.Len(t, findings, 1, "an argument says the recovery, and POD_NAME decides nothing")
+	require.Len(t, findings, 1, "an argument sets the recovery, and POD_NAME is not used")
 	assert.Equal(t, check.Unknown, findings[0].Level)
 	assert.Contains(t, findings[0].Text, `ESO_NAMESPACE of the sidecar's container is not written in the pod; judged as if it were "external-secrets"`)
 	assert.Contains(t, findings[0].Advice, "--eso-namespace")

@@ -123,7 +123,7 @@ func TestGuarded_RestartsWithBackoff(t *testing.T) {
 		assert.InDelta(t, 9+10, len(*started), 4, "1 s, doubling up to 5 minutes")
 		gaps := (*started)[len(*started)-1].Sub((*started)[len(*started)-2])
 		assert.GreaterOrEqual(t, gaps, startsAgain)
-		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "said once: %s", log.String())
-		assert.Contains(t, log.String(), "guard_test.go:", "it says where")
+		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "logged once: %s", log.String())
+		assert.Contains(t, log.String(), "guard_test.go:", "with its place")
 	})
 }

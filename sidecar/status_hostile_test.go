@@ -141,7 +141,7 @@ func TestReadStatus_LimitsItsMemory(t *testing.T) {
 	}
 }
 
-// What the sidecar itself tells comes out as it is.
+// The sidecar's own status is printed unchanged.
 func TestStatusCommand_PrintsAGenuineStatusUnchanged(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	want := status.Status{Version: "v1", Phase: unseal.Active, Since: at, Seconds: 1.5, Message: "<Grüße> & 世界", Remarks: []string{"a"},

@@ -74,7 +74,7 @@ func TestStatusWatch_FailsWithoutAnAnswerAtTheEnd(t *testing.T) {
 }
 
 func TestStatusWatch_RedrawsATerminalEachSecond(t *testing.T) {
-	terminal, err := os.Open(os.DevNull) // it tells no size
+	terminal, err := os.Open(os.DevNull) // it has no size
 	require.NoError(t, err)
 	defer terminal.Close()
 	s := &status.Status{Phase: unseal.Active}

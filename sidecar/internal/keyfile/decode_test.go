@@ -13,7 +13,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// catalog is all that is said of what is no share. All that varies in it is a
+// catalog matches every remark on content that is no share. All that varies in it is a
 // number, so none can hold a piece of the content.
 var catalog = regexp.MustCompile(`^(line \d+: )?(` +
 	`empty` +
@@ -44,7 +44,7 @@ func FuzzParse(f *testing.F) {
 		p := parse(content)
 		require.Equal(t, before, content, "the content was changed")
 		remarks := p.remarks("key")
-		require.NotEqual(t, 0, len(p.shares)+len(remarks), "nothing is said")
+		require.NotEqual(t, 0, len(p.shares)+len(remarks), "there is no remark")
 		for _, r := range remarks {
 			require.Regexp(t, catalog, r.What)
 		}
@@ -85,7 +85,7 @@ func TestLooksLikeShare_RecognizesEncodedShares(t *testing.T) {
 		{"a path with a dot or a dash", "/etc/vault-unseal/key.txt", false},
 		{"a short path", "/vault/key", false},
 		{"a URL", "http://127.0.0.1:8200", false},
-		{"a long path of letters cannot be told from base64", "/vault/userconfig/unsealkey", true},
+		{"a long path of letters looks like base64", "/vault/userconfig/unsealkey", true},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			assert.Equal(t, row.want, LooksLikeShare(row.text))

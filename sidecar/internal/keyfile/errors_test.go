@@ -118,7 +118,7 @@ func TestRead_ReportsModeAndOwnerWhenPermissionIsDenied(t *testing.T) {
 		path     string
 		want     string
 	}{
-		{"a file that nobody may read", 0o000, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0000"},
+		{"a file that no user may read", 0o000, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0000"},
 		{"that file among others", 0o000, 0o755, "/in", "DIR/in/key: permission denied: mode 0000"},
 		{"a directory that cannot be listed", 0o444, 0o311, "/in", "DIR/in: permission denied: mode 0311"},
 		{"a directory that cannot be entered", 0o444, 0o000, "/in/key", "DIR/in/key: permission denied in DIR/in: mode 0000"},

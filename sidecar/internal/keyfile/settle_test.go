@@ -53,7 +53,7 @@ func TestMatters_IgnoresUnrelatedEvents(t *testing.T) {
 		{"the path itself", "/vault/key", "/vault/key", true},
 		{"a file in it", "/vault/key", "/vault/key/share", true},
 		{"the directory above", "/vault/key", "/vault", true},
-		{"the directory above, as told by a watch on the root", "/vault/key", "//vault", true},
+		{"the directory above, as a watch on the root names it", "/vault/key", "//vault", true},
 		{"the root", "/vault/key", "/", true},
 		{"a neighbor", "/vault/key", "/vault/data", false},
 		{"a neighbor whose name begins alike", "/vault/key", "/vault/key-2", false},
@@ -73,7 +73,7 @@ func TestMatters_IgnoresUnrelatedEvents(t *testing.T) {
 }
 
 // A directory that was removed and made again is another one, though its name
-// and often its number are the same: a watch of the first says nothing of it.
+// and often its number are the same: a watch of the first does not cover it.
 func TestNearest_DistinguishesARecreatedDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := New(dir + "/a/b/c")

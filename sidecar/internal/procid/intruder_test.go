@@ -11,7 +11,7 @@ import (
 )
 
 // listenIPv6Only binds beside a listener of IPv4, which the kernel allows to
-// anybody in the pod.
+// any process in the pod.
 func listenIPv6Only(t *testing.T, addr string) (net.Listener, error) {
 	t.Helper()
 	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {

@@ -107,7 +107,7 @@ func TestOwner_ChecksTheUserOfThePeer(t *testing.T) {
 			far := acceptAs(t, another, l)
 			ends("a process of another user has accepted it", another)
 			require.NoError(t, l.Close())
-			ends("nobody listens any more", another)
+			ends("the listener is closed", another)
 
 			require.NoError(t, far.Close())
 			checkBothWays(t, another, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })

@@ -19,7 +19,7 @@ func TestSocket_NamesEachListenerDifferently(t *testing.T) {
 		require.NoError(t, err)
 		return name
 	}
-	assert.Empty(t, name(), "nobody listens yet")
+	assert.Empty(t, name(), "there is no listener yet")
 
 	first, err := net.Listen("unix", path)
 	require.NoError(t, err)

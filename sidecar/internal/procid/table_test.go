@@ -56,7 +56,7 @@ func TestProcess_ReadsTheKernelTables(t *testing.T) {
 		tcp4, tcp6 string
 		want       string
 	}{
-		{"nobody listens", "127.0.0.1", "", "", ""},
+		{"no listener", "127.0.0.1", "", "", ""},
 		{"the very address", "127.0.0.1", socket(loop4, "0A", "11"), "", "boot/11"},
 		{"every IPv4 address", "127.0.0.1", socket(any4, "0A", "11"), "", "boot/11"},
 		{"every address of both families", "127.0.0.1", "", socket(any6, "0A", "11"), "boot/11"},

@@ -14,7 +14,7 @@ func TestTryLock_HasOneHolder(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, unlock)
 	other, err := New(dir, "proof").TryLock()
-	assert.NoError(t, err, "that somebody else has it is no failure")
+	assert.NoError(t, err, "a lock that is held is no failure")
 	assert.Nil(t, other)
 	unlock()
 	again, err := New(dir, "proof").TryLock()

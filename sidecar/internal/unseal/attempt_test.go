@@ -61,8 +61,8 @@ func TestAttempt_VerdictFollowsTheAnswers(t *testing.T) {
 
 		{"an error is no verdict", 1, 1, []reply{errorReply}, sendFailed, false},
 		{"nor is one at the last share", 3, 3, []reply{progressed(1, "a"), progressed(2, "a"), errorReply}, sendFailed, false},
-		{"a connection that breaks tells nothing of what Vault did", 3, 3, []reply{progressed(1, "a"), brokenReply}, connectionLost, false},
-		{"a connection that breaks at the whole key neither", 1, 1, []reply{brokenReply}, connectionLost, false},
+		{"a broken connection gives no verdict", 3, 3, []reply{progressed(1, "a"), brokenReply}, connectionLost, false},
+		{"nor does one that breaks at the whole key", 1, 1, []reply{brokenReply}, connectionLost, false},
 		{"Vault is unsealed at our first of three: we stop", 3, 3, []reply{unsealedReply}, opened, false},
 
 		{"a raft node accepts the key, and joins before it opens", 1, 1, []reply{progressed(0, "")}, joining, false},
@@ -71,9 +71,9 @@ func TestAttempt_VerdictFollowsTheAnswers(t *testing.T) {
 		{"and one after a foreign share is no word on ours", 3, 3, []reply{progressed(2, "a"), progressed(2, "a"), progressed(0, "")}, interfered, false},
 
 		{"a raft node that knows no threshold yet accepts at any share", 0, 3, []reply{progressed(1, "a"), progressed(0, "")}, joining, false},
-		{"a raft node that joins tells no threshold: all are sent", 0, 2, []reply{progressed(1, "a")}, more, false},
+		{"a joining raft node has no threshold: all shares are sent", 0, 2, []reply{progressed(1, "a")}, more, false},
 		{"and then it is waited for", 0, 2, []reply{progressed(1, "a"), progressed(2, "a")}, inconclusive, false},
-		{"what it refuses cannot be told, so the next is sent", 0, 2, []reply{invalidKeyReply}, more, false},
+		{"its refusal is no verdict, so the next is sent", 0, 2, []reply{invalidKeyReply}, more, false},
 		{"and a refusal of the last is no verdict", 0, 2, []reply{invalidKeyReply, invalidKeyReply}, inconclusive, false},
 		{"it may open at once", 0, 2, []reply{unsealedReply}, opened, false},
 		{"its errors are errors", 0, 2, []reply{errorReply}, sendFailed, false},
@@ -98,7 +98,7 @@ func TestAttempt_VerdictFollowsTheAnswers(t *testing.T) {
 	}
 }
 
-// Whatever Vault and others do, a refusal counts only when each answer before
+// For any sequence of answers, a refusal counts only when each answer before
 // it counted exactly our shares under one nonce.
 func TestAttempt_IsRejectedOnlyWithoutInterference(t *testing.T) {
 	answers := []reply{progressed(0, ""), progressed(1, "a"), progressed(2, "a"), progressed(1, "b"), progressed(2, "b"), invalidKeyReply, errorReply, brokenReply, unsealedReply}

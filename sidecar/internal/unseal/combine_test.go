@@ -124,10 +124,10 @@ func TestCombinations_FindTheKeyAmongManyShares(t *testing.T) {
 		}, 1},
 		{"twenty bad shares", split(4, 3), 3, func(k []Share) []Share { return interleave(k, unrelatedShares(repeatLength(20, 33)...)) }, 1},
 		{"sixty-four shares of two keys", split(32, 31), 31, func(k []Share) []Share { return interleave(k, split(32, 31)) }, 2},
-		{"the least of a key more than tells it, among others' exact ones", split(4, 3), 3, func(k []Share) []Share { return interleave(split(3, 3), k) }, 1},
+		{"the minimal set of a key beside exact sets of others", split(4, 3), 3, func(k []Share) []Share { return interleave(split(3, 3), k) }, 1},
 		{"exactly as many as needed of each, side by side", split(3, 3), 3, func(k []Share) []Share { return append(split(3, 3), k...) }, 1},
 		{"the same, the newer ones not Vault's", split(3, 3), 3, func(k []Share) []Share { return append(slices.Clone(k), split(3, 3)...) }, 4},
-		{"more keys than the shares can tell apart, side by side", split(5, 4), 4, func(k []Share) []Share {
+		{"more keys than the shares can distinguish, side by side", split(5, 4), 4, func(k []Share) []Share {
 			all := slices.Clone(k)
 			for range 11 {
 				all = append(all, split(5, 4)...)

@@ -24,10 +24,10 @@ import (
 // lock and its storage in the hands of the test.
 type fakeVault struct {
 	mu          sync.Mutex
-	process     string // who listens; empty: nobody
+	process     string // that listens; empty: none
 	run         *processRun
-	processErr  error // why processes cannot be told apart
-	stopping    bool  // answers, though nobody listens any more
+	processErr  error // why processes cannot be distinguished
+	stopping    bool  // answers, though its listener is closed
 	standby     bool
 	silent      chan struct{} // not nil: connections are accepted, and answered after it was closed
 	storageHung chan struct{} // not nil: storage hangs until it is closed
@@ -45,7 +45,7 @@ type fakeVault struct {
 	joinDelay                                  time.Duration // not 0: a raft node that opens so long after it has accepted the key
 	unsealTimesOut                             bool          // what an unseal has done is answered by an error
 	verifiesEachShare                          bool          // at an unknown threshold each share is judged
-	resealsAtOnce                              bool          // it says that it was opened, and is sealed at once again
+	resealsAtOnce                              bool          // it answers that it is unsealed, and is sealed again at once
 
 	sent         []string // the shares in hex
 	sentAt       []time.Time
@@ -55,7 +55,7 @@ type fakeVault struct {
 	lookups      []time.Time
 	inFlight     int // of the probes
 	maxInFlight  int
-	joins        int // times that it was told to join
+	joins        int // times that it accepted the key and joined
 	abandoned    int // unseals that the loop gave up
 }
 
@@ -210,7 +210,7 @@ func (v *fakeVault) probe(change int) {
 }
 
 // SealStatus reads whether Vault is sealed before it waits for the lock, as
-// Vault does: what it says can be old.
+// Vault does: its answer can be old.
 func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	v.probe(1)
 	defer v.probe(-1)
@@ -230,7 +230,7 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	return s.status, s.err
 }
 
-// AwaitListener knows at each look what a probe would be told.
+// AwaitListener checks at each pause whether a process listens.
 func (v *fakeVault) AwaitListener(ctx context.Context, pause func() time.Duration) {
 	for {
 		v.mu.Lock()
@@ -281,7 +281,7 @@ func (v *fakeVault) Health(ctx context.Context) (Health, error) {
 	return health, nil
 }
 
-// Unseal goes on within Vault when nobody waits for it any more.
+// Unseal continues within Vault after its caller has gone.
 func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error) {
 	text := inHex(share)
 	alive, err := v.connect(ctx)
@@ -319,7 +319,7 @@ func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error)
 	}
 }
 
-// add takes one share, anybody's.
+// add takes one share of any client.
 func (v *fakeVault) add(text string) reply {
 	if !v.status.Sealed {
 		return reply{status: v.shown(false)}
@@ -514,7 +514,7 @@ func inBubble(t *testing.T, threshold, n int, scenario func(h *harness)) {
 		h.vault.resumeStorage()
 		h.vault.resumeAnswering()
 		h.vault.end()
-		h.advance(time.Hour) // whatever is under way still
+		h.advance(time.Hour) // for what is still in flight
 		assert.Zero(t, h.keys.inMemory(), "shares that are left in memory after the end")
 		assertHidden(t, notations(secretBytes()[:32]), h.output.String(), "the log")
 		h.vault.with(func() { assertHidden(t, notations(secretBytes()[:32]), string(h.store.text), "the state file") })

@@ -67,7 +67,7 @@ func TestKeySet_ReportsChanges(t *testing.T) {
 	}
 	missing := errors.New("missing")
 
-	assert.True(t, set(nil, missing), "the first look is news, whatever it shows")
+	assert.True(t, set(nil, missing), "the first read is always a change")
 	assert.False(t, set(nil, missing), "the same problem is not")
 	assert.True(t, set(nil, errors.New("malformed")), "another problem is")
 	assert.Empty(t, r.version)

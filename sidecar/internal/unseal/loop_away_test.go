@@ -21,7 +21,7 @@ func TestLoop_LooksUpNoProcessWhileVaultIsUnreachable(t *testing.T) {
 	})
 }
 
-// The first answer after an absence tells at once which process it is of: a
+// The first answer after an absence identifies its process at once: a
 // seal that follows is one by hand.
 func TestLoop_RecordsTheProcessOfAVaultThatReturnsUnsealed(t *testing.T) {
 	inBubble(t, 1, 1, func(h *harness) {

@@ -94,11 +94,11 @@ func TestLoop_LimitsTheLogOfAFlappingVault(t *testing.T) {
 			h.advance(2500 * time.Millisecond)
 		}
 		assert.Greater(h, len(h.phases()), 3000)
-		assert.LessOrEqual(h, len(h.logged()), 3*tellsAnHour, "with what is told of each recovery")
+		assert.LessOrEqual(h, len(h.logged()), 3*tellsAnHour, "with the messages of each recovery")
 		assert.Positive(h, h.loggedTimes(msgHushed))
 		h.resetRecords()
 		h.advance(2 * time.Minute)
-		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged(), "what lasts is told after all")
+		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged(), "what lasts is logged after all")
 	})
 }
 

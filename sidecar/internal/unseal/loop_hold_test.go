@@ -29,7 +29,7 @@ func withManualSeal(t *testing.T, scenario func(h *harness)) {
 }
 
 func TestLoop_HoldsAManualSeal(t *testing.T) {
-	t.Run("for as long as it lasts, and it is said once", func(t *testing.T) {
+	t.Run("for as long as it lasts, and it is logged once", func(t *testing.T) {
 		withManualSeal(t, func(h *harness) {
 			h.advance(6 * time.Hour)
 			h.expectPhases(Held)
@@ -38,7 +38,7 @@ func TestLoop_HoldsAManualSeal(t *testing.T) {
 			assert.Zero(h, h.keys.inMemory())
 		})
 	})
-	t.Run("until somebody unseals it", func(t *testing.T) {
+	t.Run("until it is unsealed manually", func(t *testing.T) {
 		withManualSeal(t, func(h *harness) {
 			h.vault.unseal()
 			h.advance(5 * time.Second)
@@ -252,7 +252,7 @@ func TestLoop_KeepsAHoldAcrossASidecarRestart(t *testing.T) {
 			h.expectSent(1)
 		})
 	})
-	t.Run("and without its memory it unseals, and says what it cannot know", func(t *testing.T) {
+	t.Run("and without saved state it unseals, and logs what it cannot know", func(t *testing.T) {
 		withManualSeal(t, func(h *harness) {
 			h.store.loadErr = errors.New("corrupt")
 			h.start()

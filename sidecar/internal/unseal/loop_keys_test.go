@@ -112,7 +112,7 @@ func TestLoop_SendsAWrongKeyOnce(t *testing.T) {
 			h.expectSent(1)
 		})
 	})
-	t.Run("and somebody who unseals by hand is let be", func(t *testing.T) {
+	t.Run("and a manual unseal is left alone", func(t *testing.T) {
 		withRejectedKey(t, func(h *harness, _ Share) {
 			h.vault.unseal()
 			h.advance(5 * time.Second)
@@ -239,7 +239,7 @@ func TestLoop_LogsEachChangeOfTheKeyError(t *testing.T) {
 	})
 }
 
-// What is mounted beside the shares is told when it changes, and is no change of
+// What is mounted beside the shares is logged when it changes, and is no change of
 // the key: it ends no hold.
 func TestLoop_LogsChangedRemarksAboutTheMount(t *testing.T) {
 	inBubble(t, 1, 1, func(h *harness) {
@@ -269,12 +269,12 @@ func TestLoop_LogsChangedRemarksAboutTheMount(t *testing.T) {
 
 		h.keys.change(nil, []Remark{token, note}, errors.New("root: a token; note: empty"))
 		h.advance(time.Minute)
-		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is told beside an error too")
+		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is logged beside an error too")
 		assert.Equal(h, 2, h.loggedTimes(msgNoShare), "and the rest is in the error")
 	})
 }
 
-// The threshold is told after the keys were read, and decides which of them are
+// The threshold is known after the keys were read, and decides which of them are
 // of one key: a sidecar that starts anew knows at once that all were refused.
 func TestLoop_ReadsTheKeysForTheThreshold(t *testing.T) {
 	inBubble(t, 3, 5, func(h *harness) {
@@ -310,7 +310,7 @@ func TestLoop_RestartsAnAttemptWhenTheKeysChange(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, before share %d", sentence, n), func(t *testing.T) {
 				inBubble(t, 3, 5, func(h *harness) {
 					right := slices.Clone(h.keys.shares)
-					h.keys.mount(right[0], right[1], right[2], wrongKey(7, 33), wrongKey(8, 33)) // too few to be told apart
+					h.keys.mount(right[0], right[1], right[2], wrongKey(7, 33), wrongKey(8, 33)) // too few to be distinguished
 					h.vault.beforeShare = func(at int) {
 						if at == n {
 							row.change(h, right)
@@ -437,7 +437,7 @@ func TestLoop_RetriesABrokenUnsealWithBackoff(t *testing.T) {
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.advance(2 * time.Minute)
 		h.expectPhase(Active)
-		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is told after all")
+		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is logged after all")
 		h.resetRecords()
 		h.advance(time.Hour)
 		assert.Empty(h, h.logged())

@@ -123,7 +123,7 @@ func TestLoop_ReportsARekeyThatNeedsMoreShares(t *testing.T) {
 	})
 }
 
-// Where the Secret holds what it should, no state tells of a lack: not when
+// While the Secret holds enough shares, no state reports a shortfall: not when
 // Vault changes over, nor when what it took before is gone.
 func TestLoop_ReportsNoShortfallDuringAKeyRotation(t *testing.T) {
 	whole := []Share{wrongKey(1, 32)}
@@ -163,7 +163,7 @@ func TestLoop_ReportsNoShortfallDuringAKeyRotation(t *testing.T) {
 	}
 }
 
-// A standby tells the threshold that it knew when it was opened.
+// A standby reports the threshold that it knew when it was unsealed.
 func TestLoop_IgnoresTheThresholdOfAStandby(t *testing.T) {
 	inBubble(t, 2, 3, func(h *harness) {
 		h.keys.mount(h.keys.shares[0])
@@ -229,7 +229,7 @@ func TestLoop_DropsAnOutdatedThreshold(t *testing.T) {
 	})
 }
 
-// What it told as a standby says nothing of a Vault that is active now.
+// The answer of a standby is not valid once it is active.
 func TestLoop_ReadsTheThresholdAgainWhenAStandbyBecomesActive(t *testing.T) {
 	inBubble(t, 2, 3, func(h *harness) {
 		whole := wrongKey(7, 32)

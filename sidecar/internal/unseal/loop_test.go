@@ -232,7 +232,7 @@ func TestLoop_HealthErrorBesideAGoodSealStatusIsFailing(t *testing.T) {
 
 func TestLoop_StopsAtOnceDuringAHang(t *testing.T) {
 	for sentence, prepare := range map[string]func(v *fakeVault){
-		"nobody listens":    func(v *fakeVault) { v.end() },
+		"no listener":       func(v *fakeVault) { v.end() },
 		"Vault is silent":   func(v *fakeVault) { v.stopAnswering() },
 		"the unseal hangs":  func(v *fakeVault) { v.hangStorage() },
 		"the storage hangs": func(v *fakeVault) { v.unseal(); v.hangStorage() },
@@ -255,7 +255,7 @@ func TestLoop_StopsAtOnceDuringAHang(t *testing.T) {
 
 func TestLoop_TurnsEverySecondInEachStateOfVault(t *testing.T) {
 	for sentence, prepare := range map[string]func(v *fakeVault){
-		"nobody listens":   func(v *fakeVault) { v.end() },
+		"no listener":      func(v *fakeVault) { v.end() },
 		"Vault is silent":  func(v *fakeVault) { v.stopAnswering() },
 		"the unseal hangs": func(v *fakeVault) { v.hangStorage() },
 		"all is well":      func(*fakeVault) {},
@@ -341,7 +341,7 @@ func TestLoop_SendsAllSharesToAJoiningRaftNode(t *testing.T) {
 		sent := len(h.vault.sentShares())
 		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
 		assert.Greater(h, sent, 3*3600/5-30)
-		assert.Zero(h, h.loggedTimes(msgDisturbed), "nobody disturbed")
+		assert.Zero(h, h.loggedTimes(msgDisturbed), "there was no interference")
 		h.expectPhases(Starting, Unsealing)
 
 		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares, h.vault.parts = 3, 3, nil })

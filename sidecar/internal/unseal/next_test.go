@@ -56,19 +56,19 @@ func TestNext_PhaseAndAction(t *testing.T) {
 		{"and without one", Active, obs{Vault: AnswerSealed, SealedByHand: true, HoldSeals: true}, Held, Wait},
 		{"it stays held", Held, obs{Vault: AnswerSealed, Keys: KeysUsable, SealedByHand: true, HoldSeals: true}, Held, Wait},
 		{"a restarted sidecar holds it", Starting, obs{Vault: AnswerSealed, Keys: KeysUsable, SealedByHand: true, HoldSeals: true}, Held, Wait},
-		{"it is opened when the policy says so", Active, obs{Vault: AnswerSealed, Keys: KeysUsable, SealedByHand: true}, Unsealing, SendShare},
+		{"it is unsealed when seals are not held", Active, obs{Vault: AnswerSealed, Keys: KeysUsable, SealedByHand: true}, Unsealing, SendShare},
 		{"it is opened when the keys changed", Held, obs{Vault: AnswerSealed, Keys: KeysUsable, SealedByHand: true, HoldSeals: true, Released: true}, Unsealing, SendShare},
 		{"keys that changed to nothing good end the hold too", Held, obs{Vault: AnswerSealed, SealedByHand: true, HoldSeals: true, Released: true}, NoKey, Wait},
 		{"it is opened when Vault is a new process", Held, obs{Vault: AnswerSealed, Keys: KeysUsable, HoldSeals: true}, Unsealing, SendShare},
-		{"a held Vault that somebody unseals is on its way to serve", Held, obs{Vault: AnswerUnsealed, HoldSeals: true}, Activating, Wait},
+		{"a held Vault that is unsealed manually is activating", Held, obs{Vault: AnswerUnsealed, HoldSeals: true}, Activating, Wait},
 		{"a held Vault that goes away is unreachable", Held, obs{Vault: AnswerRefused, SealedByHand: true, HoldSeals: true}, Unreachable, Wait},
 
 		{"an unsealed Vault has to say yet that it serves", Unsealing, obs{Vault: AnswerUnsealed}, Activating, Wait},
 		{"neither active nor standby is not serving", Activating, obs{Vault: AnswerNotYetActive}, Activating, Wait},
-		{"somebody else's unseal ends ours", UnsealHanging, obs{Vault: AnswerUnsealed, Sending: true, SendingOverdue: true}, Activating, Wait},
+		{"another client's unseal ends ours", UnsealHanging, obs{Vault: AnswerUnsealed, Sending: true, SendingOverdue: true}, Activating, Wait},
 		{"a standby serves, and its storage is the active one's affair", Activating, obs{Vault: AnswerStandby}, Standby, Wait},
 
-		{"an active Vault has to read its storage before anybody is told", Activating, obs{Vault: AnswerActive}, Activating, CheckStorage},
+		{"an active Vault has to read its storage before it is reported", Activating, obs{Vault: AnswerActive}, Activating, CheckStorage},
 		{"also when it was silent before", Unresponsive, obs{Vault: AnswerActive}, Activating, CheckStorage},
 		{"active, and storage was read: it serves", Activating, obs{Vault: AnswerActive, Storage: StorageServes}, Active, Wait},
 		{"a Vault that serves goes on serving", Active, obs{Vault: AnswerActive, Storage: StorageServes}, Active, Wait},
@@ -122,7 +122,7 @@ func TestNext_KeepsItsInvariantsForEveryObservation(t *testing.T) {
 				}
 			}
 			invariant(!next.Serving() || o.Vault == AnswerStandby || o.Vault == AnswerActive || !answered,
-				"it serves only when Vault says that it is active or standby")
+				"it serves only when Vault reports active or standby")
 			invariant(next != Active || o.Storage == StorageServes || p == Active || !answered,
 				"it becomes active only after storage was read")
 			invariant(action != SendShare || o.Vault == AnswerSealed, "a share goes to a sealed Vault only")
@@ -130,7 +130,7 @@ func TestNext_KeepsItsInvariantsForEveryObservation(t *testing.T) {
 			invariant(action != SendShare || !held, "no share goes to a Vault that is held")
 			invariant(action != SendShare || o.Keys != KeysRejected, "a refused key is not sent")
 			invariant(action != SendShare || o.Keys != KeysUnusable, "a key that cannot be right is not sent")
-			invariant(action != SendShare || next == Unsealing || next == Failing, "a share is sent while the phase says so")
+			invariant(action != SendShare || next == Unsealing || next == Failing, "a share is sent only in a phase that sends")
 			invariant(action != CheckStorage || o.Vault == AnswerActive, "storage is read through an active Vault only")
 			invariant(next != Held || o.Vault == AnswerSealed && held || !answered, "held means sealed by hand")
 			invariant(next != KeyRejected || o.Vault == AnswerSealed && o.Keys == KeysRejected || !answered, "locked means refused")
@@ -154,7 +154,7 @@ func TestPhases_EachHasANameAndAMessage(t *testing.T) {
 		text, err := p.MarshalText()
 		require.NoError(t, err)
 		assert.Equal(t, p.String(), string(text))
-		assert.NotEmpty(t, phases[p].Message, "nothing is said of %s", p)
+		assert.NotEmpty(t, phases[p].Message, "%s has no message", p)
 	}
 	assert.Len(t, Phases(), int(Active)+1)
 	assert.Len(t, phases, int(Active)+1)

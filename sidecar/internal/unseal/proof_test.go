@@ -26,7 +26,7 @@ type rekeyVault struct {
 	begun             *Rekey           // that a BeginRekey leaves, if it is not ours
 	cancels           int
 	sent              int
-	foreignAuthorized bool // somebody else's rekey
+	foreignAuthorized bool // a share was sent to another client's rekey
 	held              []string
 
 	calls   []string // in order
@@ -187,26 +187,26 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 		reason string
 		left   Rekey // in Vault
 	}{
-		"the right key":                  {keys: one, want: ProofValid},
-		"another key":                    {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "1 share is mounted, and vault refuses"},
-		"the old one and the right one":  {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
-		"no key":                         {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
-		"vault is sealed":                {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
-		"its seal is another":            {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
-		"it has recovery keys":           {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
-		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way: wait for it, or end it: cancel theirs", theirs},
-		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
-		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
-		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
-		"somebody's takes its place":     {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "put another in its place", theirs},
-		"vault hangs at first":           {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
-		"vault hangs before it begins":   {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
-		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
-		"vault hangs with the share":     {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "sending a share to the rekey: no answer within 30s", Rekey{}},
-		"vault fails with the share":     {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
-		"an earlier proof was cut off":   {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
-		"shares are missing":             {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
-		"vault fails before it is begun": {func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") }, none, ProofFailed, "answered 500", Rekey{}},
+		"the right key":                   {keys: one, want: ProofValid},
+		"another key":                     {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "1 share is mounted, and vault refuses"},
+		"the old one and the right one":   {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
+		"no key":                          {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
+		"vault is sealed":                 {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
+		"its seal is another":             {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
+		"it has recovery keys":            {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
+		"another client's rekey is open":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way: wait for it, or end it: cancel theirs", theirs},
+		"the endpoint is closed":          {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
+		"it may not be begun":             {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
+		"another client begins before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
+		"another client's replaces it":    {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "put another in its place", theirs},
+		"vault hangs at first":            {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
+		"vault hangs before it begins":    {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
+		"vault hangs when it begins":      {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
+		"vault hangs with the share":      {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "sending a share to the rekey: no answer within 30s", Rekey{}},
+		"vault fails with the share":      {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
+		"an earlier proof was cut off":    {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
+		"shares are missing":              {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
+		"vault fails before it is begun":  {func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") }, none, ProofFailed, "answered 500", Rekey{}},
 		"an earlier one cannot be undone": {func(v *rekeyVault) {
 			v.rekey = Rekey{Started: true, Ours: true}
 			v.fails["cancel"] = errors.New("answered 500")
@@ -222,9 +222,9 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
-				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which tells nobody what waited")
+				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which does not name what waited")
 				assert.Equal(t, row.left, v.rekey, "what Vault is left with")
-				assert.False(t, v.foreignAuthorized, "a share of ours was sent to somebody else's rekey")
+				assert.False(t, v.foreignAuthorized, "a share of ours was sent to another client's rekey")
 			})
 		})
 	}
@@ -241,7 +241,7 @@ func TestProver_IsBusyWhileAnotherProcessHoldsTheLock(t *testing.T) {
 
 	p.Lock = proofLock{err: errors.New("read-only file system")}
 	got := p.Prove(t.Context())
-	assert.Equal(t, ProofFailed, got.Result, "nobody else is at it")
+	assert.Equal(t, ProofFailed, got.Result, "no other process holds the lock")
 	assert.Contains(t, got.Reason, "read-only file system")
 	require.NoError(t, p.Tidy(t.Context()))
 	assert.Zero(t, v.cancels)
@@ -255,13 +255,13 @@ func TestProver_SendsAsManySharesAsTheThreshold(t *testing.T) {
 	assert.Equal(t, 1, v.cancels)
 }
 
-// Between two shares somebody may cancel our rekey and begin another.
+// Between two shares another client may cancel our rekey and begin its own.
 func TestProver_SendsNoShareToAForeignRekey(t *testing.T) {
 	for name, replacement := range map[string]Rekey{
-		"none":                           {},
-		"one of another kind":            {Started: true, Nonce: "theirs"},
-		"one of ours, of somebody else":  {Started: true, Nonce: "theirs", Ours: true},
-		"one of another kind, our nonce": {Started: true, Nonce: "ours"},
+		"none":                             {},
+		"one of another kind":              {Started: true, Nonce: "theirs"},
+		"one like ours, of another client": {Started: true, Nonce: "theirs", Ours: true},
+		"one of another kind, our nonce":   {Started: true, Nonce: "ours"},
 	} {
 		for at := range 3 {
 			t.Run(fmt.Sprintf("%s, after share %d", name, at), func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestProver_SendsNoShareToAForeignRekey(t *testing.T) {
 	}
 }
 
-// Somebody else's share makes neither a right key wrong nor a wrong one right.
+// A foreign share makes neither a right key wrong nor a wrong one right.
 func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 	garbage, right := NewShare(keyOf(99)), NewShare(keyOf(2))
 	for name, row := range map[string]struct {
@@ -360,7 +360,7 @@ func TestProofs_RunPeriodicallyAndAfterAKeyChange(t *testing.T) {
 	})
 }
 
-// A rekey that somebody forgot, and an error that passes, hide no key for a day.
+// A forgotten rekey or a passing error delays the verdict by minutes, not by a day.
 func TestProofs_RetryAProofWithoutAVerdict(t *testing.T) {
 	for result, prevent := range map[ProofResult]func(v *rekeyVault){
 		ProofBusy:   func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "theirs"} },

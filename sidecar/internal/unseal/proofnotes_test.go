@@ -102,7 +102,7 @@ func TestProver_RecordsTheVerdictForItsKeys(t *testing.T) {
 	require.NoError(t, p.Notes.Load(&n))
 	assert.False(t, n.Begun)
 	assert.Equal(t, ProofValid, n.Verdict([]Share{NewShare(keyOf(1))}).Result)
-	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(2))}), "of another key it says nothing")
+	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(2))}), "it has no verdict on another key")
 	assert.Zero(t, n.Verdict(nil))
 	assert.NotContains(t, string(p.Notes.(*fakeStore).text), string(NewShare(keyOf(1)).AppendHex(nil)))
 
@@ -114,7 +114,7 @@ func TestProver_RecordsTheVerdictForItsKeys(t *testing.T) {
 	assert.Contains(t, reason, "a[2Jbxx")
 }
 
-// Nobody asks a Vault that has said no, and nobody asks for nothing.
+// No request goes to a Vault that has refused, and none without a purpose.
 func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 	active := State{Phase: Active, Keys: "one", Process: "boot/1"}
 	t.Run("proofs are off", func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 			p.Take(State{Phase: Unreachable, Keys: "two"})
 			p.Take(State{Phase: Active, Keys: "two", Process: "boot/2"})
 			assert.Equal(t, []string{"status", "rekey"}, callsDuring(v, func() { after(100 * time.Hour) }), "another Vault may answer otherwise")
-			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once for each Vault:\n%s", log.String())
+			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once for each Vault:\n%s", log.String())
 		})
 	})
 	t.Run("the role may not", func(t *testing.T) {
@@ -151,8 +151,8 @@ func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 			withLogin(p.Prover, v)
 			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
 			p.Take(active)
-			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it is looked whether the role was mended")
-			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once:\n%s", log.String())
+			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it checks whether the role was corrected")
+			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once:\n%s", log.String())
 			v.Lock()
 			delete(v.fails, "rekey")
 			v.Unlock()
@@ -190,7 +190,7 @@ func TestProofs_PublishTheVerdictOfAnotherProcess(t *testing.T) {
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(3*time.Second))
 
 		sidecar.Take(State{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
-		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has opened Vault since: that says more")
+		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has unsealed Vault since, which is newer")
 
 		check.Keys = mountedKeys{values: []byte{2}}
 		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)

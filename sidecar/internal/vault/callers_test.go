@@ -115,7 +115,7 @@ func TestDialer_RejectsASimultaneousOpenFromTheOtherLoopback(t *testing.T) {
 	}
 	select {
 	case got := <-answer:
-		if err, is := got.(error); is { // nobody listened then: it is asked again at once
+		if err, is := got.(error); is { // without a listener: the request is repeated at once
 			assert.ErrorIs(t, err, unseal.ErrUnreachable)
 		} else {
 			assert.Equal(t, true, got)

@@ -197,7 +197,7 @@ func TestClient_ConnectsToAUnixSocket(t *testing.T) {
 	require.NoError(t, err)
 	s.Close()
 	_, err = c.SealStatus(t.Context())
-	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file that nobody listens on")
+	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file without a listener")
 }
 
 // A file that may not be read is not taken for a socket that may not be used.

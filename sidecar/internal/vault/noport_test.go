@@ -86,7 +86,7 @@ func TestRefuses_NoFreeLocalPortIsNoRefusal(t *testing.T) {
 			}
 			before := descriptors(t)
 			for range 20 {
-				require.False(t, c.refuses(), "somebody listens")
+				require.False(t, c.refuses(), "a process listens")
 				_, err := c.SealStatus(t.Context())
 				require.ErrorContains(t, err, "no local port is free")
 				assert.ErrorContains(t, err, "unix://")

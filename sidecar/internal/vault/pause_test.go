@@ -13,7 +13,7 @@ func TestAwaitListener_ReturnsWhenAProcessListens(t *testing.T) {
 	addr := freeAddr(t, "127.0.0.1")
 	c := refusedClient(t, "http://"+addr)
 	before := descriptors(t)
-	t.Run("returns when somebody listens", func(t *testing.T) {
+	t.Run("returns when a process listens", func(t *testing.T) {
 		looks := 0
 		c.AwaitListener(t.Context(), func() time.Duration {
 			if looks++; looks == 3 {

@@ -18,7 +18,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// freeAddr returns an address on which nobody listens.
+// freeAddr returns an address without a listener.
 func freeAddr(t *testing.T, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -103,7 +103,7 @@ func TestRefuses_RequestUsesTheConnectionThatSucceeded(t *testing.T) {
 			}
 			opened := int32(1)
 			if row.looks && row.scheme == "http" {
-				opened = 2 // the first led to whoever listened then
+				opened = 2 // the first led to the process that listened then
 			}
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestRefuses_ClosesAnUnusedConnection(t *testing.T) {
 	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, waitTimeout, tick)
 }
 
-// A port that listens, and does with the connection of a request what the row says.
+// A listener that treats the connection of a request as the row defines.
 func TestClient_ListenerThatDoesNotAnswer(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
@@ -302,7 +302,7 @@ func TestRefuses_SelfConnectionIsARefusal(t *testing.T) {
 	c := refusedClient(t, "http://"+addr)
 	for range 100_000 {
 		if !c.refuses() {
-			require.Fail(t, "somebody listens on "+addr)
+			require.Fail(t, "a process listens on "+addr)
 		}
 	}
 }

@@ -35,9 +35,9 @@ func TestRekey_DistinguishesOursFromOthers(t *testing.T) {
 		want           unseal.Rekey
 	}{
 		{"none is under way", idleBody, unseal.Rekey{}},
-		{"somebody's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
+		{"another client's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
 		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}},
-		{"one of several shares, of which one is nobody's, is not ours",
+		{"one of several shares, one of them for the discard key, is not ours",
 			`{"nonce":"n","started":true,"pgp_fingerprints":["` + discardPGPFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
 		{"one with our key that takes effect at once is not ours", strings.Replace(oursBody, `"verification_required":true`, `"verification_required":false`, 1), notOurs},
 		{"nor is one that does not say", strings.Replace(oursBody, `,"verification_required":true`, "", 1), notOurs},
@@ -58,7 +58,8 @@ func TestRekey_DistinguishesOursFromOthers(t *testing.T) {
 	}
 }
 
-// Nobody could finish it: one share, for a key that nobody has, to be sent back.
+// No client could finish it: its one share is encrypted to a key without a known
+// private key and would have to be sent back.
 func TestBeginRekey_EncryptsToTheDiscardPGPKey(t *testing.T) {
 	s := serve(t, responds(200, oursBody))
 	got, err := client(t, s.URL).BeginRekey(t.Context())
@@ -151,7 +152,7 @@ func TestAuthorizeRekey_RecognizesAnInvalidKey(t *testing.T) {
 		{500, "failed to read master key: invalid key: failed to decrypt keys from storage", true},
 		{400, "rootter key verification failed: Unseal failed, invalid key", true},
 		{400, "root key verification failed: unseal failed, invalid key", true},
-		// It is too short or too long for a cipher, or whoever is between says so.
+		// The key is too short or too long for a cipher, or a proxy answers.
 		{500, "crypto/aes: invalid key size 0", false},
 		{500, "failed to setup unseal key: crypto/aes: invalid key size 20", false},
 		{500, "upstream: invalid key", false},

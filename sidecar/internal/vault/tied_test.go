@@ -21,7 +21,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// processes names who listens, as a test says.
+// processes returns the name of the listening process that a test sets.
 type processes struct{ name atomic.Pointer[string] }
 
 func (p *processes) set(name string) { p.name.Store(&name) }
@@ -70,8 +70,8 @@ func TestTied_RejectsAConnectionWhenTheListenerChanges(t *testing.T) {
 		{"the same", []string{"a", "a", "a"}, true},
 		{"one that has just begun to", []string{"", "a", "a"}, true},
 		{"another, after it", []string{"a", "b", "b"}, false},
-		{"nobody, after it", []string{"a", "", ""}, false},
-		{"nobody", []string{"", "", ""}, false},
+		{"none, after it", []string{"a", "", ""}, false},
+		{"none", []string{"", "", ""}, false},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			var asked atomic.Int32
@@ -194,7 +194,7 @@ func TestTied_CancelsASlowResponseWhoseProcessStoppedListening(t *testing.T) {
 	assert.ErrorIs(t, err, unseal.ErrUnreachable)
 }
 
-// One end calls a port where nobody is, and drops what tells it so; the other
+// One end connects to a port without a listener, and drops the reset; the other
 // calls back.
 func TestOpenedFromBothEnds_DetectsASimultaneousOpen(t *testing.T) {
 	socket := func() (fd int, at *syscall.SockaddrInet4) {

@@ -280,7 +280,7 @@ func TestClient_ClassifiesFailures(t *testing.T) {
 		{"something that is not HTTP", breaksConnection(writesText("220 mail.example ESMTP\r\n")), unseal.ErrNotVault, "no answer that is vault's"},
 		{"a page of HTML with 200", responds(200, "<!doctype html><p>Welcome"), unseal.ErrNotVault, "not vault"},
 		{"an empty 200", responds(200, ""), unseal.ErrNotVault, "not vault"},
-		{"JSON of somebody else with 200", responds(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
+		{"JSON that is not Vault's with 200", responds(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
 		{"nothing but braces with 200", responds(200, `{}`), unseal.ErrNotVault, "not vault"},
 		{"half of a seal status with 200", responds(200, sealedBody[:50]), unseal.ErrNotVault, "not vault"},
 		{"a list with 200", responds(200, `[]`), unseal.ErrNotVault, "not vault"},
@@ -292,9 +292,9 @@ func TestClient_ClassifiesFailures(t *testing.T) {
 		{"a threshold that is no number of ours", responds(200, `{"type":"shamir","t":9223372036854775808}`), unseal.ErrNotVault, "not vault"},
 		{"invalid key", responds(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
 		{"invalid key with a reason", responds(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
-		{"invalid key as Vault's barrier says it", responds(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
-		{"invalid key as Vault 1.21 says it", responds(400, `{"errors":["unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: error decrypting seal wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"]}`), unseal.ErrInvalidKey, ""},
-		{"a key that is too short for the cipher, as Vault 1.21 says it", responds(400, `{"errors":["invalid key: failed to setup unseal key: crypto/aes: invalid key size 20"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key in the words of Vault's barrier", responds(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key in the words of Vault 1.21", responds(400, `{"errors":["unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: error decrypting seal wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"]}`), unseal.ErrInvalidKey, ""},
+		{"a key that is too short for the cipher, in the words of Vault 1.21", responds(400, `{"errors":["invalid key: failed to setup unseal key: crypto/aes: invalid key size 20"]}`), unseal.ErrInvalidKey, ""},
 		{"a cipher's own words are no verdict", responds(400, `{"errors":["crypto/aes: invalid key size 0"]}`), nil, "answered 400: crypto/aes: invalid key size 0"},
 		{"a proxy's words are no verdict", responds(400, `{"errors":["upstream says: invalid key"]}`), nil, "answered 400: upstream says: invalid key"},
 		{"invalid key with another code is no verdict", responds(500, `{"errors":["invalid key"]}`), nil, "answered 500: invalid key"},
@@ -304,7 +304,7 @@ func TestClient_ClassifiesFailures(t *testing.T) {
 		{"a 404", responds(404, "404 page not found\n"), unseal.ErrNotVault, "answered 404, this is not vault: 404 page not found"},
 		{"a 404 of Vault's", responds(404, `{"errors":[]}`), nil, "answered 404"},
 		{"a 500", responds(500, `{"errors":["stat /vault/data/core/_seal-config: input/output error"]}`), nil, "answered 500: stat /vault/data/core/_seal-config: input/output error"},
-		{"a 500 whose body says unsealed", responds(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), unseal.ErrNotVault, "answered 500"},
+		{"a 500 whose body is an unsealed status", responds(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), unseal.ErrNotVault, "answered 500"},
 		{"a 502 of a proxy", responds(502, "<html>bad gateway</html>"), unseal.ErrNotVault, "answered 502"},
 		{"a 503 of a proxy in JSON", responds(503, `{"message":"no healthy upstream"}`), unseal.ErrNotVault, "answered 503"},
 		{"a 504 with errors that are no texts", responds(504, `{"errors":[{"code":"upstream"}]}`), unseal.ErrNotVault, "answered 504"},
@@ -344,8 +344,8 @@ func TestClient_SendsOneRequestPerCall(t *testing.T) {
 	}
 }
 
-// closedPort returns an address that nobody listens at, and holds its port so
-// that nobody else can.
+// closedPort returns an address without a listener, and holds its port so
+// that no other process can listen there.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

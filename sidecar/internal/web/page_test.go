@@ -110,7 +110,7 @@ func TestPage_EscapesAndLimitsHostileTexts(t *testing.T) {
 	assert.NotContains(t, part, "<script")
 	assert.True(t, strings.HasPrefix(part, "<main ") && strings.HasSuffix(part, "</main>"))
 	assert.Less(t, len(request(s, "GET", "/status").Body.String()), 50_000)
-	assert.Less(t, len(request(newServer(""), "GET", "/").Body.String()), 16_000, "with nothing to tell")
+	assert.Less(t, len(request(newServer(""), "GET", "/").Body.String()), 16_000, "without any data")
 }
 
 // failingSecretsServer returns a server whose Vault is unsealed while External

@@ -39,7 +39,7 @@ func start(t *testing.T, s *Server) (stop func()) {
 	return stop
 }
 
-// freePort returns an address that nobody listens at.
+// freePort returns an address without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -223,7 +223,7 @@ func TestServer_ServesOneRequestPerConnection(t *testing.T) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	assert.Equal(t, 200, resp.StatusCode)
-	assert.True(t, resp.Close, "and it says so")
+	assert.True(t, resp.Close, "and announces it")
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(t, err)
 	_, err = reader.ReadByte()

@@ -164,7 +164,7 @@ func TestStatus_IsServedToLocalPeersOnly(t *testing.T) {
 		{"another pod", "10.42.0.7:4711", "10.42.0.8:9810", 404},
 		{"another pod that lies about the Host", "10.42.0.7:4711", "localhost:9810", 404},
 		{"another pod over IPv6", "[fd00::7]:4711", "localhost:9810", 404},
-		{"a stranger that a service mesh brings in", "127.0.0.6:4711", "localhost:9810", 404},
+		{"a remote peer through a service mesh", "127.0.0.6:4711", "localhost:9810", 404},
 		{"a name that was made to resolve to this machine", "127.0.0.1:4711", "evil.example:9810", 404},
 		{"one that begins like localhost", "127.0.0.1:4711", "localhost.evil.example:9810", 404},
 		{"no Host", "127.0.0.1:4711", "", 404},
