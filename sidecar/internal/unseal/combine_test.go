@@ -188,14 +188,14 @@ func linkingShare(one, other []Share) Share {
 	return NewShare(out)
 }
 
-func TestCombinations_WipeWhatTheyComputeWith(t *testing.T) {
+func TestCombinations_WipeTheirMatrix(t *testing.T) {
 	m := vectors(split(5, 3), []int{0, 1, 2, 3}, 3)
 	m.reduce()
 	m.wipe()
 	assert.Equal(t, make([]byte, len(m.cells)), m.cells)
 }
 
-func TestCombinations_AreBoundedHoweverManySharesThereAre(t *testing.T) {
+func TestCombinations_AreBounded(t *testing.T) {
 	twins := make([]Share, 255)
 	for i := range twins {
 		b := keyOfLength(33)

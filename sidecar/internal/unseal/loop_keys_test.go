@@ -742,14 +742,14 @@ func TestLoop_ChecksTheKeysOfAServingVaultWithItsProbes(t *testing.T) {
 		h.keys.mu.Unlock()
 		h.advance(time.Minute)
 		h.keys.mu.Lock()
-		looks := h.keys.stampReads[before:]
+		reads := h.keys.stampReads[before:]
 		h.keys.mu.Unlock()
 		h.vault.mu.Lock()
 		asked := h.vault.probedAt
 		h.vault.mu.Unlock()
-		assert.GreaterOrEqual(h, len(looks), 60, "at least once a second")
-		for _, look := range looks {
-			assert.True(h, slices.ContainsFunc(asked, look.Equal), "it woke for the keys alone at %v", look)
+		assert.GreaterOrEqual(h, len(reads), 60, "at least once a second")
+		for _, read := range reads {
+			assert.True(h, slices.ContainsFunc(asked, read.Equal), "it woke for the keys alone at %v", read)
 		}
 	})
 }
