@@ -40,9 +40,9 @@ func imports(t *testing.T) map[string][]string {
 	}
 }
 
-// arrows lists the packages, and which others of ours each may import. Main wires
+// allowedImports lists the packages, and which others of ours each may import. Main wires
 // them and may import all.
-var arrows = map[string]string{
+var allowedImports = map[string]string{
 	"unseal":    "", // the core
 	"safetext":  "",
 	"hardening": "",
@@ -68,36 +68,38 @@ var libraries = map[string]string{
 	"github.com/prometheus/":      "metrics",
 }
 
-func TestImportsGoOneWay(t *testing.T) {
+func TestImports_GoOneWay(t *testing.T) {
 	all := imports(t)
-	for name := range arrows {
+	for name := range allowedImports {
 		require.Contains(t, all, "internal/"+name)
 	}
 	for from, tos := range all {
-		name, isOurs := strings.CutPrefix(from, "internal/")
-		if strings.HasSuffix(name, "test") {
-			continue // what tests share
-		}
-		may, listed := arrows[name]
-		assert.Equal(t, isOurs, listed, "which packages %s may import has to be listed", from)
-		for _, to := range tos {
-			if ours, is := strings.CutPrefix(to, module+"/internal/"); is && isOurs {
-				assert.Contains(t, strings.Fields(may), ours, "imported by %s", name)
+		t.Run(from, func(t *testing.T) {
+			name, isOurs := strings.CutPrefix(from, "internal/")
+			if strings.HasSuffix(name, "test") {
+				return // what tests share
 			}
-			if name == "unseal" && strings.Contains(strings.Split(to, "/")[0], ".") {
-				assert.Equal(t, "github.com/hashicorp/go-hclog", to, "the core knows the standard library and hclog")
-			}
-			for library, homes := range libraries {
-				if strings.HasPrefix(to, library) {
-					assert.Contains(t, strings.Fields(homes), name, "%s is imported by %s", to, from)
+			may, listed := allowedImports[name]
+			assert.Equal(t, isOurs, listed, "which packages %s may import has to be listed", from)
+			for _, to := range tos {
+				if ours, is := strings.CutPrefix(to, module+"/internal/"); is && isOurs {
+					assert.Contains(t, strings.Fields(may), ours, "imported by %s", name)
+				}
+				if name == "unseal" && strings.Contains(strings.Split(to, "/")[0], ".") {
+					assert.Equal(t, "github.com/hashicorp/go-hclog", to, "the core knows the standard library and hclog")
+				}
+				for library, packages := range libraries {
+					if strings.HasPrefix(to, library) {
+						assert.Contains(t, strings.Fields(packages), name, "%s is imported by %s", to, from)
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
 // These would double the binary and the memory.
-func TestOfClientGoLittleIsLinked(t *testing.T) {
+func TestImports_LinkNoHeavyPackagesOfClientGo(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	require.NoError(t, err)
 	require.Contains(t, string(out), "k8s.io/client-go/dynamic\n")

@@ -10,17 +10,17 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
-// there is what a check with these flags makes of a container with those
-// arguments and variables.
-func there(t *testing.T, flags []string, s check.Start) (config, []check.Finding) {
+// podOptions returns the options that a check with these flags derives from a
+// container with these arguments and variables.
+func podOptions(t *testing.T, flags []string, s check.Start) (config, []check.Finding) {
 	t.Helper()
-	mine := map[string]string{"ESO_NAMESPACE": "mine", "POD_NAME": "vault-0", "POD_NAMESPACE": "security"}
-	c, err := parse(flags, func(name string) (string, bool) { v, ok := mine[name]; return v, ok }, checkOptions...)
+	own := map[string]string{"ESO_NAMESPACE": "mine", "POD_NAME": "vault-0", "POD_NAMESPACE": "security"}
+	c, err := parse(flags, func(name string) (string, bool) { v, ok := own[name]; return v, ok }, checkOptions...)
 	require.NoError(t, err)
 	return optionsThere(c, flags, s)
 }
 
-func TestThePodIsJudgedByItsOwnOptions(t *testing.T) {
+func TestCheckCommand_UsesTheOptionsOfThePod(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		flags    []string
 		args     []string
@@ -37,45 +37,49 @@ func TestThePodIsJudgedByItsOwnOptions(t *testing.T) {
 			eso.RecoveryOff, "a/b", "external-secrets"},
 		"without kubernetes it does none of it": {nil, nil, map[string]string{"KUBERNETES": "off"}, eso.RecoveryOff, "", "external-secrets"},
 	} {
-		c, said := there(t, row.flags, check.Start{Args: row.args, Env: row.env})
-		assert.Empty(t, said, sentence)
-		assert.Equal(t, row.recovery, c.esoRecovery, sentence)
-		assert.Equal(t, row.gate, c.readinessGate, sentence)
-		assert.Equal(t, row.eso, c.esoNamespace, "%s: our own variable is not the pod's", sentence)
-		assert.Equal(t, "vault-0", c.podName, sentence)
-		assert.Equal(t, "security", c.podNamespace, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			c, findings := podOptions(t, row.flags, check.Start{Args: row.args, Env: row.env})
+			assert.Empty(t, findings)
+			assert.Equal(t, row.recovery, c.esoRecovery)
+			assert.Equal(t, row.gate, c.readinessGate)
+			assert.Equal(t, row.eso, c.esoNamespace, "our own variable is not the pod's")
+			assert.Equal(t, "vault-0", c.podName)
+			assert.Equal(t, "security", c.podNamespace)
+		})
 	}
 }
 
-func TestWhatThePodDoesNotSayOfItsOptions(t *testing.T) {
-	elsewhere := check.Start{UnresolvedEnv: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
-	c, said := there(t, nil, elsewhere)
+func TestCheckCommand_ReportsUnresolvedVariables(t *testing.T) {
+	unresolved := check.Start{UnresolvedEnv: []string{"POD_NAME", "ESO_NAMESPACE", "ESO_RECOVERY"}, Args: []string{"--eso-recovery=nudge"}}
+	c, findings := podOptions(t, nil, unresolved)
 	assert.Equal(t, "external-secrets", c.esoNamespace)
-	require.Len(t, said, 1, "an argument says the recovery, and POD_NAME decides nothing")
-	assert.Equal(t, check.Unknown, said[0].Level)
-	assert.Contains(t, said[0].Text, `ESO_NAMESPACE of the sidecar's container is not written in the pod; judged as if it were "external-secrets"`)
-	assert.Contains(t, said[0].Advice, "--eso-namespace")
+	require.Len(t, findings, 1, "an argument sets the recovery, and POD_NAME is not used")
+	assert.Equal(t, check.Unknown, findings[0].Level)
+	assert.Contains(t, findings[0].Text, `ESO_NAMESPACE of the sidecar's container is not written in the pod; judged as if it were "external-secrets"`)
+	assert.Contains(t, findings[0].Advice, "--eso-namespace")
 
-	c, said = there(t, []string{"--eso-namespace", "eso"}, elsewhere)
+	c, findings = podOptions(t, []string{"--eso-namespace", "eso"}, unresolved)
 	assert.Equal(t, "eso", c.esoNamespace)
-	assert.Empty(t, said)
+	assert.Empty(t, findings)
 
-	_, said = there(t, nil, check.Start{Unclear: []string{"what envFrom brings"}})
-	require.Len(t, said, 1)
-	assert.Equal(t, check.Unknown, said[0].Level)
-	assert.Contains(t, said[0].Text, "what envFrom brings")
+	_, findings = podOptions(t, nil, check.Start{Unclear: []string{"what envFrom brings"}})
+	require.Len(t, findings, 1)
+	assert.Equal(t, check.Unknown, findings[0].Level)
+	assert.Contains(t, findings[0].Text, "what envFrom brings")
 }
 
-func TestAnOptionThatThePodWouldRefuse(t *testing.T) {
-	for _, s := range []check.Start{
-		{Env: map[string]string{"ESO_RECOVERY": "sometimes"}},
-		{Args: []string{"--eso-recovery", "sometimes"}},
+func TestCheckCommand_WarnsOfAnOptionThatThePodRejects(t *testing.T) {
+	for sentence, s := range map[string]check.Start{
+		"in a variable":  {Env: map[string]string{"ESO_RECOVERY": "sometimes"}},
+		"in an argument": {Args: []string{"--eso-recovery", "sometimes"}},
 	} {
-		c, said := there(t, []string{"--eso-namespace", "eso"}, s)
-		require.Len(t, said, 1)
-		assert.Equal(t, check.Warning, said[0].Level)
-		assert.Contains(t, said[0].Text, `"sometimes" is not accepted`)
-		assert.NotEmpty(t, said[0].Advice)
-		assert.Equal(t, "eso", c.esoNamespace, "judged by our own")
+		t.Run(sentence, func(t *testing.T) {
+			c, findings := podOptions(t, []string{"--eso-namespace", "eso"}, s)
+			require.Len(t, findings, 1)
+			assert.Equal(t, check.Warning, findings[0].Level)
+			assert.Contains(t, findings[0].Text, `"sometimes" is not accepted`)
+			assert.NotEmpty(t, findings[0].Advice)
+			assert.Equal(t, "eso", c.esoNamespace, "judged by our own")
+		})
 	}
 }

@@ -34,7 +34,7 @@ func resident(t *testing.T) (sum int) {
 	return sum
 }
 
-func TestWhatTheStartNeededIsGivenBack(t *testing.T) {
+func TestReleaseStartupMemory_DropsResidentPages(t *testing.T) {
 	before := resident(t)
 	require.NoError(t, releaseStartupMemory())
 	after := resident(t)

@@ -18,14 +18,14 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// fragile is a half that panics where it is told to.
-type fragile struct {
+// fakeHalf is a half that calls a function, such as one that panics, in each method.
+type fakeHalf struct {
 	publish, run func()
 	mu           sync.Mutex
 	phases       []unseal.Phase
 }
 
-func (f *fragile) Publish(s unseal.State) {
+func (f *fakeHalf) Publish(s unseal.State) {
 	if f.publish != nil {
 		f.publish()
 	}
@@ -34,7 +34,7 @@ func (f *fragile) Publish(s unseal.State) {
 	f.phases = append(f.phases, s.Phase)
 }
 
-func (f *fragile) Run(ctx context.Context) error {
+func (f *fakeHalf) Run(ctx context.Context) error {
 	if f.run != nil {
 		f.run()
 	}
@@ -42,14 +42,14 @@ func (f *fragile) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (f *fragile) saw() []unseal.Phase {
+func (f *fakeHalf) published() []unseal.Phase {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.phases
 }
 
-// guard guards one half after another, the last again and again.
-func guard(log io.Writer, halves ...half) (g *guarded, started *[]time.Time) {
+// newTestGuard guards one half after another, the last again and again.
+func newTestGuard(log io.Writer, halves ...half) (g *guarded, started *[]time.Time) {
 	started = &[]time.Time{}
 	return &guarded{
 		log: hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Info}),
@@ -67,23 +67,23 @@ func guard(log io.Writer, halves ...half) (g *guarded, started *[]time.Time) {
 	}, started
 }
 
-const wicked = "\x1b[2J\u202e" + "secret"
+const hostilePanic = "\x1b[2J\u202e" + "secret"
 
-func TestAPanicEndsNothing(t *testing.T) {
-	oops := func() { panic(wicked + strings.Repeat("x", 1<<20)) }
+func TestGuarded_RestartsAfterAPanic(t *testing.T) {
+	oops := func() { panic(hostilePanic + strings.Repeat("x", 1<<20)) }
 	var none map[string]int
 	for sentence, broken := range map[string]half{
-		"in Run":                       &fragile{run: oops},
-		"in Publish":                   &fragile{publish: oops},
-		"in Publish, of the runtime's": &fragile{publish: func() { none["x"] = 1 }},
-		"it cannot even be made":       nil,
-		"it ends without having to":    brokenPromise{},
+		"in Run":                       &fakeHalf{run: oops},
+		"in Publish":                   &fakeHalf{publish: oops},
+		"in Publish, of the runtime's": &fakeHalf{publish: func() { none["x"] = 1 }},
+		"it cannot be created":         nil,
+		"it ends by itself":            endingHalf{},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
-				well := &fragile{}
-				g, started := guard(&log, broken, well)
+				well := &fakeHalf{}
+				g, started := newTestGuard(&log, broken, well)
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
 				go func() { defer close(ended); g.Run(ctx) }()
@@ -91,10 +91,10 @@ func TestAPanicEndsNothing(t *testing.T) {
 				g.Publish(unseal.State{Phase: unseal.Held})
 				g.Publish(unseal.State{Phase: unseal.Active})
 				time.Sleep(2 * time.Second)
-				assert.Equal(t, []unseal.Phase{unseal.Active}, well.saw(), "the newest state alone")
+				assert.Equal(t, []unseal.Phase{unseal.Active}, well.published(), "the newest state alone")
 				assert.Len(t, *started, 2)
 				g.Publish(unseal.State{Phase: unseal.Standby})
-				assert.Equal(t, []unseal.Phase{unseal.Active, unseal.Standby}, well.saw())
+				assert.Equal(t, []unseal.Phase{unseal.Active, unseal.Standby}, well.published())
 				cancel()
 				<-ended
 				assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), log.String())
@@ -105,17 +105,17 @@ func TestAPanicEndsNothing(t *testing.T) {
 	}
 }
 
-// brokenPromise ends although nobody asked it to.
-type brokenPromise struct{}
+// endingHalf ends although its context has not.
+type endingHalf struct{}
 
-func (brokenPromise) Publish(unseal.State) {}
+func (endingHalf) Publish(unseal.State) {}
 
-func (brokenPromise) Run(context.Context) error { return errors.New("ended") }
+func (endingHalf) Run(context.Context) error { return errors.New("ended") }
 
-func TestItStartsAgainEverMoreRarely(t *testing.T) {
+func TestGuarded_RestartsWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		g, started := guard(&log, &fragile{run: func() { panic("again") }})
+		g, started := newTestGuard(&log, &fakeHalf{run: func() { panic("again") }})
 		g.Publish(unseal.State{Phase: unseal.Active})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -123,7 +123,7 @@ func TestItStartsAgainEverMoreRarely(t *testing.T) {
 		assert.InDelta(t, 9+10, len(*started), 4, "1 s, doubling up to 5 minutes")
 		gaps := (*started)[len(*started)-1].Sub((*started)[len(*started)-2])
 		assert.GreaterOrEqual(t, gaps, startsAgain)
-		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "said once: %s", log.String())
-		assert.Contains(t, log.String(), "guard_test.go:", "it says where")
+		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "logged once: %s", log.String())
+		assert.Contains(t, log.String(), "guard_test.go:", "with its place")
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
-func TestAKubeWithNothingToDoDoesNotEnd(t *testing.T) {
+func TestKubernetesHalf_RunsWithNothingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		g := newGuarded(hclog.New(&hclog.LoggerOptions{Output: &log}), &kubernetesHalf{}, func() (half, error) {
@@ -32,24 +32,24 @@ func TestAKubeWithNothingToDoDoesNotEnd(t *testing.T) {
 	})
 }
 
-func TestAPanicOfOneGoroutineEndsAllOfThem(t *testing.T) {
+func TestKubernetesHalf_PanicOfOneGoroutineStopsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &kubernetesHalf{}
-		k.controller = eso.New(eso.Config{Recovery: eso.RecoveryBoth, Log: hclog.NewNullLogger()}, broken{}, nil)
+		k.controller = eso.New(eso.Config{Recovery: eso.RecoveryBoth, Log: hclog.NewNullLogger()}, panickingClient{}, nil)
 		err := k.Run(t.Context())
 		require.ErrorContains(t, err, "panic: broken (kubernetes_test.go:")
 	})
 }
 
-// broken panics when it is asked.
-type broken struct {
+// panickingClient panics at a request.
+type panickingClient struct {
 	dynamic.NamespaceableResourceInterface
 }
 
-func (b broken) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return b
+func (c panickingClient) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return c
 }
 
-func (broken) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (panickingClient) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	panic("broken")
 }

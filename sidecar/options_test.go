@@ -26,15 +26,15 @@ func environment(variables map[string]string) func(string) (string, bool) {
 	}
 }
 
-// called runs the command with nothing in the environment but variables. It is
+// runCommand runs the command with nothing in the environment but variables. It is
 // for calls that end before anything is started.
-func called(variables map[string]string, args ...string) (code int, stdout, stderr string) {
+func runCommand(variables map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
 	code = command(args, environment(variables), &out, &err)
 	return code, out.String(), err.String()
 }
 
-func TestDefaults(t *testing.T) {
+func TestOptions_Defaults(t *testing.T) {
 	c, err := parse(nil, environment(nil))
 	require.NoError(t, err)
 	assert.Equal(t, config{
@@ -48,7 +48,7 @@ func TestDefaults(t *testing.T) {
 // from each other, where there are as many, and how a config shows them.
 var samples = map[string]struct {
 	one, two string
-	shown    func(c config) string
+	value    func(c config) string
 }{
 	"vault-addr":        {"https://vault:8200", "http://localhost:1", func(c config) string { return c.vaultAddr }},
 	"vault-cacert":      {"/a/ca.pem", "/b/ca.pem", func(c config) string { return c.vaultCACert }},
@@ -89,13 +89,13 @@ func names(stores []eso.StoreName) (out []any) {
 	return out
 }
 
-func TestPrecedence(t *testing.T) {
+func TestOptions_FlagOverridesEnvironmentOverridesDefault(t *testing.T) {
 	require.Len(t, samples, len(options))
 	for _, o := range options {
 		sample := samples[o.flag]
 		defaults, err := parse(nil, environment(nil))
 		require.NoError(t, err)
-		byDefault := sample.shown(defaults)
+		byDefault := sample.value(defaults)
 		for _, row := range []struct {
 			sentence string
 			args     []string
@@ -113,13 +113,13 @@ func TestPrecedence(t *testing.T) {
 			t.Run(o.flag+": "+row.sentence, func(t *testing.T) {
 				c, err := parse(row.args, environment(row.env))
 				require.NoError(t, err)
-				assert.Equal(t, row.want, sample.shown(c))
+				assert.Equal(t, row.want, sample.value(c))
 			})
 		}
 	}
 }
 
-func TestValuesThatAreAccepted(t *testing.T) {
+func TestOptions_AcceptValidValues(t *testing.T) {
 	for flag, values := range map[string][]string{
 		"vault-addr":        {"http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost", "https://vault.security.svc.cluster.local:8200/", "unix:///vault/sock/vault.sock"},
 		"vault-cacert":      {"", "/vault/userconfig/vault-tls/ca.crt"},
@@ -140,14 +140,16 @@ func TestValuesThatAreAccepted(t *testing.T) {
 		"eso-stores":     {"", "home", "home,app/home", " home , app/home "},
 	} {
 		for _, value := range values {
-			c, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
-			assert.NoError(t, err, "--%s=%s", flag, value)
-			assert.Empty(t, c.refused, "--%s=%s", flag, value)
+			t.Run("--"+flag+"="+value, func(t *testing.T) {
+				c, err := parse([]string{"--" + flag + "=" + value}, environment(nil))
+				assert.NoError(t, err)
+				assert.Empty(t, c.refused)
+			})
 		}
 	}
 }
 
-func TestBadValues(t *testing.T) {
+func TestOptions_InvalidValueIsReportedAndTheDefaultUsed(t *testing.T) {
 	bad := map[string][]string{
 		"vault-addr":        {"vault:8200", "http://vault:8200", "http://10.0.0.1:8200", "https://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:8200", "http://127.0.0.1:8200/v1", "unix://vault.sock", "unix:/vault.sock", "unix://"},
 		"vault-cacert":      {"ca.pem", "./ca.pem"},
@@ -193,7 +195,7 @@ func TestBadValues(t *testing.T) {
 				}
 				t.Run(name+"="+value, func(t *testing.T) {
 					if slices.Contains(required, o.flag) {
-						code, stdout, stderr := called(call.env, call.args...)
+						code, stdout, stderr := runCommand(call.env, call.args...)
 						assert.Equal(t, exitUsage, code)
 						assert.Empty(t, stdout)
 						assertOneLine(t, stderr, name, fmt.Sprintf("%q", value), o.accepts)
@@ -206,7 +208,7 @@ func TestBadValues(t *testing.T) {
 					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.defaultValue, name != o.env}}, c.refused)
 					c.refused = nil
 					assert.Equal(t, defaults, c, "the default is used")
-					code, stdout, stderr := called(call.env, append([]string{"check"}, call.args...)...)
+					code, stdout, stderr := runCommand(call.env, append([]string{"check"}, call.args...)...)
 					if name == o.env && name != "KUBECONFIG" {
 						return // check goes on as the sidecar does
 					}
@@ -220,7 +222,7 @@ func TestBadValues(t *testing.T) {
 }
 
 // What a value means is plain however it is written.
-func TestSpellingsThatAreForgiven(t *testing.T) {
+func TestOptions_NormalizeCommonSpellings(t *testing.T) {
 	for flag, spellings := range map[string]map[string]string{
 		"vault-addr":     {" http://127.0.0.1:8200\n": "http://127.0.0.1:8200", `"https://vault"`: "https://vault"},
 		"keys":           {"/keys\n": "/keys", "'/keys'": "/keys"},
@@ -236,15 +238,17 @@ func TestSpellingsThatAreForgiven(t *testing.T) {
 		"log-format":     {"JSON": "json", "Text": "text"},
 	} {
 		for spelling, want := range spellings {
-			for _, o := range options {
-				if o.flag != flag {
-					continue
+			t.Run(fmt.Sprintf("%s=%q", flag, spelling), func(t *testing.T) {
+				for _, o := range options {
+					if o.flag != flag {
+						continue
+					}
+					c, err := parse(nil, environment(map[string]string{o.env: spelling}))
+					require.NoError(t, err)
+					assert.Empty(t, c.refused)
+					assert.Equal(t, want, samples[flag].value(c))
 				}
-				c, err := parse(nil, environment(map[string]string{o.env: spelling}))
-				require.NoError(t, err, "%s=%q", o.env, spelling)
-				assert.Empty(t, c.refused, "%s=%q", o.env, spelling)
-				assert.Equal(t, want, samples[flag].shown(c), "%s=%q", o.env, spelling)
-			}
+			})
 		}
 	}
 }
@@ -257,10 +261,10 @@ func assertOneLine(t *testing.T, text string, parts ...string) {
 	}
 }
 
-func TestBadCalls(t *testing.T) {
+func TestCommand_RejectsInvalidArguments(t *testing.T) {
 	for _, row := range []struct {
-		args []string
-		says string
+		args    []string
+		message string
 	}{
 		{[]string{"--no-such-option"}, "no-such-option"},
 		{[]string{"--no-such-option=value"}, "no-such-option"},
@@ -283,10 +287,10 @@ func TestBadCalls(t *testing.T) {
 		{[]string{""}, "no such command"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
-			code, stdout, stderr := called(nil, row.args...)
+			code, stdout, stderr := runCommand(nil, row.args...)
 			assert.Equal(t, exitUsage, code)
 			assert.Empty(t, stdout)
-			assertOneLine(t, stderr, row.says)
+			assertOneLine(t, stderr, row.message)
 		})
 	}
 }
@@ -310,73 +314,77 @@ func keyTexts() map[string]string {
 	return texts
 }
 
-func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
+func TestCommand_HidesAKeyInTheWrongPlace(t *testing.T) {
 	for name, key := range keyTexts() {
-		shows := func(args []string, env map[string]string) {
-			t.Helper()
-			var code int
-			var stdout, stderr string
-			if c, err := parse(args, environment(env)); err == nil && len(c.refused) > 0 {
-				code, stdout = exitUsage, fmt.Sprint(c) // a pod goes on, with what is logged
-			} else {
-				code, stdout, stderr = called(env, args...)
-			}
-			require.Equal(t, exitUsage, code, "%s: %q is accepted, and what is accepted is logged", name, args)
-			for at := 0; at+8 <= len(key); at++ {
-				if strings.Contains(stdout+stderr, key[at:at+8]) {
-					require.Fail(t, name+" is shown", "%s%s", stdout, stderr)
+		t.Run(name, func(t *testing.T) {
+			assertHidden := func(args []string, env map[string]string) {
+				t.Helper()
+				var code int
+				var stdout, stderr string
+				if c, err := parse(args, environment(env)); err == nil && len(c.refused) > 0 {
+					code, stdout = exitUsage, fmt.Sprint(c) // a pod goes on, with what is logged
+				} else {
+					code, stdout, stderr = runCommand(env, args...)
+				}
+				require.Equal(t, exitUsage, code, "%q is accepted, and what is accepted is logged", args)
+				for at := 0; at+8 <= len(key); at++ {
+					if strings.Contains(stdout+stderr, key[at:at+8]) {
+						require.Fail(t, "the key is shown", "%s%s", stdout, stderr)
+					}
 				}
 			}
-		}
-		for _, o := range options {
-			shows([]string{"--" + o.flag, key}, nil)
-			shows([]string{"--" + o.flag + "=" + key}, nil)
-			shows(nil, map[string]string{o.env: key})
-			shows([]string{"--" + o.flag, "/" + key}, nil)
-			shows([]string{"--" + o.flag, `"` + key + `"`}, nil)
-			shows([]string{"--" + o.flag, " " + key + "\n"}, nil)
-		}
-		for _, o := range checkOptions {
-			shows([]string{"check", "--" + o.flag, key}, nil)
-			shows([]string{"check", "--" + o.flag + "=" + key}, nil)
-		}
-		shows([]string{key}, nil)
-		shows([]string{"run", key}, nil)
-		shows([]string{"run", key, "more"}, nil)
-		shows([]string{"--log-level", "info", key}, nil)
-		shows([]string{"--log-level", key, "stray"}, nil)
-		shows([]string{"--log-level=" + key, "stray"}, nil)
-		shows([]string{"-" + key}, nil)
-		shows([]string{"--" + key}, nil)
-		shows([]string{"---" + key}, nil)
-		shows([]string{"--" + key + "=x"}, nil)
-		shows([]string{"--vault-addr=http://" + key + ":8200"}, nil)
-		shows([]string{"--vault-addr=http://127.0.0.1:8200/" + key}, nil)
-		shows([]string{"--vault-addr=unix:///" + key}, nil)
-		shows([]string{"--vault-addr=http://user:" + key + "@127.0.0.1:8200"}, nil)
+			for _, o := range options {
+				assertHidden([]string{"--" + o.flag, key}, nil)
+				assertHidden([]string{"--" + o.flag + "=" + key}, nil)
+				assertHidden(nil, map[string]string{o.env: key})
+				assertHidden([]string{"--" + o.flag, "/" + key}, nil)
+				assertHidden([]string{"--" + o.flag, `"` + key + `"`}, nil)
+				assertHidden([]string{"--" + o.flag, " " + key + "\n"}, nil)
+			}
+			for _, o := range checkOptions {
+				assertHidden([]string{"check", "--" + o.flag, key}, nil)
+				assertHidden([]string{"check", "--" + o.flag + "=" + key}, nil)
+			}
+			assertHidden([]string{key}, nil)
+			assertHidden([]string{"run", key}, nil)
+			assertHidden([]string{"run", key, "more"}, nil)
+			assertHidden([]string{"--log-level", "info", key}, nil)
+			assertHidden([]string{"--log-level", key, "stray"}, nil)
+			assertHidden([]string{"--log-level=" + key, "stray"}, nil)
+			assertHidden([]string{"-" + key}, nil)
+			assertHidden([]string{"--" + key}, nil)
+			assertHidden([]string{"---" + key}, nil)
+			assertHidden([]string{"--" + key + "=x"}, nil)
+			assertHidden([]string{"--vault-addr=http://" + key + ":8200"}, nil)
+			assertHidden([]string{"--vault-addr=http://127.0.0.1:8200/" + key}, nil)
+			assertHidden([]string{"--vault-addr=unix:///" + key}, nil)
+			assertHidden([]string{"--vault-addr=http://user:" + key + "@127.0.0.1:8200"}, nil)
+		})
 	}
 }
 
-func TestHelp(t *testing.T) {
+func TestHelp_ListsEveryOption(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"run", "--help"}, {"run", "--log-level=info", "-help"}, {"check", "--help"}} {
-		code, stdout, stderr := called(nil, args...)
-		assert.Equal(t, exitStopped, code)
-		assert.Empty(t, stderr)
-		for _, o := range options {
-			for _, part := range []string{"--" + o.flag, o.env, o.defaultValue, o.help, o.accepts} {
-				assert.Contains(t, stdout, part)
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			code, stdout, stderr := runCommand(nil, args...)
+			assert.Equal(t, exitStopped, code)
+			assert.Empty(t, stderr)
+			for _, o := range options {
+				for _, part := range []string{"--" + o.flag, o.env, o.defaultValue, o.help, o.accepts} {
+					assert.Contains(t, stdout, part)
+				}
 			}
-		}
-		for _, o := range checkOptions {
-			for _, part := range []string{"--" + o.flag + " (default " + o.defaultValue, o.help, o.accepts} {
-				assert.Contains(t, stdout, part)
+			for _, o := range checkOptions {
+				for _, part := range []string{"--" + o.flag + " (default " + o.defaultValue, o.help, o.accepts} {
+					assert.Contains(t, stdout, part)
+				}
 			}
-		}
-		assert.Contains(t, stdout, "version")
+			assert.Contains(t, stdout, "version")
+		})
 	}
 }
 
-func TestTheTableIsSound(t *testing.T) {
+func TestOptions_TableIsConsistent(t *testing.T) {
 	flags, envs := map[string]bool{}, map[string]bool{}
 	for _, o := range options {
 		flags[o.flag], envs[o.env] = true, true
@@ -396,21 +404,23 @@ func TestTheTableIsSound(t *testing.T) {
 	assert.Len(t, envs, len(options), "two options have one variable")
 }
 
-func TestTheVaultAddressNamesAProcessOnlyHere(t *testing.T) {
+func TestIdentity_KnowsTheProcessOfLocalAddressesOnly(t *testing.T) {
 	for addr, known := range map[string]bool{
 		"http://127.0.0.1:8200": true, "http://127.0.0.1": true, "https://localhost": true, "http://[::1]:8200": true,
 		"unix:///nowhere/vault.sock": true, "https://vault:8200": false, "https://10.0.0.1": false,
 	} {
-		_, err := identity(addr).Process()
-		assert.Equal(t, known, err == nil, "%s: %v", addr, err)
+		t.Run(addr, func(t *testing.T) {
+			_, err := identity(addr).Process()
+			assert.Equal(t, known, err == nil, "%v", err)
+		})
 	}
 }
 
-func TestUTC(t *testing.T) {
+func TestUTC_IsTheTimeZone(t *testing.T) {
 	assert.Equal(t, time.UTC, utc().Location())
 }
 
-func TestTheOptionsOfCheck(t *testing.T) {
+func TestCheckCommand_ParsesItsOwnOptions(t *testing.T) {
 	for _, row := range []struct {
 		args        []string
 		json, prove bool
@@ -421,9 +431,11 @@ func TestTheOptionsOfCheck(t *testing.T) {
 		{[]string{"--prove-key=false", "--output=json"}, true, false},
 		{[]string{"--prove-key", "--pod-name", "vault-0"}, false, true},
 	} {
-		c, err := parse(row.args, environment(map[string]string{"": "a variable without a name"}), checkOptions...)
-		require.NoError(t, err)
-		assert.Equal(t, row.json, c.outputJSON, "%q", row.args)
-		assert.Equal(t, row.prove, c.proveKey, "%q", row.args)
+		t.Run(fmt.Sprintf("%q", row.args), func(t *testing.T) {
+			c, err := parse(row.args, environment(map[string]string{"": "a variable without a name"}), checkOptions...)
+			require.NoError(t, err)
+			assert.Equal(t, row.json, c.outputJSON)
+			assert.Equal(t, row.prove, c.proveKey)
+		})
 	}
 }

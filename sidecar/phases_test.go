@@ -13,7 +13,7 @@ import (
 )
 
 // The README's picture has every phase, and no other.
-func TestThePictureShowsThePhases(t *testing.T) {
+func TestREADME_DiagramShowsEveryPhase(t *testing.T) {
 	raw, err := os.ReadFile("phases.svg")
 	require.NoError(t, err)
 	var drawing struct {

@@ -16,10 +16,10 @@ import (
 )
 
 // The README's table of options is the one that parses them.
-func TestReadmeTellsTheOptions(t *testing.T) {
+func TestREADME_ListsTheOptions(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	var told [][]string
+	var documented [][]string
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasPrefix(line, "| `--") {
 			continue
@@ -28,7 +28,7 @@ func TestReadmeTellsTheOptions(t *testing.T) {
 		for _, cell := range strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|") {
 			cells = append(cells, strings.TrimSpace(cell))
 		}
-		told = append(told, cells)
+		documented = append(documented, cells)
 	}
 	code := func(s string) string {
 		if s == "" {
@@ -40,22 +40,22 @@ func TestReadmeTellsTheOptions(t *testing.T) {
 	for _, o := range options {
 		want = append(want, []string{code("--" + o.flag), code(o.env), code(o.defaultValue), o.help})
 	}
-	assert.Equal(t, want, told)
+	assert.Equal(t, want, documented)
 }
 
 // The README's table of messages has each that is logged at info or above, and
 // no other.
-func TestReadmeTellsTheMessages(t *testing.T) {
+func TestREADME_ListsTheLogMessages(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## What the log says\n")
 	require.True(t, found)
 	section, _, _ = strings.Cut(section, "\n## ")
-	var told []string
+	var documented []string
 	for line := range strings.Lines(section) {
 		if name, found := strings.CutPrefix(line, "| `"); found {
 			message, _, _ := strings.Cut(name, "` |")
-			told = append(told, message)
+			documented = append(documented, message)
 		}
 	}
 	packages, err := filepath.Glob("internal/*")
@@ -66,12 +66,12 @@ func TestReadmeTellsTheMessages(t *testing.T) {
 	}
 	require.Contains(t, logged, "recovered")
 	slices.Sort(logged)
-	assert.ElementsMatch(t, slices.Compact(logged), told)
+	assert.ElementsMatch(t, slices.Compact(logged), documented)
 }
 
 // messages returns what the code of a folder logs at info or above: each is a
 // literal, a constant of the package, or a phase's.
-func messages(t *testing.T, dir string) (aloud []string) {
+func messages(t *testing.T, dir string) (logged []string) {
 	t.Helper()
 	set := token.NewFileSet()
 	files := parsed(t, set, dir)
@@ -104,7 +104,7 @@ func messages(t *testing.T, dir string) (aloud []string) {
 				}
 				message, ok := text(n.Args[place])
 				assert.True(t, ok, "%s: no constant", set.Position(n.Pos()))
-				aloud = append(aloud, message)
+				logged = append(logged, message)
 			case *ast.ValueSpec: // the phases'
 				if n.Names[0].Name != "phases" || len(n.Values) == 0 {
 					break
@@ -119,15 +119,15 @@ func messages(t *testing.T, dir string) (aloud []string) {
 					}
 					require.True(t, ok)
 					if phase.Key.(*ast.Ident).Name != "Starting" { // no phase leads to it
-						aloud = append(aloud, message)
+						logged = append(logged, message)
 					}
 				}
 			}
 			return true
 		})
 	}
-	assert.Equal(t, dir == "internal/unseal", phases, "%s: only there is a phase told", dir)
-	return aloud
+	assert.Equal(t, dir == "internal/unseal", phases, "%s: only there is a phase logged", dir)
+	return logged
 }
 
 func parsed(t *testing.T, set *token.FileSet, dir string) (files []*ast.File) {

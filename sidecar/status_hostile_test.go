@@ -22,12 +22,12 @@ import (
 
 const hostile = "\x1b]0;owned\x07\x1b[2J\x1b[HType the unseal key:\r\n\u009b2J\u202egnirts\u2066\u200f\x7f\u2028\ufeff"
 
-// outputs are what status prints in each of its forms.
-func outputs(t *testing.T, bind string) map[string]string {
+// statusOutputs returns what the status command prints in each of its forms.
+func statusOutputs(t *testing.T, bind string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for _, form := range []string{"text", "json"} {
-		_, stdout, stderr := called(map[string]string{"HTTP_BIND": bind}, "status", "--output", form)
+		_, stdout, stderr := runCommand(map[string]string{"HTTP_BIND": bind}, "status", "--output", form)
 		out[form] = stdout + stderr
 		ctx, cancel := context.WithCancel(t.Context())
 		w := watcher{json: form == "json", look: func() (seen, error) { defer cancel(); return askSidecar(t.Context(), bind) }}
@@ -73,7 +73,7 @@ func hostileStatus(text string, entries int) map[string]any {
 	}
 }
 
-func TestWhatAStrangerOnTheSidecarsPortTellsIsHarmless(t *testing.T) {
+func TestStatusCommand_SanitizesAHostileStatus(t *testing.T) {
 	encoded := func(text string, entries int) string {
 		b, err := json.Marshal(hostileStatus(text, entries))
 		require.NoError(t, err)
@@ -90,13 +90,15 @@ func TestWhatAStrangerOnTheSidecarsPortTellsIsHarmless(t *testing.T) {
 		"another phase":          `{"phase": "` + strings.Repeat("\u202e", 9000) + `"}`,
 		"nothing":                "",
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
-		assertHarmless(t, outputs(t, server.Listener.Addr().String()), what)
-		server.Close()
+		t.Run(what, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
+			assertHarmless(t, statusOutputs(t, server.Listener.Addr().String()), what)
+			server.Close()
+		})
 	}
 }
 
-func TestWhatAStrangerAnswersInHTTPIsHarmless(t *testing.T) {
+func TestStatusCommand_SanitizesAHostileHTTPResponse(t *testing.T) {
 	for what, answer := range map[string]string{
 		"a status":      "HTTP/1.1 500 " + strings.ReplaceAll(hostile, "\r\n", " ") + "\r\nContent-Length: 0\r\n\r\n",
 		"no HTTP":       hostile + "\n",
@@ -104,52 +106,56 @@ func TestWhatAStrangerAnswersInHTTPIsHarmless(t *testing.T) {
 		"a header":      "HTTP/1.1 200 OK\r\n" + hostile + ": x\r\n\r\n{}",
 		"many headers":  "HTTP/1.1 200 OK\r\n" + strings.Repeat("a:\r\n", 1<<18) + "\r\n{}",
 	} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		go func() {
-			for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
-				_, _ = conn.Read(make([]byte, 4096))
-				_, _ = conn.Write([]byte(answer))
-				_ = conn.Close()
+		t.Run(what, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			go func() {
+				for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+					_, _ = conn.Read(make([]byte, 4096))
+					_, _ = conn.Write([]byte(answer))
+					_ = conn.Close()
+				}
+			}()
+			out := statusOutputs(t, l.Addr().String())
+			assertHarmless(t, out, what)
+			for form, text := range out {
+				assert.Less(t, len(text), 3000, form)
 			}
-		}()
-		out := outputs(t, l.Addr().String())
-		assertHarmless(t, out, what)
-		for form, text := range out {
-			assert.Less(t, len(text), 3000, "%s, %s", what, form)
-		}
-		_ = l.Close()
+			_ = l.Close()
+		})
 	}
 }
 
 // The container has room for two processes, and not for a third of that size.
-func TestAStrangersAnswerDoesNotFillTheMemory(t *testing.T) {
+func TestReadStatus_LimitsItsMemory(t *testing.T) {
 	for list, entry := range map[string]string{"recoveries": "{}", "key_remarks": `""`} {
-		raw := []byte(`{"` + list + `": [` + entry + strings.Repeat(","+entry, status.MaxStatus/3-10) + `]}`)
-		require.LessOrEqual(t, len(raw), status.MaxStatus)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _ = status.ReadStatus(raw) // or an error
-		runtime.ReadMemStats(&after)
-		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(30<<20), list)
+		t.Run(list, func(t *testing.T) {
+			raw := []byte(`{"` + list + `": [` + entry + strings.Repeat(","+entry, status.MaxStatus/3-10) + `]}`)
+			require.LessOrEqual(t, len(raw), status.MaxStatus)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = status.ReadStatus(raw) // or an error
+			runtime.ReadMemStats(&after)
+			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(30<<20))
+		})
 	}
 }
 
-// What the sidecar itself tells comes out as it is.
-func TestAStatusIsPrintedAsItWasTold(t *testing.T) {
+// The sidecar's own status is printed unchanged.
+func TestStatusCommand_PrintsAGenuineStatusUnchanged(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	told := status.Status{Version: "v1", Phase: unseal.Active, Since: at, Seconds: 1.5, Message: "<Grüße> & 世界", Remarks: []string{"a"},
+	want := status.Status{Version: "v1", Phase: unseal.Active, Since: at, Seconds: 1.5, Message: "<Grüße> & 世界", Remarks: []string{"a"},
 		Recoveries:      []status.Recovery{{Began: at, Steps: []status.Step{{Name: unseal.Failing, Began: at, Seconds: 1}}}},
 		ExternalSecrets: &status.ExternalSecrets{Status: "True", Stores: []status.Store{{Name: "a", Ready: true}}}}
-	raw, err := told.JSON()
+	raw, err := want.JSON()
 	require.NoError(t, err)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) }))
 	defer server.Close()
-	assert.Equal(t, string(raw), outputs(t, server.Listener.Addr().String())["json"])
+	assert.Equal(t, string(raw), statusOutputs(t, server.Listener.Addr().String())["json"])
 }
 
 // A field that is added later is cleaned too: nothing here names one.
-func FuzzAStatus(f *testing.F) {
+func FuzzReadStatus(f *testing.F) {
 	f.Add("\u009b2J\u202e", `{"phase":"active","seconds":1e308,"since":"9999-12-31T23:59:59-23:59"}`)
 	f.Fuzz(func(t *testing.T, text, raw string) {
 		encoded, err := json.Marshal(hostileStatus(text, 1))

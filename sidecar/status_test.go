@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +17,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
-func TestStatusPrintsWhatTheSidecarTells(t *testing.T) {
+func TestStatusCommand_PrintsTheStatus(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "/status", r.URL.Path)
@@ -27,22 +28,26 @@ func TestStatusPrintsWhatTheSidecarTells(t *testing.T) {
 	require.NoError(t, err)
 	bind := map[string]string{"HTTP_BIND": ":" + port}
 	for _, args := range [][]string{{"--output", "json"}, {"--output=json"}, {"-output", "json", "--log-level", "debug"}} {
-		code, stdout, stderr := called(bind, append([]string{"status"}, args...)...)
-		assert.Equal(t, exitStopped, code)
-		assert.Contains(t, stdout, "  \"phase\": \"active\",\n")
-		assert.Empty(t, stderr)
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			code, stdout, stderr := runCommand(bind, append([]string{"status"}, args...)...)
+			assert.Equal(t, exitStopped, code)
+			assert.Contains(t, stdout, "  \"phase\": \"active\",\n")
+			assert.Empty(t, stderr)
+		})
 	}
 	for _, args := range [][]string{nil, {"--output", "text"}, {"--watch=false"}} {
-		code, stdout, stderr := called(bind, append([]string{"status"}, args...)...)
-		assert.Equal(t, exitStopped, code)
-		assert.Contains(t, stdout, "Active, for 0s.\n")
-		assert.NotContains(t, stdout, "\x1b", "it is no terminal")
-		assert.Empty(t, stderr)
+		t.Run("as text: "+strings.Join(args, " "), func(t *testing.T) {
+			code, stdout, stderr := runCommand(bind, append([]string{"status"}, args...)...)
+			assert.Equal(t, exitStopped, code)
+			assert.Contains(t, stdout, "Active, for 0s.\n")
+			assert.NotContains(t, stdout, "\x1b", "it is no terminal")
+			assert.Empty(t, stderr)
+		})
 	}
 }
 
-// serving serves the real page at an address, and returns it with its port.
-func serving(t *testing.T, host string) string {
+// serveStatus serves the real page at an address, and returns it with its port.
+func serveStatus(t *testing.T, host string) string {
 	t.Helper()
 	free, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
@@ -58,8 +63,8 @@ func serving(t *testing.T, host string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// The sidecar tells local peers alone, wherever it listens.
-func TestStatusAsksWhereTheSidecarListens(t *testing.T) {
+// The sidecar serves its status to local peers only, wherever it listens.
+func TestStatusCommand_ReachesTheSidecarAtEachBindAddress(t *testing.T) {
 	hosts := []string{"", "0.0.0.0", "::", "127.0.0.1", "127.0.0.2", "::1", "localhost"}
 	own, err := net.InterfaceAddrs()
 	require.NoError(t, err)
@@ -69,72 +74,84 @@ func TestStatusAsksWhereTheSidecarListens(t *testing.T) {
 		}
 	}
 	for _, host := range hosts {
-		bind := serving(t, host)
-		require.Eventually(t, func() bool {
-			code, stdout, stderr := called(nil, "status", "--http-bind", bind)
-			if strings.Contains(stderr, "connection refused") {
-				return false // not yet
-			}
-			assert.Equal(t, exitStopped, code, "%s: %s", bind, stderr)
-			assert.Contains(t, stdout, "Starting, for ", bind)
-			return true
-		}, 10*time.Second, time.Millisecond, bind)
+		t.Run(fmt.Sprintf("%q", host), func(t *testing.T) {
+			bind := serveStatus(t, host)
+			require.Eventually(t, func() bool {
+				code, stdout, stderr := runCommand(nil, "status", "--http-bind", bind)
+				if strings.Contains(stderr, "connection refused") {
+					return false // not yet
+				}
+				assert.Equal(t, exitStopped, code, "%s", stderr)
+				assert.Contains(t, stdout, "Starting, for ")
+				return true
+			}, 10*time.Second, time.Millisecond)
+		})
 	}
 }
 
-func TestWhereStatusAsks(t *testing.T) {
+func TestStatusAt_DialsFromLoopback(t *testing.T) {
 	for bind, want := range map[string]string{
 		":9810": "127.0.0.1:9810", "0.0.0.0:9810": "127.0.0.1:9810", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
 		"[::]:9810": "[::1]:9810", "[::1]:9810": "[::1]:9810", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
 	} {
-		to, from, err := statusAt(t.Context(), bind)
-		require.NoError(t, err)
-		assert.Equal(t, want, to.String(), bind)
-		assert.True(t, from.IP.IsLoopback(), bind)
-		assert.Equal(t, to.IP.To4() == nil, from.IP.To4() == nil, "%s: of one family", bind)
+		t.Run(bind, func(t *testing.T) {
+			to, from, err := statusAt(t.Context(), bind)
+			require.NoError(t, err)
+			assert.Equal(t, want, to.String())
+			assert.True(t, from.IP.IsLoopback())
+			assert.Equal(t, to.IP.To4() == nil, from.IP.To4() == nil, "of one family")
+		})
 	}
 	_, _, err := statusAt(t.Context(), "no.such.host.invalid:9810")
 	assert.ErrorContains(t, err, "no.such.host.invalid")
 }
 
-func TestStatusOptionsThatAreNotAccepted(t *testing.T) {
+func TestStatusCommand_RejectsInvalidOptions(t *testing.T) {
 	for _, args := range [][]string{{"--output", "yaml"}, {"--output="}, {"--watch=often"}} {
-		code, stdout, stderr := called(nil, append([]string{"status"}, args...)...)
-		assert.Equal(t, exitUsage, code, "%q", args)
-		assert.Empty(t, stdout)
-		assertOneLine(t, stderr, "is not accepted; accepted: ")
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			code, stdout, stderr := runCommand(nil, append([]string{"status"}, args...)...)
+			assert.Equal(t, exitUsage, code)
+			assert.Empty(t, stdout)
+			assertOneLine(t, stderr, "is not accepted; accepted: ")
+		})
 	}
 	for _, key := range keyTexts() {
 		for _, args := range [][]string{{"--output", key}, {"--watch=" + key}, {"--watch", key}} {
-			code, stdout, stderr := called(nil, append([]string{"status"}, args...)...)
+			code, stdout, stderr := runCommand(nil, append([]string{"status"}, args...)...)
 			assert.Equal(t, exitUsage, code)
 			assert.NotContains(t, stdout+stderr, key[:8])
 		}
 	}
-	code, _, stderr := called(nil, "run", "--watch")
+	code, _, stderr := runCommand(nil, "run", "--watch")
 	assert.Equal(t, exitUsage, code, "it is an option of status alone")
 	assertOneLine(t, stderr, "-watch")
-	code, stdout, _ := called(nil, "status", "--watch", "--help")
+	code, stdout, _ := runCommand(nil, "status", "--watch", "--help")
 	assert.Equal(t, exitStopped, code)
 	assert.Contains(t, stdout, "--watch (default false)")
 }
 
-func TestStatusFailsWhenNobodyAnswersAsItShould(t *testing.T) {
+func TestStatusCommand_FailsWithoutAValidAnswer(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	refused := silent.Addr().String()
 	require.NoError(t, silent.Close())
-	stranger := httptest.NewServer(http.NotFoundHandler())
-	defer stranger.Close()
-	babbler := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
-	defer babbler.Close()
-	for _, bind := range []string{refused, stranger.Listener.Addr().String(), babbler.Listener.Addr().String()} {
-		code, stdout, stderr := called(nil, "status", "--http-bind", bind)
-		assert.Equal(t, exitFailed, code)
-		assert.Empty(t, stdout)
-		assertOneLine(t, stderr, "asking the sidecar for its status")
+	notFound := httptest.NewServer(http.NotFoundHandler())
+	defer notFound.Close()
+	notJSON := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
+	defer notJSON.Close()
+	for sentence, bind := range map[string]string{
+		"a refused connection": refused,
+		"an error response":    notFound.Listener.Addr().String(),
+		"no JSON":              notJSON.Listener.Addr().String(),
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			code, stdout, stderr := runCommand(nil, "status", "--http-bind", bind)
+			assert.Equal(t, exitFailed, code)
+			assert.Empty(t, stdout)
+			assertOneLine(t, stderr, "asking the sidecar for its status")
+		})
 	}
-	code, _, stderr := called(nil, "status", "--nonsense")
+	code, _, stderr := runCommand(nil, "status", "--nonsense")
 	assert.Equal(t, exitUsage, code)
 	assertOneLine(t, stderr, "-nonsense")
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // role makes this binary, started again, one of the processes that the tests
-// need: "hardened" or "plain" waits to be looked at, "look" tries to read what
+// need: "hardened" or "plain" waits to be inspected, "read" tries to read what
 // its argument names.
 const role = "HARDEN_TEST_ROLE"
 
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		wait()
 	case "plain":
 		wait()
-	case "look":
+	case "read":
 		_, err := os.Open(os.Args[1])
 		fmt.Print(err)
 	default:
@@ -47,8 +47,8 @@ func wait() {
 	_, _ = os.Stdin.Read(make([]byte, 1))
 }
 
-// again starts this binary in a role, as an ordinary user if root can do that.
-func again(t *testing.T, as string, args ...string) *exec.Cmd {
+// restart starts this binary in a role, as an ordinary user if root can do that.
+func restart(t *testing.T, as string, args ...string) *exec.Cmd {
 	t.Helper()
 	// Not os.Args[0]: an ordinary user may not enter its directory.
 	cmd := exec.Command("/proc/self/exe", args...)
@@ -63,7 +63,7 @@ func again(t *testing.T, as string, args ...string) *exec.Cmd {
 // start returns the PID of a process that waits, and the flag it reported.
 func start(t *testing.T, as string) (pid int, dumpable string) {
 	t.Helper()
-	cmd := again(t, as)
+	cmd := restart(t, as)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -92,13 +92,13 @@ func coreLimit(t *testing.T, pid int) []string {
 	return nil
 }
 
-func TestNoCoreFile(t *testing.T) {
+func TestProcess_DisablesCoreDumps(t *testing.T) {
 	pid, dumpable := start(t, "hardened")
 	assert.Equal(t, "0 <nil>", dumpable)
 	assert.Equal(t, []string{"0", "0"}, coreLimit(t, pid), "soft and hard")
 }
 
-func TestAnotherProcessOfTheSameUserCannotLookInside(t *testing.T) {
+func TestProcess_HidesMemoryAndEnvironmentFromTheSameUser(t *testing.T) {
 	// Where Yama is at work, even a plain process refuses its memory.
 	_, err := os.Stat("/proc/sys/kernel/yama/ptrace_scope")
 	yama := err == nil
@@ -116,7 +116,7 @@ func TestAnotherProcessOfTheSameUserCannotLookInside(t *testing.T) {
 			pid, dumpable := start(t, row.as)
 			require.Equal(t, strconv.Itoa(map[bool]int{true: 0, false: 1}[row.as == "hardened"])+" <nil>", dumpable)
 			path := fmt.Sprintf("/proc/%d/%s", pid, row.file)
-			out, err := again(t, "look", path).Output()
+			out, err := restart(t, "read", path).Output()
 			require.NoError(t, err)
 			if row.refused {
 				assert.Equal(t, "open "+path+": permission denied", string(out))

@@ -13,7 +13,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// catalog is all that is said of what is no share. All that varies in it is a
+// catalog matches every remark on content that is no share. All that varies in it is a
 // number, so none can hold a piece of the content.
 var catalog = regexp.MustCompile(`^(line \d+: )?(` +
 	`empty` +
@@ -44,7 +44,7 @@ func FuzzParse(f *testing.F) {
 		p := parse(content)
 		require.Equal(t, before, content, "the content was changed")
 		remarks := p.remarks("key")
-		require.NotEqual(t, 0, len(p.shares)+len(remarks), "nothing is said")
+		require.NotEqual(t, 0, len(p.shares)+len(remarks), "there is no remark")
 		for _, r := range remarks {
 			require.Regexp(t, catalog, r.What)
 		}
@@ -65,7 +65,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestLooksLikeShare(t *testing.T) {
+func TestLooksLikeShare_RecognizesEncodedShares(t *testing.T) {
 	k := []byte("\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51\x55\x97\x61\x96\x9b\x71\xd7\x9f\x82\x18\xa3\x92\x59\xa7\xa2\x9a")
 	text := base64.StdEncoding.EncodeToString(k)
 	for _, row := range []struct {
@@ -85,7 +85,7 @@ func TestLooksLikeShare(t *testing.T) {
 		{"a path with a dot or a dash", "/etc/vault-unseal/key.txt", false},
 		{"a short path", "/vault/key", false},
 		{"a URL", "http://127.0.0.1:8200", false},
-		{"a long path of letters cannot be told from base64", "/vault/userconfig/unsealkey", true},
+		{"a long path of letters looks like base64", "/vault/userconfig/unsealkey", true},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			assert.Equal(t, row.want, LooksLikeShare(row.text))
@@ -93,7 +93,7 @@ func TestLooksLikeShare(t *testing.T) {
 	}
 }
 
-func TestASecondCopyOfAShareIsWiped(t *testing.T) {
+func TestAddNew_WipesADuplicate(t *testing.T) {
 	share := func() unseal.Share { return unseal.NewShare(bytes.Repeat([]byte{7}, 16)) }
 	found := []unseal.Share{share(), share()}
 	all := addNew(nil, found)

@@ -14,9 +14,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 )
 
-func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
+func TestRead_ErrorsNameTheFileAndHideTheKey(t *testing.T) {
 	k, l := key(32), key(32)
-	with := func(content string) func(*testing.T, string) string {
+	file := func(content string) func(*testing.T, string) string {
 		return func(t *testing.T, dir string) string { return write(t, dir+"/key", content) }
 	}
 	asDir := func(make func(t *testing.T, dir string)) func(*testing.T, string) string {
@@ -32,33 +32,33 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 		make     func(t *testing.T, dir string) (path string)
 		want     string // DIR stands for the directory
 	}{
-		{"an empty file", with(""), "DIR/key: empty"},
-		{"only blanks", with(" \r\n\t\n"), "DIR/key: empty"},
-		{"some other text", with("hunter2! hunter2! hunter2!"), "DIR/key: line 1: " + neither + " (and 2 more)"},
-		{"binary", with(strings.Repeat("\x01\xfe", 16)), "DIR/key: " + neither},
-		{"a character too many", with(b64(k[:24]) + "A"), "DIR/key: " + neither},
-		{"too much padding", with(b64(k) + "="), "DIR/key: " + neither},
-		{"only padding", with("=="), "DIR/key: " + neither},
-		{"a hex digit lost", with(hex.EncodeToString(k)[1:]), "DIR/key: hex with an odd number of digits"},
-		{"too short in base64", with(b64(k[:15])), "DIR/key: too short for a share: 15 " + limits},
-		{"too long in base64", with(b64(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
-		{"too short in hex", with(hex.EncodeToString(k[:10])), "DIR/key: too short for a share: 10 " + limits},
-		{"too long in hex", with(hex.EncodeToString(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
-		{"base64 of base64", with(b64([]byte(b64(k)))), "DIR/key: " + twice},
-		{"base64 of base64 with a newline", with(b64([]byte(b64(k) + "\n"))), "DIR/key: " + twice},
-		{"base64 of base64 of a short key", with(b64([]byte(b64(k[:16])))), "DIR/key: " + twice},
-		{"base64 of hex", with(b64([]byte(hex.EncodeToString(k)))), "DIR/key: " + twice},
-		{"base64 of several shares", with(b64([]byte(b64(k) + "\n" + b64(l) + "\n"))), "DIR/key: " + twice},
-		{"hex of base64", with(hex.EncodeToString([]byte(b64(k)))), "DIR/key: " + twice},
-		{"UTF-16", with("\xff\xfe" + strings.Join(strings.Split(b64(k), ""), "\x00") + "\x00"), "DIR/key: saved as UTF-16, save it as plain ASCII"},
-		{"JSON of something else", with(`{"a": "` + b64(k) + `"}`), "DIR/key: JSON without unseal keys"},
-		{"recovery keys", with(`{"recovery_keys_b64": ["` + b64(k) + `"]}`), "DIR/key: recovery keys, which do not unseal"},
-		{"a token", with("hvs." + hex.EncodeToString(k)[:24]), "DIR/key: looks like a token of Vault's"},
-		{"more words than shares can be", with(manyShares()), "DIR/key: more than 255 shares"},
-		{"a file over the limit", with(strings.Repeat("\n", 64<<10) + b64(k)), "DIR/key: larger than 64 KiB, a share takes less than 100 bytes"},
+		{"an empty file", file(""), "DIR/key: empty"},
+		{"only blanks", file(" \r\n\t\n"), "DIR/key: empty"},
+		{"some other text", file("hunter2! hunter2! hunter2!"), "DIR/key: line 1: " + neither + " (and 2 more)"},
+		{"binary", file(strings.Repeat("\x01\xfe", 16)), "DIR/key: " + neither},
+		{"a character too many", file(b64(k[:24]) + "A"), "DIR/key: " + neither},
+		{"too much padding", file(b64(k) + "="), "DIR/key: " + neither},
+		{"only padding", file("=="), "DIR/key: " + neither},
+		{"a hex digit lost", file(hex.EncodeToString(k)[1:]), "DIR/key: hex with an odd number of digits"},
+		{"too short in base64", file(b64(k[:15])), "DIR/key: too short for a share: 15 " + limits},
+		{"too long in base64", file(b64(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
+		{"too short in hex", file(hex.EncodeToString(k[:10])), "DIR/key: too short for a share: 10 " + limits},
+		{"too long in hex", file(hex.EncodeToString(append(key(2), k...))), "DIR/key: too long for a share: 34 " + limits},
+		{"base64 of base64", file(b64([]byte(b64(k)))), "DIR/key: " + twice},
+		{"base64 of base64 with a newline", file(b64([]byte(b64(k) + "\n"))), "DIR/key: " + twice},
+		{"base64 of base64 of a short key", file(b64([]byte(b64(k[:16])))), "DIR/key: " + twice},
+		{"base64 of hex", file(b64([]byte(hex.EncodeToString(k)))), "DIR/key: " + twice},
+		{"base64 of several shares", file(b64([]byte(b64(k) + "\n" + b64(l) + "\n"))), "DIR/key: " + twice},
+		{"hex of base64", file(hex.EncodeToString([]byte(b64(k)))), "DIR/key: " + twice},
+		{"UTF-16", file("\xff\xfe" + strings.Join(strings.Split(b64(k), ""), "\x00") + "\x00"), "DIR/key: saved as UTF-16, save it as plain ASCII"},
+		{"JSON of something else", file(`{"a": "` + b64(k) + `"}`), "DIR/key: JSON without unseal keys"},
+		{"recovery keys", file(`{"recovery_keys_b64": ["` + b64(k) + `"]}`), "DIR/key: recovery keys, which do not unseal"},
+		{"a token", file("hvs." + hex.EncodeToString(k)[:24]), "DIR/key: looks like a token of Vault's"},
+		{"more words than shares can be", file(manyShares()), "DIR/key: more than 255 shares"},
+		{"a file over the limit", file(strings.Repeat("\n", 64<<10) + b64(k)), "DIR/key: larger than 64 KiB, a share takes less than 100 bytes"},
 		{"an endless file", func(*testing.T, string) string { return "/dev/zero" }, "/dev/zero: not a regular file, it is a device"},
 		{"nothing at the path", func(_ *testing.T, dir string) string { return dir + "/key" }, "DIR/key: no unseal key there: no such file or directory"},
-		{"a file where a directory belongs", func(t *testing.T, dir string) string { return with(b64(k))(t, dir) + "/key" }, "DIR/key/key: not a directory"},
+		{"a file where a directory belongs", func(t *testing.T, dir string) string { return file(b64(k))(t, dir) + "/key" }, "DIR/key/key: not a directory"},
 		{"a link in a circle", func(t *testing.T, dir string) string {
 			require.NoError(t, os.Symlink("key", dir+"/key"))
 			return dir + "/key"
@@ -108,8 +108,8 @@ func TestErrorsNameTheFileAndTheReasonAndHideTheKey(t *testing.T) {
 	}
 }
 
-func TestSaysWhosePermissionIsMissing(t *testing.T) {
-	const stranger = 65532
+func TestRead_ReportsModeAndOwnerWhenPermissionIsDenied(t *testing.T) {
+	const otherUID = 65532
 	k := key(32)
 	for _, row := range []struct {
 		sentence string
@@ -118,7 +118,7 @@ func TestSaysWhosePermissionIsMissing(t *testing.T) {
 		path     string
 		want     string
 	}{
-		{"a file that nobody may read", 0o000, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0000"},
+		{"a file that no user may read", 0o000, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0000"},
 		{"that file among others", 0o000, 0o755, "/in", "DIR/in/key: permission denied: mode 0000"},
 		{"a directory that cannot be listed", 0o444, 0o311, "/in", "DIR/in: permission denied: mode 0311"},
 		{"a directory that cannot be entered", 0o444, 0o000, "/in/key", "DIR/in/key: permission denied in DIR/in: mode 0000"},
@@ -134,10 +134,10 @@ func TestSaysWhosePermissionIsMissing(t *testing.T) {
 			uid, gid := os.Geteuid(), os.Getegid()
 			running := uid
 			if uid == 0 { // whom no mode keeps out
-				running = stranger
+				running = otherUID
 			}
 			var err error
-			asUser(t, stranger, func() { _, _, err = keyfile.New(dir + row.path).Read() })
+			asUser(t, otherUID, func() { _, _, err = keyfile.New(dir + row.path).Read() })
 			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir)+
 				fmt.Sprintf(", owner uid %d gid %d, running as uid %d gid %d", uid, gid, running, gid))
 			assert.NotErrorIs(t, err, keyfile.ErrMissing)
@@ -155,7 +155,7 @@ func manyShares() string {
 
 // What is read and is no share is named beside the shares; that a file cannot
 // be read may pass, and half a key would be another key.
-func TestRead_NamesWhatIsNoShareBesideTheShares(t *testing.T) {
+func TestRead_RemarksOnContentThatIsNoShare(t *testing.T) {
 	k := key(32)
 	dir := openDir(t)
 	write(t, dir+"/key", b64(k)+"\n"+b64(k)[:8]+"\n")
@@ -165,10 +165,10 @@ func TestRead_NamesWhatIsNoShareBesideTheShares(t *testing.T) {
 	shares, remarks, err := keyfile.New(dir).Read()
 	require.NoError(t, err)
 	assert.Equal(t, hexes(k), asHex(shares))
-	said := []string{}
+	got := []string{}
 	for _, r := range remarks {
 		assert.False(t, r.Token)
-		said = append(said, r.String())
+		got = append(got, r.String())
 		assertHides(t, r.String(), k)
 	}
 	assert.ElementsMatch(t, []string{
@@ -176,14 +176,14 @@ func TestRead_NamesWhatIsNoShareBesideTheShares(t *testing.T) {
 		"folder: not a regular file, it is a directory",
 		"key: line 2: too short for a share: 6 bytes decoded, expected 16 to 33",
 		"large: larger than 64 KiB, a share takes less than 100 bytes",
-	}, said)
+	}, got)
 	require.NoError(t, os.Symlink("nowhere", dir+"/link"))
 	shares, _, err = keyfile.New(dir).Read()
 	require.ErrorIs(t, err, keyfile.ErrMissing)
 	assert.Empty(t, shares)
 }
 
-func TestRead_NamesNoMoreThanAPersonReads(t *testing.T) {
+func TestRead_LimitsTheNumberOfRemarks(t *testing.T) {
 	dir := openDir(t)
 	for n := range 100 {
 		write(t, fmt.Sprintf("%s/a%02d", dir, n), "!")

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatIsWorthTelling(t *testing.T) {
+func TestInspect_ReportsWritableFilesAndWhitespace(t *testing.T) {
 	raw := []byte(strings.Repeat("k\x01", 16))
 	one, same := base64.StdEncoding.EncodeToString(raw), hex.EncodeToString(raw)
 	for sentence, row := range map[string]struct {
@@ -26,7 +26,7 @@ func TestWhatIsWorthTelling(t *testing.T) {
 		"with blanks":                    {map[string]string{"a": " " + one, "b": one + "\n\n"}, 0o440, Facts{Padded: 2, Repeated: 1}},
 		"the same in another form":       {map[string]string{"a": one + "\n" + same}, 0o440, Facts{Repeated: 1}},
 		"that its group may write":       {map[string]string{"a": one}, 0o460, Facts{Loose: []string{"a"}}},
-		"that everybody may write":       {map[string]string{"a": one, "b": one}, 0o446, Facts{Loose: []string{"a", "b"}, Repeated: 1}},
+		"that all users may write":       {map[string]string{"a": one, "b": one}, 0o446, Facts{Loose: []string{"a", "b"}, Repeated: 1}},
 		"that only its owner may write":  {map[string]string{"a": one}, 0o600, Facts{}},
 		"that look like a share by name": {map[string]string{strings.Repeat("ab", 32): one}, 0o660, Facts{Loose: []string{"[name withheld, it looks like a share]"}}},
 	} {
@@ -52,11 +52,11 @@ func TestWhatIsWorthTelling(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsNotInspected(t *testing.T) {
+func TestInspect_FailsOnlyWhenNoKeyIsMounted(t *testing.T) {
 	dir := t.TempDir()
 	_, err := New(dir).Inspect()
 	assert.ErrorIs(t, err, ErrMissing)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), []byte("nonsense"), 0o600))
 	_, err = New(dir).Inspect()
-	assert.NoError(t, err, "what it is, Read tells")
+	assert.NoError(t, err, "what it is, Read reports")
 }

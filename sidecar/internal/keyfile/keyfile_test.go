@@ -16,7 +16,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 )
 
-func TestReadsWhatPeopleMount(t *testing.T) {
+func TestRead_AcceptsCommonEncodings(t *testing.T) {
 	k, l, split := key(32), key(32), key(33)
 	for _, row := range []struct {
 		sentence string
@@ -48,7 +48,7 @@ func TestReadsWhatPeopleMount(t *testing.T) {
 	}
 }
 
-func TestReadsASingleFile(t *testing.T) {
+func TestRead_ReadsASingleFile(t *testing.T) {
 	k := key(32)
 	m := newMount(t, map[string]string{"key": b64(k), "unrelated": "not a key"})
 	shares, _, err := keyfile.New(filepath.Join(m.dir, "key")).Read()
@@ -56,18 +56,20 @@ func TestReadsASingleFile(t *testing.T) {
 	assert.Equal(t, hexes(k), asHex(shares))
 }
 
-func TestReadsAnyModeThatItCan(t *testing.T) {
+func TestRead_AcceptsEveryReadableMode(t *testing.T) {
 	k := key(32)
 	path := write(t, filepath.Join(openDir(t), "key"), b64(k))
 	for _, mode := range []os.FileMode{0o400, 0o440, 0o444, 0o600, 0o640, 0o644, 0o666, 0o777} {
-		require.NoError(t, os.Chmod(path, mode))
-		shares, _, err := keyfile.New(path).Read()
-		require.NoError(t, err, "mode %o", mode)
-		assert.Equal(t, hexes(k), asHex(shares))
+		t.Run(mode.String(), func(t *testing.T) {
+			require.NoError(t, os.Chmod(path, mode))
+			shares, _, err := keyfile.New(path).Read()
+			require.NoError(t, err)
+			assert.Equal(t, hexes(k), asHex(shares))
+		})
 	}
 }
 
-func TestFindsOutAnewWhetherItIsAFile(t *testing.T) {
+func TestRead_FollowsAPathThatChangesItsType(t *testing.T) {
 	k, l := key(32), key(32)
 	path := filepath.Join(openDir(t), "key")
 	source := keyfile.New(path)
@@ -87,25 +89,27 @@ func TestFindsOutAnewWhetherItIsAFile(t *testing.T) {
 	assert.Equal(t, hexes(l), asHex(shares))
 }
 
-func TestDoesNotWaitForAPipeOrSocket(t *testing.T) {
+func TestRead_DoesNotBlockOnAPipeOrSocket(t *testing.T) {
 	dir := openDir(t)
 	require.NoError(t, syscall.Mkfifo(dir+"/pipe", 0o644))
 	socket, err := net.Listen("unix", dir+"/socket")
 	require.NoError(t, err)
 	defer socket.Close()
 	for path, kind := range map[string]string{"/pipe": "a named pipe", "/socket": "a socket"} {
-		done := make(chan error, 1)
-		go func() { _, _, err := keyfile.New(dir + path).Read(); done <- err }()
-		select {
-		case err := <-done:
-			assert.EqualError(t, err, dir+path+": not a regular file, it is "+kind)
-		case <-time.After(5 * time.Second):
-			require.Fail(t, "still waiting for "+kind)
-		}
+		t.Run(kind, func(t *testing.T) {
+			done := make(chan error, 1)
+			go func() { _, _, err := keyfile.New(dir + path).Read(); done <- err }()
+			select {
+			case err := <-done:
+				assert.EqualError(t, err, dir+path+": not a regular file, it is "+kind)
+			case <-time.After(5 * time.Second):
+				require.Fail(t, "still waiting")
+			}
+		})
 	}
 }
 
-func TestDoesNotWaitForAPipeThatTakesTheNameOfAFile(t *testing.T) {
+func TestRead_DoesNotBlockOnAPipeThatReplacesAFile(t *testing.T) {
 	path := filepath.Join(openDir(t), "key")
 	source, done := keyfile.New(path), make(chan struct{})
 	go func() {
@@ -130,7 +134,7 @@ func TestDoesNotWaitForAPipeThatTakesTheNameOfAFile(t *testing.T) {
 }
 
 // Two shares of each version; a mixture would be one of each.
-func TestNeverMixesTwoVersionsOfASecret(t *testing.T) {
+func TestRead_NeverMixesTwoVersionsOfASecret(t *testing.T) {
 	old, young := [][]byte{key(32), key(32)}, [][]byte{key(32), key(32)}
 	files := func(k [][]byte) map[string]string { return map[string]string{"a": b64(k[0]), "b": b64(k[1])} }
 	m := newMount(t, files(old))

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWatchesOnlyWhatIsNearest(t *testing.T) {
+func TestRearm_WatchesTheNearestDirectoryOnly(t *testing.T) {
 	dir := t.TempDir()
 	source := New(dir + "/a/b/key")
 	watcher, err := fsnotify.NewWatcher()
@@ -45,7 +45,7 @@ func TestWatchesOnlyWhatIsNearest(t *testing.T) {
 	}
 }
 
-func TestWhatMatters(t *testing.T) {
+func TestMatters_IgnoresUnrelatedEvents(t *testing.T) {
 	for _, row := range []struct {
 		sentence, path, event string
 		want                  bool
@@ -53,7 +53,7 @@ func TestWhatMatters(t *testing.T) {
 		{"the path itself", "/vault/key", "/vault/key", true},
 		{"a file in it", "/vault/key", "/vault/key/share", true},
 		{"the directory above", "/vault/key", "/vault", true},
-		{"the directory above, as told by a watch on the root", "/vault/key", "//vault", true},
+		{"the directory above, as a watch on the root names it", "/vault/key", "//vault", true},
 		{"the root", "/vault/key", "/", true},
 		{"a neighbor", "/vault/key", "/vault/data", false},
 		{"a neighbor whose name begins alike", "/vault/key", "/vault/key-2", false},
@@ -73,8 +73,8 @@ func TestWhatMatters(t *testing.T) {
 }
 
 // A directory that was removed and made again is another one, though its name
-// and often its number are the same: a watch of the first says nothing of it.
-func TestADirectoryThatWasMadeAgainIsAnother(t *testing.T) {
+// and often its number are the same: a watch of the first does not cover it.
+func TestNearest_DistinguishesARecreatedDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := New(dir + "/a/b/c")
 	made := func() error { return os.MkdirAll(dir+"/a/b", 0o755) }
@@ -85,26 +85,28 @@ func TestADirectoryThatWasMadeAgainIsAnother(t *testing.T) {
 			return errors.Join(os.Rename(dir+"/a/b", dir+"/b"), os.Remove(dir+"/a"), os.Mkdir(dir+"/a", 0o755), os.Rename(dir+"/b", dir+"/a/b"))
 		},
 	} {
-		for range 50 {
-			require.NoError(t, made())
-			before, err := s.nearest()
-			require.NoError(t, err)
-			unchanged, err := s.nearest()
-			require.NoError(t, err)
-			assert.True(t, unchanged.same(before))
-			unchanged.close()
-			require.NoError(t, change())
-			after, err := s.nearest()
-			require.NoError(t, err)
-			assert.Equal(t, before.dir, after.dir)
-			assert.False(t, after.same(before), sentence)
-			before.close()
-			after.close()
-		}
+		t.Run(sentence, func(t *testing.T) {
+			for range 50 {
+				require.NoError(t, made())
+				before, err := s.nearest()
+				require.NoError(t, err)
+				unchanged, err := s.nearest()
+				require.NoError(t, err)
+				assert.True(t, unchanged.same(before))
+				unchanged.close()
+				require.NoError(t, change())
+				after, err := s.nearest()
+				require.NoError(t, err)
+				assert.Equal(t, before.dir, after.dir)
+				assert.False(t, after.same(before))
+				before.close()
+				after.close()
+			}
+		})
 	}
 }
 
-func TestWithoutADirectoryAboveAPlaceIsOne(t *testing.T) {
+func TestNearest_WorksAtTheRoot(t *testing.T) {
 	p, err := New("/no/such/path").nearest()
 	require.NoError(t, err)
 	defer p.close()

@@ -13,7 +13,7 @@ import (
 
 // The cases are those of the scripts too (integration/shapes_test.go). Their
 // shares and tokens are made up.
-func TestRead_TakesTheShapesThatKeysComeIn(t *testing.T) {
+func TestRead_AcceptsTheSharedExamples(t *testing.T) {
 	content, err := os.ReadFile("testdata/shapes.json")
 	require.NoError(t, err)
 	var cases []struct {
@@ -28,11 +28,11 @@ func TestRead_TakesTheShapesThatKeysComeIn(t *testing.T) {
 			shares, remarks, err := keyfile.New(newMount(t, row.Entries).dir).Read()
 			require.Equal(t, len(row.Shares) == 0, err != nil, "%v", err)
 			assert.Equal(t, row.Shares, asHex(shares))
-			said := []string{}
+			got := []string{}
 			for _, r := range remarks {
-				said = append(said, r.String())
+				got = append(got, r.String())
 			}
-			assert.ElementsMatch(t, row.Remarks, said)
+			assert.ElementsMatch(t, row.Remarks, got)
 		})
 	}
 }

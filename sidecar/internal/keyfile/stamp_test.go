@@ -19,11 +19,11 @@ func waitSettled(t *testing.T, source *keyfile.Source) string {
 	require.Eventually(t, func() bool {
 		last = source.Stamp()
 		return last == source.Stamp()
-	}, 5*time.Second, 20*time.Millisecond, "the stamp never came to rest")
+	}, 5*time.Second, 20*time.Millisecond, "the stamp never settled")
 	return last
 }
 
-func TestStampIsNeverTheSameWhileAWriteCouldHide(t *testing.T) {
+func TestStamp_IsUniqueWhileAWriteCouldBeMissed(t *testing.T) {
 	m := newMount(t, map[string]string{"key": b64(key(32))})
 	source := keyfile.New(m.dir)
 	seen := map[string]bool{}
@@ -31,12 +31,12 @@ func TestStampIsNeverTheSameWhileAWriteCouldHide(t *testing.T) {
 		seen[source.Stamp()] = true
 	}
 	assert.Len(t, seen, 100)
-	atRest := waitSettled(t, source)
-	assert.False(t, seen[atRest], "the stamp at rest was there before, so a change would be missed")
-	assert.Equal(t, atRest, source.Stamp())
+	settled := waitSettled(t, source)
+	assert.False(t, seen[settled], "the stamp that settled was there before, so a change would be missed")
+	assert.Equal(t, settled, source.Stamp())
 }
 
-func TestStampOfAFutureFileNeverRests(t *testing.T) {
+func TestStamp_NeverSettlesForAFutureModificationTime(t *testing.T) {
 	path := write(t, filepath.Join(openDir(t), "key"), b64(key(32)))
 	require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
 	source := keyfile.New(path)
@@ -44,7 +44,7 @@ func TestStampOfAFutureFileNeverRests(t *testing.T) {
 	assert.NotEqual(t, source.Stamp(), source.Stamp())
 }
 
-func TestStampLooksAtTheAgeOfEachFile(t *testing.T) {
+func TestStamp_ConsidersTheAgeOfEachFile(t *testing.T) {
 	dir := openDir(t)
 	path := write(t, dir+"/key", b64(key(32)))
 	source := keyfile.New(dir)
@@ -53,14 +53,14 @@ func TestStampLooksAtTheAgeOfEachFile(t *testing.T) {
 	assert.NotEqual(t, source.Stamp(), source.Stamp())
 }
 
-func TestStampOfNothingRests(t *testing.T) {
+func TestStamp_SettlesForAMissingPath(t *testing.T) {
 	source := keyfile.New(filepath.Join(openDir(t), "key"))
 	assert.Equal(t, source.Stamp(), source.Stamp())
 }
 
-func TestStampChangesWithWhatReadReturns(t *testing.T) {
+func TestStamp_ChangesWithTheResultOfRead(t *testing.T) {
 	k := key(32)
-	type world struct {
+	type fixture struct {
 		mount *secretMount
 		file  string // a plain file
 		empty string // an empty directory
@@ -71,63 +71,65 @@ func TestStampChangesWithWhatReadReturns(t *testing.T) {
 	}
 	rows := []struct {
 		sentence string
-		path     func(w world) string
-		change   func(t *testing.T, w world)
+		path     func(w fixture) string
+		change   func(t *testing.T, w fixture)
 	}{
-		{"the kubelet publishes a new version", func(w world) string { return w.mount.dir },
-			func(_ *testing.T, w world) { w.mount.publish(map[string]string{"a": b64(key(32)), "b": b64(key(32))}) }},
-		{"the kubelet publishes the same again", func(w world) string { return w.mount.dir },
-			func(_ *testing.T, w world) { w.mount.publish(map[string]string{"a": b64(k), "b": b64(k)}) }},
-		{"the same, for one file of the mount", func(w world) string { return w.mount.dir + "/a" },
-			func(_ *testing.T, w world) { w.mount.publish(map[string]string{"a": b64(key(32)), "b": b64(k)}) }},
-		{"a file is taken away", func(w world) string { return w.mount.dir },
-			func(_ *testing.T, w world) { w.mount.publish(map[string]string{"a": b64(k)}) }},
-		{"a file is written over, as long as before", func(w world) string { return w.file },
-			func(t *testing.T, w world) { write(t, w.file, b64(key(32))) }},
-		{"a file is written over and its time set back", func(w world) string { return w.file },
-			func(t *testing.T, w world) {
+		{"the kubelet publishes a new version", func(w fixture) string { return w.mount.dir },
+			func(_ *testing.T, w fixture) {
+				w.mount.publish(map[string]string{"a": b64(key(32)), "b": b64(key(32))})
+			}},
+		{"the kubelet publishes the same again", func(w fixture) string { return w.mount.dir },
+			func(_ *testing.T, w fixture) { w.mount.publish(map[string]string{"a": b64(k), "b": b64(k)}) }},
+		{"the same, for one file of the mount", func(w fixture) string { return w.mount.dir + "/a" },
+			func(_ *testing.T, w fixture) { w.mount.publish(map[string]string{"a": b64(key(32)), "b": b64(k)}) }},
+		{"a file is taken away", func(w fixture) string { return w.mount.dir },
+			func(_ *testing.T, w fixture) { w.mount.publish(map[string]string{"a": b64(k)}) }},
+		{"a file is written over, as long as before", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) { write(t, w.file, b64(key(32))) }},
+		{"a file is written over and its time set back", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) {
 				info, err := os.Stat(w.file)
 				require.NoError(t, err)
 				write(t, w.file, b64(key(32)))
 				require.NoError(t, os.Chtimes(w.file, info.ModTime(), info.ModTime()))
 			}},
-		{"another file is renamed over it", func(w world) string { return w.file },
-			func(t *testing.T, w world) { require.NoError(t, os.Rename(write(t, w.file+".new", b64(k)), w.file)) }},
-		{"a file is removed", func(w world) string { return w.file },
-			func(t *testing.T, w world) { require.NoError(t, os.Remove(w.file)) }},
-		{"a mode changes", func(w world) string { return w.file },
-			func(t *testing.T, w world) { require.NoError(t, os.Chmod(w.file, 0o400)) }},
-		{"a file in a plain directory is written over", func(w world) string { return filepath.Dir(w.file) },
-			func(t *testing.T, w world) { write(t, w.file, b64(key(32))) }},
-		{"a file becomes a directory", func(w world) string { return w.file },
-			func(t *testing.T, w world) {
+		{"another file is renamed over it", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) { require.NoError(t, os.Rename(write(t, w.file+".new", b64(k)), w.file)) }},
+		{"a file is removed", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) { require.NoError(t, os.Remove(w.file)) }},
+		{"a mode changes", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) { require.NoError(t, os.Chmod(w.file, 0o400)) }},
+		{"a file in a plain directory is written over", func(w fixture) string { return filepath.Dir(w.file) },
+			func(t *testing.T, w fixture) { write(t, w.file, b64(key(32))) }},
+		{"a file becomes a directory", func(w fixture) string { return w.file },
+			func(t *testing.T, w fixture) {
 				require.NoError(t, os.Remove(w.file))
 				require.NoError(t, os.Mkdir(w.file, 0o755))
 			}},
-		{"a first file comes into an empty directory", func(w world) string { return w.empty },
-			func(t *testing.T, w world) { write(t, w.empty+"/key", b64(k)) }},
-		{"a path comes to exist", func(w world) string { return w.empty + "/yet/to/come" },
-			func(t *testing.T, w world) { require.NoError(t, os.MkdirAll(w.empty+"/yet/to/come", 0o755)) }},
-		{"a link points to another file of the same content", func(w world) string { return w.empty + "/../link" },
-			func(t *testing.T, w world) { link(t, "b", w.empty+"/../link") }},
+		{"a first file comes into an empty directory", func(w fixture) string { return w.empty },
+			func(t *testing.T, w fixture) { write(t, w.empty+"/key", b64(k)) }},
+		{"a path comes to exist", func(w fixture) string { return w.empty + "/yet/to/come" },
+			func(t *testing.T, w fixture) { require.NoError(t, os.MkdirAll(w.empty+"/yet/to/come", 0o755)) }},
+		{"a link points to another file of the same content", func(w fixture) string { return w.empty + "/../link" },
+			func(t *testing.T, w fixture) { link(t, "b", w.empty+"/../link") }},
 	}
-	// All rows wait together for their stamps to come to rest.
-	worlds, sources, before := make([]world, len(rows)), make([]*keyfile.Source, len(rows)), make([]string, len(rows))
+	// All rows wait together for their stamps to settle.
+	fixtures, sources, before := make([]fixture, len(rows)), make([]*keyfile.Source, len(rows)), make([]string, len(rows))
 	for n, row := range rows {
 		dir := openDir(t)
-		w := world{newMount(t, map[string]string{"a": b64(k), "b": b64(k)}), dir + "/file", dir + "/empty"}
+		w := fixture{newMount(t, map[string]string{"a": b64(k), "b": b64(k)}), dir + "/file", dir + "/empty"}
 		write(t, w.file, b64(k))
 		write(t, dir+"/a", b64(k))
 		write(t, dir+"/b", b64(k))
 		link(t, "a", dir+"/link")
 		require.NoError(t, os.Mkdir(w.empty, 0o755))
-		worlds[n], sources[n] = w, keyfile.New(row.path(w))
+		fixtures[n], sources[n] = w, keyfile.New(row.path(w))
 	}
 	for n := range rows {
 		before[n] = waitSettled(t, sources[n])
 	}
 	for n, row := range rows {
-		row.change(t, worlds[n])
+		row.change(t, fixtures[n])
 	}
 	for n, row := range rows {
 		t.Run("when "+row.sentence, func(t *testing.T) {
@@ -136,7 +138,7 @@ func TestStampChangesWithWhatReadReturns(t *testing.T) {
 	}
 }
 
-func TestStampDoesNotChangeByReading(t *testing.T) {
+func TestStamp_DoesNotChangeByReading(t *testing.T) {
 	m := newMount(t, map[string]string{"key": b64(key(32))})
 	source := keyfile.New(m.dir)
 	before := waitSettled(t, source)

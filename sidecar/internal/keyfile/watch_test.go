@@ -16,9 +16,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 )
 
-// prompt is far below the interval at which the watches are set again, so a
+// eventTimeout is far below the interval at which the watches are set again, so a
 // wake within it came from an event.
-const prompt = 3 * time.Second
+const eventTimeout = 3 * time.Second
 
 // watch returns the wakes of a Watch that has begun.
 func watch(t *testing.T, path string) <-chan struct{} {
@@ -38,7 +38,7 @@ func watch(t *testing.T, path string) <-chan struct{} {
 		select {
 		case err := <-done:
 			assert.NoError(t, err)
-		case <-time.After(prompt):
+		case <-time.After(eventTimeout):
 			assert.Fail(t, "Watch has not returned")
 		}
 	})
@@ -50,13 +50,13 @@ func awaitWake(t *testing.T, wakes <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-wakes:
-	case <-time.After(prompt):
+	case <-time.After(eventTimeout):
 		require.Fail(t, "not woken")
 	}
 }
 
-// quiet waits until nothing has come for a while.
-func quiet(wakes <-chan struct{}) (count int) {
+// drain counts the wakes until none has come for 200 ms.
+func drain(wakes <-chan struct{}) (count int) {
 	for {
 		select {
 		case <-wakes:
@@ -67,7 +67,7 @@ func quiet(wakes <-chan struct{}) (count int) {
 	}
 }
 
-func TestWatchWakes(t *testing.T) {
+func TestWatch_WakesOnAChange(t *testing.T) {
 	must := func(t *testing.T, err error) { t.Helper(); require.NoError(t, err) }
 	for _, row := range []struct {
 		when   string
@@ -110,14 +110,14 @@ func TestWatchWakes(t *testing.T) {
 			dir := openDir(t)
 			row.before(t, dir)
 			wakes := watch(t, dir+row.path)
-			require.Zero(t, quiet(wakes), "woken before anything happened")
+			require.Zero(t, drain(wakes), "woken before anything happened")
 			row.change(t, dir)
 			awaitWake(t, wakes)
 		})
 	}
 }
 
-func TestWatchSeesEveryVersionOfASecret(t *testing.T) {
+func TestWatch_WakesForEveryVersionOfASecret(t *testing.T) {
 	for path, what := range map[string]string{"": "directory", "/key": "file", "/..data/key": "file through ..data"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -125,12 +125,12 @@ func TestWatchSeesEveryVersionOfASecret(t *testing.T) {
 			source := keyfile.New(m.dir + path)
 			wakes := watch(t, m.dir+path)
 			for range 5 {
-				quiet(wakes)
+				drain(wakes)
 				k := key(32)
 				m.publish(map[string]string{"key": b64(k)})
 				// The last wake comes after the last change.
 				awaitWake(t, wakes)
-				quiet(wakes)
+				drain(wakes)
 				shares, _, err := source.Read()
 				require.NoError(t, err)
 				assert.Equal(t, hexes(k), asHex(shares))
@@ -139,8 +139,8 @@ func TestWatchSeesEveryVersionOfASecret(t *testing.T) {
 	}
 }
 
-// TestWatchFollowsThePath reads the key at wakes only, never in between.
-func TestWatchFollowsThePath(t *testing.T) {
+// TestWatch_FollowsAPathThatIsCreatedAndRemoved reads the key at wakes only, never in between.
+func TestWatch_FollowsAPathThatIsCreatedAndRemoved(t *testing.T) {
 	dir := openDir(t)
 	path := filepath.Join(dir, "yet", "to", "come")
 	source := keyfile.New(path)
@@ -150,7 +150,7 @@ func TestWatchFollowsThePath(t *testing.T) {
 		for _, part := range []string{dir + "/yet", dir + "/yet/to", path} {
 			require.NoError(t, os.Mkdir(part, 0o755))
 			if round > 0 {
-				quiet(wakes) // by steps, and in the first round all at once
+				drain(wakes) // by steps, and in the first round all at once
 			}
 		}
 		write(t, path+"/key", b64(k))
@@ -169,13 +169,13 @@ func TestWatchFollowsThePath(t *testing.T) {
 				break
 			}
 		}
-		quiet(wakes)
+		drain(wakes)
 	}
 }
 
-// TestWatchMissesNoDirectoryMadeBetweenTwoLooks makes the parts of a path while
-// the watch moves down to them, and writes the key when it has come to rest.
-func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
+// TestWatch_MissesNoDirectoryCreatedWhileRearming makes the parts of a path while
+// the watch moves down to them, and writes the key when it has settled.
+func TestWatch_MissesNoDirectoryCreatedWhileRearming(t *testing.T) {
 	dir := openDir(t)
 	path := filepath.Join(dir, "a", "b", "c", "d", "e")
 	source := keyfile.New(path)
@@ -207,7 +207,7 @@ func TestWatchMissesNoDirectoryMadeBetweenTwoLooks(t *testing.T) {
 	}
 }
 
-func TestWatchSleepsThroughTheNeighbors(t *testing.T) {
+func TestWatch_IgnoresUnrelatedFiles(t *testing.T) {
 	for _, row := range []struct{ sentence, path, neighbor string }{
 		{"beside a file", "/key", "/other"},
 		{"beside a path that does not exist", "/yet/to/come", "/yettocome"},
@@ -220,19 +220,19 @@ func TestWatchSleepsThroughTheNeighbors(t *testing.T) {
 			for n := range 100 {
 				write(t, dir+row.neighbor+strconv.Itoa(n), "noise")
 			}
-			assert.Zero(t, quiet(wakes))
+			assert.Zero(t, drain(wakes))
 		})
 	}
 }
 
-func TestWatchTakesNoProcessorTime(t *testing.T) {
+func TestWatch_UsesNoProcessorTime(t *testing.T) {
 	dir := openDir(t)
 	write(t, dir+"/file", "")
 	require.NoError(t, os.Mkdir(dir+"/gone", 0o755))
 	for _, path := range []string{dir, dir + "/no/such", dir + "/file/below", dir + "/gone/key"} {
 		wakes := watch(t, path)
 		_ = os.Remove(dir + "/gone")
-		quiet(wakes)
+		drain(wakes)
 		before := processorTime(t)
 		time.Sleep(500 * time.Millisecond)
 		assert.Less(t, processorTime(t)-before, 100*time.Millisecond, "watching %s", path)
@@ -246,7 +246,7 @@ func processorTime(t *testing.T) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func TestWatchReturnsWhenEventsCannotBeHad(t *testing.T) {
+func TestWatch_ReturnsAnErrorWithoutInotify(t *testing.T) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	none := limit

@@ -19,9 +19,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// TestNothingOfTheKeyStaysInMemory searches the memory of its own process, so
-// it holds most of what it searches for with every bit turned over only.
-func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
+// TestRead_LeavesNoCopyOfTheKeyInMemory searches the memory of its own process, so
+// it holds most of what it searches for with every bit inverted only.
+func TestRead_LeavesNoCopyOfTheKeyInMemory(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
 		write    func(to io.Writer, k []byte)
@@ -76,17 +76,17 @@ func TestNothingOfTheKeyStaysInMemory(t *testing.T) {
 			k := key(32)
 			row.write(file, k)
 			require.NoError(t, file.Close())
-			forms := turnedOver(k)
+			forms := inverted(k)
 			clear(k)
-			require.Empty(t, found(t, forms), "the test has left the key in memory")
+			require.Empty(t, formsInMemory(t, forms), "the test has left the key in memory")
 
 			shares, _, err := keyfile.New(dir).Read()
 			require.Equal(t, row.fails, err != nil)
 			if !row.fails {
-				require.Equal(t, []string{"raw"}, found(t, forms), "the share alone")
+				require.Equal(t, []string{"raw"}, formsInMemory(t, forms), "the share alone")
 			}
 			unseal.WipeAll(shares)
-			assert.Empty(t, found(t, forms))
+			assert.Empty(t, formsInMemory(t, forms))
 		})
 	}
 }
@@ -98,13 +98,13 @@ func writeWiped(to io.Writer, encode func(dst, src []byte) []byte, k []byte) {
 }
 
 // form is one way to write a key: the first bytes as they are, to search for,
-// and the rest turned over.
+// and the rest inverted.
 type form struct {
 	name       string
 	head, rest []byte
 }
 
-func turnedOver(k []byte) []form {
+func inverted(k []byte) []form {
 	text := base64.StdEncoding.AppendEncode(make([]byte, 0, 128), k)
 	digits := hex.AppendEncode(make([]byte, 0, 128), k)
 	// Of the first 24 bytes, since their base64 does not depend on the others.
@@ -138,8 +138,8 @@ func (f form) isIn(memory []byte) bool {
 	}
 }
 
-// found returns the names of the forms that lie in memory.
-func found(t *testing.T, forms []form) []string {
+// formsInMemory returns the names of the forms that are in memory.
+func formsInMemory(t *testing.T, forms []form) []string {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/maps")
 	require.NoError(t, err)

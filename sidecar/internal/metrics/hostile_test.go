@@ -12,7 +12,7 @@ func TestHandler_CompressesNothing(t *testing.T) {
 	r := httptest.NewRequest("GET", "/metrics", nil)
 	r.Header.Set("Accept-Encoding", "gzip, zstd")
 	w := httptest.NewRecorder()
-	fresh().Handler().ServeHTTP(w, r)
+	newMetrics().Handler().ServeHTTP(w, r)
 	assert.Equal(t, 200, w.Code)
 	assert.Empty(t, w.Header().Get("Content-Encoding"))
 	assert.Contains(t, w.Body.String(), prefix+"build_info")

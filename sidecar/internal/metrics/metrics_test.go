@@ -28,12 +28,12 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 	return samples
 }
 
-func fresh() *Metrics { return New("v1", "abc", func() bool { return false }, noCertificates) }
+func newMetrics() *Metrics { return New("v1", "abc", func() bool { return false }, noCertificates) }
 
 func noCertificates() (vault, client time.Time) { return }
 
-// vaultIs returns the labels of the states that are said to be Vault's.
-func vaultIs(samples map[string]string) (states []string) {
+// vaultStates returns the states whose sample is 1.
+func vaultStates(samples map[string]string) (states []string) {
 	for _, state := range unseal.States() {
 		if samples[prefix+`vault_state{state="`+state+`"}`] == "1" {
 			states = append(states, state)
@@ -42,8 +42,8 @@ func vaultIs(samples map[string]string) (states []string) {
 	return states
 }
 
-func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
-	m := fresh()
+func TestMetrics_ExposesEverySeriesFromTheStart(t *testing.T) {
+	m := newMetrics()
 	before := scrape(t, m)
 	for _, r := range unseal.Results() {
 		m.Attempted(r)
@@ -86,8 +86,8 @@ func TestWhatHappenedLaterWasThereBefore(t *testing.T) {
 	assert.Equal(t, "1", after[prefix+`admission_policy{manifest="stores",state="unknown"}`])
 }
 
-func TestKeyTokenMounted(t *testing.T) {
-	m := fresh()
+func TestMetrics_KeyTokenMountedFollowsTheRemarks(t *testing.T) {
+	m := newMetrics()
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
 	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
@@ -95,7 +95,7 @@ func TestKeyTokenMounted(t *testing.T) {
 	assert.Equal(t, "1", scrape(t, m)[prefix+"key_token_mounted"])
 }
 
-func TestAKeyIsUsableThatIsMountedAndWouldDo(t *testing.T) {
+func TestMetrics_KeyUsableNeedsAReadableKey(t *testing.T) {
 	for _, row := range []struct {
 		sentence       string
 		state          unseal.State
@@ -106,15 +106,17 @@ func TestAKeyIsUsableThatIsMountedAndWouldDo(t *testing.T) {
 		{"they cannot be read", unseal.State{KeyError: "no key file is there"}, "0", "0"},
 		{"they are too few", unseal.State{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
 	} {
-		m := fresh()
-		m.Publish(row.state)
-		samples := scrape(t, m)
-		assert.Equal(t, row.usable, samples[prefix+"key_usable"], row.sentence)
-		assert.Equal(t, row.shares, samples[prefix+"key_shares"], row.sentence)
+		t.Run(row.sentence, func(t *testing.T) {
+			m := newMetrics()
+			m.Publish(row.state)
+			samples := scrape(t, m)
+			assert.Equal(t, row.usable, samples[prefix+"key_usable"])
+			assert.Equal(t, row.shares, samples[prefix+"key_shares"])
+		})
 	}
 }
 
-func TestVaultIsInOneState(t *testing.T) {
+func TestMetrics_VaultHasOneState(t *testing.T) {
 	want := map[unseal.Phase]string{
 		unseal.Starting: "unknown", unseal.Unreachable: "unknown", unseal.Unresponsive: "unknown", unseal.Failing: "unknown",
 		unseal.Uninitialized: "uninitialized",
@@ -123,22 +125,24 @@ func TestVaultIsInOneState(t *testing.T) {
 		unseal.Activating: "unsealed", unseal.StorageHanging: "unsealed", unseal.Standby: "standby", unseal.Active: "active",
 	}
 	for _, p := range unseal.Phases() {
-		m := fresh()
-		m.Publish(unseal.State{Phase: p})
-		assert.Equal(t, []string{want[p]}, vaultIs(scrape(t, m)), p.String())
+		t.Run(p.String(), func(t *testing.T) {
+			m := newMetrics()
+			m.Publish(unseal.State{Phase: p})
+			assert.Equal(t, []string{want[p]}, vaultStates(scrape(t, m)))
+		})
 	}
 }
 
-func TestNothingIsKnownWhileTheLoopIsStuck(t *testing.T) {
+func TestMetrics_VaultStateIsUnknownWhileTheLoopIsStuck(t *testing.T) {
 	stuck := false
 	m := New("v1", "abc", func() bool { return stuck }, noCertificates)
 	m.Publish(unseal.State{Phase: unseal.Active})
-	assert.Equal(t, []string{"active"}, vaultIs(scrape(t, m)))
+	assert.Equal(t, []string{"active"}, vaultStates(scrape(t, m)))
 	stuck = true
-	assert.Equal(t, []string{"unknown"}, vaultIs(scrape(t, m)))
+	assert.Equal(t, []string{"unknown"}, vaultStates(scrape(t, m)))
 }
 
-func TestCertificates_TheirEndsAreSeconds(t *testing.T) {
+func TestMetrics_CertificateExpiryIsInSeconds(t *testing.T) {
 	var server, client time.Time
 	m := New("v1", "abc", func() bool { return false }, func() (time.Time, time.Time) { return server, client })
 	name := func(whose string) string {
@@ -163,8 +167,8 @@ func (w stuckWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Four requests of one stranger keep everybody else out.
-func TestOneClientKeepsNoOtherOut(t *testing.T) {
+// Four requests of one slow client must not block other clients.
+func TestHandler_SlowClientsBlockNoOthers(t *testing.T) {
 	m := New("v", "c", func() bool { return false }, func() (a, b time.Time) { return })
 	h := m.Handler()
 	until := make(chan struct{})

@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheKernelIsAskedUntilItRefuses(t *testing.T) {
+func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
 	identity, err := New("127.0.0.1:8200")
 	require.NoError(t, err)
-	identity.proc = canned(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
+	identity.proc = fakeProc(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
 	asked := 0
 	identity.ask = func() (sockets, error) {
 		if asked++; asked <= 2 {
@@ -28,7 +28,7 @@ func TestTheKernelIsAskedUntilItRefuses(t *testing.T) {
 	assert.Equal(t, 3, asked)
 }
 
-func TestUnderstandsTheKernelsAnswer(t *testing.T) {
+func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
 	identity, err := New("127.0.0.1:8200")
 	require.NoError(t, err)
 	answer := func(family, state byte, port uint16, addr ...byte) []byte {

@@ -11,7 +11,7 @@ import (
 )
 
 // listenIPv6Only binds beside a listener of IPv4, which the kernel allows to
-// anybody in the pod.
+// any process in the pod.
 func listenIPv6Only(t *testing.T, addr string) (net.Listener, error) {
 	t.Helper()
 	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
@@ -28,11 +28,11 @@ func listenIPv6Only(t *testing.T, addr string) (net.Listener, error) {
 	return server, err
 }
 
-func TestAnIntruderOnIPv6DoesNotRenameVault(t *testing.T) {
+func TestProcess_IgnoresAnIPv6ListenerBesideVault(t *testing.T) {
 	for _, row := range []struct {
-		sentence        string
-		vault, intruder string
-		hosts           []string
+		sentence     string
+		vault, other string
+		hosts        []string
 	}{
 		{"every IPv6 address beside every IPv4 address", "0.0.0.0", "[::]", []string{"127.0.0.1", "[::ffff:127.0.0.1]", "127.0.0.2", "localhost"}},
 		{"every IPv6 address beside ours", "127.0.0.1", "[::]", []string{"127.0.0.1", "localhost"}},
@@ -50,26 +50,28 @@ func TestAnIntruderOnIPv6DoesNotRenameVault(t *testing.T) {
 			before := names()
 			require.NotContains(t, before, "")
 
-			intruder, err := listenIPv6Only(t, row.intruder+":"+port)
+			other, err := listenIPv6Only(t, row.other+":"+port)
 			require.NoError(t, err)
 			assert.Equal(t, before, names(), "when it binds")
 			require.NotEmpty(t, process(t, "[::1]:"+port), "it does listen")
 
-			require.NoError(t, intruder.Close())
+			require.NoError(t, other.Close())
 			assert.Equal(t, before, names(), "when it goes")
 		})
 	}
 }
 
 // The chart's default: one socket takes both families, and is all there is.
-func TestNoIntruderFitsBesideBothFamilies(t *testing.T) {
+func TestProcess_DualStackListenerLeavesNoAddressFree(t *testing.T) {
 	_, port := listen(t, "tcp", "[::]:0")
 	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
-		assert.NotEmpty(t, process(t, host+":"+port), host)
+		t.Run(host, func(t *testing.T) { assert.NotEmpty(t, process(t, host+":"+port)) })
 	}
 	for _, addr := range []string{"[::]:", "[::1]:", "127.0.0.1:", "0.0.0.0:"} {
-		_, err := net.Listen("tcp", addr+port)
-		assert.ErrorIs(t, err, syscall.EADDRINUSE, addr)
+		t.Run("listening at "+addr, func(t *testing.T) {
+			_, err := net.Listen("tcp", addr+port)
+			assert.ErrorIs(t, err, syscall.EADDRINUSE)
+		})
 	}
 	_, err := listenIPv6Only(t, "[::]:"+port)
 	assert.ErrorIs(t, err, syscall.EADDRINUSE)

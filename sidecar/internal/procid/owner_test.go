@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// user is another one, where root can be another, and else whoever we are.
+// user returns uid when the tests run as root, otherwise the user of the tests.
 func user(uid int) int {
 	if os.Geteuid() == 0 {
 		return uid
@@ -23,10 +23,10 @@ func user(uid int) int {
 	return os.Geteuid()
 }
 
-var stranger = user(1234)
+var otherUID = user(1234)
 
-// as runs f on a thread of its own that makes its sockets as a user.
-func as(t *testing.T, uid int, f func() error) error {
+// asUser runs f on a thread of its own that makes its sockets as a user.
+func asUser(t *testing.T, uid int, f func() error) error {
 	t.Helper()
 	done := make(chan error)
 	go func() {
@@ -44,7 +44,7 @@ func as(t *testing.T, uid int, f func() error) error {
 
 func listenAs(t *testing.T, uid int, network, addr string) (l net.Listener) {
 	t.Helper()
-	require.NoError(t, as(t, uid, func() (err error) {
+	require.NoError(t, asUser(t, uid, func() (err error) {
 		l, err = net.Listen(network, addr)
 		return err
 	}))
@@ -54,7 +54,7 @@ func listenAs(t *testing.T, uid int, network, addr string) (l net.Listener) {
 
 func acceptAs(t *testing.T, uid int, l net.Listener) (conn net.Conn) {
 	t.Helper()
-	require.NoError(t, as(t, uid, func() (err error) {
+	require.NoError(t, asUser(t, uid, func() (err error) {
 		conn, err = l.Accept()
 		return err
 	}))
@@ -62,7 +62,7 @@ func acceptAs(t *testing.T, uid int, l net.Listener) (conn net.Conn) {
 	return conn
 }
 
-func dialed(t *testing.T, network, addr string) net.Conn {
+func dial(t *testing.T, network, addr string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(network, addr)
 	require.NoError(t, err)
@@ -70,19 +70,19 @@ func dialed(t *testing.T, network, addr string) net.Conn {
 	return conn
 }
 
-// bothWays asks the kernel, and then reads its tables.
-func bothWays(t *testing.T, uid int, conn net.Conn, see func(err error, how string)) {
+// checkBothWays checks over netlink and then with the kernel's tables.
+func checkBothWays(t *testing.T, uid int, conn net.Conn, assertErr func(err error, how string)) {
 	t.Helper()
 	for _, onlyTables := range []bool{false, true} {
 		o := NewOwner(uint32(uid))
 		o.onlyTables.Store(onlyTables)
 		err := o.Check(conn)
 		assert.Equal(t, onlyTables, o.onlyTables.Load(), "the kernel could be asked")
-		see(err, fmt.Sprintf("uid %d, onlyTables %v", uid, onlyTables))
+		assertErr(err, fmt.Sprintf("uid %d, onlyTables %v", uid, onlyTables))
 	}
 }
 
-func TestOwner_OfWhoeverHoldsTheOtherEnd(t *testing.T) {
+func TestOwner_ChecksTheUserOfThePeer(t *testing.T) {
 	for _, row := range []struct{ network, bound, host string }{
 		{"tcp4", "127.0.0.1:0", "127.0.0.1"},
 		{"tcp6", "[::1]:0", "[::1]"},
@@ -91,64 +91,64 @@ func TestOwner_OfWhoeverHoldsTheOtherEnd(t *testing.T) {
 		{"tcp4", "0.0.0.0:0", "127.0.0.2"},
 	} {
 		t.Run(row.bound+" by "+row.host, func(t *testing.T) {
-			l := listenAs(t, stranger, row.network, row.bound)
+			l := listenAs(t, otherUID, row.network, row.bound)
 			_, port, err := net.SplitHostPort(l.Addr().String())
 			require.NoError(t, err)
-			conn := dialed(t, "tcp", row.host+":"+port)
+			conn := dial(t, "tcp", row.host+":"+port)
 			ends := func(whose string, uid int) {
 				t.Helper()
-				bothWays(t, uid, conn, func(err error, how string) { assert.NoError(t, err, "%s, %s", whose, how) })
-				bothWays(t, uid+1, conn, func(err error, how string) {
+				checkBothWays(t, uid, conn, func(err error, how string) { assert.NoError(t, err, "%s, %s", whose, how) })
+				checkBothWays(t, uid+1, conn, func(err error, how string) {
 					assert.ErrorContains(t, err, fmt.Sprintf("runs as uid %d and --vault-uid says %d", uid, uid+1), "%s, %s", whose, how)
 				})
 			}
-			ends("it waits to be accepted", stranger)
+			ends("it waits to be accepted", otherUID)
 			another := user(4321)
 			far := acceptAs(t, another, l)
 			ends("a process of another user has accepted it", another)
 			require.NoError(t, l.Close())
-			ends("nobody listens any more", another)
+			ends("the listener is closed", another)
 
 			require.NoError(t, far.Close())
-			bothWays(t, another, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
+			checkBothWays(t, another, conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
 		})
 	}
 }
 
 // The queue of a listener outlives no listener: who takes the port later has not
 // got the connection.
-func TestOwner_TheListenerIsGone(t *testing.T) {
-	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
-	conn := dialed(t, "tcp", l.Addr().String())
+func TestOwner_ClosedListenerIsAClosedConnection(t *testing.T) {
+	l := listenAs(t, otherUID, "tcp4", "127.0.0.1:0")
+	conn := dial(t, "tcp", l.Addr().String())
 	require.NoError(t, l.Close())
 	listenAs(t, user(100), "tcp4", l.Addr().String())
-	bothWays(t, user(100), conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
+	checkBothWays(t, user(100), conn, func(err error, how string) { assert.ErrorIs(t, err, net.ErrClosed, how) })
 }
 
-// While the kernel is asked who listens, the stranger in whose queue the
-// connection is accepts it and leaves the port to Vault.
-func TestOwner_AcceptedBetweenTwoLooks(t *testing.T) {
-	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
-	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(uint32(stranger + 1))
-	looks := 0
+// While the kernel is asked who listens, another process, in whose backlog the
+// connection is, accepts it and closes its listener.
+func TestOwner_FindsAPeerThatAcceptsDuringTheCheck(t *testing.T) {
+	l := listenAs(t, otherUID, "tcp4", "127.0.0.1:0")
+	conn := dial(t, "tcp", l.Addr().String())
+	o := NewOwner(uint32(otherUID + 1))
+	calls := 0
 	o.ask = func(local, remote netip.AddrPort) (end, error) {
 		found, err := askConnection(local, remote)
-		if looks++; looks == 1 {
-			acceptAs(t, stranger, l)
+		if calls++; calls == 1 {
+			acceptAs(t, otherUID, l)
 			require.NoError(t, l.Close())
 			listenAs(t, user(100), "tcp4", l.Addr().String())
 		}
 		return found, err
 	}
-	assert.ErrorContains(t, o.Check(conn), fmt.Sprintf("runs as uid %d", stranger))
-	assert.Equal(t, 2, looks)
+	assert.ErrorContains(t, o.Check(conn), fmt.Sprintf("runs as uid %d", otherUID))
+	assert.Equal(t, 2, calls)
 }
 
 // A full queue: the kernel has answered us, and has yet to open its own end.
-func TestOwner_AQueueThatIsFull(t *testing.T) {
+func TestOwner_ChecksAConnectionInAFullBacklog(t *testing.T) {
 	var socket int
-	require.NoError(t, as(t, stranger, func() (err error) {
+	require.NoError(t, asUser(t, otherUID, func() (err error) {
 		socket, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 		return errors.Join(err, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(socket, 0))
 	}))
@@ -162,27 +162,27 @@ func TestOwner_AQueueThatIsFull(t *testing.T) {
 			break
 		}
 		defer conn.Close()
-		bothWays(t, stranger, conn, func(err error, how string) { assert.NoError(t, err, how) })
-		bothWays(t, stranger+1, conn, func(err error, how string) {
-			assert.ErrorContains(t, err, fmt.Sprintf("runs as uid %d", stranger), how)
+		checkBothWays(t, otherUID, conn, func(err error, how string) { assert.NoError(t, err, how) })
+		checkBothWays(t, otherUID+1, conn, func(err error, how string) {
+			assert.ErrorContains(t, err, fmt.Sprintf("runs as uid %d", otherUID), how)
 		})
 	}
 }
 
-func TestOwner_OfAUnixSocket(t *testing.T) {
+func TestOwner_ChecksAUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.sock")
 	l := listenAs(t, os.Getuid(), "unix", path)
 	defer l.Close()
-	conn := dialed(t, "unix", path)
+	conn := dial(t, "unix", path)
 	assert.NoError(t, NewOwner(uint32(os.Getuid())).Check(conn))
 	assert.ErrorContains(t, NewOwner(uint32(os.Getuid()+1)).Check(conn), fmt.Sprintf("and --vault-uid says %d", os.Getuid()+1))
 }
 
 // What lies elsewhere, or behind something that changes addresses, is not known.
-func TestOwner_ElsewhereIsNotKnown(t *testing.T) {
-	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
-	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(uint32(stranger))
+func TestOwner_RejectsARemoteOrUnknownPeer(t *testing.T) {
+	l := listenAs(t, otherUID, "tcp4", "127.0.0.1:0")
+	conn := dial(t, "tcp", l.Addr().String())
+	o := NewOwner(uint32(otherUID))
 	o.ask = func(local, remote netip.AddrPort) (end, error) {
 		if local == addrPort(conn.LocalAddr()) {
 			return askConnection(local, remote)
@@ -193,13 +193,13 @@ func TestOwner_ElsewhereIsNotKnown(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	assert.ErrorContains(t, NewOwner(uint32(stranger)).Check(near), "over TCP or a Unix socket")
+	assert.ErrorContains(t, NewOwner(uint32(otherUID)).Check(near), "over TCP or a Unix socket")
 }
 
-func TestOwner_AKernelThatDoesNotTell(t *testing.T) {
-	l := listenAs(t, stranger, "tcp4", "127.0.0.1:0")
-	conn := dialed(t, "tcp", l.Addr().String())
-	o := NewOwner(uint32(stranger))
+func TestOwner_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
+	l := listenAs(t, otherUID, "tcp4", "127.0.0.1:0")
+	conn := dial(t, "tcp", l.Addr().String())
+	o := NewOwner(uint32(otherUID))
 	asked := 0
 	o.ask = func(netip.AddrPort, netip.AddrPort) (end, error) { asked++; return end{}, syscall.ENOENT }
 	assert.NoError(t, o.Check(conn), "its tables do")
@@ -209,7 +209,7 @@ func TestOwner_AKernelThatDoesNotTell(t *testing.T) {
 	assert.ErrorContains(t, o.Check(conn), "--vault-uid wants to know it")
 }
 
-func TestOwner_AUserWithoutANumber(t *testing.T) {
+func TestOwner_RejectsTheOverflowUser(t *testing.T) {
 	assert.ErrorContains(t, NewOwner(100).judge(65534), "uid 65534, which may stand for any that has no number in this pod's user namespace, and")
 }
 

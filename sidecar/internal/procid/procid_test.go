@@ -35,15 +35,15 @@ func process(t *testing.T, addr string) string {
 	return asked
 }
 
-func TestNamesARealListener(t *testing.T) {
+func TestProcess_NamesARealListener(t *testing.T) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	require.NoError(t, err)
 	for _, row := range []struct {
-		sentence  string
-		network   string
-		bound     string
-		reachable []string
-		elsewhere []string
+		sentence    string
+		network     string
+		bound       string
+		reachable   []string
+		unreachable []string
 	}{
 		{"on 127.0.0.1", "tcp4", "127.0.0.1:0", []string{"127.0.0.1", "localhost", "LocalHost.", "[::ffff:127.0.0.1]"}, []string{"[::1]", "127.0.0.2"}},
 		{"on [::1]", "tcp6", "[::1]:0", []string{"[::1]", "[::1%lo]", "localhost"}, []string{"127.0.0.1"}},
@@ -55,7 +55,7 @@ func TestNamesARealListener(t *testing.T) {
 			for _, host := range row.reachable {
 				assert.Regexp(t, "^"+strings.TrimSpace(string(boot))+`/[1-9]\d*$`, process(t, host+":"+port), host)
 			}
-			for _, host := range row.elsewhere {
+			for _, host := range row.unreachable {
 				assert.Empty(t, process(t, host+":"+port), host)
 			}
 			require.NoError(t, server.Close())
@@ -66,7 +66,7 @@ func TestNamesARealListener(t *testing.T) {
 	}
 }
 
-func TestTheNameIsOfTheListenerAndNotOfThePort(t *testing.T) {
+func TestProcess_NewListenerHasANewName(t *testing.T) {
 	first, port := listen(t, "tcp4", "127.0.0.1:0")
 	before := process(t, "127.0.0.1:"+port)
 	require.NotEmpty(t, before)
@@ -88,7 +88,7 @@ func TestTheNameIsOfTheListenerAndNotOfThePort(t *testing.T) {
 	assert.NotEqual(t, before, after)
 }
 
-func TestOnlyLoopbackCanBeNamed(t *testing.T) {
+func TestNew_AcceptsLoopbackAddressesOnly(t *testing.T) {
 	const outside = "not a loopback address, so its sockets cannot be seen from here"
 	const port = "the port is not a number from 1 to 65535"
 	for addr, want := range map[string]string{
@@ -106,10 +106,12 @@ func TestOnlyLoopbackCanBeNamed(t *testing.T) {
 		"127.0.0.1":               "missing port in address",
 		"":                        "missing port in address",
 	} {
-		identity, err := New(addr)
-		assert.ErrorContains(t, err, want, addr)
-		assert.ErrorContains(t, err, fmt.Sprintf("naming the process behind %q: ", addr))
-		assert.Nil(t, identity)
+		t.Run(addr, func(t *testing.T) {
+			identity, err := New(addr)
+			assert.ErrorContains(t, err, want)
+			assert.ErrorContains(t, err, fmt.Sprintf("naming the process behind %q: ", addr))
+			assert.Nil(t, identity)
+		})
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSocket_EachListenerHasANameOfItsOwn(t *testing.T) {
+func TestSocket_NamesEachListenerDifferently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.sock")
 	s := NewSocket(path)
 	name := func() string {
@@ -19,7 +19,7 @@ func TestSocket_EachListenerHasANameOfItsOwn(t *testing.T) {
 		require.NoError(t, err)
 		return name
 	}
-	assert.Empty(t, name(), "nobody listens yet")
+	assert.Empty(t, name(), "there is no listener yet")
 
 	first, err := net.Listen("unix", path)
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestSocket_EachListenerHasANameOfItsOwn(t *testing.T) {
 	assert.NotEqual(t, killed, name())
 }
 
-func TestSocket_WhatIsNoneIsSaid(t *testing.T) {
+func TestSocket_RejectsAFileThatIsNoSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.sock")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err := NewSocket(path).Process()

@@ -20,8 +20,8 @@ func socket(local, state, inode string) string {
 		local, remote, state, inode)
 }
 
-// canned is a /proc of these files, with a boot id unless they say otherwise.
-func canned(t *testing.T, files map[string]string) string {
+// fakeProc is a /proc of these files, with a boot id unless they say otherwise.
+func fakeProc(t *testing.T, files map[string]string) string {
 	t.Helper()
 	proc := t.TempDir()
 	require.NoError(t, os.MkdirAll(proc+"/self/net", 0o755))
@@ -39,7 +39,7 @@ func canned(t *testing.T, files map[string]string) string {
 
 // The tables are of a little-endian machine, as amd64 and arm64 are. Port
 // 8200 is 2008 in hex.
-func TestReadsTheTablesOfTheKernel(t *testing.T) {
+func TestProcess_ReadsTheKernelTables(t *testing.T) {
 	const (
 		any4      = "00000000:2008"
 		loop4     = "0100007F:2008"
@@ -56,7 +56,7 @@ func TestReadsTheTablesOfTheKernel(t *testing.T) {
 		tcp4, tcp6 string
 		want       string
 	}{
-		{"nobody listens", "127.0.0.1", "", "", ""},
+		{"no listener", "127.0.0.1", "", "", ""},
 		{"the very address", "127.0.0.1", socket(loop4, "0A", "11"), "", "boot/11"},
 		{"every IPv4 address", "127.0.0.1", socket(any4, "0A", "11"), "", "boot/11"},
 		{"every address of both families", "127.0.0.1", "", socket(any6, "0A", "11"), "boot/11"},
@@ -85,7 +85,7 @@ func TestReadsTheTablesOfTheKernel(t *testing.T) {
 			identity, err := New(row.host + ":8200")
 			require.NoError(t, err)
 			identity.onlyTables.Store(true)
-			identity.proc = canned(t, map[string]string{
+			identity.proc = fakeProc(t, map[string]string{
 				"self/net/tcp": heading + row.tcp4, "self/net/tcp6": heading + row.tcp6})
 			name, err := identity.Process()
 			require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestReadsTheTablesOfTheKernel(t *testing.T) {
 	}
 }
 
-func TestSaysWhyItCannotKnow(t *testing.T) {
+func TestProcess_ReportsUnreadableTables(t *testing.T) {
 	good := heading + socket("0100007F:2008", "0A", "11")
 	for _, row := range []struct {
 		sentence string
@@ -121,7 +121,7 @@ func TestSaysWhyItCannotKnow(t *testing.T) {
 			identity, err := New("127.0.0.1:8200")
 			require.NoError(t, err)
 			identity.onlyTables.Store(true)
-			identity.proc = canned(t, row.files)
+			identity.proc = fakeProc(t, row.files)
 			name, err := identity.Process()
 			if row.want == "" {
 				require.NoError(t, err)
@@ -134,11 +134,11 @@ func TestSaysWhyItCannotKnow(t *testing.T) {
 	}
 }
 
-func TestALargeTableCostsNoMemory(t *testing.T) {
+func TestProcess_LargeTableAllocatesLittle(t *testing.T) {
 	identity, err := New("127.0.0.1:8200")
 	require.NoError(t, err)
 	identity.onlyTables.Store(true)
-	identity.proc = canned(t, map[string]string{"self/net/tcp": heading +
+	identity.proc = fakeProc(t, map[string]string{"self/net/tcp": heading +
 		strings.Repeat(socket("0A00020A:2008", "01", "7"), 100_000) + socket("0100007F:2008", "0A", "11")})
 	name, err := identity.Process()
 	require.NoError(t, err)

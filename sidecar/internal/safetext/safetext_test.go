@@ -3,6 +3,7 @@ package safetext
 import (
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestATextIsOneLineOfPrintableCharacters(t *testing.T) {
+func TestLine_ReplacesUnprintableCharacters(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                 "",
 		"as it is":                         "as it is",
@@ -26,11 +27,11 @@ func TestATextIsOneLineOfPrintableCharacters(t *testing.T) {
 		"broken \xff\x9b2J":                "broken \ufffd\ufffd2J",
 		"Grüße, 世界":                        "Grüße, 世界",
 	} {
-		assert.Equal(t, want, Line(text, 100), "%q", text)
+		t.Run(strconv.Quote(text), func(t *testing.T) { assert.Equal(t, want, Line(text, 100)) })
 	}
 }
 
-func TestATextIsBounded(t *testing.T) {
+func TestLine_LimitsTheLength(t *testing.T) {
 	assert.Equal(t, "12345", Line("12345", 5))
 	assert.Equal(t, "12345...", Line("123456", 5))
 	assert.Equal(t, "12345", Line("12345 \n", 5), "what is cut off is nothing")
@@ -54,7 +55,7 @@ func FuzzLine(f *testing.F) {
 	})
 }
 
-func TestAnErrorStaysWhatItIs(t *testing.T) {
+func TestError_KeepsTheWrappedError(t *testing.T) {
 	assert.NoError(t, Error(nil, 10))
 	wrapped := Error(errors.Join(io.ErrUnexpectedEOF, errors.New("\x1b[2J")), 100)
 	assert.ErrorIs(t, wrapped, io.ErrUnexpectedEOF)

@@ -52,7 +52,7 @@ func withoutSync(t *testing.T, f func()) {
 	require.False(t, failed, "filtering the calls of a thread: %v", err)
 }
 
-func TestSaveDoesNotWaitForTheDisk(t *testing.T) {
+func TestSave_DoesNotWaitForTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	var sync, save error
 	withoutSync(t, func() {
@@ -61,11 +61,11 @@ func TestSaveDoesNotWaitForTheDisk(t *testing.T) {
 			sync = probe.Sync()
 			_ = probe.Close()
 		}
-		save = statefile.New(dir, "state.json").Save(some)
+		save = statefile.New(dir, "state.json").Save(sample)
 	})
 	require.ErrorIs(t, sync, syscall.EIO, "a wait would be noticed")
 	require.NoError(t, save)
 	var got memory
 	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
-	assert.Equal(t, some, got)
+	assert.Equal(t, sample, got)
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALockIsHadByOneAtATime(t *testing.T) {
+func TestTryLock_HasOneHolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	unlock, err := New(dir, "proof").TryLock()
 	require.NoError(t, err)
 	require.NotNil(t, unlock)
 	other, err := New(dir, "proof").TryLock()
-	assert.NoError(t, err, "that somebody else has it is no failure")
+	assert.NoError(t, err, "a lock that is held is no failure")
 	assert.Nil(t, other)
 	unlock()
 	again, err := New(dir, "proof").TryLock()
@@ -23,12 +23,17 @@ func TestALockIsHadByOneAtATime(t *testing.T) {
 	again()
 }
 
-func TestALockThatCannotBeHadSaysWhy(t *testing.T) {
+func TestTryLock_ReportsWhyItFailed(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, New(dir, "file").Save(1))
-	for _, f := range []*File{New(filepath.Join(dir, "file"), "proof"), New("/proc/self", "proof")} {
-		unlock, err := f.TryLock()
-		assert.ErrorContains(t, err, "locking "+f.path())
-		assert.Nil(t, unlock)
+	for sentence, f := range map[string]*File{
+		"below a file":                       New(filepath.Join(dir, "file"), "proof"),
+		"a directory that cannot be written": New("/proc/self", "proof"),
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			unlock, err := f.TryLock()
+			assert.ErrorContains(t, err, "locking "+f.path())
+			assert.Nil(t, unlock)
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package statefile_test
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,15 +22,15 @@ type memory struct {
 	Counts  map[string]int `json:"counts,omitempty"`
 }
 
-var some = memory{Process: "boot/11", Held: true, Counts: map[string]int{"refused": 2}}
+var sample = memory{Process: "boot/11", Held: true, Counts: map[string]int{"refused": 2}}
 
-func TestWhatIsSavedIsLoaded(t *testing.T) {
+func TestFile_LoadsWhatWasSaved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "yet", "there")
 	require.NoError(t, statefile.New(dir, "state.json").Save(memory{Process: "before"}))
-	require.NoError(t, statefile.New(dir, "state.json").Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 	var got memory
 	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
-	assert.Equal(t, some, got)
+	assert.Equal(t, sample, got)
 
 	raw, err := os.ReadFile(dir + "/state.json")
 	require.NoError(t, err)
@@ -43,15 +44,20 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 	assert.Equal(t, []string{"state.json"}, names(t, dir))
 }
 
-func TestThereIsNothingToLoadAtFirst(t *testing.T) {
-	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
-		got := some
-		require.NoError(t, statefile.New(dir, "state.json").Load(&got))
-		assert.Zero(t, got)
+func TestLoad_IsEmptyWithoutAFile(t *testing.T) {
+	for sentence, dir := range map[string]string{
+		"an empty directory":  t.TempDir(),
+		"a missing directory": filepath.Join(t.TempDir(), "missing"),
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			got := sample
+			require.NoError(t, statefile.New(dir, "state.json").Load(&got))
+			assert.Zero(t, got)
+		})
 	}
 }
 
-func TestABadFileIsToldAndStartedWithout(t *testing.T) {
+func TestLoad_ReportsABadFile(t *testing.T) {
 	with := func(content string) func(*testing.T, string) {
 		return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(content), 0o600)) }
 	}
@@ -84,7 +90,7 @@ func TestABadFileIsToldAndStartedWithout(t *testing.T) {
 			dir := t.TempDir()
 			path := dir + "/state.json"
 			row.make(t, path)
-			file, got := statefile.New(dir, "state.json"), some
+			file, got := statefile.New(dir, "state.json"), sample
 			done := make(chan error, 1)
 			go func() { done <- file.Load(&got) }()
 			select {
@@ -98,28 +104,28 @@ func TestABadFileIsToldAndStartedWithout(t *testing.T) {
 	}
 }
 
-func TestLoadWantsAPointer(t *testing.T) {
+func TestLoad_RequiresAPointer(t *testing.T) {
 	file := statefile.New(t.TempDir(), "state.json")
 	for _, into := range []any{nil, memory{}, (*memory)(nil)} {
-		assert.ErrorContains(t, file.Load(into), "not a pointer")
+		t.Run(fmt.Sprintf("%T", into), func(t *testing.T) { assert.ErrorContains(t, file.Load(into), "not a pointer") })
 	}
 }
 
-func TestSaveReplacesABadFile(t *testing.T) {
+func TestSave_ReplacesABadFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(dir+"/state.json", []byte("{"), 0o600))
-	require.NoError(t, statefile.New(dir, "state.json").Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 	var got memory
 	require.NoError(t, statefile.New(dir, "state.json").Load(&got))
-	assert.Equal(t, some, got)
+	assert.Equal(t, sample, got)
 }
 
-func TestSaveDoesNotFollowALink(t *testing.T) {
+func TestSave_DoesNotFollowASymbolicLink(t *testing.T) {
 	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
 	require.NoError(t, os.WriteFile(other, []byte("theirs"), 0o600))
 	require.NoError(t, os.Symlink(other, dir+"/state.json"))
 	require.NoError(t, os.Symlink(other, dir+"/.state.json.1"))
-	require.NoError(t, statefile.New(dir, "state.json").Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 
 	raw, err := os.ReadFile(other)
 	require.NoError(t, err)
@@ -129,16 +135,16 @@ func TestSaveDoesNotFollowALink(t *testing.T) {
 	assert.True(t, info.Mode().IsRegular())
 }
 
-func TestSaveRemovesWhatACrashLeft(t *testing.T) {
+func TestSave_RemovesTemporaryFilesOfACrash(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".state.json.123", ".state.json.456", "unrelated", ".hidden"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
 	}
-	require.NoError(t, statefile.New(dir, "state.json").Save(some))
+	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 	assert.Equal(t, []string{".hidden", "state.json", "unrelated"}, names(t, dir))
 }
 
-func TestAFailedSaveLeavesTheOldStateAndNoTemp(t *testing.T) {
+func TestSave_KeepsTheOldStateOnFailure(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
 		value    any
@@ -149,36 +155,36 @@ func TestAFailedSaveLeavesTheOldStateAndNoTemp(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			dir := t.TempDir()
-			require.NoError(t, statefile.New(dir, "state.json").Save(some))
+			require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 			err := statefile.New(dir, "state.json").Save(row.value)
 			require.ErrorContains(t, err, "saving the state to "+dir+"/state.json: ")
 			require.ErrorContains(t, err, row.want)
 			var got memory
 			require.NoError(t, statefile.New(dir, "state.json").Load(&got))
-			assert.Equal(t, some, got)
+			assert.Equal(t, sample, got)
 			assert.Equal(t, []string{"state.json"}, names(t, dir))
 		})
 	}
 }
 
-func TestSaveSaysWhyItCannot(t *testing.T) {
+func TestSave_ReportsWhyItFailed(t *testing.T) {
 	t.Run("below a file", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(path, nil, 0o600))
 		file := statefile.New(path, "state.json")
-		require.ErrorIs(t, file.Save(some), syscall.ENOTDIR)
+		require.ErrorIs(t, file.Save(sample), syscall.ENOTDIR)
 		var got memory
 		assert.ErrorIs(t, file.Load(&got), syscall.ENOTDIR)
 	})
 	t.Run("a directory has its name", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.MkdirAll(dir+"/state.json/full", 0o755))
-		require.Error(t, statefile.New(dir, "state.json").Save(some))
+		require.Error(t, statefile.New(dir, "state.json").Save(sample))
 		assert.Equal(t, []string{"state.json"}, names(t, dir), "the temp is gone")
 	})
 	t.Run("a directory that cannot be written", func(t *testing.T) {
 		// Even root cannot make files in it.
-		require.ErrorContains(t, statefile.New("/proc/self", "state.json").Save(some), "saving the state to /proc/self/state.json: ")
+		require.ErrorContains(t, statefile.New("/proc/self", "state.json").Save(sample), "saving the state to /proc/self/state.json: ")
 	})
 }
 
@@ -189,7 +195,7 @@ func FuzzLoad(f *testing.F) {
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		require.NoError(t, os.WriteFile(dir+"/state.json", raw, 0o600))
-		got := some
+		got := sample
 		if err := statefile.New(dir, "state.json").Load(&got); err != nil {
 			require.Zero(t, got)
 		}

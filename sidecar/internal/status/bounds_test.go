@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheStoresThatAreNotReadyAreKept(t *testing.T) {
+func TestBounded_KeepsStoresThatAreNotReady(t *testing.T) {
 	var stores []Store
 	for i := range 2 * maxStores {
 		stores = append(stores, Store{Name: "store", Ready: i != 2*maxStores-1})

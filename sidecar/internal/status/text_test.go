@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden texts again")
 
-func TestTextOfEachScene(t *testing.T) {
+func TestText_MatchesTheGoldenFiles(t *testing.T) {
 	for name, s := range statustest.Scenes() {
 		t.Run(name, func(t *testing.T) {
 			got := s.Text(statustest.Night, 80)
@@ -32,26 +33,28 @@ func TestTextOfEachScene(t *testing.T) {
 	}
 }
 
-func TestTextFitsAndControlsNothing(t *testing.T) {
+func TestText_FitsTheWidthInPlainASCII(t *testing.T) {
 	for name, s := range statustest.Scenes() {
 		for _, width := range []int{-1, 0, 40, 60, 80, 200} {
-			text := s.Text(statustest.Night, width)
-			for line := range strings.Lines(text) {
-				line = strings.TrimSuffix(line, "\n")
-				assert.LessOrEqual(t, len([]rune(line)), max(40, width), "%s in %d: %q", name, width, line)
-				assert.Equal(t, strings.TrimRight(line, " "), line, "%s: blanks at the end", name)
-			}
-			for _, r := range text {
-				if r != '\n' && (r < ' ' || r > '~') {
-					assert.Fail(t, "it is not plain ASCII", "%s: %q", name, r)
+			t.Run(fmt.Sprintf("%s in %d columns", name, width), func(t *testing.T) {
+				text := s.Text(statustest.Night, width)
+				for line := range strings.Lines(text) {
+					line = strings.TrimSuffix(line, "\n")
+					assert.LessOrEqual(t, len([]rune(line)), max(40, width), "%q", line)
+					assert.Equal(t, strings.TrimRight(line, " "), line, "blanks at the end")
 				}
-			}
+				for _, r := range text {
+					if r != '\n' && (r < ' ' || r > '~') {
+						assert.Fail(t, "it is not plain ASCII", "%q", r)
+					}
+				}
+			})
 		}
 	}
 }
 
 // A Vault that flaps has as many steps as are kept.
-func TestTextOfManySteps(t *testing.T) {
+func TestText_ShortensManySteps(t *testing.T) {
 	var steps []status.Step
 	for range 24 {
 		steps = append(steps, statustest.Took(unseal.Unreachable, 1), statustest.Took(unseal.Failing, 1))

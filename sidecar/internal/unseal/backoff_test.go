@@ -10,7 +10,7 @@ import (
 // jitters are draws from [0, 1), with its ends.
 var jitters = []float64{0, 0.25, 0.5, 0.999999}
 
-func TestPace(t *testing.T) {
+func TestPollInterval_FollowsPhaseAndAge(t *testing.T) {
 	const ms = time.Millisecond
 	for _, row := range []struct {
 		sentence  string
@@ -56,7 +56,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-func TestAfterTrouble(t *testing.T) {
+func TestRetryInterval_GrowsToFiveSeconds(t *testing.T) {
 	last := time.Duration(0)
 	for n := 1; n < 100; n++ {
 		low, high := retryInterval(n, 0), retryInterval(n, 0.999999)
@@ -72,7 +72,7 @@ func TestAfterTrouble(t *testing.T) {
 	assert.Equal(t, 4*time.Second, retryInterval(1<<40, 0))
 }
 
-func TestAfterMixture(t *testing.T) {
+func TestInterferenceBackoff_IsShortAndRandom(t *testing.T) {
 	for _, r := range jitters {
 		assert.Zero(t, interferenceBackoff(1, r), "after what may have lain there the next attempt comes at once")
 		for n := 2; n < 100; n++ {

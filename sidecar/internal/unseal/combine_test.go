@@ -40,9 +40,9 @@ func split(n, t int) []Share {
 	return out
 }
 
-// strangers returns shares of these lengths that have nothing in common, not
+// unrelatedShares returns shares of these lengths that have nothing in common, not
 // even an x.
-func strangers(lengths ...int) (out []Share) {
+func unrelatedShares(lengths ...int) (out []Share) {
 	for i, n := range lengths {
 		b := keyOfLength(n)
 		b[n-1] = byte(i + 1)
@@ -51,10 +51,10 @@ func strangers(lengths ...int) (out []Share) {
 	return out
 }
 
-// of returns n lengths.
-func of(n, length int) []int { return slices.Repeat([]int{length}, n) }
+// repeatLength returns n times the same length.
+func repeatLength(n, length int) []int { return slices.Repeat([]int{length}, n) }
 
-func TestCombinations(t *testing.T) {
+func TestCombinations_FollowTheThreshold(t *testing.T) {
 	five := split(5, 3)
 	twin := split(2, 2)
 	twin[1].bytes()[32] = twin[0].bytes()[32]
@@ -64,27 +64,27 @@ func TestCombinations(t *testing.T) {
 		t        int
 		want     [][]int
 	}{
-		{"one whole key", strangers(32), 1, [][]int{{0}}},
-		{"the old and the new key side by side are two, the newer one first", strangers(32, 32), 1, [][]int{{1}, {0}}},
-		{"keys of every AES length are whole keys", strangers(16, 24, 32), 1, [][]int{{2}, {1}, {0}}},
-		{"at threshold 1 the share of a split key is none", strangers(33, 32, 17), 1, [][]int{{1}}},
-		{"at threshold 1 shares of a split key alone are nothing", strangers(33, 33, 33), 1, nil},
+		{"one whole key", unrelatedShares(32), 1, [][]int{{0}}},
+		{"the old and the new key side by side are two, the newer one first", unrelatedShares(32, 32), 1, [][]int{{1}, {0}}},
+		{"keys of every AES length are whole keys", unrelatedShares(16, 24, 32), 1, [][]int{{2}, {1}, {0}}},
+		{"at threshold 1 the share of a split key is none", unrelatedShares(33, 32, 17), 1, [][]int{{1}}},
+		{"at threshold 1 shares of a split key alone are nothing", unrelatedShares(33, 33, 33), 1, nil},
 		{"all of 5-of-5 are one", split(5, 5), 5, [][]int{{0, 1, 2, 3, 4}}},
 		{"three mounted shares at threshold 3 are one", five[:3], 3, [][]int{{0, 1, 2}}},
 		{"two at threshold 3 are none", five[:2], 3, nil},
 		{"four that are of one key are one", five[:4], 3, [][]int{{0, 1, 2}}},
-		{"four that are not: neighbors first, the newest of them before the others", strangers(of(4, 33)...), 3,
+		{"four that are not: neighbors first, the newest of them before the others", unrelatedShares(repeatLength(4, 33)...), 3,
 			[][]int{{1, 2, 3}, {0, 1, 2}, {0, 1, 3}, {0, 2, 3}}},
-		{"shares of different length are never sent together", strangers(33, 17, 33, 17), 2, [][]int{{1, 3}, {0, 2}}},
-		{"too few of each length are none", strangers(33, 33, 17, 17), 3, nil},
-		{"the length that has enough is used", strangers(17, 33, 17, 33, 33), 3, [][]int{{1, 3, 4}}},
+		{"shares of different length are never sent together", unrelatedShares(33, 17, 33, 17), 2, [][]int{{1, 3}, {0, 2}}},
+		{"too few of each length are none", unrelatedShares(33, 33, 17, 17), 3, nil},
+		{"the length that has enough is used", unrelatedShares(17, 33, 17, 33, 33), 3, [][]int{{1, 3, 4}}},
 		{"shares with one x are not of one key", twin, 2, nil},
 		{"shares of a key with a higher threshold are none", five, 2, nil},
 		{"those of a lower one may be it", split(5, 2), 3, [][]int{{0, 1, 2}}},
 		{"none mounted", nil, 1, nil},
 		{"no threshold and none mounted", nil, 0, nil},
-		{"no threshold: each of them, the newest first", strangers(33, 32, 33), 0, [][]int{{2, 1, 0}}},
-		{"no threshold: those that are of one key together", slices.Concat(strangers(33), five, strangers(32)), 0, [][]int{{1, 2, 3, 4, 5, 6, 0}}},
+		{"no threshold: each of them, the newest first", unrelatedShares(33, 32, 33), 0, [][]int{{2, 1, 0}}},
+		{"no threshold: those that are of one key together", slices.Concat(unrelatedShares(33), five, unrelatedShares(32)), 0, [][]int{{1, 2, 3, 4, 5, 6, 0}}},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			assert.Equal(t, row.want, combinations(row.shares, row.t))
@@ -116,18 +116,18 @@ func TestCombinations_FindTheKeyAmongManyShares(t *testing.T) {
 		{"three keys", split(5, 3), 3, func(k []Share) []Share { return interleave(split(5, 3), k, split(4, 3)) }, 3},
 		{"old 2-of-3 and new 5-of-7", split(7, 5), 5, func(k []Share) []Share { return interleave(split(3, 2), k) }, 2},
 		{"new 2-of-2 beside old 3-of-5", split(2, 2), 2, func(k []Share) []Share { return interleave(split(5, 3), k) }, 1},
-		{"one bad share among five", split(4, 3), 3, func(k []Share) []Share { return append(strangers(33), k...) }, 1},
+		{"one bad share among five", split(4, 3), 3, func(k []Share) []Share { return append(unrelatedShares(33), k...) }, 1},
 		{"a bad share with the x of a good one", split(4, 3), 3, func(k []Share) []Share {
 			bad := keyOfLength(33)
 			bad[32] = k[2].bytes()[32]
 			return append(slices.Clone(k), NewShare(bad))
 		}, 1},
-		{"twenty bad shares", split(4, 3), 3, func(k []Share) []Share { return interleave(k, strangers(of(20, 33)...)) }, 1},
+		{"twenty bad shares", split(4, 3), 3, func(k []Share) []Share { return interleave(k, unrelatedShares(repeatLength(20, 33)...)) }, 1},
 		{"sixty-four shares of two keys", split(32, 31), 31, func(k []Share) []Share { return interleave(k, split(32, 31)) }, 2},
-		{"the least of a key more than tells it, among others' exact ones", split(4, 3), 3, func(k []Share) []Share { return interleave(split(3, 3), k) }, 1},
+		{"the minimal set of a key beside exact sets of others", split(4, 3), 3, func(k []Share) []Share { return interleave(split(3, 3), k) }, 1},
 		{"exactly as many as needed of each, side by side", split(3, 3), 3, func(k []Share) []Share { return append(split(3, 3), k...) }, 1},
 		{"the same, the newer ones not Vault's", split(3, 3), 3, func(k []Share) []Share { return append(slices.Clone(k), split(3, 3)...) }, 4},
-		{"more keys than the shares can tell apart, side by side", split(5, 4), 4, func(k []Share) []Share {
+		{"more keys than the shares can distinguish, side by side", split(5, 4), 4, func(k []Share) []Share {
 			all := slices.Clone(k)
 			for range 11 {
 				all = append(all, split(5, 4)...)
@@ -136,7 +136,7 @@ func TestCombinations_FindTheKeyAmongManyShares(t *testing.T) {
 		}, 12},
 		{"a share that was made to hang two keys together", split(5, 3), 3, func(k []Share) []Share {
 			other := split(5, 3)
-			return slices.Concat(other, k, []Share{hanging(k[:3], other[:3])})
+			return slices.Concat(other, k, []Share{linkingShare(k[:3], other[:3])})
 		}, 2},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
@@ -155,9 +155,9 @@ func TestCombinations_FindTheKeyAmongManyShares(t *testing.T) {
 	}
 }
 
-// hanging returns a share whose vector is a sum of those of both keys' shares,
+// linkingShare returns a share whose vector is a sum of those of both keys' shares,
 // at t = 3 (family.go): its x is another, and its bytes are made for it.
-func hanging(one, other []Share) Share {
+func linkingShare(one, other []Share) Share {
 	const x = 255
 	all := slices.Concat(one, other)
 	// 3 equations in 6 unknowns: the powers of x. Three are chosen.
@@ -188,14 +188,14 @@ func hanging(one, other []Share) Share {
 	return NewShare(out)
 }
 
-func TestCombinations_WipeWhatTheyComputeWith(t *testing.T) {
+func TestCombinations_WipeTheirMatrix(t *testing.T) {
 	m := vectors(split(5, 3), []int{0, 1, 2, 3}, 3)
 	m.reduce()
 	m.wipe()
 	assert.Equal(t, make([]byte, len(m.cells)), m.cells)
 }
 
-func TestCombinations_AreBoundedHoweverManySharesThereAre(t *testing.T) {
+func TestCombinations_AreBounded(t *testing.T) {
 	twins := make([]Share, 255)
 	for i := range twins {
 		b := keyOfLength(33)
@@ -204,7 +204,7 @@ func TestCombinations_AreBoundedHoweverManySharesThereAre(t *testing.T) {
 	}
 	for _, n := range []int{1, 2, 3, 5, 10, 64, 255} {
 		for _, shares := range [][]Share{
-			strangers(of(n, 33)...), strangers(append(of(n/2, 33), of(n-n/2, 17)...)...), strangers(append(of(n/2, 32), of(n-n/2, 33)...)...),
+			unrelatedShares(repeatLength(n, 33)...), unrelatedShares(append(repeatLength(n/2, 33), repeatLength(n-n/2, 17)...)...), unrelatedShares(append(repeatLength(n/2, 32), repeatLength(n-n/2, 33)...)...),
 			split(n, max(1, n/3)), twins[:n],
 		} {
 			for _, threshold := range []int{1, 2, 3, n / 2, n - 1, n} {
@@ -225,8 +225,8 @@ func TestCombinations_AreBoundedHoweverManySharesThereAre(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, combinations(strangers(of(30, 32)...), 1), maxCombinations)
-	assert.Len(t, combinations(strangers(of(255, 33)...), 128), maxCombinations)
+	assert.Len(t, combinations(unrelatedShares(repeatLength(30, 32)...), 1), maxCombinations)
+	assert.Len(t, combinations(unrelatedShares(repeatLength(255, 33)...), 128), maxCombinations)
 }
 
 // The figures: 5 shares, 64, and the most that there can be.
@@ -238,11 +238,11 @@ func BenchmarkCombinations(b *testing.B) {
 	}{
 		{"3 of 5, old and new", interleave(split(5, 3), split(5, 3)), 3},
 		{"31 of 32, old and new", interleave(split(32, 31), split(32, 31)), 31},
-		{"64 strangers at 3", strangers(of(64, 33)...), 3},
-		{"64 strangers at 20", strangers(of(64, 33)...), 20},
-		{"255 strangers at 128", strangers(of(255, 33)...), 128},
-		{"64 strangers, no threshold", strangers(of(64, 33)...), 0},
-		{"255 strangers, no threshold", strangers(of(255, 33)...), 0},
+		{"64 unrelated shares at 3", unrelatedShares(repeatLength(64, 33)...), 3},
+		{"64 unrelated shares at 20", unrelatedShares(repeatLength(64, 33)...), 20},
+		{"255 unrelated shares at 128", unrelatedShares(repeatLength(255, 33)...), 128},
+		{"64 unrelated shares, no threshold", unrelatedShares(repeatLength(64, 33)...), 0},
+		{"255 unrelated shares, no threshold", unrelatedShares(repeatLength(255, 33)...), 0},
 	} {
 		b.Run(row.sentence, func(b *testing.B) {
 			b.ReportAllocs()
@@ -253,9 +253,9 @@ func BenchmarkCombinations(b *testing.B) {
 	}
 }
 
-func TestCombinations_WhateverTheThreshold(t *testing.T) {
+func TestCombinations_AcceptAnyThreshold(t *testing.T) {
 	mounted := [][]Share{
-		nil, strangers(32), strangers(33, 33), split(5, 3), append(split(4, 2), split(3, 3)...), strangers(16, 33, 2, 33, 1, 32),
+		nil, unrelatedShares(32), unrelatedShares(33, 33), split(5, 3), append(split(4, 2), split(3, 3)...), unrelatedShares(16, 33, 2, 33, 1, 32),
 	}
 	for _, shares := range mounted {
 		for _, threshold := range []int{math.MinInt, -255, -1, 0, 1, 2, 3, 5, 8, 254, 255, 256, math.MaxInt} {

@@ -23,14 +23,14 @@ import (
 // fakeVault does towards the loop what a Vault does, with its process, its
 // lock and its storage in the hands of the test.
 type fakeVault struct {
-	mu       sync.Mutex
-	process  string // who listens; empty: nobody
-	life     *life
-	blind    error // why processes cannot be told apart
-	stopping bool  // answers, though nobody listens any more
-	standby  bool
-	silent   chan struct{} // not nil: connections are accepted, and answered after it was closed
-	frozen   chan struct{} // not nil: storage hangs until it is closed
+	mu          sync.Mutex
+	process     string // that listens; empty: none
+	run         *processRun
+	processErr  error // why processes cannot be distinguished
+	stopping    bool  // answers, though its listener is closed
+	standby     bool
+	silent      chan struct{} // not nil: connections are accepted, and answered after it was closed
+	storageHung chan struct{} // not nil: storage hangs until it is closed
 
 	status SealStatus // Progress and Nonce follow from parts
 	right  []string   // the shares, any t of which open it
@@ -40,27 +40,27 @@ type fakeVault struct {
 	statusErr, healthErr, unsealErr, lookupErr error
 	statusLag                                  time.Duration // a seal status is read, and answered this much later
 	unsealLag                                  time.Duration
-	between                                    func(n int)   // called before the nth share is looked at
+	beforeShare                                func(n int)   // called before the nth share is looked at
 	resets                                     int           // of the progress, before our last share is counted and before it is answered
-	joinsIn                                    time.Duration // not 0: a raft node that opens so long after it has accepted the key
-	timesOut                                   bool          // what an unseal has done is answered by an error
-	judges                                     bool          // at an unknown threshold each share is judged
-	pretends                                   bool          // it says that it was opened, and is sealed at once again
+	joinDelay                                  time.Duration // not 0: a raft node that opens so long after it has accepted the key
+	unsealTimesOut                             bool          // what an unseal has done is answered by an error
+	verifiesEachShare                          bool          // at an unknown threshold each share is judged
+	resealsAtOnce                              bool          // it answers that it is unsealed, and is sealed again at once
 
-	sent      []string // the shares in hex
-	sentAt    []time.Time
-	asked     int // probes
-	askedAt   []time.Time
-	named     int // times that its process was asked for
-	lookups   []time.Time
-	waiting   int // probes in flight
-	most      int // of them at once
-	joins     int // times that it was told to join
-	abandoned int // unseals that the loop gave up
+	sent         []string // the shares in hex
+	sentAt       []time.Time
+	probes       int
+	probedAt     []time.Time
+	processReads int // times that its process was asked for
+	lookups      []time.Time
+	inFlight     int // of the probes
+	maxInFlight  int
+	joins        int // times that it accepted the key and joined
+	abandoned    int // unseals that the loop gave up
 }
 
-// life is what ends with a process.
-type life struct {
+// processRun is the state that ends with a process.
+type processRun struct {
 	gone chan struct{}
 	lock chan struct{}
 }
@@ -86,7 +86,7 @@ func (v *fakeVault) with(change func()) {
 func (v *fakeVault) begin(name string) {
 	v.end()
 	v.with(func() {
-		v.process, v.life = name, &life{gone: make(chan struct{}), lock: make(chan struct{}, 1)}
+		v.process, v.run = name, &processRun{gone: make(chan struct{}), lock: make(chan struct{}, 1)}
 		v.status.Sealed, v.parts = true, nil
 	})
 }
@@ -94,19 +94,19 @@ func (v *fakeVault) begin(name string) {
 // end kills the process: its connections break.
 func (v *fakeVault) end() {
 	v.with(func() {
-		if v.life != nil {
-			close(v.life.gone)
+		if v.run != nil {
+			close(v.run.gone)
 		}
-		v.process, v.life = "", nil
+		v.process, v.run = "", nil
 	})
 }
 
 func (v *fakeVault) unseal()                { v.with(func() { v.status.Sealed = false }) }
 func (v *fakeVault) seal()                  { v.with(func() { v.status.Sealed, v.parts = true, nil }) }
-func (v *fakeVault) freeze()                { v.with(func() { v.frozen = make(chan struct{}) }) }
-func (v *fakeVault) mute()                  { v.with(func() { v.silent = make(chan struct{}) }) }
-func (v *fakeVault) thaw()                  { v.open(&v.frozen) }
-func (v *fakeVault) speak()                 { v.open(&v.silent) }
+func (v *fakeVault) hangStorage()           { v.with(func() { v.storageHung = make(chan struct{}) }) }
+func (v *fakeVault) stopAnswering()         { v.with(func() { v.silent = make(chan struct{}) }) }
+func (v *fakeVault) resumeStorage()         { v.open(&v.storageHung) }
+func (v *fakeVault) resumeAnswering()       { v.open(&v.silent) }
 func (v *fakeVault) open(c *chan struct{})  { v.with(func() { closeIt(c) }) }
 func (v *fakeVault) set(e *error, as error) { v.with(func() { *e = as }) }
 
@@ -117,7 +117,7 @@ func closeIt(c *chan struct{}) {
 	}
 }
 
-func (v *fakeVault) sends() []string {
+func (v *fakeVault) sentShares() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.sent)
@@ -132,9 +132,9 @@ func (v *fakeVault) count(n *int) int {
 func (v *fakeVault) Process() (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.named++
-	if v.blind != nil {
-		return "", v.blind
+	v.processReads++
+	if v.processErr != nil {
+		return "", v.processErr
 	}
 	if v.stopping {
 		return "", nil
@@ -143,10 +143,10 @@ func (v *fakeVault) Process() (string, error) {
 }
 
 // connect finds the process and waits until it answers at all.
-func (v *fakeVault) connect(ctx context.Context) (*life, error) {
+func (v *fakeVault) connect(ctx context.Context) (*processRun, error) {
 	time.Sleep(100 * time.Microsecond)
 	v.mu.Lock()
-	alive, silent := v.life, v.silent
+	alive, silent := v.run, v.silent
 	v.mu.Unlock()
 	if alive == nil {
 		return nil, fmt.Errorf("connection refused: %w", ErrUnreachable)
@@ -155,7 +155,7 @@ func (v *fakeVault) connect(ctx context.Context) (*life, error) {
 }
 
 // await waits for c to be closed; a nil one is.
-func (v *fakeVault) await(ctx context.Context, alive *life, c <-chan struct{}) error {
+func (v *fakeVault) await(ctx context.Context, alive *processRun, c <-chan struct{}) error {
 	time.Sleep(100 * time.Microsecond)
 	if c == nil {
 		return nil
@@ -170,27 +170,27 @@ func (v *fakeVault) await(ctx context.Context, alive *life, c <-chan struct{}) e
 	}
 }
 
-// locked calls f with Vault's state lock, after its storage has served.
-func (v *fakeVault) locked(ctx context.Context, alive *life, storage bool, f func() said) said {
+// withStateLock calls f with Vault's state lock, after its storage has served.
+func (v *fakeVault) withStateLock(ctx context.Context, alive *processRun, storage bool, f func() reply) reply {
 	select {
 	case alive.lock <- struct{}{}:
 		defer func() { <-alive.lock }()
 		select {
 		case <-alive.gone:
-			return said{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
+			return reply{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
 		default:
 		}
 	case <-alive.gone:
-		return said{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
+		return reply{err: fmt.Errorf("connection broken: %w", ErrUnreachable)}
 	case <-ctx.Done():
-		return said{err: ctx.Err()}
+		return reply{err: ctx.Err()}
 	}
 	v.mu.Lock()
-	frozen := v.frozen
+	storageHung := v.storageHung
 	v.mu.Unlock()
 	if storage {
-		if err := v.await(ctx, alive, frozen); err != nil {
-			return said{err: err}
+		if err := v.await(ctx, alive, storageHung); err != nil {
+			return reply{err: err}
 		}
 	}
 	v.mu.Lock()
@@ -201,16 +201,16 @@ func (v *fakeVault) locked(ctx context.Context, alive *life, storage bool, f fun
 func (v *fakeVault) probe(change int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.waiting += change
+	v.inFlight += change
 	if change > 0 {
-		v.asked++
-		v.askedAt = append(v.askedAt, time.Now())
+		v.probes++
+		v.probedAt = append(v.probedAt, time.Now())
 	}
-	v.most = max(v.most, v.waiting)
+	v.maxInFlight = max(v.maxInFlight, v.inFlight)
 }
 
 // SealStatus reads whether Vault is sealed before it waits for the lock, as
-// Vault does: what it says can be old.
+// Vault does: its answer can be old.
 func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	v.probe(1)
 	defer v.probe(-1)
@@ -221,7 +221,7 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	v.mu.Lock()
 	sealed, lag := v.status.Sealed, v.statusLag
 	v.mu.Unlock()
-	s := v.locked(ctx, alive, false, func() said { return said{v.shown(sealed), v.statusErr} })
+	s := v.withStateLock(ctx, alive, false, func() reply { return reply{v.shown(sealed), v.statusErr} })
 	select {
 	case <-time.After(lag):
 	case <-ctx.Done():
@@ -230,13 +230,13 @@ func (v *fakeVault) SealStatus(ctx context.Context) (SealStatus, error) {
 	return s.status, s.err
 }
 
-// AwaitListener knows at each look what a probe would be told.
+// AwaitListener checks at each pause whether a process listens.
 func (v *fakeVault) AwaitListener(ctx context.Context, pause func() time.Duration) {
 	for {
 		v.mu.Lock()
-		listens := v.life != nil
+		listens := v.run != nil
 		if !listens {
-			v.asked++
+			v.probes++
 		}
 		v.mu.Unlock()
 		if listens {
@@ -267,13 +267,13 @@ func (v *fakeVault) Health(ctx context.Context) (Health, error) {
 		return HealthOther, err
 	}
 	health := HealthActive
-	s := v.locked(ctx, alive, false, func() said {
+	s := v.withStateLock(ctx, alive, false, func() reply {
 		if v.status.Sealed || !v.status.Initialized {
 			health = HealthSealed
 		} else if v.standby {
 			health = HealthStandby
 		}
-		return said{err: v.healthErr}
+		return reply{err: v.healthErr}
 	})
 	if s.err != nil {
 		return HealthOther, s.err
@@ -281,7 +281,7 @@ func (v *fakeVault) Health(ctx context.Context) (Health, error) {
 	return health, nil
 }
 
-// Unseal goes on within Vault when nobody waits for it any more.
+// Unseal continues within Vault after its caller has gone.
 func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error) {
 	text := inHex(share)
 	alive, err := v.connect(ctx)
@@ -293,17 +293,17 @@ func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error)
 		v.sent, v.sentAt = append(v.sent, text), append(v.sentAt, time.Now())
 		n = len(v.sent)
 	})
-	if v.between != nil {
-		v.between(n)
+	if v.beforeShare != nil {
+		v.beforeShare(n)
 	}
-	answer := make(chan said, 1)
+	answer := make(chan reply, 1)
 	go func() {
-		answer <- v.locked(context.Background(), alive, true, func() said {
+		answer <- v.withStateLock(context.Background(), alive, true, func() reply {
 			if v.unsealErr != nil {
-				return said{err: v.unsealErr}
+				return reply{err: v.unsealErr}
 			}
 			s := v.add(text)
-			if v.timesOut {
+			if v.unsealTimesOut {
 				s.err = errors.New("answered 500: context deadline exceeded")
 			}
 			return s
@@ -319,10 +319,10 @@ func (v *fakeVault) Unseal(ctx context.Context, share Share) (SealStatus, error)
 	}
 }
 
-// add takes one share, anybody's.
-func (v *fakeVault) add(text string) said {
+// add takes one share of any client.
+func (v *fakeVault) add(text string) reply {
 	if !v.status.Sealed {
-		return said{status: v.shown(false)}
+		return reply{status: v.shown(false)}
 	}
 	if len(v.parts) == 0 {
 		v.nonces++
@@ -330,30 +330,30 @@ func (v *fakeVault) add(text string) said {
 	if v.resets > 0 && len(v.parts) == v.status.Threshold-1 {
 		v.resets--
 		v.parts = nil
-		return said{status: v.shown(true)}
+		return reply{status: v.shown(true)}
 	}
 	if !slices.Contains(v.parts, text) {
 		v.parts = append(v.parts, text)
 	}
-	if v.status.Threshold == 0 && !v.judges || len(v.parts) < v.status.Threshold {
-		return said{status: v.shown(true)}
+	if v.status.Threshold == 0 && !v.verifiesEachShare || len(v.parts) < v.status.Threshold {
+		return reply{status: v.shown(true)}
 	}
 	wrong := slices.ContainsFunc(v.parts, func(p string) bool { return !slices.Contains(v.right, p) })
 	v.parts = nil
 	if wrong {
-		return said{err: fmt.Errorf("unsealing: %w", ErrInvalidKey)}
+		return reply{err: fmt.Errorf("unsealing: %w", ErrInvalidKey)}
 	}
-	if v.joinsIn > 0 {
+	if v.joinDelay > 0 {
 		v.joins++
-		time.AfterFunc(v.joinsIn, v.unseal)
-		return said{status: v.shown(true)}
+		time.AfterFunc(v.joinDelay, v.unseal)
+		return reply{status: v.shown(true)}
 	}
-	v.status.Sealed = v.pretends
-	return said{status: v.shown(false)}
+	v.status.Sealed = v.resealsAtOnce
+	return reply{status: v.shown(false)}
 }
 
-// stranger sends a share past the loop.
-func (v *fakeVault) stranger(text string) {
+// sendForeign sends a share as another client does.
+func (v *fakeVault) sendForeign(text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.add(text)
@@ -366,9 +366,9 @@ func (v *fakeVault) ReadStorage(ctx context.Context) error {
 		return err
 	}
 	v.mu.Lock()
-	frozen := v.frozen
+	storageHung := v.storageHung
 	v.mu.Unlock()
-	if err := v.await(ctx, alive, frozen); err != nil {
+	if err := v.await(ctx, alive, storageHung); err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -378,20 +378,20 @@ func (v *fakeVault) ReadStorage(ctx context.Context) error {
 
 // fakeKeys is a mounted Secret.
 type fakeKeys struct {
-	looks   []time.Time // when they were looked at
-	mu      sync.Mutex
-	shares  []Share
-	remarks []Remark
-	err     error
-	stamp   int
-	given   []Share // all that were read, for a look at whether they were wiped
-	reads   int
+	stampReads []time.Time // when the stamp was read
+	mu         sync.Mutex
+	shares     []Share
+	remarks    []Remark
+	err        error
+	stamp      int
+	handedOut  []Share // all shares that were read, to check whether they were wiped
+	reads      int
 }
 
 func (k *fakeKeys) Stamp() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.looks = append(k.looks, time.Now())
+	k.stampReads = append(k.stampReads, time.Now())
 	return strconv.Itoa(k.stamp)
 }
 
@@ -406,7 +406,7 @@ func (k *fakeKeys) Read() ([]Share, []Remark, error) {
 	for _, s := range k.shares {
 		out = append(out, s.clone())
 	}
-	k.given = append(k.given, out...)
+	k.handedOut = append(k.handedOut, out...)
 	return out, k.remarks, nil
 }
 
@@ -426,7 +426,7 @@ func (k *fakeKeys) inMemory() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := 0
-	for _, s := range k.given {
+	for _, s := range k.handedOut {
 		if s.Len() > 0 {
 			n++
 		}
@@ -463,8 +463,8 @@ func (s *fakeStore) Save(v any) error {
 	return err
 }
 
-// home is a pod: a Vault, a Secret, a state file and a sidecar.
-type home struct {
+// harness connects a fake Vault, Secret and state file with a sidecar.
+type harness struct {
 	*testing.T
 	vault *fakeVault
 	keys  *fakeKeys
@@ -479,15 +479,16 @@ type home struct {
 }
 
 // Write takes the log.
-func (h *home) Write(p []byte) (int, error) {
+func (h *harness) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.output.Write(p)
 }
 
-// inBubble plays a scene with the Vault and the keys of a t-of-n seal, in fake
-// time, and looks afterwards whether anything is left behind or was told.
-func inBubble(t *testing.T, threshold, n int, scene func(h *home)) {
+// inBubble runs a scenario with the Vault and the keys of a t-of-n seal in a
+// synctest bubble, and checks afterwards that no share is left in memory, in the
+// log or in the state file.
+func inBubble(t *testing.T, threshold, n int, scenario func(h *harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var shares []Share
@@ -504,16 +505,16 @@ func inBubble(t *testing.T, threshold, n int, scene func(h *home)) {
 			}
 			shares = append(shares, NewShare(b))
 		}
-		h := &home{T: t, vault: newFakeVault(threshold, shares...), keys: &fakeKeys{}, store: &fakeStore{}, wake: make(chan struct{}, 1)}
+		h := &harness{T: t, vault: newFakeVault(threshold, shares...), keys: &fakeKeys{}, store: &fakeStore{}, wake: make(chan struct{}, 1)}
 		h.keys.mount(shares...)
-		scene(h)
+		scenario(h)
 		if h.stop != nil {
 			h.stop()
 		}
-		h.vault.thaw()
-		h.vault.speak()
+		h.vault.resumeStorage()
+		h.vault.resumeAnswering()
 		h.vault.end()
-		h.goOn(time.Hour) // whatever is under way still
+		h.advance(time.Hour) // for what is still in flight
 		assert.Zero(t, h.keys.inMemory(), "shares that are left in memory after the end")
 		assertHidden(t, notations(secretBytes()[:32]), h.output.String(), "the log")
 		h.vault.with(func() { assertHidden(t, notations(secretBytes()[:32]), string(h.store.text), "the state file") })
@@ -521,7 +522,7 @@ func inBubble(t *testing.T, threshold, n int, scene func(h *home)) {
 }
 
 // start starts a sidecar, the first one or another.
-func (h *home) start(change ...func(*Config)) {
+func (h *harness) start(change ...func(*Config)) {
 	h.Helper()
 	if h.stop != nil {
 		h.stop()
@@ -551,22 +552,22 @@ func (h *home) start(change ...func(*Config)) {
 	}
 }
 
-// goOn lets time pass.
-func (h *home) goOn(d time.Duration) {
+// advance lets time pass.
+func (h *harness) advance(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
 // hint wakes the loop as a watch of files or connections does.
-func (h *home) hint() {
+func (h *harness) hint() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-// forget drops what was published and logged so far.
-func (h *home) forget() {
+// resetRecords drops what was published and logged so far.
+func (h *harness) resetRecords() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.states) > 0 {
@@ -576,7 +577,7 @@ func (h *home) forget() {
 }
 
 // phases returns the names of the published phases, each change once.
-func (h *home) phases() []string {
+func (h *harness) phases() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var names []string
@@ -586,7 +587,7 @@ func (h *home) phases() []string {
 	return slices.Compact(names)
 }
 
-func (h *home) state() State {
+func (h *harness) state() State {
 	h.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -594,12 +595,12 @@ func (h *home) state() State {
 	return h.states[len(h.states)-1]
 }
 
-func (h *home) expect(p Phase) {
+func (h *harness) expectPhase(p Phase) {
 	h.Helper()
 	assert.Equal(h, p.String(), h.state().Phase.String())
 }
 
-func (h *home) expectPhases(want ...Phase) {
+func (h *harness) expectPhases(want ...Phase) {
 	h.Helper()
 	var names []string
 	for _, p := range want {
@@ -609,13 +610,13 @@ func (h *home) expectPhases(want ...Phase) {
 }
 
 // expectSent compares the number of shares that Vault was sent in all.
-func (h *home) expectSent(n int) {
+func (h *harness) expectSent(n int) {
 	h.Helper()
-	assert.Len(h, h.vault.sends(), n, "shares sent")
+	assert.Len(h, h.vault.sentShares(), n, "shares sent")
 }
 
 // logged returns the messages of at least info, in order.
-func (h *home) logged() []string {
+func (h *harness) logged() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var messages []string
@@ -633,7 +634,7 @@ func (h *home) logged() []string {
 }
 
 // loggedTimes counts a message of at least info.
-func (h *home) loggedTimes(message string) int {
+func (h *harness) loggedTimes(message string) int {
 	n := 0
 	for _, m := range h.logged() {
 		if m == message {

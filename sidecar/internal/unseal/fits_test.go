@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMemoryKnowsTheKeyThatOpenedVault(t *testing.T) {
+func TestMemory_FitsTheKeyThatUnsealedVault(t *testing.T) {
 	shares := func(first byte) []Share {
 		return []Share{NewShare(append([]byte{first}, make([]byte, 31)...))}
 	}
@@ -31,7 +31,7 @@ func TestAMemoryKnowsTheKeyThatOpenedVault(t *testing.T) {
 	assert.Empty(t, later.Salt, "and is left as it is")
 }
 
-func TestAMemoryKnowsTheKeyThatVaultRefused(t *testing.T) {
+func TestMemory_RefusesTheKeyThatVaultRejected(t *testing.T) {
 	keys := []Share{shareOf(1, 32), shareOf(2, 32)}
 	var m Memory
 	assert.False(t, m.Refuses(keys), "nothing was refused")

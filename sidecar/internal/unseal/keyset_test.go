@@ -14,7 +14,7 @@ import (
 // shareOf returns a share of n bytes, each of them b.
 func shareOf(b byte, n int) Share { return NewShare(bytes.Repeat([]byte{b}, n)) }
 
-func TestRingPicks(t *testing.T) {
+func TestKeySet_PicksACombination(t *testing.T) {
 	never := func([]int) bool { return false }
 	whole, split := shareOf(1, 32), shareOf(1, 33)
 	for _, row := range []struct {
@@ -58,7 +58,7 @@ func TestRingPicks(t *testing.T) {
 	}
 }
 
-func TestRingTellsWhatIsNew(t *testing.T) {
+func TestKeySet_ReportsChanges(t *testing.T) {
 	var r keySet
 	var m Memory
 	one := func() []Share { return []Share{shareOf(1, 32)} }
@@ -67,7 +67,7 @@ func TestRingTellsWhatIsNew(t *testing.T) {
 	}
 	missing := errors.New("missing")
 
-	assert.True(t, set(nil, missing), "the first look is news, whatever it shows")
+	assert.True(t, set(nil, missing), "the first read is always a change")
 	assert.False(t, set(nil, missing), "the same problem is not")
 	assert.True(t, set(nil, errors.New("malformed")), "another problem is")
 	assert.Empty(t, r.version)
@@ -83,7 +83,7 @@ func TestRingTellsWhatIsNew(t *testing.T) {
 	assert.NotEqual(t, version, r.version)
 }
 
-func TestRingWipesWhatItHolds(t *testing.T) {
+func TestKeySet_WipesReplacedShares(t *testing.T) {
 	var r keySet
 	var m Memory
 	first, second := shareOf(1, 32), shareOf(2, 32)
@@ -98,7 +98,7 @@ func TestRingWipesWhatItHolds(t *testing.T) {
 	assert.Equal(t, []int{32}, r.lengths, "what is known of them stays")
 }
 
-func TestRefusalsCountWithinTheirScope(t *testing.T) {
+func TestRefused_CountsWithinItsScope(t *testing.T) {
 	scope := Scope{Process: "p", Keys: "k", Threshold: 2, Shares: 3}
 	var m Memory
 	assert.False(t, m.Refused.has(scope, []int{0, 1}), "nothing was refused yet")
@@ -114,7 +114,7 @@ func TestRefusalsCountWithinTheirScope(t *testing.T) {
 		"another threshold": {Process: "p", Keys: "k", Threshold: 1, Shares: 3},
 		"more shares":       {Process: "p", Keys: "k", Threshold: 2, Shares: 5},
 	} {
-		assert.False(t, m.Refused.has(other, []int{0, 1}), sentence)
+		t.Run(sentence, func(t *testing.T) { assert.False(t, m.Refused.has(other, []int{0, 1})) })
 	}
 
 	m.Refused = m.Refused.with(scope, []int{0, 2})
@@ -126,7 +126,7 @@ func TestRefusalsCountWithinTheirScope(t *testing.T) {
 	assert.Len(t, m.Refused.Combinations, 1)
 }
 
-func TestLastingDropsMadeUpProcesses(t *testing.T) {
+func TestMemory_PersistsNoUnknownProcess(t *testing.T) {
 	real := Memory{
 		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
 		Refused: &Refused{Scope: Scope{Process: "boot/1"}, Combinations: [][]int{{0}}},
@@ -142,7 +142,7 @@ func TestLastingDropsMadeUpProcesses(t *testing.T) {
 	assert.Equal(t, Memory{}, Memory{}.persistable())
 }
 
-func TestFingerprint(t *testing.T) {
+func TestFingerprint_IsSaltedAndDependsOnTheOrder(t *testing.T) {
 	raw := secretBytes()
 	a, b := NewShare(raw), shareOf(2, 33)
 	salted := Memory{Salt: []byte("one salt")}
@@ -171,7 +171,7 @@ func TestFingerprint(t *testing.T) {
 	assert.NotContains(t, name, hex.EncodeToString(raw[:3]))
 }
 
-func TestMemorySurvivesJSON(t *testing.T) {
+func TestMemory_SurvivesJSON(t *testing.T) {
 	m := Memory{
 		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
 		Refused: &Refused{Scope: Scope{Process: "boot/1", Keys: "k", Threshold: 3, Shares: 5}, Combinations: [][]int{{0, 1, 2}}},

@@ -8,50 +8,50 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestWhileVaultIsAwayNobodyAsksWhoListens(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_LooksUpNoProcessWhileVaultIsUnreachable(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.start()
-		h.goOn(time.Second)
-		h.expect(Unreachable)
-		before := h.vault.count(&h.vault.named)
-		asked := h.vault.count(&h.vault.asked)
-		h.goOn(10 * time.Second)
-		assert.Equal(h, before, h.vault.count(&h.vault.named))
-		assert.Greater(h, h.vault.count(&h.vault.asked)-asked, 10*20)
+		h.advance(time.Second)
+		h.expectPhase(Unreachable)
+		before := h.vault.count(&h.vault.processReads)
+		asked := h.vault.count(&h.vault.probes)
+		h.advance(10 * time.Second)
+		assert.Equal(h, before, h.vault.count(&h.vault.processReads))
+		assert.Greater(h, h.vault.count(&h.vault.probes)-asked, 10*20)
 	})
 }
 
-// The first answer after an absence tells at once which process it is of: a
+// The first answer after an absence identifies its process at once: a
 // seal that follows is one by hand.
-func TestAVaultThatComesBackUnsealedIsKnownAtOnce(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_RecordsTheProcessOfAVaultThatReturnsUnsealed(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.start()
-		h.goOn(time.Second)
+		h.advance(time.Second)
 		h.vault.begin("p")
 		h.vault.unseal()
-		h.goOn(100 * time.Millisecond)
+		h.advance(100 * time.Millisecond)
 		h.vault.seal()
-		h.goOn(5 * time.Second)
-		h.expect(Held)
+		h.advance(5 * time.Second)
+		h.expectPhase(Held)
 		h.expectSent(0)
 	})
 }
 
 // Who took Vault's port before it keeps the probes that it has, and never answers.
-func TestProbesThatAnotherHolds_AreRenewedWhereProcessesHaveNoNames(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_RenewsUnansweredProbesWhereTheProcessIsUnknown(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
-		h.vault.blind = errors.New("no /proc")
+		h.vault.processErr = errors.New("no /proc")
 		held := make(chan struct{})
 		defer close(held)
 		h.vault.silent = held
 		h.start()
-		h.goOn(10 * time.Second)
-		h.expect(Unresponsive)
+		h.advance(10 * time.Second)
+		h.expectPhase(Unresponsive)
 		h.vault.mu.Lock()
 		h.vault.silent = nil
 		h.vault.mu.Unlock()
-		h.goOn(renewAfter)
-		h.expect(Active)
+		h.advance(renewAfter)
+		h.expectPhase(Active)
 	})
 }

@@ -12,26 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// locked is a home whose key Vault refused.
-func locked(t *testing.T, scene func(h *home, right Share)) {
+// withRejectedKey runs a scenario in which Vault has rejected the mounted key.
+func withRejectedKey(t *testing.T, scenario func(h *harness, right Share)) {
 	t.Helper()
-	inBubble(t, 1, 1, func(h *home) {
+	inBubble(t, 1, 1, func(h *harness) {
 		right := h.keys.shares[0]
 		h.keys.mount(wrongKey(1, 32))
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Second)
+		h.advance(time.Second)
 		h.expectPhases(Starting, Unsealing, KeyRejected)
 		h.expectSent(1)
-		scene(h, right)
+		scenario(h, right)
 	})
 }
 
-func TestAWrongKeyIsSentOnce(t *testing.T) {
+func TestLoop_SendsAWrongKeyOnce(t *testing.T) {
 	t.Run("and nothing more for a day", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			before := len(h.logged())
-			h.goOn(24 * time.Hour)
+			h.advance(24 * time.Hour)
 			h.expectPhases(Starting, Unsealing, KeyRejected)
 			h.expectSent(1)
 			assert.Len(h, h.logged(), before)
@@ -41,127 +41,129 @@ func TestAWrongKeyIsSentOnce(t *testing.T) {
 		})
 	})
 	t.Run("until the right one is mounted", func(t *testing.T) {
-		locked(t, func(h *home, right Share) {
+		withRejectedKey(t, func(h *harness, right Share) {
 			h.keys.mount(right)
 			began := time.Now()
-			h.goOn(5 * time.Second)
-			h.expect(Active)
+			h.advance(5 * time.Second)
+			h.expectPhase(Active)
 			h.expectSent(2)
 			assert.Less(h, h.vault.sentAt[1].Sub(began), time.Second, "without a hint")
 		})
 	})
 	t.Run("until the right one is mounted beside it, which goes out alone", func(t *testing.T) {
-		locked(t, func(h *home, right Share) {
+		withRejectedKey(t, func(h *harness, right Share) {
 			h.keys.mount(h.keys.shares[0], right)
-			h.goOn(5 * time.Second)
-			h.expect(Active)
+			h.advance(5 * time.Second)
+			h.expectPhase(Active)
 			h.expectSent(2)
 		})
 	})
 	t.Run("and another wrong one is sent once too", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			h.keys.mount(wrongKey(2, 32))
-			h.goOn(time.Hour)
-			h.expect(KeyRejected)
+			h.advance(time.Hour)
+			h.expectPhase(KeyRejected)
 			h.expectSent(2)
 			h.keys.mount(wrongKey(2, 32)) // written again as it was
-			h.goOn(time.Hour)
+			h.advance(time.Hour)
 			h.expectSent(2)
 		})
 	})
 	t.Run("once for each process", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			for n := range 3 {
 				h.vault.end()
-				h.goOn(time.Second)
+				h.advance(time.Second)
 				h.vault.begin(string(rune('q' + n)))
-				h.goOn(time.Hour)
-				h.expect(KeyRejected)
+				h.advance(time.Hour)
+				h.expectPhase(KeyRejected)
 				h.expectSent(n + 2)
 			}
 		})
 	})
 	t.Run("once for each seal configuration", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			h.vault.with(func() { h.vault.status.Shares = 2 })
-			h.goOn(time.Hour)
-			h.expect(KeyRejected)
+			h.advance(time.Hour)
+			h.expectPhase(KeyRejected)
 			h.expectSent(2)
 		})
 	})
 	t.Run("and not again by another sidecar", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			for range 3 {
 				h.start()
-				h.goOn(time.Minute)
-				h.expect(KeyRejected)
+				h.advance(time.Minute)
+				h.expectPhase(KeyRejected)
 			}
 			h.expectSent(1)
 		})
 	})
 	t.Run("and not again after silence and errors", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
-			h.vault.mute()
-			h.goOn(time.Minute)
-			h.vault.speak()
+		withRejectedKey(t, func(h *harness, _ Share) {
+			h.vault.stopAnswering()
+			h.advance(time.Minute)
+			h.vault.resumeAnswering()
 			h.vault.set(&h.vault.statusErr, errStorage)
-			h.goOn(time.Minute)
+			h.advance(time.Minute)
 			h.vault.set(&h.vault.statusErr, nil)
-			h.goOn(time.Minute)
-			h.expect(KeyRejected)
+			h.advance(time.Minute)
+			h.expectPhase(KeyRejected)
 			h.expectSent(1)
 		})
 	})
-	t.Run("and somebody who unseals by hand is let be", func(t *testing.T) {
-		locked(t, func(h *home, _ Share) {
+	t.Run("and a manual unseal is left alone", func(t *testing.T) {
+		withRejectedKey(t, func(h *harness, _ Share) {
 			h.vault.unseal()
-			h.goOn(5 * time.Second)
-			h.expect(Active)
+			h.advance(5 * time.Second)
+			h.expectPhase(Active)
 			h.expectSent(1)
 		})
 	})
 }
 
-func TestOldAndNewKeySideBySide(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_FindsTheRightKeyBesideOldOnes(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.keys.mount(wrongKey(1, 32), h.keys.shares[0], wrongKey(2, 32))
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Second)
+		h.advance(time.Second)
 		h.expectPhases(Starting, Unsealing, Activating, Active)
 		h.expectSent(2)
 		assert.Equal(h, 1, h.loggedTimes(msgRefusedShares))
 	})
 }
 
-func TestNoMoreSharesThanAreNeeded(t *testing.T) {
-	inBubble(t, 3, 5, func(h *home) {
+func TestLoop_SendsNoMoreSharesThanTheThreshold(t *testing.T) {
+	inBubble(t, 3, 5, func(h *harness) {
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Second)
-		h.expect(Active)
+		h.advance(time.Second)
+		h.expectPhase(Active)
 		h.expectSent(3)
 	})
 }
 
-func TestOneBadShareAmongGoodOnes(t *testing.T) {
+func TestLoop_UnsealsDespiteOneBadShare(t *testing.T) {
 	for bad := range 5 {
-		inBubble(t, 3, 5, func(h *home) {
-			shares := slices.Clone(h.keys.shares)
-			shares[bad] = wrongKey(1, 33)
-			h.keys.mount(shares...)
-			h.vault.begin("p")
-			h.start()
-			h.goOn(time.Second)
-			h.expect(Active)
-			assert.LessOrEqual(h, len(h.vault.sends()), 3*5)
-			assert.Zero(h, h.loggedTimes(msgDisturbed))
+		t.Run(fmt.Sprintf("share %d", bad), func(t *testing.T) {
+			inBubble(t, 3, 5, func(h *harness) {
+				shares := slices.Clone(h.keys.shares)
+				shares[bad] = wrongKey(1, 33)
+				h.keys.mount(shares...)
+				h.vault.begin("p")
+				h.start()
+				h.advance(time.Second)
+				h.expectPhase(Active)
+				assert.LessOrEqual(h, len(h.vault.sentShares()), 3*5)
+				assert.Zero(h, h.loggedTimes(msgDisturbed))
+			})
 		})
 	}
 }
 
-func TestAtMostTwentyCombinationsAreTried(t *testing.T) {
-	inBubble(t, 3, 5, func(h *home) {
+func TestLoop_TriesAtMostTwentyCombinations(t *testing.T) {
+	inBubble(t, 3, 5, func(h *harness) {
 		var wrong []Share
 		for b := range 12 {
 			wrong = append(wrong, wrongKey(byte(b), 33))
@@ -169,11 +171,11 @@ func TestAtMostTwentyCombinationsAreTried(t *testing.T) {
 		h.keys.mount(wrong...)
 		h.vault.begin("p")
 		h.start()
-		h.goOn(4 * time.Minute)
-		h.expect(KeyRejected)
+		h.advance(4 * time.Minute)
+		h.expectPhase(KeyRejected)
 		h.expectSent(2 * 20 * 3)
 		tried := map[[3]string]int{}
-		for three := range slices.Chunk(h.vault.sends(), 3) {
+		for three := range slices.Chunk(h.vault.sentShares(), 3) {
 			tried[[3]string(three)]++
 		}
 		assert.Len(h, tried, 20)
@@ -182,12 +184,12 @@ func TestAtMostTwentyCombinationsAreTried(t *testing.T) {
 		}
 		assert.Equal(h, 20, h.loggedTimes(msgRefusedShares))
 		h.start()
-		h.goOn(4 * time.Minute)
+		h.advance(4 * time.Minute)
 		h.expectSent(2 * 20 * 3)
 	})
 }
 
-func TestKeysThatCannotBeRightAreNotSent(t *testing.T) {
+func TestLoop_SendsNoUnusableKeys(t *testing.T) {
 	for sentence, mount := range map[string]func(k *fakeKeys){
 		"missing":              func(k *fakeKeys) { k.fail("missing") },
 		"too few":              func(k *fakeKeys) { k.mount(k.shares[:2]...) },
@@ -195,12 +197,12 @@ func TestKeysThatCannotBeRightAreNotSent(t *testing.T) {
 		"too few of one split": func(k *fakeKeys) { k.mount(k.shares[0], k.shares[1], shareOf(1, 17), shareOf(2, 17)) },
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, 3, 5, func(h *home) {
+			inBubble(t, 3, 5, func(h *harness) {
 				right := h.keys.shares
 				mount(h.keys)
 				h.vault.begin("p")
 				h.start()
-				h.goOn(time.Hour)
+				h.advance(time.Hour)
 				h.expectPhases(Starting, NoKey)
 				assert.NotEmpty(h, h.state().Reason)
 				h.expectSent(0)
@@ -209,27 +211,27 @@ func TestKeysThatCannotBeRightAreNotSent(t *testing.T) {
 				h.keys.mount(right...)
 				h.hint()
 				began := time.Now()
-				h.goOn(5 * time.Second)
-				h.expect(Active)
+				h.advance(5 * time.Second)
+				h.expectPhase(Active)
 				assert.Less(h, h.vault.sentAt[0].Sub(began), 5*time.Millisecond, "a hint is followed at once")
 			})
 		})
 	}
 }
 
-func TestKeyTroubleIsToldAsItChanges(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_LogsEachChangeOfTheKeyError(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		right := h.keys.shares
 		h.keys.fail("first")
 		h.start()
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		assert.Equal(h, "first", h.state().KeyError)
 		h.keys.fail("second")
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		assert.Equal(h, "second", h.state().KeyError)
 		assert.Zero(h, h.state().Shares)
 		h.keys.mount(right...)
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		assert.Empty(h, h.state().KeyError)
 		assert.Equal(h, len(right), h.state().Shares)
 		assert.Equal(h, 2, h.loggedTimes(msgKeysProblem))
@@ -237,22 +239,22 @@ func TestKeyTroubleIsToldAsItChanges(t *testing.T) {
 	})
 }
 
-// What is mounted beside the shares is told when it changes, and is no change of
+// What is mounted beside the shares is logged when it changes, and is no change of
 // the key: it ends no hold.
-func TestLoop_TellsWhatIsMountedBesideTheShares(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_LogsChangedRemarksAboutTheMount(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		right := h.keys.shares
 		remark := func(remarks ...Remark) {
 			h.keys.change(right, remarks, nil)
-			h.goOn(time.Minute)
+			h.advance(time.Minute)
 			assert.Equal(h, remarks, h.state().Remarks)
 		}
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		h.vault.seal()
-		h.goOn(time.Minute)
-		h.expect(Held)
+		h.advance(time.Minute)
+		h.expectPhase(Held)
 		token, note := Remark{Entry: "root", What: "a token", Token: true}, Remark{Entry: "note", What: "empty"}
 		remark(token, note)
 		remark(token, note)
@@ -262,54 +264,54 @@ func TestLoop_TellsWhatIsMountedBesideTheShares(t *testing.T) {
 		remark(note)
 		assert.Equal(h, 1, h.loggedTimes(msgToken))
 		assert.Equal(h, 2, h.loggedTimes(msgNoShare))
-		h.expect(Held)
+		h.expectPhase(Held)
 		h.expectSent(1)
 
 		h.keys.change(nil, []Remark{token, note}, errors.New("root: a token; note: empty"))
-		h.goOn(time.Minute)
-		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is told beside an error too")
+		h.advance(time.Minute)
+		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is logged beside an error too")
 		assert.Equal(h, 2, h.loggedTimes(msgNoShare), "and the rest is in the error")
 	})
 }
 
-// The threshold is told after the keys were read, and decides which of them are
+// The threshold is known after the keys were read, and decides which of them are
 // of one key: a sidecar that starts anew knows at once that all were refused.
 func TestLoop_ReadsTheKeysForTheThreshold(t *testing.T) {
-	inBubble(t, 3, 5, func(h *home) {
+	inBubble(t, 3, 5, func(h *harness) {
 		h.keys.mount(interleave(split(5, 3), split(5, 3))...)
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Minute)
-		h.expect(KeyRejected)
+		h.advance(time.Minute)
+		h.expectPhase(KeyRejected)
 		h.expectSent(2 * 2 * 3)
-		h.forget()
+		h.resetRecords()
 		h.start()
-		h.goOn(time.Second)
+		h.advance(time.Second)
 		h.expectPhases(KeyRejected, Starting, KeyRejected)
 		reads := h.keys.reads
-		h.goOn(4 * time.Minute)
+		h.advance(4 * time.Minute)
 		assert.Equal(h, reads, h.keys.reads, "they are read for it once")
 	})
 }
 
 // The keys are another number of others while shares are on their way.
-func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
+func TestLoop_RestartsAnAttemptWhenTheKeysChange(t *testing.T) {
 	for sentence, row := range map[string]struct {
-		change func(h *home, right []Share)
+		change func(h *harness, right []Share)
 		end    Phase
 	}{
-		"to fewer":                     {func(h *home, right []Share) { h.keys.mount(right[:3]...) }, Active},
-		"to too few":                   {func(h *home, right []Share) { h.keys.mount(right[:1]...) }, NoKey},
-		"to others":                    {func(h *home, _ []Share) { h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33)) }, KeyRejected},
-		"to none":                      {func(h *home, _ []Share) { h.keys.fail("missing") }, NoKey},
-		"to the same in another order": {func(h *home, right []Share) { h.keys.mount(right[4], right[3], right[2], right[1], right[0]) }, Active},
+		"to fewer":                     {func(h *harness, right []Share) { h.keys.mount(right[:3]...) }, Active},
+		"to too few":                   {func(h *harness, right []Share) { h.keys.mount(right[:1]...) }, NoKey},
+		"to others":                    {func(h *harness, _ []Share) { h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33)) }, KeyRejected},
+		"to none":                      {func(h *harness, _ []Share) { h.keys.fail("missing") }, NoKey},
+		"to the same in another order": {func(h *harness, right []Share) { h.keys.mount(right[4], right[3], right[2], right[1], right[0]) }, Active},
 	} {
 		for _, n := range []int{1, 2, 3, 4, 5} {
-			t.Run(sentence, func(t *testing.T) {
-				inBubble(t, 3, 5, func(h *home) {
+			t.Run(fmt.Sprintf("%s, before share %d", sentence, n), func(t *testing.T) {
+				inBubble(t, 3, 5, func(h *harness) {
 					right := slices.Clone(h.keys.shares)
-					h.keys.mount(right[0], right[1], right[2], wrongKey(7, 33), wrongKey(8, 33)) // too few to be told apart
-					h.vault.between = func(at int) {
+					h.keys.mount(right[0], right[1], right[2], wrongKey(7, 33), wrongKey(8, 33)) // too few to be distinguished
+					h.vault.beforeShare = func(at int) {
 						if at == n {
 							row.change(h, right)
 							h.hint()
@@ -317,8 +319,8 @@ func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
 					}
 					h.vault.begin("p")
 					h.start()
-					h.goOn(time.Minute)
-					h.expect(row.end)
+					h.advance(time.Minute)
+					h.expectPhase(row.end)
 					assert.Zero(h, h.keys.inMemory())
 					assert.Zero(h, h.loggedTimes(phases[Failing].Message))
 				})
@@ -327,178 +329,182 @@ func TestKeysThatChangeDuringAnAttempt(t *testing.T) {
 	}
 }
 
-func TestKeysThatGoAndComeDuringAnAttempt(t *testing.T) {
-	inBubble(t, 3, 3, func(h *home) {
+func TestLoop_UnsealsWithKeysThatReturnDuringAnAttempt(t *testing.T) {
+	inBubble(t, 3, 3, func(h *harness) {
 		right := h.keys.shares
-		h.vault.freeze()
+		h.vault.hangStorage()
 		h.vault.begin("p")
 		h.start()
-		h.goOn(5 * time.Second)
+		h.advance(5 * time.Second)
 		h.keys.fail("missing")
-		h.goOn(5 * time.Second)
+		h.advance(5 * time.Second)
 		assert.Zero(h, h.keys.inMemory(), "what is gone from the mount is gone from memory")
 		h.keys.mount(right...)
-		h.goOn(5 * time.Second)
-		h.vault.thaw()
-		h.goOn(5 * time.Second)
-		h.expect(Active)
+		h.advance(5 * time.Second)
+		h.vault.resumeStorage()
+		h.advance(5 * time.Second)
+		h.expectPhase(Active)
 	})
 }
 
-func TestSharesAreInMemoryOnlyWhileTheyAreSent(t *testing.T) {
-	inBubble(t, 3, 3, func(h *home) {
+func TestLoop_KeepsSharesInMemoryOnlyDuringAnAttempt(t *testing.T) {
+	inBubble(t, 3, 3, func(h *harness) {
 		h.start()
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		assert.Zero(h, h.keys.inMemory(), "while Vault is away")
 		h.vault.begin("p")
-		h.vault.freeze()
-		h.goOn(time.Minute)
+		h.vault.hangStorage()
+		h.advance(time.Minute)
 		assert.Equal(h, 3, h.keys.inMemory(), "while the unseal hangs")
-		h.vault.thaw()
-		h.goOn(time.Second)
-		h.expect(Active)
+		h.vault.resumeStorage()
+		h.advance(time.Second)
+		h.expectPhase(Active)
 		assert.Zero(h, h.keys.inMemory(), "once it is unsealed")
 
 		h.vault.begin("q")
 		h.vault.set(&h.vault.unsealErr, errStorage)
-		h.goOn(time.Minute)
-		h.expect(Failing)
+		h.advance(time.Minute)
+		h.expectPhase(Failing)
 		assert.Zero(h, h.keys.inMemory(), "between two attempts")
 
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.vault.begin("r")
-		h.vault.freeze()
-		h.goOn(time.Minute)
+		h.vault.hangStorage()
+		h.advance(time.Minute)
 		h.vault.with(func() { h.vault.status.Migration = true })
-		h.vault.thaw()
-		h.goOn(time.Minute)
+		h.vault.resumeStorage()
+		h.advance(time.Minute)
 		assert.Zero(h, h.keys.inMemory(), "in the middle of an attempt that is not gone on with")
 		h.expectNoMoreSent(time.Hour)
 	})
 }
 
-func (h *home) expectNoMoreSent(d time.Duration) {
+func (h *harness) expectNoMoreSent(d time.Duration) {
 	h.Helper()
-	before := len(h.vault.sends())
-	h.goOn(d)
+	before := len(h.vault.sentShares())
+	h.advance(d)
 	h.expectSent(before)
 }
 
-func TestAKilledVaultInTheMiddleOfAnAttempt(t *testing.T) {
+func TestLoop_RestartsAnAttemptWhenVaultIsKilled(t *testing.T) {
 	for n := 1; n <= 3; n++ {
-		inBubble(t, 3, 3, func(h *home) {
-			h.vault.between = func(at int) {
-				if at == n {
-					h.vault.begin("q")
+		t.Run(fmt.Sprintf("before share %d", n), func(t *testing.T) {
+			inBubble(t, 3, 3, func(h *harness) {
+				h.vault.beforeShare = func(at int) {
+					if at == n {
+						h.vault.begin("q")
+					}
 				}
-			}
-			h.vault.begin("p")
-			h.start()
-			h.goOn(5 * time.Second)
-			h.expect(Active)
-			h.expectSent(n + 3)
-			assert.NotContains(h, h.phases(), Held.String())
-			assert.NotContains(h, h.phases(), KeyRejected.String())
+				h.vault.begin("p")
+				h.start()
+				h.advance(5 * time.Second)
+				h.expectPhase(Active)
+				h.expectSent(n + 3)
+				assert.NotContains(h, h.phases(), Held.String())
+				assert.NotContains(h, h.phases(), KeyRejected.String())
+			})
 		})
 	}
 }
 
-func TestAKilledVaultWhileAnUnsealHangs(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_RecoversAVaultKilledDuringAHungUnseal(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
-		h.vault.freeze()
+		h.vault.hangStorage()
 		h.start()
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		h.vault.end()
-		h.vault.thaw()
-		h.goOn(time.Second)
-		h.expect(Unreachable)
+		h.vault.resumeStorage()
+		h.advance(time.Second)
+		h.expectPhase(Unreachable)
 		h.vault.begin("q")
-		h.goOn(time.Second)
-		h.expect(Active)
+		h.advance(time.Second)
+		h.expectPhase(Active)
 		h.expectSent(2)
 	})
 }
 
-func TestAnUnsealWhoseConnectionBreaksIsTriedAgainSlower(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_RetriesABrokenUnsealWithBackoff(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
-		h.vault.set(&h.vault.unsealErr, isBroken.err)
+		h.vault.set(&h.vault.unsealErr, brokenReply.err)
 		h.start()
-		h.goOn(time.Hour)
-		assert.Less(h, len(h.vault.sends()), 3600/4+15)
+		h.advance(time.Hour)
+		assert.Less(h, len(h.vault.sentShares()), 3600/4+15)
 		assert.LessOrEqual(h, len(h.logged()), 2*tellsAnHour, "a Vault that flaps does not fill the log")
 		assert.Positive(h, h.loggedTimes(msgHushed))
 		assert.LessOrEqual(h, h.loggedTimes(msgHushed), 3)
 		h.vault.set(&h.vault.unsealErr, nil)
-		h.goOn(2 * time.Minute)
-		h.expect(Active)
-		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is told after all")
-		h.forget()
-		h.goOn(time.Hour)
+		h.advance(2 * time.Minute)
+		h.expectPhase(Active)
+		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged()[len(h.logged())-2:], "what lasts is logged after all")
+		h.resetRecords()
+		h.advance(time.Hour)
 		assert.Empty(h, h.logged())
 	})
 }
 
-func TestStrangers(t *testing.T) {
+func TestLoop_ToleratesForeignShares(t *testing.T) {
 	garbage := func(n int) string { return inHex(wrongKey(byte(0xa0+n), 33)) }
 	t.Run("whose garbage lay there spoil one attempt", func(t *testing.T) {
 		for left := 1; left <= 2; left++ {
-			inBubble(t, 3, 3, func(h *home) {
-				h.vault.begin("p")
-				for n := range left {
-					h.vault.stranger(garbage(n))
-				}
-				h.start()
-				h.goOn(time.Second)
-				h.expectPhases(Starting, Unsealing, Activating, Active)
-				assert.LessOrEqual(h, len(h.vault.sends()), 6)
-				assert.Zero(h, h.loggedTimes(msgRefusedShares), "our key was not refused")
+			t.Run(fmt.Sprintf("%d shares", left), func(t *testing.T) {
+				inBubble(t, 3, 3, func(h *harness) {
+					h.vault.begin("p")
+					for n := range left {
+						h.vault.sendForeign(garbage(n))
+					}
+					h.start()
+					h.advance(time.Second)
+					h.expectPhases(Starting, Unsealing, Activating, Active)
+					assert.LessOrEqual(h, len(h.vault.sentShares()), 6)
+					assert.Zero(h, h.loggedTimes(msgRefusedShares), "our key was not refused")
+				})
 			})
 		}
 	})
 	t.Run("whose good shares lay there help", func(t *testing.T) {
-		inBubble(t, 3, 3, func(h *home) {
+		inBubble(t, 3, 3, func(h *harness) {
 			h.vault.begin("p")
-			h.vault.stranger(h.vault.right[2])
-			h.vault.stranger(h.vault.right[1])
+			h.vault.sendForeign(h.vault.right[2])
+			h.vault.sendForeign(h.vault.right[1])
 			h.start()
-			h.goOn(time.Second)
-			h.expect(Active)
+			h.advance(time.Second)
+			h.expectPhase(Active)
 			h.expectSent(1)
 		})
 	})
 	t.Run("who send all the while do not stop a recovery that gets through once", func(t *testing.T) {
-		inBubble(t, 3, 3, func(h *home) {
+		inBubble(t, 3, 3, func(h *harness) {
 			h.vault.begin("p")
-			h.vault.between = func(n int) {
+			h.vault.beforeShare = func(n int) {
 				if n < 200 {
-					h.vault.stranger(garbage(n))
+					h.vault.sendForeign(garbage(n))
 				}
 			}
 			h.start()
-			h.goOn(5 * time.Minute)
-			h.expect(Active)
+			h.advance(5 * time.Minute)
+			h.expectPhase(Active)
 			assert.NotContains(h, h.phases(), KeyRejected.String())
 			assert.Zero(h, h.loggedTimes(msgRefusedShares))
 			assert.Equal(h, 1, h.loggedTimes(msgDisturbed))
 		})
 	})
 	t.Run("who were just there make a refusal count only when it is seen again", func(t *testing.T) {
-		inBubble(t, 3, 3, func(h *home) {
+		inBubble(t, 3, 3, func(h *harness) {
 			h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33))
 			h.vault.begin("p")
-			h.vault.between = func(n int) {
+			h.vault.beforeShare = func(n int) {
 				if n == 2 {
-					h.vault.stranger(garbage(n))
+					h.vault.sendForeign(garbage(n))
 				}
 			}
 			h.start()
-			h.goOn(4 * time.Minute)
-			h.expect(KeyRejected)
+			h.advance(4 * time.Minute)
+			h.expectPhase(KeyRejected)
 			assert.Equal(h, 1, h.loggedTimes(msgDisturbed))
 			assert.Equal(h, 1, h.loggedTimes(msgRefusedShares))
-			sent := len(h.vault.sends())
+			sent := len(h.vault.sentShares())
 			assert.GreaterOrEqual(h, sent, 2+2*3, "it was seen again")
 			assert.LessOrEqual(h, sent, 3+3*3, "and not for ever")
 		})
@@ -506,118 +512,118 @@ func TestStrangers(t *testing.T) {
 	t.Run("who fill the threshold between two of ours cannot lock us", func(t *testing.T) {
 		// In turns, our first share meets two that they left, and our last
 		// one does: the second looks just like a refusal of ours.
-		inBubble(t, 3, 3, func(h *home) {
+		inBubble(t, 3, 3, func(h *harness) {
 			h.vault.begin("p")
 			turn := 0
-			h.vault.between = func(n int) {
-				sending := h.vault.sends()[n-1]
+			h.vault.beforeShare = func(n int) {
+				sending := h.vault.sentShares()[n-1]
 				if turn < 100 && sending == h.vault.right[turn%2*2] {
 					turn++
 					h.vault.with(func() { h.vault.parts = []string{garbage(0), garbage(1)} })
 				}
 			}
 			h.start()
-			h.goOn(5 * time.Minute)
+			h.advance(5 * time.Minute)
 			assert.NotContains(h, h.phases(), KeyRejected.String())
-			h.expect(Active)
+			h.expectPhase(Active)
 		})
 	})
 	t.Run("who fill the gap before our last share unseen cannot lock us", func(t *testing.T) {
 		// Two of theirs: the first is refused with ours, and the second makes
 		// the count what we expect.
-		inBubble(t, 2, 3, func(h *home) {
+		inBubble(t, 2, 3, func(h *harness) {
 			h.vault.begin("p")
 			bursts := 0
-			h.vault.between = func(n int) {
+			h.vault.beforeShare = func(n int) {
 				if n%2 == 0 && bursts < 50 {
 					bursts++
-					h.vault.stranger(garbage(1))
-					h.vault.stranger(garbage(2))
+					h.vault.sendForeign(garbage(1))
+					h.vault.sendForeign(garbage(2))
 				}
 			}
 			// Between the rounds they go on, at a pace that some probe meets.
 			h.start()
 			for range 200 {
-				h.goOn(100 * time.Millisecond)
+				h.advance(100 * time.Millisecond)
 				if bursts < 50 && !h.state().Phase.Serving() {
-					h.vault.stranger(garbage(1))
+					h.vault.sendForeign(garbage(1))
 				}
 			}
-			h.goOn(time.Minute)
-			h.expect(Active)
+			h.advance(time.Minute)
+			h.expectPhase(Active)
 			assert.NotContains(h, h.phases(), KeyRejected.String())
 			assert.Zero(h, h.loggedTimes(msgRefusedShares))
 		})
 	})
 	t.Run("who do so once, and are gone, cannot lock us", func(t *testing.T) {
-		inBubble(t, 2, 2, func(h *home) {
+		inBubble(t, 2, 2, func(h *harness) {
 			h.vault.begin("p")
-			h.vault.between = func(n int) {
+			h.vault.beforeShare = func(n int) {
 				if n == 2 {
-					h.vault.stranger(garbage(1))
-					h.vault.stranger(garbage(2))
+					h.vault.sendForeign(garbage(1))
+					h.vault.sendForeign(garbage(2))
 				}
 			}
 			h.start()
-			h.goOn(5 * time.Second)
-			h.expect(Active)
+			h.advance(5 * time.Second)
+			h.expectPhase(Active)
 			h.expectSent(4)
 		})
 	})
 	t.Run("who reset our last share away do not make us wait", func(t *testing.T) {
-		inBubble(t, 2, 2, func(h *home) {
+		inBubble(t, 2, 2, func(h *harness) {
 			h.vault.begin("p")
 			h.vault.resets = 3
 			h.start()
-			h.goOn(2 * time.Second)
-			h.expect(Active)
+			h.advance(2 * time.Second)
+			h.expectPhase(Active)
 			assert.Zero(h, h.loggedTimes(msgJoining))
 		})
 	})
 	t.Run("who enter shares slowly while we are locked are let be", func(t *testing.T) {
-		inBubble(t, 3, 5, func(h *home) {
+		inBubble(t, 3, 5, func(h *harness) {
 			right := h.vault.right
 			h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33))
 			h.vault.begin("p")
 			h.start()
-			h.goOn(time.Minute)
-			h.expect(KeyRejected)
-			h.goOn(10 * time.Minute)
-			sent := len(h.vault.sends())
+			h.advance(time.Minute)
+			h.expectPhase(KeyRejected)
+			h.advance(10 * time.Minute)
+			sent := len(h.vault.sentShares())
 			for _, share := range right[:3] {
-				h.vault.stranger(share)
-				h.goOn(20 * time.Minute)
+				h.vault.sendForeign(share)
+				h.advance(20 * time.Minute)
 			}
-			h.goOn(10 * time.Second)
-			h.expect(Active)
+			h.advance(10 * time.Second)
+			h.expectPhase(Active)
 			h.expectSent(sent)
 		})
 	})
 	t.Run("who unseal beside us end our attempt", func(t *testing.T) {
-		inBubble(t, 3, 3, func(h *home) {
+		inBubble(t, 3, 3, func(h *harness) {
 			h.vault.begin("p")
-			h.vault.between = func(n int) {
+			h.vault.beforeShare = func(n int) {
 				if n == 2 {
 					h.vault.unseal()
 				}
 			}
 			h.start()
-			h.goOn(5 * time.Second)
+			h.advance(5 * time.Second)
 			h.expectPhases(Starting, Unsealing, Activating, Active)
 			h.expectSent(2)
 		})
 	})
 }
 
-func TestAnUnsealThatIsAnsweredLongAfterVaultServesIsNoNews(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_LateUnsealAnswerChangesNoPhase(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.vault.unsealLag = time.Minute
 		h.start()
-		h.goOn(30 * time.Second)
-		h.expect(Active)
-		h.forget()
-		h.goOn(time.Hour)
+		h.advance(30 * time.Second)
+		h.expectPhase(Active)
+		h.resetRecords()
+		h.advance(time.Hour)
 		h.expectPhases(Active)
 		assert.Empty(h, h.logged())
 		assert.Zero(h, h.keys.inMemory())
@@ -626,97 +632,99 @@ func TestAnUnsealThatIsAnsweredLongAfterVaultServesIsNoNews(t *testing.T) {
 
 // The answer to a share and the news of other keys come in the same turn: the
 // places of the attempt mean other shares now, or none.
-func TestKeysThatChangeInTheTurnOfAnAnswer(t *testing.T) {
+func TestLoop_AppliesAnAnswerAndChangedKeysInOneTurn(t *testing.T) {
 	for _, left := range []int{1, 3, 4} {
-		inBubble(t, 3, 5, func(h *home) {
-			h.start()
-			h.stop() // it is turned by hand
-			l, right := h.loop, h.keys.shares
-			ctx, cancel := context.WithCancel(h.Context())
-			defer cancel()
-			l.ctx = ctx
-			l.prober.answer, l.process.current, l.prober.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
-			l.turn(time.Now())
-			require.NotNil(h, l.sender.call)
-			first := l.sender.call
+		t.Run(fmt.Sprintf("%d shares are left", left), func(t *testing.T) {
+			inBubble(t, 3, 5, func(h *harness) {
+				h.start()
+				h.stop() // it is turned by hand
+				l, right := h.loop, h.keys.shares
+				ctx, cancel := context.WithCancel(h.Context())
+				defer cancel()
+				l.ctx = ctx
+				l.prober.answer, l.process.current, l.prober.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
+				l.turn(time.Now())
+				require.NotNil(h, l.sender.call)
+				first := l.sender.call
 
-			h.keys.mount(right[5-left:]...)
-			l.keys.next = time.Time{}
-			l.handleUnseal(first, counts(1, "a").status, nil)
-			l.turn(time.Now())
-			if left < 3 {
-				assert.Equal(h, NoKey.String(), l.phase.String())
-				assert.Nil(h, l.sender.call)
-			} else {
-				assert.Equal(h, 0, l.sender.attempt.sent, "the attempt begins again with the new ones")
-			}
-			l.keys.wipe()
-		})
-	}
-}
-
-func TestAVaultThatOnlySaysItWasOpenedIsSentTheKeyInPeace(t *testing.T) {
-	for _, row := range []struct {
-		sentence string
-		meddle   func(h *home)
-	}{
-		{"and stays connected", func(*home) {}},
-		{"and breaks connections", func(h *home) {
-			h.vault.set(&h.vault.statusErr, fmt.Errorf("connection broken: %w", ErrBroken))
-			h.goOn(30 * time.Millisecond)
-			h.vault.set(&h.vault.statusErr, nil)
-			h.hint()
-		}},
-	} {
-		t.Run(row.sentence, func(t *testing.T) {
-			inBubble(t, 1, 1, func(h *home) {
-				h.vault.pretends = true
-				h.vault.begin("p")
-				h.start(func(c *Config) { c.HoldSeals = false })
-				for range 100 {
-					h.goOn(100 * time.Millisecond)
-					row.meddle(h)
+				h.keys.mount(right[5-left:]...)
+				l.keys.next = time.Time{}
+				l.handleUnseal(first, progressed(1, "a").status, nil)
+				l.turn(time.Now())
+				if left < 3 {
+					assert.Equal(h, NoKey.String(), l.phase.String())
+					assert.Nil(h, l.sender.call)
+				} else {
+					assert.Equal(h, 0, l.sender.attempt.sent, "the attempt begins again with the new ones")
 				}
-				sent := len(h.vault.sends())
-				assert.Greater(h, sent, 3, "it is tried again without end")
-				assert.Less(h, sent, 12, "in growing intervals")
-				assert.GreaterOrEqual(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 50*time.Millisecond)
-
-				h.vault.with(func() { h.vault.pretends = false })
-				h.goOn(6 * time.Second)
-				h.expect(Active)
+				l.keys.wipe()
 			})
 		})
 	}
 }
 
-func TestAVaultThatIsRestartedBeforeItWasSeenOpenIsOpenedAtOnce(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
-		h.vault.pretends = true
+func TestLoop_BacksOffFromAVaultThatReportsAFalseUnseal(t *testing.T) {
+	for _, row := range []struct {
+		sentence  string
+		interrupt func(h *harness)
+	}{
+		{"and stays connected", func(*harness) {}},
+		{"and breaks connections", func(h *harness) {
+			h.vault.set(&h.vault.statusErr, fmt.Errorf("connection broken: %w", ErrBroken))
+			h.advance(30 * time.Millisecond)
+			h.vault.set(&h.vault.statusErr, nil)
+			h.hint()
+		}},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *harness) {
+				h.vault.resealsAtOnce = true
+				h.vault.begin("p")
+				h.start(func(c *Config) { c.HoldSeals = false })
+				for range 100 {
+					h.advance(100 * time.Millisecond)
+					row.interrupt(h)
+				}
+				sent := len(h.vault.sentShares())
+				assert.Greater(h, sent, 3, "it is tried again without end")
+				assert.Less(h, sent, 12, "in growing intervals")
+				assert.GreaterOrEqual(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 50*time.Millisecond)
+
+				h.vault.with(func() { h.vault.resealsAtOnce = false })
+				h.advance(6 * time.Second)
+				h.expectPhase(Active)
+			})
+		})
+	}
+}
+
+func TestLoop_UnsealsARestartedVaultWithoutBackoff(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
+		h.vault.resealsAtOnce = true
 		h.vault.begin("p")
 		h.start()
-		h.goOn(10 * time.Second)
-		h.vault.with(func() { h.vault.pretends = false })
+		h.advance(10 * time.Second)
+		h.vault.with(func() { h.vault.resealsAtOnce = false })
 		began := time.Now()
 		h.vault.begin("q")
 		h.hint()
-		h.goOn(5 * time.Second)
-		h.expect(Active)
+		h.advance(5 * time.Second)
+		h.expectPhase(Active)
 		assert.Less(h, h.vault.sentAt[len(h.vault.sentAt)-1].Sub(began), 50*time.Millisecond)
 	})
 }
 
-func TestASealThatFollowsAnOpenVaultIsOpenedAtOnce(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_UnsealsAVaultThatServedWithoutBackoff(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.start(func(c *Config) { c.HoldSeals = false })
 		for n := range 5 {
-			h.goOn(2 * time.Second)
-			h.expect(Active)
+			h.advance(2 * time.Second)
+			h.expectPhase(Active)
 			h.vault.seal()
 			began := time.Now()
 			h.hint()
-			h.goOn(25 * time.Millisecond)
+			h.advance(25 * time.Millisecond)
 			h.expectSent(n + 2)
 			assert.Less(h, h.vault.sentAt[n+1].Sub(began), 25*time.Millisecond)
 		}
@@ -724,25 +732,25 @@ func TestASealThatFollowsAnOpenVaultIsOpenedAtOnce(t *testing.T) {
 }
 
 // Each time that the process wakes costs more than what it does then.
-func TestLoop_TheKeysOfAVaultThatServesAreLookedAtWithItsProbes(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_ChecksTheKeysOfAServingVaultWithItsProbes(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.start()
-		h.goOn(10 * time.Second)
-		h.expect(Active)
+		h.advance(10 * time.Second)
+		h.expectPhase(Active)
 		h.keys.mu.Lock()
-		before := len(h.keys.looks)
+		before := len(h.keys.stampReads)
 		h.keys.mu.Unlock()
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		h.keys.mu.Lock()
-		looks := h.keys.looks[before:]
+		reads := h.keys.stampReads[before:]
 		h.keys.mu.Unlock()
 		h.vault.mu.Lock()
-		asked := h.vault.askedAt
+		asked := h.vault.probedAt
 		h.vault.mu.Unlock()
-		assert.GreaterOrEqual(h, len(looks), 60, "at least once a second")
-		for _, look := range looks {
-			assert.True(h, slices.ContainsFunc(asked, look.Equal), "it woke for the keys alone at %v", look)
+		assert.GreaterOrEqual(h, len(reads), 60, "at least once a second")
+		for _, read := range reads {
+			assert.True(h, slices.ContainsFunc(asked, read.Equal), "it woke for the keys alone at %v", read)
 		}
 	})
 }

@@ -10,31 +10,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhenTheMountedKeyLastOpenedVault(t *testing.T) {
-	for sentence, prepare := range map[string]func(h *home){
-		"at once":                             func(*home) {},
-		"in an unseal that hung for too long": func(h *home) { h.vault.timesOut = true },
-		"by joining a raft cluster, later":    func(h *home) { h.vault.joinsIn, h.vault.standby, h.vault.status.Raft = 10*time.Second, true, true },
-		"after it had failed for a while":     func(h *home) { h.vault.unsealErr = errors.New("answered 500") },
+func TestState_UnsealedAtIsWhenTheMountedKeyLastUnsealedVault(t *testing.T) {
+	for sentence, prepare := range map[string]func(h *harness){
+		"at once":                             func(*harness) {},
+		"in an unseal that hung for too long": func(h *harness) { h.vault.unsealTimesOut = true },
+		"by joining a raft cluster, later":    func(h *harness) { h.vault.joinDelay, h.vault.standby, h.vault.status.Raft = 10*time.Second, true, true },
+		"after it had failed for a while":     func(h *harness) { h.vault.unsealErr = errors.New("answered 500") },
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, 1, 1, func(h *home) {
+			inBubble(t, 1, 1, func(h *harness) {
 				h.vault.begin("p")
 				prepare(h)
 				h.start()
-				h.goOn(5 * time.Second)
+				h.advance(5 * time.Second)
 				h.vault.set(&h.vault.unsealErr, nil)
-				h.goOn(time.Minute)
+				h.advance(time.Minute)
 				require.True(h, h.state().Phase.Serving(), h.state().Phase)
 				opened := h.state().UnsealedAt
 				assert.False(h, opened.IsZero())
 				assert.False(h, h.state().KeyChanged)
 
 				h.start() // the sidecar alone
-				h.goOn(time.Minute)
+				h.advance(time.Minute)
 				assert.True(h, opened.Equal(h.state().UnsealedAt), "it is remembered")
 				h.keys.mount(NewShare(keyOf(8)), NewShare(keyOf(9)))
-				h.goOn(time.Minute)
+				h.advance(time.Minute)
 				assert.True(h, h.state().KeyChanged)
 				assert.True(h, opened.Equal(h.state().UnsealedAt))
 			})
@@ -42,34 +42,34 @@ func TestWhenTheMountedKeyLastOpenedVault(t *testing.T) {
 	}
 }
 
-func TestAPersonsUnsealIsNotTheMountedKeys(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestState_UnsealedAtIgnoresAManualUnseal(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.keys.mount()
 		h.start()
-		h.goOn(5 * time.Second)
-		h.expect(NoKey)
+		h.advance(5 * time.Second)
+		h.expectPhase(NoKey)
 		h.vault.unseal()
-		h.goOn(time.Minute)
-		h.expect(Active)
+		h.advance(time.Minute)
+		h.expectPhase(Active)
 		assert.Zero(h, h.state().UnsealedAt)
 	})
 }
 
-func TestRecoveriesAreRemembered(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestState_HistorySurvivesASidecarRestart(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		for i := range maxHistory + 2 {
 			h.vault.begin(string(rune('a' + i)))
 			if i == 0 || i == 3 {
 				h.start() // in the middle, the sidecar alone: no recovery of Vault's
 			}
-			h.goOn(10 * time.Second)
-			h.expect(Active)
+			h.advance(10 * time.Second)
+			h.expectPhase(Active)
 			h.vault.end()
-			h.goOn(time.Duration(i+1) * time.Minute)
+			h.advance(time.Duration(i+1) * time.Minute)
 		}
 		h.vault.begin("last")
-		h.goOn(10 * time.Second)
+		h.advance(10 * time.Second)
 		history := h.state().History
 		require.Len(h, history, maxHistory)
 		for i, r := range history {
@@ -80,7 +80,7 @@ func TestRecoveriesAreRemembered(t *testing.T) {
 			}
 		}
 		h.start()
-		h.goOn(10 * time.Second)
+		h.advance(10 * time.Second)
 		again := h.state().History
 		require.Len(h, again, maxHistory)
 		for i := range again {
@@ -89,14 +89,14 @@ func TestRecoveriesAreRemembered(t *testing.T) {
 	})
 }
 
-func TestADamagedHistoryIsLeftOut(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestState_HistoryOmitsDamagedEntries(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		text, err := json.Marshal(Memory{History: []*Recovery{nil, {Done: true}, {Done: true, Steps: []Step{{Phase: Unsealing, Took: time.Second}}}}})
 		require.NoError(h, err)
 		h.store.text = text
 		h.vault.begin("p")
 		h.start()
-		h.goOn(10 * time.Second)
+		h.advance(10 * time.Second)
 		require.Len(h, h.state().History, 2)
 		assert.Equal(h, "unsealing 1s", h.state().History[1].String())
 	})

@@ -10,17 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRefusedThenSealedThenServing(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_UnsealsAVaultThatStarts(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.start()
-		h.goOn(10 * time.Second)
+		h.advance(10 * time.Second)
 		h.expectPhases(Starting, Unreachable)
 		assert.Equal(h, "connection refused: vault is not reachable", h.state().Reason)
 		assert.False(h, h.state().Current.Done)
 
 		h.vault.begin("p")
 		began := time.Now()
-		h.goOn(5 * time.Second)
+		h.advance(5 * time.Second)
 		h.expectPhases(Starting, Unreachable, Unsealing, Activating, Active)
 		h.expectSent(1)
 		assert.Less(h, h.vault.sentAt[0].Sub(began), 35*time.Millisecond, "a Vault that listens again is noticed")
@@ -33,14 +33,14 @@ func TestRefusedThenSealedThenServing(t *testing.T) {
 	})
 }
 
-func TestEachPhaseIsToldOnceHoweverManyPolls(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_LogsEachPhaseOnce(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.start()
 		for _, process := range []string{"p", "q"} {
 			h.vault.end()
-			h.goOn(10 * time.Minute)
+			h.advance(10 * time.Minute)
 			h.vault.begin(process)
-			h.goOn(10 * time.Minute)
+			h.advance(10 * time.Minute)
 		}
 		assert.Equal(h, []string{
 			msgKeysLoaded, msgNoMemory,
@@ -48,7 +48,7 @@ func TestEachPhaseIsToldOnceHoweverManyPolls(t *testing.T) {
 			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
 		}, sorted(h.logged(), msgKeysLoaded, msgNoMemory))
 		h.expectSent(2)
-		assert.Greater(h, h.vault.count(&h.vault.asked), 2*600*25, "it was asked all the time")
+		assert.Greater(h, h.vault.count(&h.vault.probes), 2*600*25, "it was asked all the time")
 	})
 }
 
@@ -67,43 +67,43 @@ next:
 	return out
 }
 
-func TestARefusedVaultIsAskedOftenAtFirstAndRarelyLater(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_SlowsItsProbesOfAVaultThatStaysUnreachable(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.start()
-		h.goOn(10 * time.Second)
-		young := h.vault.count(&h.vault.asked)
+		h.advance(10 * time.Second)
+		young := h.vault.count(&h.vault.probes)
 		assert.Greater(h, young, 10*50)
 		assert.LessOrEqual(h, young, 10*100)
 
-		h.goOn(15 * time.Minute)
-		before := h.vault.count(&h.vault.asked)
-		h.goOn(100 * time.Second)
-		assert.InDelta(h, 100, h.vault.count(&h.vault.asked)-before, 12)
+		h.advance(15 * time.Minute)
+		before := h.vault.count(&h.vault.probes)
+		h.advance(100 * time.Second)
+		assert.InDelta(h, 100, h.vault.count(&h.vault.probes)-before, 12)
 	})
 }
 
-func TestAtMostThreeProbesWaitAndTheFirstAnswerWins(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_KeepsAtMostThreeProbesInFlight(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
-		h.vault.mute()
+		h.vault.stopAnswering()
 		h.start()
-		h.goOn(1900 * time.Millisecond)
+		h.advance(1900 * time.Millisecond)
 		h.expectPhases(Starting)
-		h.goOn(time.Hour)
+		h.advance(time.Hour)
 		h.expectPhases(Starting, Unresponsive)
-		assert.Equal(h, 3, h.vault.count(&h.vault.most))
-		assert.Equal(h, 3, h.vault.count(&h.vault.asked), "those that wait are left open")
+		assert.Equal(h, 3, h.vault.count(&h.vault.maxInFlight))
+		assert.Equal(h, 3, h.vault.count(&h.vault.probes), "those that wait are left open")
 
 		began := time.Now()
-		h.vault.speak()
-		h.goOn(time.Minute)
+		h.vault.resumeAnswering()
+		h.advance(time.Minute)
 		h.expectPhases(Starting, Unresponsive, Unsealing, Activating, Active)
 		assert.Less(h, h.vault.sentAt[0].Sub(began), 5*time.Millisecond, "an open probe is the fastest notice")
 		h.expectSent(1)
 	})
 }
 
-func TestAnAnswerThatComesTooLateIsIgnored(t *testing.T) {
+func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
 	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
 	l.prober.inFlight[first], l.prober.inFlight[second] = true, true
@@ -123,123 +123,127 @@ func TestAnAnswerThatComesTooLateIsIgnored(t *testing.T) {
 
 // Vault reads its sealed flag before it waits for its lock: probes that hung
 // beside an unseal say "sealed" after it.
-func TestAnOldSealedIsNoSealByHand(t *testing.T) {
+func TestLoop_LateSealStatusIsNoManualSeal(t *testing.T) {
 	for _, lag := range []struct{ status, unseal time.Duration }{
 		{0, 0}, {5 * time.Millisecond, 0}, {0, 5 * time.Millisecond}, {time.Second, 0}, {0, time.Second}, {3 * time.Second, 0}, {1500 * time.Millisecond, 1500 * time.Millisecond},
 	} {
 		for _, threshold := range []int{1, 3} {
 			t.Run(fmt.Sprintf("status %v late, unseal %v late, threshold %d", lag.status, lag.unseal, threshold), func(t *testing.T) {
-				inBubble(t, threshold, threshold, func(h *home) {
+				inBubble(t, threshold, threshold, func(h *harness) {
 					h.vault.begin("p")
 					h.start()
-					h.vault.freeze()
-					h.goOn(time.Minute)
+					h.vault.hangStorage()
+					h.advance(time.Minute)
 					h.vault.with(func() { h.vault.statusLag, h.vault.unsealLag = lag.status, lag.unseal })
-					h.vault.thaw()
-					h.goOn(100 * time.Millisecond)
+					h.vault.resumeStorage()
+					h.advance(100 * time.Millisecond)
 					h.vault.with(func() { h.vault.statusLag, h.vault.unsealLag = 0, 0 })
-					h.goOn(time.Minute)
-					h.expect(Active)
+					h.advance(time.Minute)
+					h.expectPhase(Active)
 					assert.NotContains(h, h.phases(), Held.String())
-					assert.LessOrEqual(h, len(h.vault.sends()), threshold+1)
+					assert.LessOrEqual(h, len(h.vault.sentShares()), threshold+1)
 				})
 			})
 		}
 	}
 }
 
-func TestAHungUnsealIsNeitherGivenUpNorSentAgain(t *testing.T) {
+func TestLoop_NeitherCancelsNorRepeatsAHungUnseal(t *testing.T) {
 	for _, threshold := range []int{1, 3} {
-		inBubble(t, threshold, threshold, func(h *home) {
-			h.vault.begin("p")
-			h.vault.freeze()
-			h.start()
-			h.goOn(6 * time.Hour)
-			h.expectPhases(Starting, Unsealing, UnsealHanging)
-			h.expectSent(1)
-			assert.LessOrEqual(h, h.vault.count(&h.vault.most), 3)
+		t.Run(fmt.Sprintf("threshold %d", threshold), func(t *testing.T) {
+			inBubble(t, threshold, threshold, func(h *harness) {
+				h.vault.begin("p")
+				h.vault.hangStorage()
+				h.start()
+				h.advance(6 * time.Hour)
+				h.expectPhases(Starting, Unsealing, UnsealHanging)
+				h.expectSent(1)
+				assert.LessOrEqual(h, h.vault.count(&h.vault.maxInFlight), 3)
 
-			h.vault.thaw()
-			h.goOn(time.Second)
-			h.expect(Active)
-			h.expectSent(threshold)
-			assert.Zero(h, h.vault.count(&h.vault.abandoned))
-			assert.Equal(h, 1, h.loggedTimes(phases[UnsealHanging].Message))
+				h.vault.resumeStorage()
+				h.advance(time.Second)
+				h.expectPhase(Active)
+				h.expectSent(threshold)
+				assert.Zero(h, h.vault.count(&h.vault.abandoned))
+				assert.Equal(h, 1, h.loggedTimes(phases[UnsealHanging].Message))
+			})
 		})
 	}
 }
 
-func TestAnUnsealThatEndsInErrorsIsTriedAgainInPeace(t *testing.T) {
+func TestLoop_RetriesAFailedUnsealWithBackoff(t *testing.T) {
 	for _, threshold := range []int{1, 3} {
-		inBubble(t, threshold, threshold, func(h *home) {
-			h.vault.begin("p")
-			h.vault.set(&h.vault.unsealErr, errStorage)
-			h.start()
-			h.goOn(time.Hour)
-			h.expectPhases(Starting, Unsealing, Failing)
-			assert.Equal(h, errStorage.Error(), h.state().Reason)
-			assert.LessOrEqual(h, len(h.logged()), 5, "%q", h.logged())
-			sent := len(h.vault.sends())
-			assert.Greater(h, sent, 3600/5)
-			assert.Less(h, sent, 3600/4+15)
-			for n := 20; n < sent; n++ {
-				assert.InDelta(h, 4.5, h.vault.sentAt[n].Sub(h.vault.sentAt[n-1]).Seconds(), 0.6)
-			}
-			assert.Less(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 80*time.Millisecond, "the first retry comes soon")
+		t.Run(fmt.Sprintf("threshold %d", threshold), func(t *testing.T) {
+			inBubble(t, threshold, threshold, func(h *harness) {
+				h.vault.begin("p")
+				h.vault.set(&h.vault.unsealErr, errStorage)
+				h.start()
+				h.advance(time.Hour)
+				h.expectPhases(Starting, Unsealing, Failing)
+				assert.Equal(h, errStorage.Error(), h.state().Reason)
+				assert.LessOrEqual(h, len(h.logged()), 5, "%q", h.logged())
+				sent := len(h.vault.sentShares())
+				assert.Greater(h, sent, 3600/5)
+				assert.Less(h, sent, 3600/4+15)
+				for n := 20; n < sent; n++ {
+					assert.InDelta(h, 4.5, h.vault.sentAt[n].Sub(h.vault.sentAt[n-1]).Seconds(), 0.6)
+				}
+				assert.Less(h, h.vault.sentAt[1].Sub(h.vault.sentAt[0]), 80*time.Millisecond, "the first retry comes soon")
 
-			h.vault.set(&h.vault.unsealErr, nil)
-			h.goOn(10 * time.Second)
-			h.expectPhases(Starting, Unsealing, Failing, Activating, Active)
+				h.vault.set(&h.vault.unsealErr, nil)
+				h.advance(10 * time.Second)
+				h.expectPhases(Starting, Unsealing, Failing, Activating, Active)
+			})
 		})
 	}
 }
 
-func TestASealStatusThatIsAnErrorIsFailing(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_SealStatusErrorIsFailing(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.vault.set(&h.vault.statusErr, errStorage)
 		h.start()
-		h.goOn(time.Hour)
+		h.advance(time.Hour)
 		h.expectPhases(Starting, Failing)
 		h.expectSent(0)
 		assert.Equal(h, 1, h.loggedTimes(phases[Failing].Message))
 		h.vault.set(&h.vault.statusErr, nil)
-		h.goOn(2 * time.Second)
+		h.advance(2 * time.Second)
 		h.expectPhases(Starting, Failing, Unsealing, Activating, Active)
 	})
 }
 
-func TestAHealthThatIsAnErrorBesideASealStatusThatIsNotIsOnePhase(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_HealthErrorBesideAGoodSealStatusIsFailing(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Second)
-		h.expect(Active)
-		h.forget()
+		h.advance(time.Second)
+		h.expectPhase(Active)
+		h.resetRecords()
 		h.vault.set(&h.vault.healthErr, errStorage)
-		h.goOn(time.Hour)
+		h.advance(time.Hour)
 		h.expectPhases(Active, Failing)
 		h.vault.set(&h.vault.healthErr, nil)
-		h.goOn(2 * time.Second)
+		h.advance(2 * time.Second)
 		h.expectPhases(Active, Failing, Active)
 		h.expectSent(1)
 	})
 }
 
-func TestStoppingEndsAtOnceInTheMiddleOfAHang(t *testing.T) {
+func TestLoop_StopsAtOnceDuringAHang(t *testing.T) {
 	for sentence, prepare := range map[string]func(v *fakeVault){
-		"nobody listens":    func(v *fakeVault) { v.end() },
-		"Vault is silent":   func(v *fakeVault) { v.mute() },
-		"the unseal hangs":  func(v *fakeVault) { v.freeze() },
-		"the storage hangs": func(v *fakeVault) { v.unseal(); v.freeze() },
+		"no listener":       func(v *fakeVault) { v.end() },
+		"Vault is silent":   func(v *fakeVault) { v.stopAnswering() },
+		"the unseal hangs":  func(v *fakeVault) { v.hangStorage() },
+		"the storage hangs": func(v *fakeVault) { v.unseal(); v.hangStorage() },
 		"all is well":       func(*fakeVault) {},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, 3, 3, func(h *home) {
+			inBubble(t, 3, 3, func(h *harness) {
 				h.vault.begin("p")
 				prepare(h.vault)
 				h.start()
-				h.goOn(time.Minute)
+				h.advance(time.Minute)
 				began := time.Now()
 				h.stop() // and the bubble ends only when every goroutine did
 				assert.Zero(h, time.Since(began))
@@ -249,20 +253,20 @@ func TestStoppingEndsAtOnceInTheMiddleOfAHang(t *testing.T) {
 	}
 }
 
-func TestTheLoopTurnsWhateverVaultDoes(t *testing.T) {
+func TestLoop_TurnsEverySecondInEachStateOfVault(t *testing.T) {
 	for sentence, prepare := range map[string]func(v *fakeVault){
-		"nobody listens":   func(v *fakeVault) { v.end() },
-		"Vault is silent":  func(v *fakeVault) { v.mute() },
-		"the unseal hangs": func(v *fakeVault) { v.freeze() },
+		"no listener":      func(v *fakeVault) { v.end() },
+		"Vault is silent":  func(v *fakeVault) { v.stopAnswering() },
+		"the unseal hangs": func(v *fakeVault) { v.hangStorage() },
 		"all is well":      func(*fakeVault) {},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, 1, 1, func(h *home) {
+			inBubble(t, 1, 1, func(h *harness) {
 				h.vault.begin("p")
 				prepare(h.vault)
 				h.start()
 				for range 1000 {
-					h.goOn(777 * time.Millisecond)
+					h.advance(777 * time.Millisecond)
 					require.LessOrEqual(h, h.loop.Turned(), time.Second)
 				}
 			})
@@ -270,21 +274,21 @@ func TestTheLoopTurnsWhateverVaultDoes(t *testing.T) {
 	}
 }
 
-func TestAVaultThatNobodyInitializedIsWaitedFor(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_WaitsForInitialization(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.vault.with(func() { h.vault.status.Initialized = false })
 		h.start()
-		h.goOn(time.Hour)
+		h.advance(time.Hour)
 		h.expectPhases(Starting, Uninitialized)
 		h.expectSent(0)
 		h.vault.with(func() { h.vault.status.Initialized = true })
-		h.goOn(2 * time.Second)
+		h.advance(2 * time.Second)
 		h.expectPhases(Starting, Uninitialized, Unsealing, Activating, Active)
 	})
 }
 
-func TestASealThatIsNotOursIsLeftAlone(t *testing.T) {
+func TestLoop_SendsNothingToAnUnsupportedSeal(t *testing.T) {
 	for sentence, change := range map[string]func(s *SealStatus){
 		"another seal unseals by itself": func(s *SealStatus) { s.Type = "awskms" },
 		"its shares are recovery keys":   func(s *SealStatus) { s.Recovery = true },
@@ -292,90 +296,90 @@ func TestASealThatIsNotOursIsLeftAlone(t *testing.T) {
 		"the node was removed":           func(s *SealStatus) { s.Removed = true },
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, 1, 1, func(h *home) {
+			inBubble(t, 1, 1, func(h *harness) {
 				h.vault.begin("p")
 				h.vault.with(func() { change(&h.vault.status) })
 				h.start()
-				h.goOn(time.Hour)
+				h.advance(time.Hour)
 				h.expectPhases(Starting, LeftAlone)
 				assert.NotEmpty(h, h.state().Reason)
 				h.expectSent(0)
 				h.vault.unseal()
-				h.goOn(2 * time.Second)
-				h.expect(Active)
+				h.advance(2 * time.Second)
+				h.expectPhase(Active)
 				h.expectSent(0)
 			})
 		})
 	}
 }
 
-func TestAStandbyServes(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_ReportsAStandbyAsServing(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		h.vault.with(func() { h.vault.standby = true })
 		h.start()
-		h.goOn(time.Hour)
+		h.advance(time.Hour)
 		h.expectPhases(Starting, Unsealing, Activating, Standby)
 		assert.Empty(h, h.vault.lookups, "a standby would pass the lookup on")
-		h.forget()
+		h.resetRecords()
 		h.vault.with(func() { h.vault.standby = false })
-		h.goOn(time.Minute)
+		h.advance(time.Minute)
 		h.expectPhases(Standby, Active)
 		assert.Equal(h, []string{phases[Active].Message}, h.logged(), "nothing recovered")
 	})
 }
 
-func TestARaftNodeThatJoinsIsSentAllShares(t *testing.T) {
-	inBubble(t, 3, 3, func(h *home) {
+func TestLoop_SendsAllSharesToAJoiningRaftNode(t *testing.T) {
+	inBubble(t, 3, 3, func(h *harness) {
 		h.vault.begin("p")
 		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares = 0, 0 })
 		h.start()
-		h.goOn(500 * time.Millisecond)
+		h.advance(500 * time.Millisecond)
 		h.expectSent(3)
-		assert.Equal(h, []string{h.vault.right[2], h.vault.right[1], h.vault.right[0]}, h.vault.sends())
-		h.goOn(time.Hour)
-		sent := len(h.vault.sends())
+		assert.Equal(h, []string{h.vault.right[2], h.vault.right[1], h.vault.right[0]}, h.vault.sentShares())
+		h.advance(time.Hour)
+		sent := len(h.vault.sentShares())
 		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
 		assert.Greater(h, sent, 3*3600/5-30)
-		assert.Zero(h, h.loggedTimes(msgDisturbed), "nobody disturbed")
+		assert.Zero(h, h.loggedTimes(msgDisturbed), "there was no interference")
 		h.expectPhases(Starting, Unsealing)
 
 		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares, h.vault.parts = 3, 3, nil })
-		h.goOn(10 * time.Second)
-		h.expect(Active)
+		h.advance(10 * time.Second)
+		h.expectPhase(Active)
 	})
 }
 
-func TestARaftNodeThatJoinsGetsTheSecondKeyWhenItRefusesTheFirst(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
+func TestLoop_SendsTheNextKeyToAJoiningRaftNodeAfterARejection(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
 		h.vault.begin("p")
 		right := h.vault.right[0]
 		h.keys.mount(h.keys.shares[0], wrongKey(9, 32))
 		h.vault.with(func() {
 			h.vault.status.Threshold, h.vault.status.Shares = 0, 0
-			h.vault.judges = true
+			h.vault.verifiesEachShare = true
 		})
 		h.start()
-		h.goOn(5 * time.Second)
-		h.expect(Active)
-		assert.Equal(h, right, h.vault.sends()[1])
+		h.advance(5 * time.Second)
+		h.expectPhase(Active)
+		assert.Equal(h, right, h.vault.sentShares()[1])
 		h.expectSent(2)
 	})
 }
 
 // Sent the key again while it joins, Vault would go through its unseal twice,
 // and then two standbys run in one process.
-func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
+func TestLoop_WaitsForARaftNodeThatAcceptedTheKey(t *testing.T) {
 	for sentence, n := range map[string]int{"the whole key": 1, "three shares": 3} {
 		t.Run(sentence, func(t *testing.T) {
-			inBubble(t, n, n, func(h *home) {
+			inBubble(t, n, n, func(h *harness) {
 				h.vault.begin("p")
-				h.vault.with(func() { h.vault.joinsIn, h.vault.standby, h.vault.status.Raft = 20*time.Second, true, true })
+				h.vault.with(func() { h.vault.joinDelay, h.vault.standby, h.vault.status.Raft = 20*time.Second, true, true })
 				h.start()
-				h.goOn(19 * time.Second)
-				h.expect(Unsealing)
-				h.goOn(3 * time.Second)
-				h.expect(Standby)
+				h.advance(19 * time.Second)
+				h.expectPhase(Unsealing)
+				h.advance(3 * time.Second)
+				h.expectPhase(Standby)
 				h.expectSent(n)
 				assert.Equal(h, 1, h.loggedTimes(msgJoining))
 				assert.Zero(h, h.loggedTimes(msgDisturbed))
@@ -383,32 +387,32 @@ func TestARaftNodeThatAcceptedTheKeyIsLeftToJoin(t *testing.T) {
 		})
 	}
 	t.Run("a join that comes to nothing is begun again", func(t *testing.T) {
-		inBubble(t, 1, 1, func(h *home) {
+		inBubble(t, 1, 1, func(h *harness) {
 			h.vault.begin("p")
-			h.vault.with(func() { h.vault.joinsIn, h.vault.status.Raft = 2*time.Hour, true })
+			h.vault.with(func() { h.vault.joinDelay, h.vault.status.Raft = 2*time.Hour, true })
 			h.start()
-			h.goOn(10*time.Minute + time.Second)
+			h.advance(10*time.Minute + time.Second)
 			assert.Equal(h, 20+1, h.vault.count(&h.vault.joins))
 		})
 	})
 }
 
-// A stranger in Vault's place is not sent the key, which the reason says, and
+// A foreign process in the place of Vault is not sent the key, which the reason says, and
 // Vault is once it is back.
-func TestAKeyThatIsWithheldIsSentOnceVaultIsBack(t *testing.T) {
-	inBubble(t, 1, 1, func(h *home) {
-		h.vault.begin("stranger")
+func TestLoop_SendsAWithheldKeyOnceVaultIsBack(t *testing.T) {
+	inBubble(t, 1, 1, func(h *harness) {
+		h.vault.begin("foreign")
 		h.vault.set(&h.vault.unsealErr, fmt.Errorf("it runs as uid 7: correct --vault-uid: %w", ErrWithheld))
 		h.start()
-		h.goOn(time.Minute)
-		h.expect(Failing)
+		h.advance(time.Minute)
+		h.expectPhase(Failing)
 		assert.Contains(t, h.state().Reason, "it runs as uid 7")
 		assert.Empty(t, h.state().Advice, "the reason has it")
 		assert.Equal(t, 1, h.loggedTimes(phases[Failing].Message))
-		assert.Less(t, len(h.vault.sends()), 40)
+		assert.Less(t, len(h.vault.sentShares()), 40)
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.vault.begin("vault")
-		h.goOn(2 * time.Second)
-		h.expect(Active)
+		h.advance(2 * time.Second)
+		h.expectPhase(Active)
 	})
 }

@@ -3,6 +3,7 @@ package unseal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -17,31 +18,31 @@ import (
 // rekeyVault is a Vault of which only the rekey matters.
 type rekeyVault struct {
 	sync.Mutex
-	status  SealStatus
-	opens   map[string]bool // by a share, in hex
-	rekey   Rekey
-	fails   map[string]error // by call
-	hangs   string           // the call that does not answer
-	begun   *Rekey           // that a BeginRekey leaves, if it is not ours
-	cancels int
-	sent    int
-	helped  bool // somebody else's rekey
-	held    []string
+	status            SealStatus
+	validShares       map[string]bool // by a share, in hex
+	rekey             Rekey
+	fails             map[string]error // by call
+	hangs             string           // the call that does not answer
+	begun             *Rekey           // that a BeginRekey leaves, if it is not ours
+	cancels           int
+	sent              int
+	foreignAuthorized bool // a share was sent to another client's rekey
+	held              []string
 
-	asked   []string // calls, in order
+	calls   []string // in order
 	logins  int
 	logouts int
 
-	stranger   *Share // is sent by somebody else just before our share strangerAt
-	strangerAt int
-	instead    *Rekey // is begun by somebody else, in the place of ours, after our share insteadAt
-	insteadAt  int
+	foreignShare   *Share // another client sends it just before our share foreignShareAt
+	foreignShareAt int
+	replacement    *Rekey // another client begins it instead of ours, after our share replacementAt
+	replacementAt  int
 }
 
 func (v *rekeyVault) call(ctx context.Context, name string) error {
 	v.Lock()
 	hangs, err := v.hangs == name, v.fails[name]
-	v.asked = append(v.asked, name)
+	v.calls = append(v.calls, name)
 	v.Unlock()
 	if hangs {
 		<-ctx.Done()
@@ -77,8 +78,8 @@ func (v *rekeyVault) BeginRekey(ctx context.Context) (Rekey, error) {
 }
 
 func (v *rekeyVault) swap() {
-	if v.instead != nil && v.sent == v.insteadAt {
-		v.rekey = *v.instead
+	if v.replacement != nil && v.sent == v.replacementAt {
+		v.rekey = *v.replacement
 	}
 }
 
@@ -89,10 +90,10 @@ func (v *rekeyVault) AuthorizeRekey(ctx context.Context, s Share, nonce string) 
 	v.Lock()
 	defer v.Unlock()
 	v.sent++
-	v.helped = v.helped || !v.rekey.Ours
+	v.foreignAuthorized = v.foreignAuthorized || !v.rekey.Ours
 	defer v.swap()
-	if v.stranger != nil && v.sent == v.strangerAt {
-		if p, err := v.take(*v.stranger); p.Enough || err != nil {
+	if v.foreignShare != nil && v.sent == v.foreignShareAt {
+		if p, err := v.take(*v.foreignShare); p.Enough || err != nil {
 			return Progress{}, errors.New("answered 400: rekey operation already finished")
 		}
 	}
@@ -108,7 +109,7 @@ func (v *rekeyVault) take(s Share) (Progress, error) {
 	held := v.held
 	v.held = nil
 	for _, share := range held {
-		if !v.opens[share] {
+		if !v.validShares[share] {
 			return Progress{}, ErrInvalidKey
 		}
 	}
@@ -164,19 +165,19 @@ func (m mountedKeys) Read() (all []Share, _ []Remark, err error) {
 	return all, nil, m.err
 }
 
-// provable is an open Vault whose key is made of the shares 1 to threshold.
-func provable(threshold int) *rekeyVault {
+// unsealedVault is an open Vault whose key is made of the shares 1 to threshold.
+func unsealedVault(threshold int) *rekeyVault {
 	v := &rekeyVault{
-		status: SealStatus{Initialized: true, Type: "shamir", Threshold: threshold, Shares: threshold},
-		opens:  map[string]bool{}, fails: map[string]error{},
+		status:      SealStatus{Initialized: true, Type: "shamir", Threshold: threshold, Shares: threshold},
+		validShares: map[string]bool{}, fails: map[string]error{},
 	}
 	for i := range threshold {
-		v.opens[string(NewShare(keyOf(byte(i+1))).AppendHex(nil))] = true
+		v.validShares[string(NewShare(keyOf(byte(i+1))).AppendHex(nil))] = true
 	}
 	return v
 }
 
-func TestProof(t *testing.T) {
+func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 	theirs := Rekey{Started: true, Nonce: "theirs", Cancel: "cancel theirs"}
 	one, none := mountedKeys{values: []byte{1}}, mountedKeys{}
 	for name, row := range map[string]struct {
@@ -186,26 +187,26 @@ func TestProof(t *testing.T) {
 		reason string
 		left   Rekey // in Vault
 	}{
-		"the right key":                  {keys: one, want: ProofValid},
-		"another key":                    {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "1 share is mounted, and vault refuses"},
-		"the old one and the right one":  {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
-		"no key":                         {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
-		"vault is sealed":                {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
-		"its seal is another":            {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
-		"it has recovery keys":           {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
-		"a rekey of somebody's goes on":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way: wait for it, or end it: cancel theirs", theirs},
-		"the endpoint is closed":         {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
-		"it may not be begun":            {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
-		"somebody begins just before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
-		"somebody's takes its place":     {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "put another in its place", theirs},
-		"vault hangs at first":           {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
-		"vault hangs before it begins":   {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
-		"vault hangs when it begins":     {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
-		"vault hangs with the share":     {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "sending a share to the rekey: no answer within 30s", Rekey{}},
-		"vault fails with the share":     {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
-		"an earlier proof was cut off":   {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
-		"shares are missing":             {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
-		"vault fails before it is begun": {func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") }, none, ProofFailed, "answered 500", Rekey{}},
+		"the right key":                   {keys: one, want: ProofValid},
+		"another key":                     {keys: mountedKeys{values: []byte{2}}, want: ProofInvalid, reason: "1 share is mounted, and vault refuses"},
+		"the old one and the right one":   {keys: mountedKeys{values: []byte{2, 1}}, want: ProofValid},
+		"no key":                          {keys: mountedKeys{err: errors.New("no file")}, want: ProofFailed, reason: "no file"},
+		"vault is sealed":                 {func(v *rekeyVault) { v.status.Sealed = true }, none, ProofFailed, "sealed", Rekey{}},
+		"its seal is another":             {func(v *rekeyVault) { v.status.Type = "awskms" }, none, ProofRefused, "awskms", Rekey{}},
+		"it has recovery keys":            {func(v *rekeyVault) { v.status.Recovery = true }, none, ProofRefused, "recovery keys", Rekey{}},
+		"another client's rekey is open":  {func(v *rekeyVault) { v.rekey = theirs }, none, ProofBusy, "under way: wait for it, or end it: cancel theirs", theirs},
+		"the endpoint is closed":          {func(v *rekeyVault) { v.fails["rekey"] = ErrRefused }, none, ProofRefused, "does not allow", Rekey{}},
+		"it may not be begun":             {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, one, ProofRefused, "does not allow", Rekey{}},
+		"another client begins before us": {func(v *rekeyVault) { v.fails["begin"] = ErrNotBegun }, one, ProofBusy, "does not begin", Rekey{}},
+		"another client's replaces it":    {func(v *rekeyVault) { v.begun = &theirs }, one, ProofBusy, "put another in its place", theirs},
+		"vault hangs at first":            {func(v *rekeyVault) { v.hangs = "status" }, none, ProofFailed, "asking for the seal status: no answer within 30s", Rekey{}},
+		"vault hangs before it begins":    {func(v *rekeyVault) { v.hangs = "rekey" }, none, ProofFailed, "asking for the rekey under way: no answer within 10s", Rekey{}},
+		"vault hangs when it begins":      {func(v *rekeyVault) { v.hangs = "begin" }, one, ProofFailed, "beginning a rekey: no answer within 30s", Rekey{}},
+		"vault hangs with the share":      {func(v *rekeyVault) { v.hangs = "authorize" }, one, ProofFailed, "sending a share to the rekey: no answer within 30s", Rekey{}},
+		"vault fails with the share":      {func(v *rekeyVault) { v.fails["authorize"] = errors.New("answered 500") }, one, ProofFailed, "answered 500", Rekey{}},
+		"an earlier proof was cut off":    {func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "old", Ours: true} }, one, ProofValid, "", Rekey{}},
+		"shares are missing":              {func(v *rekeyVault) { v.status.Threshold = 2 }, one, ProofInvalid, "1 share is mounted, and no 2 of them", Rekey{}},
+		"vault fails before it is begun":  {func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") }, none, ProofFailed, "answered 500", Rekey{}},
 		"an earlier one cannot be undone": {func(v *rekeyVault) {
 			v.rekey = Rekey{Started: true, Ours: true}
 			v.fails["cancel"] = errors.New("answered 500")
@@ -213,7 +214,7 @@ func TestProof(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v := provable(1)
+				v := unsealedVault(1)
 				if row.change != nil {
 					row.change(v)
 				}
@@ -221,16 +222,16 @@ func TestProof(t *testing.T) {
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
-				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which tells nobody what waited")
+				assert.NotContains(t, got.Reason, context.DeadlineExceeded.Error(), "which does not name what waited")
 				assert.Equal(t, row.left, v.rekey, "what Vault is left with")
-				assert.False(t, v.helped, "a share of ours was sent to somebody else's rekey")
+				assert.False(t, v.foreignAuthorized, "a share of ours was sent to another client's rekey")
 			})
 		})
 	}
 }
 
-func TestAProofIsOneProcesss(t *testing.T) {
-	v := provable(1)
+func TestProver_IsBusyWhileAnotherProcessHoldsTheLock(t *testing.T) {
+	v := unsealedVault(1)
 	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true, Cancel: "cancel ours"}
 	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}, Notes: &fakeStore{}}
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
@@ -240,71 +241,75 @@ func TestAProofIsOneProcesss(t *testing.T) {
 
 	p.Lock = proofLock{err: errors.New("read-only file system")}
 	got := p.Prove(t.Context())
-	assert.Equal(t, ProofFailed, got.Result, "nobody else is at it")
+	assert.Equal(t, ProofFailed, got.Result, "no other process holds the lock")
 	assert.Contains(t, got.Reason, "read-only file system")
 	require.NoError(t, p.Tidy(t.Context()))
 	assert.Zero(t, v.cancels)
 }
 
-func TestAProofOfASplitKeySendsAsManySharesAsItTakes(t *testing.T) {
-	v := provable(3)
+func TestProver_SendsAsManySharesAsTheThreshold(t *testing.T) {
+	v := unsealedVault(3)
 	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}, Notes: &fakeStore{}}
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
 }
 
-// Between two shares somebody may cancel our rekey and begin another.
-func TestAShareIsSentToNoRekeyButOurs(t *testing.T) {
-	for name, instead := range map[string]Rekey{
-		"none":                           {},
-		"one of another kind":            {Started: true, Nonce: "theirs"},
-		"one of ours, of somebody else":  {Started: true, Nonce: "theirs", Ours: true},
-		"one of another kind, our nonce": {Started: true, Nonce: "ours"},
+// Between two shares another client may cancel our rekey and begin its own.
+func TestProver_SendsNoShareToAForeignRekey(t *testing.T) {
+	for name, replacement := range map[string]Rekey{
+		"none":                             {},
+		"one of another kind":              {Started: true, Nonce: "theirs"},
+		"one like ours, of another client": {Started: true, Nonce: "theirs", Ours: true},
+		"one of another kind, our nonce":   {Started: true, Nonce: "ours"},
 	} {
 		for at := range 3 {
-			v := provable(3)
-			v.instead, v.insteadAt = &instead, at
-			p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1, 2, 3}}, Lock: proofLock{}, Notes: &fakeStore{}}
-			got := p.Prove(t.Context())
-			assert.Equal(t, ProofBusy, got.Result, "%s, after share %d: %s", name, at, got.Reason)
-			assert.Equal(t, at, v.sent, "%s: shares sent", name)
-			assert.False(t, v.helped, name)
-			if !instead.Ours {
-				assert.Equal(t, instead, v.rekey, "%s: it is left alone", name)
-			}
+			t.Run(fmt.Sprintf("%s, after share %d", name, at), func(t *testing.T) {
+				v := unsealedVault(3)
+				v.replacement, v.replacementAt = &replacement, at
+				p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1, 2, 3}}, Lock: proofLock{}, Notes: &fakeStore{}}
+				got := p.Prove(t.Context())
+				assert.Equal(t, ProofBusy, got.Result, got.Reason)
+				assert.Equal(t, at, v.sent, "shares sent")
+				assert.False(t, v.foreignAuthorized)
+				if !replacement.Ours {
+					assert.Equal(t, replacement, v.rekey, "it is left alone")
+				}
+			})
 		}
 	}
 }
 
-// Somebody else's share makes neither a right key wrong nor a wrong one right.
-func TestAStrangersShareIsNoVerdict(t *testing.T) {
+// A foreign share makes neither a right key wrong nor a wrong one right.
+func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 	garbage, right := NewShare(keyOf(99)), NewShare(keyOf(2))
 	for name, row := range map[string]struct {
-		stranger Share
-		keys     []byte
+		foreign Share
+		keys    []byte
 	}{
 		"garbage among the right ones":    {garbage, []byte{1, 2, 3}},
 		"a right one among two and a bad": {right, []byte{1, 3, 99}},
 	} {
 		for at := 1; at <= 3; at++ {
-			v := provable(3)
-			v.stranger, v.strangerAt = &row.stranger, at
-			p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}, Notes: &fakeStore{}}
-			got := p.Prove(t.Context())
-			assert.Equal(t, ProofFailed, got.Result, "%s, before share %d: %s", name, at, got.Reason)
-			assert.False(t, v.rekey.Started)
+			t.Run(fmt.Sprintf("%s, before share %d", name, at), func(t *testing.T) {
+				v := unsealedVault(3)
+				v.foreignShare, v.foreignShareAt = &row.foreign, at
+				p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}, Notes: &fakeStore{}}
+				got := p.Prove(t.Context())
+				assert.Equal(t, ProofFailed, got.Result, got.Reason)
+				assert.False(t, v.rekey.Started)
+			})
 		}
 	}
 }
 
-func TestWhatCouldNotBeCanceledIsToldAndCanceledLater(t *testing.T) {
+func TestProver_ReportsAFailedCancelAndTidyRepeatsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := provable(1)
+		v := unsealedVault(1)
 		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}}
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
-		assert.Equal(t, ProofValid, got.Result, "what is known is told")
+		assert.Equal(t, ProofValid, got.Result, "what is known is published")
 		assert.Equal(t, "canceling the rekey of a proof: no answer within 10s; by hand: cancel ours", got.Reason)
 		v.hangs = ""
 		require.NoError(t, p.Tidy(t.Context()))
@@ -312,9 +317,9 @@ func TestWhatCouldNotBeCanceledIsToldAndCanceledLater(t *testing.T) {
 	})
 }
 
-// proving runs Proofs in a bubble; after lets time pass and returns what was
+// startProofs runs Proofs in a bubble; after lets time pass and returns what was
 // published meanwhile.
-func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
+func startProofs(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
 	var published []ProofResult
 	p = NewProofs(Proofs{
 		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}},
@@ -333,10 +338,10 @@ func proving(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after
 	}
 }
 
-func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
+func TestProofs_RunPeriodicallyAndAfterAKeyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := provable(1)
-		p, after := proving(t, v, 24*time.Hour)
+		v := unsealedVault(1)
+		p, after := startProofs(t, v, 24*time.Hour)
 		p.Take(State{Phase: Unreachable})
 		assert.Empty(t, after(48*time.Hour), "a Vault that does not serve has other worries")
 		p.Take(State{Phase: Active, Keys: "one"})
@@ -344,7 +349,7 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 		assert.Equal(t, []ProofResult{ProofValid}, after(firstProof))
 		assert.Equal(t, []ProofResult{ProofValid}, after(27*time.Hour))
 		v.Lock()
-		v.opens = nil
+		v.validShares = nil
 		v.Unlock()
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(27*time.Hour), "24 h and a tenth of it, at most")
 		p.Take(State{Phase: Active, Keys: "two"})
@@ -355,32 +360,34 @@ func TestProofsComeNowAndThenAndAfterAChange(t *testing.T) {
 	})
 }
 
-// A rekey that somebody forgot, and an error that passes, hide no key for a day.
-func TestAProofWithoutAVerdictIsTriedAgainSoon(t *testing.T) {
-	for result, hinder := range map[ProofResult]func(v *rekeyVault){
+// A forgotten rekey or a passing error delays the verdict by minutes, not by a day.
+func TestProofs_RetryAProofWithoutAVerdict(t *testing.T) {
+	for result, prevent := range map[ProofResult]func(v *rekeyVault){
 		ProofBusy:   func(v *rekeyVault) { v.rekey = Rekey{Started: true, Nonce: "theirs"} },
 		ProofFailed: func(v *rekeyVault) { v.fails["begin"] = errors.New("answered 500") },
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			v := provable(1)
-			hinder(v)
-			p, after := proving(t, v, 24*time.Hour)
-			p.Take(State{Phase: Active, Keys: "one"})
-			assert.Equal(t, []ProofResult{result}, after(firstProof+lookEvery))
-			hindered := after(3 * time.Hour)
-			assert.InDelta(t, 12, len(hindered), 2, "no more of them than one each 15 minutes or so")
-			assert.Equal(t, []ProofResult{result}, slices.Compact(hindered))
-			v.Lock()
-			v.rekey, v.fails = Rekey{}, map[string]error{}
-			v.Unlock()
-			assert.Equal(t, []ProofResult{ProofValid}, after(17*time.Minute))
-			assert.Empty(t, after(20*time.Hour))
+		t.Run(string(result), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := unsealedVault(1)
+				prevent(v)
+				p, after := startProofs(t, v, 24*time.Hour)
+				p.Take(State{Phase: Active, Keys: "one"})
+				assert.Equal(t, []ProofResult{result}, after(firstProof+lookEvery))
+				results := after(3 * time.Hour)
+				assert.InDelta(t, 12, len(results), 2, "no more of them than one each 15 minutes or so")
+				assert.Equal(t, []ProofResult{result}, slices.Compact(results))
+				v.Lock()
+				v.rekey, v.fails = Rekey{}, map[string]error{}
+				v.Unlock()
+				assert.Equal(t, []ProofResult{ProofValid}, after(17*time.Minute))
+				assert.Empty(t, after(20*time.Hour))
+			})
 		})
 	}
 }
 
 // What is known of a key for the worse is known until Vault says otherwise.
-func TestAFailureHidesNoWrongKey(t *testing.T) {
+func TestProofs_FailureKeepsTheVerdictOfAWrongKey(t *testing.T) {
 	for name, fail := range map[string]func(v *rekeyVault){
 		"vault fails":              func(v *rekeyVault) { v.fails["status"] = errors.New("answered 500") },
 		"vault hangs":              func(v *rekeyVault) { v.hangs = "begin" },
@@ -389,27 +396,27 @@ func TestAFailureHidesNoWrongKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v := provable(1)
-				right := v.opens
-				v.opens = nil
-				p, after := proving(t, v, 24*time.Hour)
+				v := unsealedVault(1)
+				right := v.validShares
+				v.validShares = nil
+				p, after := startProofs(t, v, 24*time.Hour)
 				change := func(f func(v *rekeyVault)) { v.Lock(); defer v.Unlock(); f(v) }
 				p.Take(State{Phase: Active, Keys: "one"})
 				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
 				change(fail)
 				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
-				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, right })
+				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, right })
 				p.Take(State{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
 				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))
 				change(fail)
-				told := slices.Compact(after(27 * time.Hour))
-				require.Len(t, told, 1, "that a key was right is no comfort for ever")
-				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, told[0])
-				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.opens = map[string]error{}, "", Rekey{}, nil })
+				published := slices.Compact(after(27 * time.Hour))
+				require.Len(t, published, 1, "that a key was right is no comfort for ever")
+				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, published[0])
+				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, nil })
 				p.Take(State{Phase: Active, Keys: "one", Process: "another that answers"})
-				told = after(27 * time.Hour) // the first may be of a proof that hung until now
-				require.NotEmpty(t, told)
-				assert.Equal(t, ProofInvalid, told[len(told)-1])
+				published = after(27 * time.Hour) // the first may be of a proof that hung until now
+				require.NotEmpty(t, published)
+				assert.Equal(t, ProofInvalid, published[len(published)-1])
 				p.Take(State{Phase: Active, Keys: "two"})
 				assert.Equal(t, []ProofResult{""}, after(0), "that was another key")
 			})
@@ -417,11 +424,11 @@ func TestAFailureHidesNoWrongKey(t *testing.T) {
 	}
 }
 
-func TestWithoutAnIntervalOnlyWhatWasLeftIsCanceled(t *testing.T) {
+func TestProofs_WithoutAnIntervalOnlyCancelALeftoverRekey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := provable(1)
+		v := unsealedVault(1)
 		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}
-		p, after := proving(t, v, 0)
+		p, after := startProofs(t, v, 0)
 		require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
 		p.Take(State{Phase: Active, Keys: "one"})
 		assert.Empty(t, after(2*firstProof))

@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// openVault is a rekeyVault that one has to log in to.
-type openVault struct{ *rekeyVault }
+// loginVault is a rekeyVault that one has to log in to.
+type loginVault struct{ *rekeyVault }
 
-func (v openVault) Logout(ctx context.Context) error {
+func (v loginVault) Logout(ctx context.Context) error {
 	err := v.call(ctx, "logout")
 	v.Lock()
 	defer v.Unlock()
@@ -24,8 +24,8 @@ func (v openVault) Logout(ctx context.Context) error {
 	return err
 }
 
-// withRole makes a prover log in.
-func withRole(p *Prover, v *rekeyVault) *Prover {
+// withLogin makes a prover log in.
+func withLogin(p *Prover, v *rekeyVault) *Prover {
 	p.Login = func(ctx context.Context) (Session, error) {
 		if err := v.call(ctx, "login"); err != nil {
 			return nil, err
@@ -33,27 +33,27 @@ func withRole(p *Prover, v *rekeyVault) *Prover {
 		v.Lock()
 		defer v.Unlock()
 		v.logins++
-		return openVault{v}, nil
+		return loginVault{v}, nil
 	}
 	return p
 }
 
-func proverOf(v *rekeyVault, values ...byte) *Prover {
+func newProver(v *rekeyVault, values ...byte) *Prover {
 	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
 }
 
-// askedBy returns which calls come to Vault within a time.
-func askedBy(v *rekeyVault, do func()) []string {
+// callsDuring returns the calls that Vault receives during do.
+func callsDuring(v *rekeyVault, do func()) []string {
 	v.Lock()
-	v.asked = nil
+	v.calls = nil
 	v.Unlock()
 	do()
 	v.Lock()
 	defer v.Unlock()
-	return v.asked
+	return v.calls
 }
 
-func TestProof_TokenIsRevokedWhateverComes(t *testing.T) {
+func TestProver_RevokesItsToken(t *testing.T) {
 	for name, row := range map[string]struct {
 		change  func(v *rekeyVault)
 		want    ProofResult
@@ -61,7 +61,7 @@ func TestProof_TokenIsRevokedWhateverComes(t *testing.T) {
 		logouts int
 	}{
 		"a right key":               {func(*rekeyVault) {}, ProofValid, "", 1},
-		"a wrong one":               {func(v *rekeyVault) { v.opens = nil }, ProofInvalid, "refuses", 1},
+		"a wrong one":               {func(v *rekeyVault) { v.validShares = nil }, ProofInvalid, "refuses", 1},
 		"vault hangs with a share":  {func(v *rekeyVault) { v.hangs = "authorize" }, ProofFailed, "no answer", 1},
 		"the policy is too small":   {func(v *rekeyVault) { v.fails["begin"] = ErrRefused }, ProofRefused, "beginning a rekey", 1},
 		"the role cannot log in":    {func(v *rekeyVault) { v.fails["login"] = ErrRefused }, ProofRefused, "logging in", 0},
@@ -72,9 +72,9 @@ func TestProof_TokenIsRevokedWhateverComes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v := provable(1)
+				v := unsealedVault(1)
 				row.change(v)
-				got := withRole(proverOf(v, 1), v).Prove(t.Context())
+				got := withLogin(newProver(v, 1), v).Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
 				assert.Equal(t, row.logouts, v.logouts)
@@ -84,25 +84,25 @@ func TestProof_TokenIsRevokedWhateverComes(t *testing.T) {
 	}
 }
 
-func TestProof_NotesWhatIsBegunBeforeItIs(t *testing.T) {
-	v := provable(1)
-	p := proverOf(v, 1)
+func TestProver_BeginsNoRekeyItCannotRecord(t *testing.T) {
+	v := unsealedVault(1)
+	p := newProver(v, 1)
 	p.Notes = &fakeStore{saveErr: errors.New("no space left on device")}
 	got := p.Prove(t.Context())
 	assert.Equal(t, ProofFailed, got.Result)
 	assert.Contains(t, got.Reason, "no space left on device")
-	assert.NotContains(t, v.asked, "begin", "a proof that is cut off would stay for ever")
+	assert.NotContains(t, v.calls, "begin", "a proof that is cut off would stay for ever")
 }
 
-func TestProof_NotesItsVerdictForTheKeysItSpeaksOf(t *testing.T) {
-	v := provable(1)
-	p := proverOf(v, 1)
+func TestProver_RecordsTheVerdictForItsKeys(t *testing.T) {
+	v := unsealedVault(1)
+	p := newProver(v, 1)
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	var n ProofNotes
 	require.NoError(t, p.Notes.Load(&n))
 	assert.False(t, n.Begun)
 	assert.Equal(t, ProofValid, n.Verdict([]Share{NewShare(keyOf(1))}).Result)
-	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(2))}), "of another key it says nothing")
+	assert.Zero(t, n.Verdict([]Share{NewShare(keyOf(2))}), "it has no verdict on another key")
 	assert.Zero(t, n.Verdict(nil))
 	assert.NotContains(t, string(p.Notes.(*fakeStore).text), string(NewShare(keyOf(1)).AppendHex(nil)))
 
@@ -114,45 +114,45 @@ func TestProof_NotesItsVerdictForTheKeysItSpeaksOf(t *testing.T) {
 	assert.Contains(t, reason, "a[2Jbxx")
 }
 
-// Nobody asks a Vault that has said no, and nobody asks for nothing.
-func TestProofs_AskNothingThatNobodyWants(t *testing.T) {
+// No request goes to a Vault that has refused, and none without a purpose.
+func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 	active := State{Phase: Active, Keys: "one", Process: "boot/1"}
 	t.Run("proofs are off", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			v := provable(1)
-			p, after := proving(t, v, 0)
+			v := unsealedVault(1)
+			p, after := startProofs(t, v, 0)
 			p.Take(active)
-			assert.Empty(t, askedBy(v, func() { after(100 * time.Hour) }))
+			assert.Empty(t, callsDuring(v, func() { after(100 * time.Hour) }))
 		})
 	})
 	t.Run("vault refuses", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			v := provable(1)
+			v := unsealedVault(1)
 			v.fails["rekey"] = ErrRefused
 			var log bytes.Buffer
-			p, after := proving(t, v, time.Hour)
+			p, after := startProofs(t, v, time.Hour)
 			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
 			p.Take(active)
-			assert.Equal(t, []string{"status", "rekey"}, askedBy(v, func() { assert.Equal(t, []ProofResult{ProofRefused}, after(100*time.Hour)) }))
+			assert.Equal(t, []string{"status", "rekey"}, callsDuring(v, func() { assert.Equal(t, []ProofResult{ProofRefused}, after(100*time.Hour)) }))
 			p.Take(State{Phase: Active, Keys: "two", Process: "boot/1"})
-			assert.Empty(t, askedBy(v, func() { after(100 * time.Hour) }), "another key changes nothing about that")
+			assert.Empty(t, callsDuring(v, func() { after(100 * time.Hour) }), "another key changes nothing about that")
 			p.Take(State{Phase: Unreachable, Keys: "two"})
 			p.Take(State{Phase: Active, Keys: "two", Process: "boot/2"})
-			assert.Equal(t, []string{"status", "rekey"}, askedBy(v, func() { after(100 * time.Hour) }), "another Vault may answer otherwise")
-			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once for each Vault:\n%s", log.String())
+			assert.Equal(t, []string{"status", "rekey"}, callsDuring(v, func() { after(100 * time.Hour) }), "another Vault may answer otherwise")
+			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once for each Vault:\n%s", log.String())
 		})
 	})
 	t.Run("the role may not", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			v := provable(1)
+			v := unsealedVault(1)
 			v.fails["rekey"] = ErrRefused
 			var log bytes.Buffer
-			p, after := proving(t, v, 24*time.Hour)
-			withRole(p.Prover, v)
+			p, after := startProofs(t, v, 24*time.Hour)
+			withLogin(p.Prover, v)
 			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
 			p.Take(active)
-			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it is looked whether the role was mended")
-			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "told once:\n%s", log.String())
+			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it checks whether the role was corrected")
+			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once:\n%s", log.String())
 			v.Lock()
 			delete(v.fails, "rekey")
 			v.Unlock()
@@ -161,21 +161,21 @@ func TestProofs_AskNothingThatNobodyWants(t *testing.T) {
 	})
 	t.Run("what was left cannot be canceled any more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			v := provable(1)
+			v := unsealedVault(1)
 			v.fails["rekey"] = ErrRefused
-			p, after := proving(t, v, 0)
+			p, after := startProofs(t, v, 0)
 			require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
 			p.Take(active)
-			assert.Equal(t, []string{"rekey"}, askedBy(v, func() { after(100 * time.Hour) }))
+			assert.Equal(t, []string{"rekey"}, callsDuring(v, func() { after(100 * time.Hour) }))
 		})
 	})
 }
 
-func TestProofs_TakeUpWhatAnotherProcessFound(t *testing.T) {
+func TestProofs_PublishTheVerdictOfAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := provable(1)
-		sidecar, after := proving(t, v, 0)
-		check := proverOf(v, 1)
+		v := unsealedVault(1)
+		sidecar, after := startProofs(t, v, 0)
+		check := newProver(v, 1)
 		check.Notes = sidecar.Prover.Notes
 		sidecar.Take(State{Phase: Active, Keys: "one", KeyChanged: true})
 		assert.Empty(t, after(time.Hour))
@@ -184,13 +184,13 @@ func TestProofs_TakeUpWhatAnotherProcessFound(t *testing.T) {
 		assert.Empty(t, after(time.Hour), "once")
 
 		v.Lock()
-		v.opens = nil
+		v.validShares = nil
 		v.Unlock()
 		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(3*time.Second))
 
 		sidecar.Take(State{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
-		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has opened Vault since: that says more")
+		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has unsealed Vault since, which is newer")
 
 		check.Keys = mountedKeys{values: []byte{2}}
 		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
@@ -199,12 +199,12 @@ func TestProofs_TakeUpWhatAnotherProcessFound(t *testing.T) {
 }
 
 // A sidecar whose container is started again knows what was proved before.
-func TestProofs_KnowTheVerdictAfterARestart(t *testing.T) {
+func TestProofs_PublishTheRecordedVerdictAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := provable(1)
-		earlier := proverOf(v, 1)
+		v := unsealedVault(1)
+		earlier := newProver(v, 1)
 		require.Equal(t, ProofValid, earlier.Prove(t.Context()).Result)
-		p, after := proving(t, v, 0)
+		p, after := startProofs(t, v, 0)
 		p.Prover.Notes = earlier.Notes
 		p.Take(State{Phase: Active, Keys: "other salt", KeyChanged: true})
 		assert.Equal(t, []ProofResult{ProofValid}, after(3*time.Second))

@@ -13,9 +13,9 @@ import (
 func TestRecheck_OpensAVaultWhoseGoodKeyWasRefusedTwice(t *testing.T) {
 	for threshold := 2; threshold <= 3; threshold++ {
 		t.Run(fmt.Sprint(threshold), func(t *testing.T) {
-			inBubble(t, threshold, threshold, func(h *home) {
+			inBubble(t, threshold, threshold, func(h *harness) {
 				hits := 0
-				h.vault.between = func(n int) {
+				h.vault.beforeShare = func(n int) {
 					if n%threshold != 0 || hits == 2 {
 						return
 					}
@@ -29,52 +29,52 @@ func TestRecheck_OpensAVaultWhoseGoodKeyWasRefusedTwice(t *testing.T) {
 				}
 				h.vault.begin("p")
 				h.start()
-				h.goOn(time.Minute)
+				h.advance(time.Minute)
 				assert.Equal(h, 2, hits)
-				h.expect(KeyRejected)
-				h.goOn(10 * time.Minute)
-				h.expect(Active)
+				h.expectPhase(KeyRejected)
+				h.advance(10 * time.Minute)
+				h.expectPhase(Active)
 			})
 		})
 	}
 }
 
 func TestRecheck_OfAWrongKeyIsRareAndQuiet(t *testing.T) {
-	inBubble(t, 2, 3, func(h *home) {
+	inBubble(t, 2, 3, func(h *harness) {
 		h.keys.mount(wrongKey(1, 33), wrongKey(2, 33))
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Minute)
-		h.expect(KeyRejected)
-		logged, sent := len(h.logged()), len(h.vault.sends())
-		h.goOn(24 * time.Hour)
-		h.expect(KeyRejected)
+		h.advance(time.Minute)
+		h.expectPhase(KeyRejected)
+		logged, sent := len(h.logged()), len(h.vault.sentShares())
+		h.advance(24 * time.Hour)
+		h.expectPhase(KeyRejected)
 		assert.Len(h, h.logged(), logged, "it is no news")
-		rechecks := (len(h.vault.sends()) - sent) / 4 // of two shares, in two rounds
+		rechecks := (len(h.vault.sentShares()) - sent) / 4 // of two shares, in two rounds
 		assert.InDelta(h, 23, rechecks, 4)
 		h.start() // and after a restart of the sidecar alone
-		h.goOn(time.Second)
-		h.expect(KeyRejected)
+		h.advance(time.Second)
+		h.expectPhase(KeyRejected)
 	})
 }
 
 // What somebody left in Vault and does not go on with keeps the key out for an hour.
 func TestRecheck_WaitsForForeignSharesThatChange(t *testing.T) {
-	inBubble(t, 3, 3, func(h *home) {
+	inBubble(t, 3, 3, func(h *harness) {
 		h.keys.mount(wrongKey(1, 33), wrongKey(2, 33), wrongKey(3, 33))
 		h.vault.begin("p")
 		h.start()
-		h.goOn(time.Minute)
-		h.expect(KeyRejected)
-		sent := len(h.vault.sends())
-		h.vault.stranger(inHex(wrongKey(8, 33)))
-		h.goOn(50 * time.Minute)
+		h.advance(time.Minute)
+		h.expectPhase(KeyRejected)
+		sent := len(h.vault.sentShares())
+		h.vault.sendForeign(inHex(wrongKey(8, 33)))
+		h.advance(50 * time.Minute)
 		h.expectSent(sent)
-		h.vault.stranger(inHex(wrongKey(9, 33)))
-		h.goOn(50 * time.Minute)
+		h.vault.sendForeign(inHex(wrongKey(9, 33)))
+		h.advance(50 * time.Minute)
 		h.expectSent(sent)
-		h.goOn(20 * time.Minute)
-		assert.Greater(h, len(h.vault.sends()), sent)
+		h.advance(20 * time.Minute)
+		assert.Greater(h, len(h.vault.sentShares()), sent)
 	})
 }
 

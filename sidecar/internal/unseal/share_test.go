@@ -110,7 +110,7 @@ func assertHidden(t *testing.T, notations []string, text, how string) {
 	}
 }
 
-func TestTheSearchFindsWhatItShould(t *testing.T) {
+func TestAssertHidden_FindsEveryNotation(t *testing.T) {
 	raw := secretBytes()
 	for _, text := range []string{
 		string(raw), fmt.Sprint(raw), fmt.Sprintf("%x", raw), fmt.Sprintf("%X", raw), fmt.Sprintf("%#v", raw), fmt.Sprintf("%d", raw),
@@ -123,81 +123,87 @@ func TestTheSearchFindsWhatItShould(t *testing.T) {
 	}
 }
 
-func TestNoVerbShowsAShare(t *testing.T) {
+func TestShare_IsRedactedUnderEveryVerb(t *testing.T) {
 	raw := secretBytes()
 	hide := notations(raw)
 	verbs := "vTtbcdoOqxXUeEfFgGspwy%Z"
 	for name, holder := range holders(NewShare(bytes.Clone(raw))) {
-		for _, verb := range verbs {
-			for _, flags := range []string{"", "+", "#", "-", " ", "0", "+#", "5.2", "*", "[1]"} {
-				format := "%" + flags + string(verb)
-				args := []any{holder}
-				if flags == "*" {
-					args = []any{3, holder}
+		t.Run(name, func(t *testing.T) {
+			for _, verb := range verbs {
+				for _, flags := range []string{"", "+", "#", "-", " ", "0", "+#", "5.2", "*", "[1]"} {
+					format := "%" + flags + string(verb)
+					args := []any{holder}
+					if flags == "*" {
+						args = []any{3, holder}
+					}
+					assertHidden(t, hide, fmt.Sprintf(format, args...), format)
 				}
-				assertHidden(t, hide, fmt.Sprintf(format, args...), name+" by "+format)
 			}
-		}
-		assertHidden(t, hide, fmt.Sprint(holder, holder), name+" by Sprint")
-		assertHidden(t, hide, fmt.Sprintln(holder), name+" by Sprintln")
-		assertHidden(t, hide, string(fmt.Append(nil, holder)), name+" by Append")
-		assertHidden(t, hide, fmt.Errorf("%w and %v", errors.New("x"), holder).Error(), name+" by Errorf")
-		if err, ok := holder.(error); ok {
-			assertHidden(t, hide, err.Error(), name+" by Error")
-		}
+			assertHidden(t, hide, fmt.Sprint(holder, holder), "Sprint")
+			assertHidden(t, hide, fmt.Sprintln(holder), "Sprintln")
+			assertHidden(t, hide, string(fmt.Append(nil, holder)), "Append")
+			assertHidden(t, hide, fmt.Errorf("%w and %v", errors.New("x"), holder).Error(), "Errorf")
+			if err, ok := holder.(error); ok {
+				assertHidden(t, hide, err.Error(), "Error")
+			}
+		})
 	}
 	assert.Equal(t, redacted, fmt.Sprint(NewShare(raw)))
 	assert.Equal(t, redacted, fmt.Sprintf("%#v", NewShare(raw)))
 }
 
-func TestNoEncoderShowsAShare(t *testing.T) {
+func TestShare_IsRedactedByEveryEncoder(t *testing.T) {
 	raw := secretBytes()
 	hide := notations(raw)
 	for name, holder := range holders(NewShare(bytes.Clone(raw))) {
-		text, _ := json.Marshal(holder)
-		assertHidden(t, hide, string(text), name+" by JSON")
-		text, _ = json.MarshalIndent(map[string]any{"v": holder}, "", " ")
-		assertHidden(t, hide, string(text), name+" by nested JSON")
-		text, _ = xml.Marshal(holder)
-		assertHidden(t, hide, string(text), name+" by XML")
-		var stream bytes.Buffer
-		_ = gob.NewEncoder(&stream).Encode(holder)
-		assertHidden(t, hide, stream.String(), name+" by gob")
+		t.Run(name, func(t *testing.T) {
+			text, _ := json.Marshal(holder)
+			assertHidden(t, hide, string(text), "JSON")
+			text, _ = json.MarshalIndent(map[string]any{"v": holder}, "", " ")
+			assertHidden(t, hide, string(text), "nested JSON")
+			text, _ = xml.Marshal(holder)
+			assertHidden(t, hide, string(text), "XML")
+			var stream bytes.Buffer
+			_ = gob.NewEncoder(&stream).Encode(holder)
+			assertHidden(t, hide, stream.String(), "gob")
+		})
 	}
 	text, err := json.Marshal(exported{NewShare(raw)})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"Key":"[redacted]"}`, string(text))
 }
 
-func TestNoLoggerShowsAShare(t *testing.T) {
+func TestShare_IsRedactedByEveryLogger(t *testing.T) {
 	raw := secretBytes()
 	hide := notations(raw)
 	for name, holder := range holders(NewShare(bytes.Clone(raw))) {
-		for _, asJSON := range []bool{false, true} {
+		t.Run(name, func(t *testing.T) {
+			for _, asJSON := range []bool{false, true} {
+				var out bytes.Buffer
+				log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace, JSONFormat: asJSON})
+				log.Info("said", "value", holder)
+				log.Error("in a slice", "values", []any{holder, holder})
+				log.Debug("in a map", "values", map[string]any{"k": holder})
+				log.Warn("formatted", "value", hclog.Fmt("%v %+v %#v %x", holder, holder, holder, holder))
+				log.With("always", holder).Trace("with it")
+				log.Named(fmt.Sprint(holder)).Info(fmt.Sprint(holder))
+				log.StandardLogger(nil).Printf("%v %d", holder, holder)
+				assertHidden(t, hide, out.String(), fmt.Sprintf("hclog, JSON %t", asJSON))
+				assert.NotEmpty(t, out.String())
+			}
 			var out bytes.Buffer
-			log := hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace, JSONFormat: asJSON})
-			log.Info("said", "value", holder)
-			log.Error("in a slice", "values", []any{holder, holder})
-			log.Debug("in a map", "values", map[string]any{"k": holder})
-			log.Warn("formatted", "value", hclog.Fmt("%v %+v %#v %x", holder, holder, holder, holder))
-			log.With("always", holder).Trace("with it")
-			log.Named(fmt.Sprint(holder)).Info(fmt.Sprint(holder))
-			log.StandardLogger(nil).Printf("%v %d", holder, holder)
-			assertHidden(t, hide, out.String(), fmt.Sprintf("%s by hclog, JSON %t", name, asJSON))
+			for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+				log := slog.New(handler)
+				log.Info("said", "value", holder, "values", []any{holder}, slog.Group("group", "value", holder))
+				log.With("always", holder).Info("with it")
+			}
+			assertHidden(t, hide, out.String(), "slog")
 			assert.NotEmpty(t, out.String())
-		}
-		var out bytes.Buffer
-		for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-			log := slog.New(handler)
-			log.Info("said", "value", holder, "values", []any{holder}, slog.Group("group", "value", holder))
-			log.With("always", holder).Info("with it")
-		}
-		assertHidden(t, hide, out.String(), name+" by slog")
-		assert.NotEmpty(t, out.String())
+		})
 	}
 }
 
-func TestPanicsDoNotShowAShare(t *testing.T) {
+func TestShare_IsRedactedInAPanic(t *testing.T) {
 	raw := secretBytes()
 	share := NewShare(bytes.Clone(raw))
 	hide := notations(raw)
@@ -205,7 +211,7 @@ func TestPanicsDoNotShowAShare(t *testing.T) {
 	panic(share)
 }
 
-func TestAppendHexIsTheWayOut(t *testing.T) {
+func TestShare_AppendHexEncodesTheBytes(t *testing.T) {
 	raw := secretBytes()
 	share := NewShare(bytes.Clone(raw))
 	assert.Equal(t, "key="+hex.EncodeToString(raw), string(share.AppendHex([]byte("key="))))
@@ -215,7 +221,7 @@ func TestAppendHexIsTheWayOut(t *testing.T) {
 	assert.Same(t, &dst[:1][0], &share.AppendHex(dst)[0], "hex within the capacity must not leave a second copy behind")
 }
 
-func TestWipeZeroesTheBytesOfEveryCopy(t *testing.T) {
+func TestShare_WipeZeroesTheBytesOfEveryCopy(t *testing.T) {
 	raw := secretBytes()
 	share := NewShare(raw)
 	copied := share
@@ -227,7 +233,7 @@ func TestWipeZeroesTheBytesOfEveryCopy(t *testing.T) {
 	share.Wipe() // twice is harmless
 }
 
-func TestTheZeroShareIsEmpty(t *testing.T) {
+func TestShare_ZeroValueIsEmpty(t *testing.T) {
 	var zero Share
 	assert.Zero(t, zero.Len())
 	assert.Empty(t, zero.AppendHex(nil))
@@ -237,7 +243,7 @@ func TestTheZeroShareIsEmpty(t *testing.T) {
 	assert.Zero(t, zero.clone().Len())
 }
 
-func TestACloneHasBytesOfItsOwn(t *testing.T) {
+func TestShare_CloneHasItsOwnBytes(t *testing.T) {
 	share := NewShare(secretBytes())
 	clone := share.clone()
 	require.True(t, clone.Equal(share))
@@ -249,7 +255,7 @@ func TestACloneHasBytesOfItsOwn(t *testing.T) {
 	assert.True(t, again.Equal(NewShare(secretBytes())), "wiping a clone must not wipe another")
 }
 
-func TestEqualComparesContent(t *testing.T) {
+func TestShare_EqualComparesContent(t *testing.T) {
 	other := secretBytes()
 	other[32]++
 	assert.True(t, NewShare(secretBytes()).Equal(NewShare(secretBytes())))
@@ -258,7 +264,7 @@ func TestEqualComparesContent(t *testing.T) {
 	assert.False(t, NewShare(secretBytes()).Equal(Share{}))
 }
 
-func TestWipeAllWipesEach(t *testing.T) {
+func TestWipeAll_WipesEachShare(t *testing.T) {
 	shares := []Share{NewShare(secretBytes()), {}, NewShare(secretBytes())}
 	WipeAll(shares)
 	for _, s := range shares {

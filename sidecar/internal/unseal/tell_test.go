@@ -8,28 +8,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestVoice(t *testing.T) {
+func TestLogLimiter_LimitsFrequentMessages(t *testing.T) {
 	var v logLimiter
 	now := noon
-	aloud := 0
+	allowed := 0
 	for range 1000 { // one a second
 		if v.allow(now) {
-			aloud++
+			allowed++
 		}
 		now = now.Add(time.Second)
 	}
-	assert.InDelta(t, tellsAnHour, aloud, 20, "a flapping Vault is hushed")
+	assert.InDelta(t, tellsAnHour, allowed, 20, "a flapping Vault is limited")
 	assert.True(t, v.limited)
 
-	v, aloud = logLimiter{}, 0
+	v, allowed = logLimiter{}, 0
 	for range 24 * 3600 {
 		if v.allow(now) {
-			aloud++
+			allowed++
 		}
 		now = now.Add(time.Second)
 	}
-	assert.Less(t, aloud, 25*tellsAnHour)
-	assert.True(t, v.allow(now.Add(time.Hour)), "after a quiet hour it speaks again")
+	assert.Less(t, allowed, 25*tellsAnHour)
+	assert.True(t, v.allow(now.Add(time.Hour)), "after a quiet hour it is allowed again")
 	assert.False(t, v.limited)
 
 	v = logLimiter{}

@@ -10,7 +10,7 @@ import (
 
 var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 
-func TestTimelineListsTheStepsOfARecovery(t *testing.T) {
+func TestTimeline_ListsTheStepsOfARecovery(t *testing.T) {
 	var l timeline
 	l.enter(Starting, noon)
 	l.enter(Unreachable, noon.Add(10*time.Millisecond))
@@ -31,7 +31,7 @@ func TestTimelineListsTheStepsOfARecovery(t *testing.T) {
 	assert.Equal(t, "starting 10ms, unreachable 41s, unsealing 50ms, activating 950ms", l.last.String())
 }
 
-func TestTimelineBeginsARecoveryWhenVaultStopsServing(t *testing.T) {
+func TestTimeline_BeginsARecoveryWhenVaultStopsServing(t *testing.T) {
 	var l timeline
 	l.enter(Starting, noon)
 	l.enter(Active, noon.Add(time.Second))
@@ -47,7 +47,7 @@ func TestTimelineBeginsARecoveryWhenVaultStopsServing(t *testing.T) {
 	assert.Equal(t, time.Minute, l.last.Took)
 }
 
-func TestTimelineOfAFlappingVaultIsBounded(t *testing.T) {
+func TestTimeline_IsBoundedForAFlappingVault(t *testing.T) {
 	var l timeline
 	at := noon
 	for range 10_000 {
@@ -65,7 +65,7 @@ func TestTimelineOfAFlappingVaultIsBounded(t *testing.T) {
 	assert.Equal(t, l.last.Took, sum, "and its steps add up to it")
 }
 
-func TestACopiedRecoveryStaysAsItIs(t *testing.T) {
+func TestRecovery_CopyDoesNotChange(t *testing.T) {
 	var l timeline
 	l.enter(Starting, noon)
 	copied := l.current.copied()
@@ -74,7 +74,7 @@ func TestACopiedRecoveryStaysAsItIs(t *testing.T) {
 	assert.Nil(t, (*Recovery)(nil).copied())
 }
 
-func TestRound(t *testing.T) {
+func TestRound_KeepsThreeDigits(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                         "0s",
 		1234 * time.Nanosecond:    "0s",
@@ -85,6 +85,6 @@ func TestRound(t *testing.T) {
 		41_234 * time.Millisecond: "41.2s",
 		time.Hour + 1:             "1h0m0s",
 	} {
-		assert.Equal(t, want, round(d).String())
+		t.Run(d.String(), func(t *testing.T) { assert.Equal(t, want, round(d).String()) })
 	}
 }

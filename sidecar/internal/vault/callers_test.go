@@ -23,14 +23,14 @@ import (
 // A process of the pod need not listen at Vault's port to be at the other end of a
 // connection to it: it binds sockets there while Vault is away, and calls.
 
-// await waits for a condition.
-func await(t *testing.T, what string, is func() bool) {
+// waitFor waits for a condition.
+func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	require.Eventually(t, is, patience, tick, what)
+	require.Eventually(t, is, waitTimeout, tick, what)
 }
 
-// naming is a client that knows who listens at its address.
-func naming(t *testing.T, host string) *Client {
+// clientWithProcess is a client that knows who listens at its address.
+func clientWithProcess(t *testing.T, host string) *Client {
 	t.Helper()
 	id, err := procid.New(host)
 	require.NoError(t, err)
@@ -39,8 +39,8 @@ func naming(t *testing.T, host string) *Client {
 	return c
 }
 
-// bound makes a socket that is bound to Vault's port and does not listen.
-func bound(t *testing.T, family int, to syscall.Sockaddr) (fd int) {
+// boundSocket makes a socket that is bound to Vault's port and does not listen.
+func boundSocket(t *testing.T, family int, to syscall.Sockaddr) (fd int) {
 	t.Helper()
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -53,9 +53,9 @@ func bound(t *testing.T, family int, to syscall.Sockaddr) (fd int) {
 	return fd
 }
 
-// calling reports whether a table of the kernel's shows a connection to Vault's
-// port that is not open yet, from which addresses.
-func calling(t *testing.T, table string) (from []string) {
+// pendingConnections returns the local addresses of the connections to Vault's
+// port that a table of the kernel shows as not open yet.
+func pendingConnections(t *testing.T, table string) (from []string) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/net/" + table)
 	require.NoError(t, err)
@@ -67,8 +67,9 @@ func calling(t *testing.T, table string) (from []string) {
 	return from
 }
 
-// asked asks for the seal status, and returns what comes of it.
-func asked(t *testing.T, c *Client) <-chan any {
+// requestSealStatus asks for the seal status in the background and returns the
+// channel of the result: an error or whether Vault is sealed.
+func requestSealStatus(t *testing.T, c *Client) <-chan any {
 	t.Helper()
 	answer := make(chan any, 1)
 	go func() {
@@ -82,7 +83,8 @@ func asked(t *testing.T, c *Client) <-chan any {
 	return answer
 }
 
-func anything(fds []int) bool {
+// receivedData reports whether any of the sockets has received data.
+func receivedData(fds []int) bool {
 	for _, fd := range fds {
 		if n, _ := syscall.Read(fd, make([]byte, 1)); n > 0 {
 			return true
@@ -91,7 +93,7 @@ func anything(fds []int) bool {
 	return false
 }
 
-func TestDial_WhoCallsFromTheOtherLoopbackIsNotReached(t *testing.T) {
+func TestDialer_RejectsASimultaneousOpenFromTheOtherLoopback(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
@@ -100,40 +102,40 @@ func TestDial_WhoCallsFromTheOtherLoopbackIsNotReached(t *testing.T) {
 	one := [16]byte{15: 1}
 	var callers []int
 	for port := range ports {
-		fd := bound(t, syscall.AF_INET6, &syscall.SockaddrInet6{Port: 8200, Addr: one})
+		fd := boundSocket(t, syscall.AF_INET6, &syscall.SockaddrInet6{Port: 8200, Addr: one})
 		require.NoError(t, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 255)) // so that it stays
 		require.ErrorIs(t, syscall.Connect(fd, &syscall.SockaddrInet6{Port: 40000 + port, Addr: one}), syscall.EINPROGRESS)
 		callers = append(callers, fd)
 	}
-	answer := asked(t, naming(t, "localhost:8200"))
-	await(t, "a connection that is swallowed", func() bool { return len(calling(t, "tcp6")) > 0 })
+	answer := requestSealStatus(t, clientWithProcess(t, "localhost:8200"))
+	waitFor(t, "a connection that is swallowed", func() bool { return len(pendingConnections(t, "tcp6")) > 0 })
 	listenAt(t, "127.0.0.1:8200", nil)
 	for _, fd := range callers {
 		require.NoError(t, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 0))
 	}
 	select {
 	case got := <-answer:
-		if err, is := got.(error); is { // nobody listened then: it is asked again at once
+		if err, is := got.(error); is { // without a listener: the request is repeated at once
 			assert.ErrorIs(t, err, unseal.ErrUnreachable)
 		} else {
 			assert.Equal(t, true, got)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		assert.Fail(t, "no answer")
 	}
-	assert.False(t, anything(callers), "a request reached a process that does not listen")
+	assert.False(t, receivedData(callers), "a request reached a process that does not listen")
 }
 
-func TestDial_WhoCallsBackWhereVaultsQueueIsFullIsNotReached(t *testing.T) {
+func TestDialer_RejectsASimultaneousOpenWhenTheBacklogIsFull(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
 	at := func(ip [4]byte) syscall.Sockaddr { return &syscall.SockaddrInet4{Port: 8200, Addr: ip} }
 	var callers []int
 	for range 50 {
-		callers = append(callers, bound(t, syscall.AF_INET, at([4]byte{127, 0, 0, 1})))
+		callers = append(callers, boundSocket(t, syscall.AF_INET, at([4]byte{127, 0, 0, 1})))
 	}
-	vault := bound(t, syscall.AF_INET, at([4]byte{}))
+	vault := boundSocket(t, syscall.AF_INET, at([4]byte{}))
 	require.NoError(t, syscall.Listen(vault, 0))
 	for {
 		conn, err := net.DialTimeout("tcp", "127.0.0.1:8200", 100*time.Millisecond)
@@ -142,10 +144,10 @@ func TestDial_WhoCallsBackWhereVaultsQueueIsFullIsNotReached(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	answer := asked(t, naming(t, "127.0.0.1:8200"))
+	answer := requestSealStatus(t, clientWithProcess(t, "127.0.0.1:8200"))
 	called := map[string]bool{}
-	await(t, "callers to call back", func() bool {
-		for _, from := range calling(t, "tcp") {
+	waitFor(t, "callers to call back", func() bool {
+		for _, from := range pendingConnections(t, "tcp") {
 			if called[from] || len(called) == len(callers) {
 				continue
 			}
@@ -162,19 +164,19 @@ func TestDial_WhoCallsBackWhereVaultsQueueIsFullIsNotReached(t *testing.T) {
 	select {
 	case err := <-answer: // it was found out
 		assert.ErrorIs(t, err.(error), unseal.ErrUnreachable)
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		assert.Fail(t, "no answer")
 	}
-	assert.False(t, anything(callers), "a request reached a process that does not listen")
+	assert.False(t, receivedData(callers), "a request reached a process that does not listen")
 }
 
 // Vault on IPv4 takes no more connections for now; at the other loopback address
 // another process listens.
-func TestDial_LocalhostIsNotTheOtherLoopbackWhileVaultListens(t *testing.T) {
+func TestDialer_LocalhostStaysOnTheLoopbackOfVault(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	vault := bound(t, syscall.AF_INET, &syscall.SockaddrInet4{Port: 8200, Addr: [4]byte{127, 0, 0, 1}})
+	vault := boundSocket(t, syscall.AF_INET, &syscall.SockaddrInet4{Port: 8200, Addr: [4]byte{127, 0, 0, 1}})
 	require.NoError(t, syscall.Listen(vault, 0))
 	for {
 		conn, err := net.DialTimeout("tcp", "127.0.0.1:8200", 100*time.Millisecond)
@@ -186,13 +188,13 @@ func TestDial_LocalhostIsNotTheOtherLoopbackWhileVaultListens(t *testing.T) {
 	other := listenAt(t, "[::1]:8200", nil)
 	ctx, end := context.WithTimeout(t.Context(), 3*connectWithin) // for more than one try
 	defer end()
-	_, err := naming(t, "localhost:8200").SealStatus(ctx)
+	_, err := clientWithProcess(t, "localhost:8200").SealStatus(ctx)
 	require.Error(t, err)
 	assert.Zero(t, other.opened.Load(), "connections to another than Vault")
 }
 
 // Both ways to open a connection, each time from another address.
-func TestDial_CallsFromNoAddressThatCanBeGuessed(t *testing.T) {
+func TestDialer_ConnectsFromARandomLoopbackAddress(t *testing.T) {
 	from := map[string]bool{}
 	for range 10 {
 		s := listenAt(t, "127.0.0.1:0", nil)

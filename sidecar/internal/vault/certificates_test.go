@@ -25,8 +25,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// pair writes a self-signed client certificate that ends then.
-func pair(t *testing.T, certFile, keyFile string, ends time.Time) *x509.Certificate {
+// writeClientCertificate writes a self-signed client certificate that expires at ends.
+func writeClientCertificate(t *testing.T, certFile, keyFile string, ends time.Time) *x509.Certificate {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -47,52 +47,54 @@ func pair(t *testing.T, certFile, keyFile string, ends time.Time) *x509.Certific
 
 func TestClientCertificate_IsReadForEveryConnection(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		a, dir := newAuthority(t), t.TempDir()
-		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-		ends := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
-		trusted := x509.NewCertPool()
-		trusted.AddCert(pair(t, certFile, keyFile, ends))
-		s := &server{}
-		s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{a.leaf}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted,
-			MinVersion: version, MaxVersion: version}
-		s.Config.ErrorLog = quiet
-		s.StartTLS()
-		t.Cleanup(s.Close)
-		trusting := func(c *Config) { c.CACert, c.ServerName = a.file, serverName }
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			a, dir := newAuthority(t), t.TempDir()
+			certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+			ends := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+			trusted := x509.NewCertPool()
+			trusted.AddCert(writeClientCertificate(t, certFile, keyFile, ends))
+			s := &server{}
+			s.Server = httptest.NewUnstartedServer(s.recording(responds(200, sealedBody)))
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{a.leaf}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted,
+				MinVersion: version, MaxVersion: version}
+			s.Config.ErrorLog = discardLog
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			trusting := func(c *Config) { c.CACert, c.ServerName = a.file, serverName }
 
-		_, err := client(t, s.URL, trusting).SealStatus(t.Context())
-		assert.ErrorContains(t, err, "--vault-client-cert")
-		assert.ErrorContains(t, err, "second listener")
-		assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+			_, err := client(t, s.URL, trusting).SealStatus(t.Context())
+			assert.ErrorContains(t, err, "--vault-client-cert")
+			assert.ErrorContains(t, err, "second listener")
+			assert.NotErrorIs(t, err, unseal.ErrUnreachable)
 
-		c := client(t, s.URL, trusting, func(c *Config) { c.ClientCert, c.ClientKey = certFile, keyFile })
-		_, err = c.SealStatus(t.Context())
-		require.NoError(t, err)
-		_, own := c.Certificates()
-		assert.Equal(t, ends, own)
-
-		// Half of it is renewed, then all, by an issuer that Vault does not know.
-		s.CloseClientConnections()
-		pair(t, certFile, filepath.Join(dir, "other.key"), ends)
-		assert.Eventually(t, func() bool {
+			c := client(t, s.URL, trusting, func(c *Config) { c.ClientCert, c.ClientKey = certFile, keyFile })
 			_, err = c.SealStatus(t.Context())
-			return errorsIs(err, unseal.ErrUnreachable) || err != nil
-		}, patience, tick)
-		assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return !errorsIs(err, unseal.ErrUnreachable) }, patience, tick)
-		assert.ErrorContains(t, err, "reading the client certificate")
-		pair(t, certFile, keyFile, ends)
-		_, err = c.SealStatus(t.Context())
-		assert.ErrorContains(t, err, "does not accept our client certificate")
+			require.NoError(t, err)
+			_, own := c.Certificates()
+			assert.Equal(t, ends, own)
+
+			// Half of it is renewed, then all, by an issuer that Vault does not know.
+			s.CloseClientConnections()
+			writeClientCertificate(t, certFile, filepath.Join(dir, "other.key"), ends)
+			assert.Eventually(t, func() bool {
+				_, err = c.SealStatus(t.Context())
+				return errorsIs(err, unseal.ErrUnreachable) || err != nil
+			}, waitTimeout, tick)
+			assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return !errorsIs(err, unseal.ErrUnreachable) }, waitTimeout, tick)
+			assert.ErrorContains(t, err, "reading the client certificate")
+			writeClientCertificate(t, certFile, keyFile, ends)
+			_, err = c.SealStatus(t.Context())
+			assert.ErrorContains(t, err, "does not accept our client certificate")
+		})
 	}
 }
 
 // issuer is a CA, and signs the certificate that a server shows.
 type issuer struct {
-	file  string // of the CA's certificate
-	ca    *x509.Certificate
-	key   *ecdsa.PrivateKey
-	shown atomic.Pointer[tls.Certificate]
+	file   string // of the CA's certificate
+	ca     *x509.Certificate
+	key    *ecdsa.PrivateKey
+	served atomic.Pointer[tls.Certificate]
 }
 
 // renew has the server show a certificate that is valid from one time to another.
@@ -102,11 +104,11 @@ func (i *issuer) renew(t *testing.T, from, to time.Time) {
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{serverName}, NotBefore: from, NotAfter: to}
 	raw, err := x509.CreateCertificate(rand.Reader, leaf, i.ca, key.Public(), i.key)
 	require.NoError(t, err)
-	i.shown.Store(&tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key})
+	i.served.Store(&tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key})
 }
 
-// ending returns a server whose certificate is valid from one time to another.
-func ending(t *testing.T, from, to time.Time) (*issuer, *server) {
+// serveWithValidity returns a server whose certificate is valid from one time to another.
+func serveWithValidity(t *testing.T, from, to time.Time) (*issuer, *server) {
 	t.Helper()
 	key := newKey(t)
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
@@ -117,47 +119,47 @@ func ending(t *testing.T, from, to time.Time) (*issuer, *server) {
 	require.NoError(t, os.WriteFile(i.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), 0o600))
 	i.renew(t, from, to)
 	s := &server{}
-	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
-	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.shown.Load(), nil }}
-	s.Config.ErrorLog = quiet
+	s.Server = httptest.NewUnstartedServer(s.recording(responds(200, sealedBody)))
+	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.served.Load(), nil }}
+	s.Config.ErrorLog = discardLog
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return i, s
 }
 
-func TestServerCertificate_ItsEndIsKnownAndSaid(t *testing.T) {
+func TestServerCertificate_ReportsItsExpiry(t *testing.T) {
 	now := time.Now().Truncate(time.Second).UTC()
 	for _, row := range []struct {
 		sentence string
 		from, to time.Time
-		says     string
+		message  string
 	}{
 		{"it lasts", now.Add(-time.Hour), now.Add(time.Hour), ""},
 		{"it ran out", now.Add(-48 * time.Hour), now.Add(-24 * time.Hour), "its certificate ran out on " + now.Add(-24*time.Hour).Format(time.DateOnly) + ": renew it"},
 		{"it is not valid yet", now.Add(24 * time.Hour), now.Add(48 * time.Hour), "see that the clock is right"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			a, s := ending(t, row.from, row.to)
+			a, s := serveWithValidity(t, row.from, row.to)
 			c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
 			_, err := c.SealStatus(t.Context())
 			end, _ := c.Certificates()
 			assert.Equal(t, row.to, end)
-			if row.says == "" {
+			if row.message == "" {
 				assert.NoError(t, err)
 				return
 			}
-			assert.ErrorContains(t, err, row.says)
+			assert.ErrorContains(t, err, row.message)
 			assert.NotErrorIs(t, err, unseal.ErrUnreachable)
-			assert.Zero(t, s.asked(), "TLS stays verified")
+			assert.Zero(t, s.requestCount(), "TLS stays verified")
 		})
 	}
 }
 
 // What is renewed under a connection that lasts is seen within the hour. One that
 // ran out ends no connection: a Vault that serves goes on.
-func TestServerCertificate_IsSeenAnew(t *testing.T) {
+func TestServerCertificate_RenewalIsNoticed(t *testing.T) {
 	now := time.Now().Truncate(time.Second).UTC()
-	a, s := ending(t, now.Add(-time.Hour), now.Add(time.Hour))
+	a, s := serveWithValidity(t, now.Add(-time.Hour), now.Add(time.Hour))
 	c := client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
 	ask := func() {
 		t.Helper()
@@ -173,11 +175,11 @@ func TestServerCertificate_IsSeenAnew(t *testing.T) {
 	a.renew(t, now.Add(-time.Hour), ended)
 	c.dialer.expiries.set(&c.dialer.expiries.newest, now.Add(-freshFor-time.Second))
 	ask()
-	assert.Eventually(t, func() bool { end, _ := c.Certificates(); return end.Equal(ended) }, patience, tick)
+	assert.Eventually(t, func() bool { end, _ := c.Certificates(); return end.Equal(ended) }, waitTimeout, tick)
 	ask()
 }
 
-func TestUnixSocket(t *testing.T) {
+func TestClient_ConnectsToAUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.sock")
 	c := client(t, "unix://"+path)
 	_, err := c.SealStatus(t.Context())
@@ -187,7 +189,7 @@ func TestUnixSocket(t *testing.T) {
 	require.NoError(t, err)
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	s := &server{}
-	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+	s.Server = httptest.NewUnstartedServer(s.recording(responds(200, sealedBody)))
 	require.NoError(t, s.Listener.Close())
 	s.Listener = listener
 	s.Start()
@@ -195,11 +197,11 @@ func TestUnixSocket(t *testing.T) {
 	require.NoError(t, err)
 	s.Close()
 	_, err = c.SealStatus(t.Context())
-	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file that nobody listens on")
+	assert.ErrorIs(t, err, unseal.ErrUnreachable, "a file without a listener")
 }
 
 // A file that may not be read is not taken for a socket that may not be used.
-func TestPermission_WhatMayNotBeUsedIsNamed(t *testing.T) {
+func TestClassify_NamesTheFileOrSocketWithoutPermission(t *testing.T) {
 	file := &fs.PathError{Op: "open", Path: "/tls.key", Err: syscall.EACCES}
 	dial := func(network string, errno syscall.Errno) error {
 		return &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", errno)}
@@ -207,7 +209,7 @@ func TestPermission_WhatMayNotBeUsedIsNamed(t *testing.T) {
 	for _, row := range []struct {
 		sentence    string
 		err         error
-		says        string
+		message     string
 		unreachable bool
 	}{
 		{"the client certificate's key", fmt.Errorf("%w: %w", errOwn, file), "reading the client certificate: open /tls.key: permission denied", false},
@@ -217,9 +219,9 @@ func TestPermission_WhatMayNotBeUsedIsNamed(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			err := classify(t.Context(), row.err)
-			assert.ErrorContains(t, err, row.says)
+			assert.ErrorContains(t, err, row.message)
 			assert.Equal(t, row.unreachable, errorsIs(err, unseal.ErrUnreachable))
-			if row.says != "the socket may not be used" {
+			if row.message != "the socket may not be used" {
 				assert.NotContains(t, err.Error(), "socket")
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"maps"
@@ -31,12 +32,12 @@ import (
 )
 
 const (
-	patience   = 10 * time.Second
-	tick       = time.Millisecond
-	serverName = "vault.test"
+	waitTimeout = 10 * time.Second
+	tick        = time.Millisecond
+	serverName  = "vault.test"
 )
 
-var quiet = log.New(io.Discard, "", 0)
+var discardLog = log.New(io.Discard, "", 0)
 
 func errorsIs(err, target error) bool { return errors.Is(err, target) }
 
@@ -85,21 +86,21 @@ func (a *authority) config() *tls.Config {
 func (a *authority) serve(t *testing.T, answer http.HandlerFunc) *server {
 	t.Helper()
 	s := &server{}
-	s.Server = httptest.NewUnstartedServer(s.keeping(answer))
+	s.Server = httptest.NewUnstartedServer(s.recording(answer))
 	s.TLS = a.config()
-	s.Config.ErrorLog = quiet
+	s.Config.ErrorLog = discardLog
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
 }
 
-func TestTLS(t *testing.T) {
+func TestDialer_VerifiesTheServerCertificate(t *testing.T) {
 	right, wrong := newAuthority(t), newAuthority(t)
-	s := right.serve(t, says(200, sealedBody))
+	s := right.serve(t, responds(200, sealedBody))
 	for _, row := range []struct {
 		sentence string
 		config   Config
-		says     string // in the error; empty: none
+		message  string // in the error; empty: none
 	}{
 		{"the right CA and name", Config{CACert: right.file, ServerName: serverName}, ""},
 		{"the wrong CA", Config{CACert: wrong.file, ServerName: serverName}, "not trusted"},
@@ -109,32 +110,34 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			for name, call := range calls {
-				before := s.asked()
-				err := call(client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = row.config.CACert, row.config.ServerName }), t.Context())
-				if row.says == "" {
-					assert.Equal(t, 1, s.asked()-before)
-					assert.False(t, errorsIs(err, unseal.ErrUnreachable), "%s: %v", name, err)
-					continue
-				}
-				assert.ErrorContains(t, err, row.says, name)
-				assert.NotErrorIs(t, err, unseal.ErrUnreachable, name)
-				assert.Equal(t, before, s.asked(), "%s: a server that is not trusted was asked", name)
+				t.Run(name, func(t *testing.T) {
+					before := s.requestCount()
+					err := call(client(t, s.URL, func(c *Config) { c.CACert, c.ServerName = row.config.CACert, row.config.ServerName }), t.Context())
+					if row.message == "" {
+						assert.Equal(t, 1, s.requestCount()-before)
+						assert.False(t, errorsIs(err, unseal.ErrUnreachable), "%v", err)
+						return
+					}
+					assert.ErrorContains(t, err, row.message)
+					assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+					assert.Equal(t, before, s.requestCount(), "a server that is not trusted was asked")
+				})
 			}
 		})
 	}
 }
 
-func TestAServerWithoutTLSBehindAnHTTPSAddress(t *testing.T) {
-	s := serve(t, says(200, sealedBody))
-	s.Config.ErrorLog = quiet
+func TestClient_ReportsAServerWithoutTLS(t *testing.T) {
+	s := serve(t, responds(200, sealedBody))
+	s.Config.ErrorLog = discardLog
 	_, err := client(t, "https://"+s.Listener.Addr().String()).SealStatus(t.Context())
 	assert.ErrorContains(t, err, "does not speak TLS")
 	assert.NotErrorIs(t, err, unseal.ErrUnreachable)
 }
 
-func TestTheCAFileIsReadForEveryConnection(t *testing.T) {
+func TestDialer_ReadsTheCAFileForEveryConnection(t *testing.T) {
 	right, wrong := newAuthority(t), newAuthority(t)
-	s := right.serve(t, says(200, sealedBody))
+	s := right.serve(t, responds(200, sealedBody))
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	put := func(a *authority) {
 		text, err := os.ReadFile(a.file)
@@ -153,11 +156,11 @@ func TestTheCAFileIsReadForEveryConnection(t *testing.T) {
 
 	s.CloseClientConnections()
 	put(wrong)
-	assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return err != nil }, patience, tick)
+	assert.Eventually(t, func() bool { _, err = c.SealStatus(t.Context()); return err != nil }, waitTimeout, tick)
 	assert.Eventually(t, func() bool {
 		_, err = c.SealStatus(t.Context())
 		return err != nil && !errorsIs(err, unseal.ErrUnreachable)
-	}, patience, tick)
+	}, waitTimeout, tick)
 	assert.ErrorContains(t, err, "not trusted")
 
 	require.NoError(t, os.Remove(file))
@@ -169,25 +172,27 @@ func TestTheCAFileIsReadForEveryConnection(t *testing.T) {
 	assert.ErrorContains(t, err, "no PEM certificate")
 }
 
-func TestNewRefusesACAThatCannotBeUsed(t *testing.T) {
+func TestNew_RejectsAnUnusableCAFile(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.pem")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 	for _, file := range []string{empty, dir, filepath.Join(dir, "missing.pem")} {
-		_, err := New(Config{Addr: "https://vault:8200", CACert: file})
-		assert.ErrorContains(t, err, file)
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			_, err := New(Config{Addr: "https://vault:8200", CACert: file})
+			assert.ErrorContains(t, err, file)
+		})
 	}
 }
 
-// led is a connection that a name has led astray.
-type led struct {
+// misdirectedConn is a connection whose name resolved to another address.
+type misdirectedConn struct {
 	net.Conn
 	to net.Addr
 }
 
-func (l led) RemoteAddr() net.Addr { return l.to }
+func (c misdirectedConn) RemoteAddr() net.Addr { return c.to }
 
-func TestPlainHTTPStaysOnLoopback(t *testing.T) {
+func TestClient_SendsPlainHTTPToLoopbackOnly(t *testing.T) {
 	for _, row := range []struct {
 		to    net.Addr
 		stays bool
@@ -201,31 +206,33 @@ func TestPlainHTTPStaysOnLoopback(t *testing.T) {
 		{&net.UnixAddr{Name: "/tmp/x"}, false},
 	} {
 		for name, call := range calls {
-			s := serve(t, says(403, `{"errors":["permission denied"]}`))
-			c := client(t, s.URL)
-			conn, err := net.Dial("tcp", s.Listener.Addr().String())
-			require.NoError(t, err)
-			conn = led{conn, row.to}
-			o := &opened{}
-			o.conn.Store(&conn)
-			err = call(c, context.WithValue(t.Context(), openedKey{}, o))
-			if row.stays {
-				assert.Equal(t, 1, s.asked(), "%s to %v", name, row.to)
-				continue
-			}
-			assert.ErrorContains(t, err, "led to "+row.to.String()+", which is not this pod", name)
-			for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrNotVault} {
-				assert.NotErrorIs(t, err, sentinel, name)
-			}
-			assert.Zero(t, s.asked(), "%s to %v: something was sent", name, row.to)
-			_, err = conn.Write([]byte("x"))
-			assert.ErrorIs(t, err, net.ErrClosed, name)
+			t.Run(fmt.Sprintf("%s to %v", name, row.to), func(t *testing.T) {
+				s := serve(t, responds(403, `{"errors":["permission denied"]}`))
+				c := client(t, s.URL)
+				conn, err := net.Dial("tcp", s.Listener.Addr().String())
+				require.NoError(t, err)
+				conn = misdirectedConn{conn, row.to}
+				o := &opened{}
+				o.conn.Store(&conn)
+				err = call(c, context.WithValue(t.Context(), openedKey{}, o))
+				if row.stays {
+					assert.Equal(t, 1, s.requestCount())
+					return
+				}
+				assert.ErrorContains(t, err, "led to "+row.to.String()+", which is not this pod")
+				for _, sentinel := range []error{unseal.ErrUnreachable, unseal.ErrNotVault} {
+					assert.NotErrorIs(t, err, sentinel)
+				}
+				assert.Zero(t, s.requestCount(), "something was sent")
+				_, err = conn.Write([]byte("x"))
+				assert.ErrorIs(t, err, net.ErrClosed)
+			})
 		}
 	}
 }
 
-// keyed are the calls that carry a key; Login carries a token.
-var keyed = []string{"Unseal", "AuthorizeRekey", "Login"}
+// secretCalls are the calls that carry a key; Login carries a token.
+var secretCalls = []string{"Unseal", "AuthorizeRekey", "Login"}
 
 func withLogin(t *testing.T) map[string]func(*Client, context.Context) error {
 	all := maps.Clone(calls)
@@ -236,113 +243,117 @@ func withLogin(t *testing.T) map[string]func(*Client, context.Context) error {
 	return all
 }
 
-func TestTrusts_NoKeyGoesToWhomItRefuses(t *testing.T) {
+func TestTrusts_WithholdsKeysFromAnUntrustedProcess(t *testing.T) {
 	a := newAuthority(t)
 	for _, secure := range []bool{false, true} {
-		s := serve(t, says(200, sealedBody))
+		s := serve(t, responds(200, sealedBody))
 		if secure {
-			s = a.serve(t, says(200, sealedBody))
+			s = a.serve(t, responds(200, sealedBody))
 		}
 		for name, call := range withLogin(t) {
-			var looked []string
-			refuse := errors.New("whoever listens is a stranger")
-			c := client(t, s.URL, func(c *Config) {
-				c.Trusts = func(conn net.Conn) error {
-					looked = append(looked, conn.RemoteAddr().String())
-					return refuse
+			t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
+				var checked []string
+				refuse := errors.New("the listener is not Vault")
+				c := client(t, s.URL, func(c *Config) {
+					c.Trusts = func(conn net.Conn) error {
+						checked = append(checked, conn.RemoteAddr().String())
+						return refuse
+					}
+					if secure {
+						c.CACert, c.ServerName = a.file, serverName
+					}
+				})
+				before := s.requestCount()
+				err := call(c, t.Context())
+				if !slices.Contains(secretCalls, name) {
+					assert.Equal(t, before+1, s.requestCount(), "it carries nothing that is secret")
+					assert.Empty(t, checked)
+					return
 				}
+				_, _ = c.SealStatus(t.Context()) // leaves a connection that is used again
+				again := call(c, t.Context())
+				assert.Equal(t, before+1, s.requestCount(), "only the seal status was asked for")
+				for _, err := range []error{err, again} {
+					assert.ErrorIs(t, err, unseal.ErrWithheld)
+					assert.ErrorContains(t, err, "the listener is not Vault; no key is sent")
+					assert.NotErrorIs(t, err, unseal.ErrUnreachable)
+				}
+				assert.Subset(t, []string{s.Listener.Addr().String()}, checked)
+				assert.ErrorIs(t, c.Trusted(t.Context()), unseal.ErrWithheld)
+
+				refuse, checked = nil, nil
+				_ = call(c, t.Context())
+				_ = call(c, t.Context())
+				assert.Len(t, checked, 2, "each time, on a connection that is used again too")
+				assert.Equal(t, before+3, s.requestCount())
+				assert.NoError(t, c.Trusted(t.Context()))
+			})
+		}
+	}
+}
+
+// A peer that is gone means that Vault is unreachable, not that the process is untrusted.
+func TestTrusts_ClosedPeerIsABrokenConnection(t *testing.T) {
+	s := serve(t, responds(200, sealedBody))
+	c := client(t, s.URL, func(c *Config) { c.Trusts = func(net.Conn) error { return net.ErrClosed } })
+	assert.ErrorIs(t, calls["Unseal"](c, t.Context()), unseal.ErrBroken)
+	assert.Zero(t, s.requestCount())
+}
+
+func TestBroken_IsCalledForEveryBrokenConnection(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %t", secure), func(t *testing.T) {
+			var broken atomic.Int32
+			count := func(c *Config) { c.Broken = func() { broken.Add(1) } }
+			a := newAuthority(t)
+			hold := make(chan struct{})
+			answer := func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v1/sys/health" {
+					select {
+					case <-hold:
+					case <-r.Context().Done():
+					}
+				}
+				responds(200, sealedBody)(w, r)
+			}
+			s := serve(t, answer)
+			if secure {
+				s = a.serve(t, answer)
+			}
+			c := client(t, s.URL, count, func(c *Config) {
 				if secure {
 					c.CACert, c.ServerName = a.file, serverName
 				}
 			})
-			before := s.asked()
-			err := call(c, t.Context())
-			if !slices.Contains(keyed, name) {
-				assert.Equal(t, before+1, s.asked(), "%s carries nothing that is secret", name)
-				assert.Empty(t, looked, name)
-				continue
-			}
-			_, _ = c.SealStatus(t.Context()) // leaves a connection that is used again
-			again := call(c, t.Context())
-			assert.Equal(t, before+1, s.asked(), "%s: only the seal status was asked for", name)
-			for _, err := range []error{err, again} {
-				assert.ErrorIs(t, err, unseal.ErrWithheld, name)
-				assert.ErrorContains(t, err, "whoever listens is a stranger; no key is sent", name)
-				assert.NotErrorIs(t, err, unseal.ErrUnreachable, name)
-			}
-			assert.Subset(t, []string{s.Listener.Addr().String()}, looked, name)
-			assert.ErrorIs(t, c.Trusted(t.Context()), unseal.ErrWithheld, name)
 
-			refuse, looked = nil, nil
-			_ = call(c, t.Context())
-			_ = call(c, t.Context())
-			assert.Len(t, looked, 2, "%s: each time, on a connection that is used again too", name)
-			assert.Equal(t, before+3, s.asked(), name)
-			assert.NoError(t, c.Trusted(t.Context()))
-		}
-	}
-}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { _, err := c.Health(ctx); ended <- err }()
+			require.Eventually(t, func() bool { return s.requestCount() == 1 }, waitTimeout, tick)
+			cancel()
+			require.ErrorIs(t, <-ended, context.Canceled)
+			_, err := c.SealStatus(t.Context()) // on a connection of its own
+			require.NoError(t, err)
+			assert.Zero(t, broken.Load(), "what we end ourselves did not break")
 
-// Where nobody holds the other end any more, Vault is away, and no stranger there.
-func TestTrusts_AnEndThatIsGoneIsABrokenConnection(t *testing.T) {
-	s := serve(t, says(200, sealedBody))
-	c := client(t, s.URL, func(c *Config) { c.Trusts = func(net.Conn) error { return net.ErrClosed } })
-	assert.ErrorIs(t, calls["Unseal"](c, t.Context()), unseal.ErrBroken)
-	assert.Zero(t, s.asked())
-}
+			s.CloseClientConnections()
+			assert.Eventually(t, func() bool { return broken.Load() > 0 }, waitTimeout, tick, "an idle connection that the server ends broke")
 
-func TestBroken(t *testing.T) {
-	for _, secure := range []bool{false, true} {
-		var broken atomic.Int32
-		count := func(c *Config) { c.Broken = func() { broken.Add(1) } }
-		a := newAuthority(t)
-		hold := make(chan struct{})
-		answer := func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/v1/sys/health" {
-				select {
-				case <-hold:
-				case <-r.Context().Done():
-				}
-			}
-			says(200, sealedBody)(w, r)
-		}
-		s := serve(t, answer)
-		if secure {
-			s = a.serve(t, answer)
-		}
-		c := client(t, s.URL, count, func(c *Config) {
-			if secure {
-				c.CACert, c.ServerName = a.file, serverName
-			}
+			before := broken.Load()
+			go func() { _, err := c.Health(t.Context()); ended <- err }()
+			require.Eventually(t, func() bool { return s.requestCount() == 3 }, waitTimeout, tick)
+			s.CloseClientConnections()
+			assert.ErrorIs(t, <-ended, unseal.ErrUnreachable)
+			assert.Greater(t, broken.Load(), before, "a call that waits broke")
+			close(hold)
 		})
-
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() { _, err := c.Health(ctx); ended <- err }()
-		require.Eventually(t, func() bool { return s.asked() == 1 }, patience, tick)
-		cancel()
-		require.ErrorIs(t, <-ended, context.Canceled)
-		_, err := c.SealStatus(t.Context()) // on a connection of its own
-		require.NoError(t, err)
-		assert.Zero(t, broken.Load(), "what we end ourselves did not break")
-
-		s.CloseClientConnections()
-		assert.Eventually(t, func() bool { return broken.Load() > 0 }, patience, tick, "an idle connection that the server ends broke")
-
-		before := broken.Load()
-		go func() { _, err := c.Health(t.Context()); ended <- err }()
-		require.Eventually(t, func() bool { return s.asked() == 3 }, patience, tick)
-		s.CloseClientConnections()
-		assert.ErrorIs(t, <-ended, unseal.ErrUnreachable)
-		assert.Greater(t, broken.Load(), before, "a call that waits broke")
-		close(hold)
 	}
 }
 
-func TestAConnectionServesManyCalls(t *testing.T) {
+func TestClient_ReusesItsConnection(t *testing.T) {
 	var opened atomic.Int32
 	s := &server{}
-	s.Server = httptest.NewUnstartedServer(s.keeping(says(200, sealedBody)))
+	s.Server = httptest.NewUnstartedServer(s.recording(responds(200, sealedBody)))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			opened.Add(1)
@@ -360,7 +371,7 @@ func TestAConnectionServesManyCalls(t *testing.T) {
 }
 
 // net/http keeps its write buffer for as long as the connection lives.
-func TestWhatWasWrittenIsWiped(t *testing.T) {
+func TestConn_WipesWrittenBytes(t *testing.T) {
 	near, far := net.Pipe()
 	got := make(chan string)
 	go func() {

@@ -38,7 +38,7 @@ func packetsOf(t *testing.T, raw []byte) (tags []byte, bodies [][]byte) {
 	return tags, bodies
 }
 
-func TestNobodyHasTheKeyThatNewSharesAreEncryptedTo(t *testing.T) {
+func TestDiscardPGPKey_HasNoKnownPrivateKey(t *testing.T) {
 	raw, err := base64.StdEncoding.DecodeString(discardPGPKey)
 	require.NoError(t, err)
 	tags, bodies := packetsOf(t, raw)

@@ -63,7 +63,7 @@ func setSysctl(t *testing.T, name, value string) {
 	require.NoError(t, os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644))
 }
 
-func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
+func TestRefuses_NoFreeLocalPortIsNoRefusal(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
@@ -75,7 +75,7 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 			first := 40000 + 10*i
 			vault := strconv.Itoa(8200 + i)
 			setSysctl(t, "ipv4/ip_local_port_range", fmt.Sprintf("%d %d", first, first+7))
-			c := refused(t, "http://"+row.host+":"+vault)
+			c := refusedClient(t, "http://"+row.host+":"+vault)
 			require.True(t, c.refuses())
 			s := listenAt(t, row.listens+":"+vault, nil)
 			var held []net.Listener
@@ -86,7 +86,7 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 			}
 			before := descriptors(t)
 			for range 20 {
-				require.False(t, c.refuses(), "somebody listens")
+				require.False(t, c.refuses(), "a process listens")
 				_, err := c.SealStatus(t.Context())
 				require.ErrorContains(t, err, "no local port is free")
 				assert.ErrorContains(t, err, "unix://")
@@ -104,22 +104,24 @@ func TestWithoutAFreeLocalPortVaultIsNotTakenForAway(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatDoesNotExistRefuses(t *testing.T) {
+func TestRefuses_MissingAddressIsARefusal(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
 	setSysctl(t, "ipv6/conf/lo/disable_ipv6", "1")
 	for _, host := range []string{"localhost", "[::1]"} {
-		c := refused(t, "http://"+host+":8200")
-		assert.True(t, c.refuses(), host)
-		assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.refuses() }), 8.0)
+		t.Run(host, func(t *testing.T) {
+			c := refusedClient(t, "http://"+host+":8200")
+			assert.True(t, c.refuses())
+			assert.Less(t, testing.AllocsPerRun(100, func() { _ = c.refuses() }), 8.0)
+		})
 	}
 	s := listenAt(t, "127.0.0.1:8200", nil)
 	_, err := client(t, strings.Replace(s.URL, "127.0.0.1", "localhost", 1)).SealStatus(t.Context())
 	assert.NoError(t, err)
 }
 
-func TestPortless(t *testing.T) {
+func TestPortless_DetectsThatNoLocalPortIsFree(t *testing.T) {
 	failed := func(op, ip string, errno syscall.Errno) error {
 		to := &net.TCPAddr{IP: net.ParseIP(ip), Port: 8200}
 		return &net.OpError{Op: op, Net: "tcp", Addr: to, Err: os.NewSyscallError("connect", errno)}
@@ -136,6 +138,6 @@ func TestPortless(t *testing.T) {
 		{&net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: "/vault.sock"}, Err: syscall.EADDRNOTAVAIL}, false},
 		{errors.New("connect: cannot assign requested address"), false},
 	} {
-		assert.Equal(t, row.want, portless(row.err), "%v", row.err)
+		t.Run(row.err.Error(), func(t *testing.T) { assert.Equal(t, row.want, portless(row.err)) })
 	}
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAwaitListener(t *testing.T) {
-	addr := free(t, "127.0.0.1")
-	c := refused(t, "http://"+addr)
+func TestAwaitListener_ReturnsWhenAProcessListens(t *testing.T) {
+	addr := freeAddr(t, "127.0.0.1")
+	c := refusedClient(t, "http://"+addr)
 	before := descriptors(t)
-	t.Run("returns when somebody listens", func(t *testing.T) {
+	t.Run("returns when a process listens", func(t *testing.T) {
 		looks := 0
 		c.AwaitListener(t.Context(), func() time.Duration {
 			if looks++; looks == 3 {
@@ -24,7 +24,7 @@ func TestAwaitListener(t *testing.T) {
 		assert.Equal(t, 3, looks)
 	})
 	t.Run("ends with its context", func(t *testing.T) {
-		c := refused(t, "http://"+free(t, "127.0.0.1"))
+		c := refusedClient(t, "http://"+freeAddr(t, "127.0.0.1"))
 		ctx, cancel := context.WithCancel(t.Context())
 		looks := 0
 		c.AwaitListener(ctx, func() time.Duration {
@@ -44,7 +44,7 @@ func TestAwaitListener(t *testing.T) {
 	assert.Less(t, descriptors(t), before+10)
 }
 
-func TestPauser(t *testing.T) {
+func TestPauser_PausesAtLeastTheDuration(t *testing.T) {
 	kernel := newPauser()
 	defer kernel.close()
 	require.NotNil(t, kernel.timer)

@@ -18,8 +18,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// free returns an address on which nobody listens.
-func free(t *testing.T, host string) string {
+// freeAddr returns an address without a listener.
+func freeAddr(t *testing.T, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
@@ -27,8 +27,8 @@ func free(t *testing.T, host string) string {
 	return l.Addr().String()
 }
 
-// refused returns a client whose Vault has just refused it.
-func refused(t *testing.T, url string, change ...func(*Config)) *Client {
+// refusedClient returns a client whose Vault has just refused it.
+func refusedClient(t *testing.T, url string, change ...func(*Config)) *Client {
 	t.Helper()
 	c := client(t, url, change...)
 	_, err := c.SealStatus(t.Context())
@@ -36,18 +36,18 @@ func refused(t *testing.T, url string, change ...func(*Config)) *Client {
 	return c
 }
 
-// counted is a server at addr that counts its connections.
-type counted struct {
+// countingServer is a server at addr that counts its connections.
+type countingServer struct {
 	*httptest.Server
 	opened, closed atomic.Int32
 }
 
-func listenAt(t *testing.T, addr string, a *authority) *counted {
+func listenAt(t *testing.T, addr string, a *authority) *countingServer {
 	t.Helper()
-	s := &counted{}
+	s := &countingServer{}
 	l, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
-	s.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: says(200, sealedBody), ErrorLog: quiet}}
+	s.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: responds(200, sealedBody), ErrorLog: discardLog}}
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -66,7 +66,7 @@ func listenAt(t *testing.T, addr string, a *authority) *counted {
 	return s
 }
 
-func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
+func TestRefuses_RequestUsesTheConnectionThatSucceeded(t *testing.T) {
 	a := newAuthority(t)
 	for _, row := range []struct {
 		sentence, scheme, host string
@@ -79,13 +79,13 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 		{"with TLS, without a look before", "https", "127.0.0.1", false},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			addr := free(t, row.host)
+			addr := freeAddr(t, row.host)
 			secure := func(c *Config) {
 				if row.scheme == "https" {
 					c.CACert, c.ServerName = a.file, serverName
 				}
 			}
-			c := refused(t, row.scheme+"://"+addr, secure)
+			c := refusedClient(t, row.scheme+"://"+addr, secure)
 			if row.looks {
 				assert.True(t, c.refuses())
 			}
@@ -103,7 +103,7 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 			}
 			opened := int32(1)
 			if row.looks && row.scheme == "http" {
-				opened = 2 // the first led to whoever listened then
+				opened = 2 // the first led to the process that listened then
 			}
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
@@ -116,10 +116,10 @@ func TestTheConnectionThatSucceedsCarriesTheRequest(t *testing.T) {
 	}
 }
 
-func TestLocalhostIsBothItsAddresses(t *testing.T) {
-	_, port, err := net.SplitHostPort(free(t, "127.0.0.1"))
+func TestRefuses_LocalhostCoversIPv4AndIPv6(t *testing.T) {
+	_, port, err := net.SplitHostPort(freeAddr(t, "127.0.0.1"))
 	require.NoError(t, err)
-	c := refused(t, "http://localhost:"+port)
+	c := refusedClient(t, "http://localhost:"+port)
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		require.True(t, c.refuses(), host)
 		s := listenAt(t, net.JoinHostPort(host, port), nil)
@@ -127,7 +127,7 @@ func TestLocalhostIsBothItsAddresses(t *testing.T) {
 		_, err := c.SealStatus(t.Context())
 		require.NoError(t, err, host)
 		s.Close()
-		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.refuses() }, patience, tick)
+		require.Eventually(t, func() bool { _, err := c.SealStatus(t.Context()); return err != nil && c.refuses() }, waitTimeout, tick)
 	}
 	ipv6 := listenAt(t, net.JoinHostPort("::1", port), nil)
 	ipv4 := listenAt(t, net.JoinHostPort("127.0.0.1", port), nil)
@@ -137,18 +137,20 @@ func TestLocalhostIsBothItsAddresses(t *testing.T) {
 	assert.Zero(t, ipv6.opened.Load())
 }
 
-func TestWhatIsNotOfThisMachineIsNotKnownAtOnce(t *testing.T) {
+func TestRefuses_IsFalseForARemoteAddress(t *testing.T) {
 	for _, addr := range []string{"https://192.0.2.1:8200", "https://vault.example:8200", "https://[fe80::1%25lo]:8200"} {
-		assert.Empty(t, near(addr), addr)
-		c := client(t, addr)
-		c.dialer.away.Store(new(string))
-		assert.False(t, c.refuses(), addr)
+		t.Run(addr, func(t *testing.T) {
+			assert.Empty(t, near(addr))
+			c := client(t, addr)
+			c.dialer.away.Store(new(string))
+			assert.False(t, c.refuses())
+		})
 	}
 	assert.Equal(t, "127.0.0.1:443", near("https://127.0.0.1")[0].String())
 	assert.Equal(t, "127.0.0.1:80", near("http://[::ffff:127.0.0.1]")[0].String())
 }
 
-func TestAConnectionThatIsNotNeededIsClosed(t *testing.T) {
+func TestRefuses_ClosesAnUnusedConnection(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	c := client(t, s.URL)
 	_, err := c.SealStatus(t.Context())
@@ -158,11 +160,11 @@ func TestAConnectionThatIsNotNeededIsClosed(t *testing.T) {
 	assert.False(t, c.refuses())
 	_, err = c.SealStatus(t.Context()) // on the first
 	require.NoError(t, err)
-	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, patience, tick)
+	assert.Eventually(t, func() bool { return s.opened.Load() == 2 && s.closed.Load() == 1 }, waitTimeout, tick)
 }
 
-// A port that listens, and does with the connection of a request what the row says.
-func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
+// A listener that treats the connection of a request as the row defines.
+func TestClient_ListenerThatDoesNotAnswer(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
 		then     func(*net.TCPConn)
@@ -173,8 +175,8 @@ func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 		{"resets", func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, unseal.ErrUnreachable},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			addr := free(t, "127.0.0.1")
-			c := refused(t, "http://"+addr)
+			addr := freeAddr(t, "127.0.0.1")
+			c := refusedClient(t, "http://"+addr)
 			l, err := net.Listen("tcp", addr)
 			require.NoError(t, err)
 			defer l.Close()
@@ -191,7 +193,7 @@ func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 			defer conn.Close()
 			row.then(conn.(*net.TCPConn))
 			if row.want == context.Canceled {
-				require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(waitTimeout)))
 				_, err = conn.Read(make([]byte, 1)) // the request has come
 				require.NoError(t, err)
 			} else {
@@ -205,9 +207,9 @@ func TestWhoAcceptsAndDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenAndLeftAtOnce(t *testing.T) {
-	addr := free(t, "127.0.0.1")
-	c := refused(t, "http://"+addr)
+func TestRefuses_ListenerThatClosesAtOnce(t *testing.T) {
+	addr := freeAddr(t, "127.0.0.1")
+	c := refusedClient(t, "http://"+addr)
 	for range 20 {
 		l, err := net.Listen("tcp", addr)
 		require.NoError(t, err)
@@ -223,7 +225,7 @@ func TestAPortThatIsTakenAndLeftAtOnce(t *testing.T) {
 
 // A server that does not accept any more: the kernel drops what comes after its
 // queue is full, and nothing is known at once.
-func TestAFullQueueIsNoRefusal(t *testing.T) {
+func TestRefuses_FullBacklogIsNoRefusal(t *testing.T) {
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	defer syscall.Close(socket)
@@ -231,7 +233,7 @@ func TestAFullQueueIsNoRefusal(t *testing.T) {
 	name, err := syscall.Getsockname(socket)
 	require.NoError(t, err)
 	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
-	c := refused(t, "http://"+addr) // bound, and does not listen
+	c := refusedClient(t, "http://"+addr) // bound, and does not listen
 	require.True(t, c.refuses())
 	require.NoError(t, syscall.Listen(socket, 0))
 	before := descriptors(t)
@@ -260,9 +262,9 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-func TestNoDescriptorIsLeftBehind(t *testing.T) {
-	addr := free(t, "127.0.0.1")
-	c := refused(t, "http://"+addr)
+func TestRefuses_LeaksNoFileDescriptor(t *testing.T) {
+	addr := freeAddr(t, "127.0.0.1")
+	c := refusedClient(t, "http://"+addr)
 	before := descriptors(t)
 	for i := range 10_000 {
 		require.True(t, c.refuses())
@@ -275,8 +277,8 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 }
 
 // Some hundred of them a minute are the whole cost of waiting.
-func TestARefusalLeavesNoGarbage(t *testing.T) {
-	c := refused(t, "http://"+free(t, "127.0.0.1"))
+func TestRefuses_ReusesOneSocket(t *testing.T) {
+	c := refusedClient(t, "http://"+freeAddr(t, "127.0.0.1"))
 	require.True(t, c.refuses())
 	first := c.dialer.refused[0]
 	require.NotZero(t, first)
@@ -287,20 +289,20 @@ func TestARefusalLeavesNoGarbage(t *testing.T) {
 
 // A port that the kernel gives to clients is sooner or later that of the socket
 // that asks for it.
-func TestAwaitListener_ASocketThatReachesItselfIsRefused(t *testing.T) {
+func TestRefuses_SelfConnectionIsARefusal(t *testing.T) {
 	var addr string
 	for addr == "" { // an even one, which it prefers for clients (net/ipv4/inet_hashtables.c)
-		near, err := netip.ParseAddrPort(free(t, "::1")) // on IPv4 it is at another address
+		near, err := netip.ParseAddrPort(freeAddr(t, "::1")) // on IPv4 it is at another address
 		require.NoError(t, err)
 		if l, err := net.Listen("tcp", netip.AddrPortFrom(near.Addr(), near.Port()&^1).String()); err == nil {
 			addr = l.Addr().String()
 			require.NoError(t, l.Close())
 		}
 	}
-	c := refused(t, "http://"+addr)
+	c := refusedClient(t, "http://"+addr)
 	for range 100_000 {
 		if !c.refuses() {
-			require.Fail(t, "somebody listens on "+addr)
+			require.Fail(t, "a process listens on "+addr)
 		}
 	}
 }

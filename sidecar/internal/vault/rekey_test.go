@@ -25,19 +25,19 @@ const (
 	enoughBody  = `{"nonce":"our-nonce","complete":true,"keys":["00"],"keys_base64":["AA=="],"pgp_fingerprints":["` + discardPGPFingerprint + `"],"backup":false,"verification_required":true,"verification_nonce":"x"}`
 )
 
-// rekeys are the calls of a proof.
-var rekeys = []string{"Rekey", "BeginRekey", "AuthorizeRekey", "CancelRekey"}
+// rekeyCalls are the calls of a proof.
+var rekeyCalls = []string{"Rekey", "BeginRekey", "AuthorizeRekey", "CancelRekey"}
 
-func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
+func TestRekey_DistinguishesOursFromOthers(t *testing.T) {
 	notOurs := unseal.Rekey{Started: true, Nonce: "our-nonce", Cancel: "vault operator rekey -cancel -nonce=our-nonce"}
 	for _, row := range []struct {
 		sentence, body string
 		want           unseal.Rekey
 	}{
 		{"none is under way", idleBody, unseal.Rekey{}},
-		{"somebody's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
+		{"another client's is", theirsBody, unseal.Rekey{Started: true, Nonce: "their-nonce", Cancel: "vault operator rekey -cancel -nonce=their-nonce"}},
 		{"ours is", oursBody, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}},
-		{"one of several shares, of which one is nobody's, is not ours",
+		{"one of several shares, one of them for the discard key, is not ours",
 			`{"nonce":"n","started":true,"pgp_fingerprints":["` + discardPGPFingerprint + `","ab"]}`, unseal.Rekey{Started: true, Nonce: "n", Cancel: "vault operator rekey -cancel -nonce=n"}},
 		{"one with our key that takes effect at once is not ours", strings.Replace(oursBody, `"verification_required":true`, `"verification_required":false`, 1), notOurs},
 		{"nor is one that does not say", strings.Replace(oursBody, `,"verification_required":true`, "", 1), notOurs},
@@ -48,17 +48,20 @@ func TestARekeyIsReadAndOursIsToldFromTheirs(t *testing.T) {
 		{"a nonce that no shell should see is not shown", `{"nonce":"$(reboot)","started":true}`,
 			unseal.Rekey{Started: true, Nonce: "$(reboot)", Cancel: "vault operator rekey -cancel -nonce=NONCE"}},
 	} {
-		s := serve(t, says(200, row.body))
-		got, err := client(t, s.URL).Rekey(t.Context())
-		require.NoError(t, err, row.sentence)
-		assert.Equal(t, row.want, got, row.sentence)
-		assert.Equal(t, "GET /v1/sys/rekey/init", s.requests[0].Method+" "+s.requests[0].URL.String())
+		t.Run(row.sentence, func(t *testing.T) {
+			s := serve(t, responds(200, row.body))
+			got, err := client(t, s.URL).Rekey(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, row.want, got)
+			assert.Equal(t, "GET /v1/sys/rekey/init", s.requests[0].Method+" "+s.requests[0].URL.String())
+		})
 	}
 }
 
-// Nobody could finish it: one share, for a key that nobody has, to be sent back.
-func TestARekeyIsBegunForNobody(t *testing.T) {
-	s := serve(t, says(200, oursBody))
+// No client could finish it: its one share is encrypted to a key without a known
+// private key and would have to be sent back.
+func TestBeginRekey_EncryptsToTheDiscardPGPKey(t *testing.T) {
+	s := serve(t, responds(200, oursBody))
 	got, err := client(t, s.URL).BeginRekey(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, unseal.Rekey{Started: true, Nonce: "our-nonce", Ours: true, Cancel: "vault operator rekey -cancel -nonce=our-nonce"}, got)
@@ -69,72 +72,76 @@ func TestARekeyIsBegunForNobody(t *testing.T) {
 		"pgp_keys": []any{discardPGPKey}, "Backup": false, "require_verification": true}, asked)
 }
 
-func TestAShareIsSentToTheRekeyOfItsNonce(t *testing.T) {
+func TestAuthorizeRekey_SendsTheShareWithItsNonce(t *testing.T) {
 	for body, want := range map[string]unseal.Progress{partialBody: {Shares: 2}, enoughBody: {Enough: true}} {
-		s := serve(t, says(200, body))
-		share := key()
-		got, err := client(t, s.URL).AuthorizeRekey(t.Context(), share, "our-nonce")
-		require.NoError(t, err)
-		assert.Equal(t, want, got)
-		assert.Equal(t, "PUT /v1/sys/rekey/update", s.requests[0].Method+" "+s.requests[0].URL.String())
-		assert.JSONEq(t, `{"key":"`+inHex(key())+`","nonce":"our-nonce"}`, s.bodies[0])
-		assert.True(t, share.Equal(key()), "the share is the caller's")
+		t.Run(fmt.Sprintf("%+v", want), func(t *testing.T) {
+			s := serve(t, responds(200, body))
+			share := key()
+			got, err := client(t, s.URL).AuthorizeRekey(t.Context(), share, "our-nonce")
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+			assert.Equal(t, "PUT /v1/sys/rekey/update", s.requests[0].Method+" "+s.requests[0].URL.String())
+			assert.JSONEq(t, `{"key":"`+inHex(key())+`","nonce":"our-nonce"}`, s.bodies[0])
+			assert.True(t, share.Equal(key()), "the share is the caller's")
+		})
 	}
 }
 
-func TestAnAnswerOfAnotherRekeyIsNoProgress(t *testing.T) {
-	s := serve(t, says(200, enoughBody))
+func TestAuthorizeRekey_RejectsTheResponseOfAnotherRekey(t *testing.T) {
+	s := serve(t, responds(200, enoughBody))
 	got, err := client(t, s.URL).AuthorizeRekey(t.Context(), key(), `another-"nonce`)
 	assert.ErrorContains(t, err, "of another rekey")
 	assert.Zero(t, got)
 	assert.JSONEq(t, `{"key":"`+inHex(key())+`","nonce":"another-\"nonce"}`, s.bodies[0])
 }
 
-func TestTheRekeyOfANonceIsCanceled(t *testing.T) {
+func TestCancelRekey_SendsTheNonce(t *testing.T) {
 	for _, code := range []int{200, 204} {
-		s := serve(t, says(code, ""))
-		require.NoError(t, client(t, s.URL).CancelRekey(t.Context(), "our-nonce"))
-		assert.Equal(t, "DELETE /v1/sys/rekey/init", s.requests[0].Method+" "+s.requests[0].URL.String())
-		assert.JSONEq(t, `{"nonce":"our-nonce"}`, s.bodies[0])
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			s := serve(t, responds(code, ""))
+			require.NoError(t, client(t, s.URL).CancelRekey(t.Context(), "our-nonce"))
+			assert.Equal(t, "DELETE /v1/sys/rekey/init", s.requests[0].Method+" "+s.requests[0].URL.String())
+			assert.JSONEq(t, `{"nonce":"our-nonce"}`, s.bodies[0])
+		})
 	}
 }
 
-func TestWhatARekeyIsRefused(t *testing.T) {
+func TestRekey_ClassifiesErrorResponses(t *testing.T) {
 	refused := map[string]error{"Rekey": unseal.ErrRefused, "BeginRekey": unseal.ErrRefused, "AuthorizeRekey": unseal.ErrRefused, "CancelRekey": unseal.ErrRefused}
 	for _, row := range []struct {
-		sentence, body, says string
-		code                 int
-		is                   map[string]error // by call
+		sentence, body, message string
+		code                    int
+		is                      map[string]error // by call
 	}{
-		{sentence: "a token is wanted", code: 401, body: `{"errors":["unauthorized"]}`, says: "answered 401: unauthorized", is: refused},
-		{sentence: "it is forbidden", code: 403, body: `{"errors":["permission denied"]}`, says: "answered 403: permission denied", is: refused},
-		{sentence: "there is no such endpoint", code: 404, body: `{"errors":[]}`, says: "answered 404", is: refused},
-		{sentence: "it is not to be done so", code: 405, body: `{"errors":[]}`, says: "answered 405", is: refused},
-		{sentence: "one is under way", code: 400, body: `{"errors":["rekey already in progress"]}`, says: "answered 400: rekey already in progress",
+		{sentence: "a token is wanted", code: 401, body: `{"errors":["unauthorized"]}`, message: "answered 401: unauthorized", is: refused},
+		{sentence: "it is forbidden", code: 403, body: `{"errors":["permission denied"]}`, message: "answered 403: permission denied", is: refused},
+		{sentence: "there is no such endpoint", code: 404, body: `{"errors":[]}`, message: "answered 404", is: refused},
+		{sentence: "it is not to be done so", code: 405, body: `{"errors":[]}`, message: "answered 405", is: refused},
+		{sentence: "one is under way", code: 400, body: `{"errors":["rekey already in progress"]}`, message: "answered 400: rekey already in progress",
 			is: map[string]error{"BeginRekey": unseal.ErrNotBegun}},
-		{sentence: "it is asked what it does not take", code: 400, body: `{"errors":["incorrect number of PGP keys for rekey"]}`, says: "answered 400: incorrect number of PGP keys for rekey"},
-		{sentence: "none is under way", code: 400, body: `{"errors":["no barrier rekey in progress"]}`, says: "answered 400: no barrier rekey in progress"},
-		{sentence: "vault fails", code: 500, body: `{"errors":["internal error"]}`, says: "answered 500: internal error"},
-		{sentence: "vault is sealed", code: 503, body: `{"errors":["Vault is sealed"]}`, says: "answered 503: Vault is sealed"},
+		{sentence: "it is asked what it does not take", code: 400, body: `{"errors":["incorrect number of PGP keys for rekey"]}`, message: "answered 400: incorrect number of PGP keys for rekey"},
+		{sentence: "none is under way", code: 400, body: `{"errors":["no barrier rekey in progress"]}`, message: "answered 400: no barrier rekey in progress"},
+		{sentence: "vault fails", code: 500, body: `{"errors":["internal error"]}`, message: "answered 500: internal error"},
+		{sentence: "vault is sealed", code: 503, body: `{"errors":["Vault is sealed"]}`, message: "answered 503: Vault is sealed"},
 	} {
-		for _, name := range rekeys {
+		for _, name := range rekeyCalls {
 			t.Run(row.sentence+", "+name, func(t *testing.T) {
-				s := serve(t, says(row.code, row.body))
+				s := serve(t, responds(row.code, row.body))
 				err := calls[name](client(t, s.URL), t.Context())
 				require.Error(t, err)
-				assert.ErrorContains(t, err, row.says)
+				assert.ErrorContains(t, err, row.message)
 				for _, sentinel := range []error{unseal.ErrRefused, unseal.ErrNotBegun, unseal.ErrInvalidKey, unseal.ErrUnreachable} {
 					assert.Equal(t, row.is[name] == sentinel, errors.Is(err, sentinel), "%v is %v", err, sentinel)
 				}
 				assert.NotContains(t, err.Error(), s.URL)
-				assert.Equal(t, 1, s.asked())
+				assert.Equal(t, 1, s.requestCount())
 			})
 		}
 	}
 }
 
 // A verdict on the key comes as another code than that of an unseal does.
-func TestARekeySaysThatTheKeyIsWrong(t *testing.T) {
+func TestAuthorizeRekey_RecognizesAnInvalidKey(t *testing.T) {
 	for _, row := range []struct {
 		code  int
 		text  string
@@ -145,7 +152,7 @@ func TestARekeySaysThatTheKeyIsWrong(t *testing.T) {
 		{500, "failed to read master key: invalid key: failed to decrypt keys from storage", true},
 		{400, "rootter key verification failed: Unseal failed, invalid key", true},
 		{400, "root key verification failed: unseal failed, invalid key", true},
-		// It is too short or too long for a cipher, or whoever is between says so.
+		// The key is too short or too long for a cipher, or a proxy answers.
 		{500, "crypto/aes: invalid key size 0", false},
 		{500, "failed to setup unseal key: crypto/aes: invalid key size 20", false},
 		{500, "upstream: invalid key", false},
@@ -154,33 +161,41 @@ func TestARekeySaysThatTheKeyIsWrong(t *testing.T) {
 		{400, "rootter key verification failed: barrier is sealed", false},
 		{500, "failed to read root key: input/output error", false},
 	} {
-		s := serve(t, says(row.code, fmt.Sprintf(`{"errors":[%q]}`, row.text)))
-		_, err := client(t, s.URL).AuthorizeRekey(t.Context(), key(), "n")
-		require.Error(t, err)
-		assert.Equal(t, row.wrong, errors.Is(err, unseal.ErrInvalidKey), "%d %s", row.code, row.text)
+		t.Run(fmt.Sprintf("%d %s", row.code, row.text), func(t *testing.T) {
+			s := serve(t, responds(row.code, fmt.Sprintf(`{"errors":[%q]}`, row.text)))
+			_, err := client(t, s.URL).AuthorizeRekey(t.Context(), key(), "n")
+			require.Error(t, err)
+			assert.Equal(t, row.wrong, errors.Is(err, unseal.ErrInvalidKey))
+		})
 	}
 }
 
-func TestARekeyThatIsNotVaults(t *testing.T) {
+func TestRekey_RejectsResponsesThatAreNotVault(t *testing.T) {
 	for _, body := range []string{"", "<!doctype html><p>Welcome", `{}`, `[]`, `"x"`, sealedBody, oursBody[:40]} {
 		for _, name := range []string{"Rekey", "BeginRekey", "AuthorizeRekey"} {
-			err := calls[name](client(t, serve(t, says(200, body)).URL), t.Context())
-			assert.ErrorContains(t, err, "not vault", "%s of %q", name, body)
+			t.Run(fmt.Sprintf("%s of %q", name, body), func(t *testing.T) {
+				err := calls[name](client(t, serve(t, responds(200, body)).URL), t.Context())
+				assert.ErrorContains(t, err, "not vault")
+			})
 		}
 	}
-	for _, name := range rekeys {
-		err := calls[name](client(t, serve(t, breaks(func(*net.TCPConn) {})).URL), t.Context())
-		assert.ErrorIs(t, err, unseal.ErrUnreachable, name)
+	for _, name := range rekeyCalls {
+		t.Run(name+" with a broken connection", func(t *testing.T) {
+			err := calls[name](client(t, serve(t, breaksConnection(func(*net.TCPConn) {})).URL), t.Context())
+			assert.ErrorIs(t, err, unseal.ErrUnreachable)
+		})
 	}
 }
 
-func TestARekeyThatHangsEndsWithItsDeadline(t *testing.T) {
+func TestRekey_EndsWithItsDeadline(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	s := serve(t, hangs(release))
-	for _, name := range rekeys {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		assert.ErrorIs(t, calls[name](client(t, s.URL), ctx), context.DeadlineExceeded, name)
-		cancel()
+	s := serve(t, hangsUntil(release))
+	for _, name := range rekeyCalls {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			assert.ErrorIs(t, calls[name](client(t, s.URL), ctx), context.DeadlineExceeded)
+			cancel()
+		})
 	}
 }

@@ -21,10 +21,10 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// processes names who listens, as a test says.
+// processes returns the name of the listening process that a test sets.
 type processes struct{ name atomic.Pointer[string] }
 
-func (p *processes) are(name string) { p.name.Store(&name) }
+func (p *processes) set(name string) { p.name.Store(&name) }
 
 func (p *processes) Process() (string, error) {
 	if name := *p.name.Load(); name != "unknown" {
@@ -33,7 +33,7 @@ func (p *processes) Process() (string, error) {
 	return "", errors.New("not known here")
 }
 
-func TestTied_NoRequestGoesToAProcessThatListensNoMore(t *testing.T) {
+func TestTied_SendsNoRequestToAProcessThatStoppedListening(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	for _, row := range []struct {
 		sentence, first, then string
@@ -46,13 +46,13 @@ func TestTied_NoRequestGoesToAProcessThatListensNoMore(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			var p processes
-			p.are(row.first)
+			p.set(row.first)
 			c, err := New(Config{Addr: s.URL, Process: p.Process})
 			require.NoError(t, err)
 			before := s.opened.Load()
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
-			p.are(row.then)
+			p.set(row.then)
 			_, err = c.SealStatus(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, row.opened, s.opened.Load()-before, "connections")
@@ -60,7 +60,7 @@ func TestTied_NoRequestGoesToAProcessThatListensNoMore(t *testing.T) {
 	}
 }
 
-func TestTied_AConnectionIsToWhoListensBeforeAndAfter(t *testing.T) {
+func TestTied_RejectsAConnectionWhenTheListenerChanges(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	for _, row := range []struct {
 		sentence string
@@ -70,8 +70,8 @@ func TestTied_AConnectionIsToWhoListensBeforeAndAfter(t *testing.T) {
 		{"the same", []string{"a", "a", "a"}, true},
 		{"one that has just begun to", []string{"", "a", "a"}, true},
 		{"another, after it", []string{"a", "b", "b"}, false},
-		{"nobody, after it", []string{"a", "", ""}, false},
-		{"nobody", []string{"", "", ""}, false},
+		{"none, after it", []string{"a", "", ""}, false},
+		{"none", []string{"", "", ""}, false},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			var asked atomic.Int32
@@ -93,7 +93,7 @@ func TestTied_AConnectionIsToWhoListensBeforeAndAfter(t *testing.T) {
 
 // A process that took the port while Vault was down holds what it has accepted
 // and says nothing, in TLS not even hello.
-func TestTied_NoAnswerIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
+func TestTied_CancelsARequestWhoseProcessStoppedListening(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,7 +106,7 @@ func TestTied_NoAnswerIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
 				}
 			}()
 			var p processes
-			p.are("a")
+			p.set("a")
 			c, err := New(Config{Addr: scheme + "://" + l.Addr().String(), Process: p.Process})
 			require.NoError(t, err)
 			c.dialer.lookAgain = 10 * tick
@@ -122,18 +122,18 @@ func TestTied_NoAnswerIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
 				t.Fatalf("it is waited for while it listens: %v", err)
 			case <-time.After(20 * c.dialer.lookAgain):
 			}
-			p.are("b")
+			p.set("b")
 			select {
 			case err := <-ended:
 				assert.ErrorIs(t, err, unseal.ErrUnreachable)
-			case <-time.After(patience):
+			case <-time.After(waitTimeout):
 				t.Fatal("it is waited for")
 			}
 		})
 	}
 }
 
-func TestAHeaderIsBounded(t *testing.T) {
+func TestClient_LimitsTheResponseHeader(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -157,16 +157,16 @@ func TestAHeaderIsBounded(t *testing.T) {
 
 // What a look opened led to whoever listened then: in the clear another may listen
 // by the time a request is made.
-func TestAwaitListener_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
+func TestRefuses_ItsConnectionCarriesNoPlainRequest(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	var p processes
-	p.are("a")
+	p.set("a")
 	c, err := New(Config{Addr: s.URL, Process: p.Process})
 	require.NoError(t, err)
 	host := s.Listener.Addr().String()
 	c.dialer.away.Store(&host)
 	require.False(t, c.refuses())
-	p.are("b")
+	p.set("b")
 	_, err = c.SealStatus(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, int32(2), s.opened.Load())
@@ -174,11 +174,11 @@ func TestAwaitListener_ItsConnectionCarriesNothingInTheClear(t *testing.T) {
 
 // An answer that goes on for ever, a byte at a time, is given up like one that
 // does not come.
-func TestTied_NoAnswerThatTricklesIsAwaitedOfAProcessThatListensNoMore(t *testing.T) {
+func TestTied_CancelsASlowResponseWhoseProcessStoppedListening(t *testing.T) {
 	var p processes
-	p.are("a")
+	p.set("a")
 	s := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		p.are("b")
+		p.set("b")
 		for range time.Tick(tick) {
 			if _, err := io.WriteString(out, " "); err != nil || r.Context().Err() != nil {
 				return
@@ -194,9 +194,9 @@ func TestTied_NoAnswerThatTricklesIsAwaitedOfAProcessThatListensNoMore(t *testin
 	assert.ErrorIs(t, err, unseal.ErrUnreachable)
 }
 
-// One end calls a port where nobody is, and drops what tells it so; the other
+// One end connects to a port without a listener, and drops the reset; the other
 // calls back.
-func TestOpenedFromBothEnds(t *testing.T) {
+func TestOpenedFromBothEnds_DetectsASimultaneousOpen(t *testing.T) {
 	socket := func() (fd int, at *syscall.SockaddrInet4) {
 		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
@@ -237,7 +237,7 @@ func TestOpenedFromBothEnds(t *testing.T) {
 
 // A connection that was begun before Vault listened, and has been opened after, can
 // be to whom it pleased.
-func TestTied_AConnectionFromBeforeVaultListenedCarriesNothing(t *testing.T) {
+func TestTied_DropsAConnectionBegunBeforeVaultListened(t *testing.T) {
 	s := listenAt(t, "127.0.0.1:0", nil)
 	var asked atomic.Int32
 	c, err := New(Config{Addr: s.URL, Process: func() (string, error) {

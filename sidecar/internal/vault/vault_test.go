@@ -25,13 +25,13 @@ import (
 
 // The environment in which every test runs: whatever vault/api or net/http
 // would take from it leads somewhere else.
-var proxied atomic.Int32
+var proxyRequests atomic.Int32
 
 func TestMain(m *testing.M) {
 	if os.Getenv(ownNetwork) != "" {
 		loopbackUp()
 	}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { proxied.Add(1) }))
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { proxyRequests.Add(1) }))
 	for name, value := range map[string]string{
 		"HTTP_PROXY": proxy.URL, "HTTPS_PROXY": proxy.URL, "http_proxy": proxy.URL, "https_proxy": proxy.URL, "ALL_PROXY": proxy.URL,
 		"VAULT_PROXY_ADDR": proxy.URL, "VAULT_HTTP_PROXY": proxy.URL, "VAULT_ADDR": proxy.URL, "VAULT_AGENT_ADDR": proxy.URL,
@@ -102,12 +102,12 @@ type server struct {
 func serve(t *testing.T, answer http.HandlerFunc) *server {
 	t.Helper()
 	s := &server{}
-	s.Server = httptest.NewServer(s.keeping(answer))
+	s.Server = httptest.NewServer(s.recording(answer))
 	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *server) keeping(answer http.HandlerFunc) http.HandlerFunc {
+func (s *server) recording(answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
@@ -118,21 +118,21 @@ func (s *server) keeping(answer http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func (s *server) asked() int {
+func (s *server) requestCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.requests)
 }
 
-func says(code int, body string) http.HandlerFunc {
+func responds(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, body)
 	}
 }
 
-// hangs answers nothing before release is closed.
-func hangs(release <-chan struct{}) http.HandlerFunc {
+// hangsUntil answers nothing before release is closed.
+func hangsUntil(release <-chan struct{}) http.HandlerFunc {
 	return func(_ http.ResponseWriter, r *http.Request) {
 		select {
 		case <-release:
@@ -141,8 +141,8 @@ func hangs(release <-chan struct{}) http.HandlerFunc {
 	}
 }
 
-// breaks takes the connection and ends it in some way.
-func breaks(end func(conn *net.TCPConn)) http.HandlerFunc {
+// breaksConnection takes the connection and ends it in some way.
+func breaksConnection(end func(conn *net.TCPConn)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -153,14 +153,14 @@ func breaks(end func(conn *net.TCPConn)) http.HandlerFunc {
 	}
 }
 
-func writes(text string) func(*net.TCPConn) {
+func writesText(text string) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) { _, _ = io.WriteString(conn, text) }
 }
 
 const sealedBody = `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":2,"nonce":"a-nonce","version":"1.21.1","build_date":"x","migration":false}`
 
-func TestSealStatusIsReadWhole(t *testing.T) {
-	s := serve(t, says(200, sealedBody))
+func TestSealStatus_ReadsEveryField(t *testing.T) {
+	s := serve(t, responds(200, sealedBody))
 	want := unseal.SealStatus{Initialized: true, Sealed: true, Type: "shamir", Threshold: 3, Shares: 5, Progress: 2, Nonce: "a-nonce"}
 	got, err := client(t, s.URL).SealStatus(t.Context())
 	require.NoError(t, err)
@@ -177,12 +177,12 @@ func TestSealStatusIsReadWhole(t *testing.T) {
 
 	// What GetSealStatus of Vault 1.15 (vault/logical_system.go) answers under a cloud's KMS: the
 	// type of the recovery keys, their number, and no progress.
-	s.Config.Handler = says(200, `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":0,"nonce":"","version":"1.15.6","migration":false,"recovery_seal":true,"storage_type":"raft"}`)
+	s.Config.Handler = responds(200, `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":0,"nonce":"","version":"1.15.6","migration":false,"recovery_seal":true,"storage_type":"raft"}`)
 	got, err = client(t, s.URL).SealStatus(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, unseal.SealStatus{Initialized: true, Sealed: true, Type: "shamir", Threshold: 3, Shares: 5, Recovery: true, Raft: true}, got)
 
-	s.Config.Handler = says(200, `{"type":"awskms","initialized":true,"sealed":true,"migration":true,"removed_from_cluster":true}`)
+	s.Config.Handler = responds(200, `{"type":"awskms","initialized":true,"sealed":true,"migration":true,"removed_from_cluster":true}`)
 	got, err = client(t, s.URL).SealStatus(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, unseal.SealStatus{Initialized: true, Sealed: true, Type: "awskms", Migration: true, Removed: true}, got)
@@ -190,42 +190,46 @@ func TestSealStatusIsReadWhole(t *testing.T) {
 
 const healthBody = `{"initialized":true,"sealed":false,"standby":false}`
 
-func TestHealthIsTheStatusCode(t *testing.T) {
+func TestHealth_FollowsTheStatusCode(t *testing.T) {
 	for code, want := range map[int]unseal.Health{
 		200: unseal.HealthActive,
 		429: unseal.HealthStandby, 472: unseal.HealthStandby, 473: unseal.HealthStandby, 474: unseal.HealthStandby,
 		503: unseal.HealthSealed, 501: unseal.HealthSealed, 530: unseal.HealthSealed,
 	} {
-		s := serve(t, says(code, healthBody))
-		got, err := client(t, s.URL).Health(t.Context())
-		assert.NoError(t, err, "%d", code)
-		assert.Equal(t, want, got, "%d", code)
-		assert.Equal(t, "GET /v1/sys/health", s.requests[0].Method+" "+s.requests[0].URL.String())
-		for _, body := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"sealed":false}`} {
-			got, err := client(t, serve(t, says(code, body)).URL).Health(t.Context())
-			assert.ErrorIs(t, err, unseal.ErrNotVault, "%d %s: a proxy has this status too", code, body)
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			s := serve(t, responds(code, healthBody))
+			got, err := client(t, s.URL).Health(t.Context())
+			assert.NoError(t, err)
+			assert.Equal(t, want, got)
+			assert.Equal(t, "GET /v1/sys/health", s.requests[0].Method+" "+s.requests[0].URL.String())
+			for _, body := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"sealed":false}`} {
+				got, err := client(t, serve(t, responds(code, body)).URL).Health(t.Context())
+				assert.ErrorIs(t, err, unseal.ErrNotVault, "%s: a proxy has this status too", body)
+				assert.Equal(t, unseal.HealthOther, got)
+			}
+			got, err = client(t, serve(t, responds(code, `{"errors":["context canceled"]}`)).URL).Health(t.Context())
+			assert.Error(t, err)
 			assert.Equal(t, unseal.HealthOther, got)
-		}
-		got, err = client(t, serve(t, says(code, `{"errors":["context canceled"]}`)).URL).Health(t.Context())
-		assert.Error(t, err)
-		assert.Equal(t, unseal.HealthOther, got)
+		})
 	}
-	got, err := client(t, serve(t, says(500, healthBody)).URL).Health(t.Context())
+	got, err := client(t, serve(t, responds(500, healthBody)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500")
 	assert.Equal(t, unseal.HealthOther, got)
-	got, err = client(t, serve(t, says(500, `{"errors":["input/output error"]}`)).URL).Health(t.Context())
+	got, err = client(t, serve(t, responds(500, `{"errors":["input/output error"]}`)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500: input/output error")
 	assert.NotErrorIs(t, err, unseal.ErrNotVault)
 	assert.Equal(t, unseal.HealthOther, got)
 	for _, code := range []int{202, 204, 301, 302, 304, 307, 400, 403, 404, 500, 502} {
-		got, err := client(t, serve(t, says(code, "")).URL).Health(t.Context())
-		assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
-		assert.Equal(t, unseal.HealthOther, got, "%d", code)
+		t.Run(fmt.Sprint(code, " without a body"), func(t *testing.T) {
+			got, err := client(t, serve(t, responds(code, "")).URL).Health(t.Context())
+			assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
+			assert.Equal(t, unseal.HealthOther, got)
+		})
 	}
 }
 
-func TestStorageIsReadByAMadeUpToken(t *testing.T) {
-	s := serve(t, says(403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`))
+func TestReadStorage_LooksUpARandomToken(t *testing.T) {
+	s := serve(t, responds(403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`))
 	c := client(t, s.URL)
 	for range 3 {
 		require.NoError(t, c.ReadStorage(t.Context()))
@@ -238,104 +242,110 @@ func TestStorageIsReadByAMadeUpToken(t *testing.T) {
 		tokens[token] = true
 	}
 	assert.Len(t, tokens, 3, "a token that was looked up before may come from a cache")
-	require.NoError(t, calls["SealStatus"](client(t, serve(t, says(200, sealedBody)).URL), t.Context()))
+	require.NoError(t, calls["SealStatus"](client(t, serve(t, responds(200, sealedBody)).URL), t.Context()))
 
 	for _, code := range []int{200, 204, 301, 400, 404, 429, 500, 503} {
 		for _, body := range []string{"", `{"data":{"id":"s.1"}}`, "<html>"} {
-			assert.Error(t, client(t, serve(t, says(code, body)).URL).ReadStorage(t.Context()), "%d %s", code, body)
+			t.Run(fmt.Sprintf("%d %q", code, body), func(t *testing.T) {
+				assert.Error(t, client(t, serve(t, responds(code, body)).URL).ReadStorage(t.Context()))
+			})
 		}
 	}
 }
 
-// withNumbers is a seal status.
-func withNumbers(t, n, progress int) string {
+// sealStatusBody returns the body of a seal status.
+func sealStatusBody(t, n, progress int) string {
 	return fmt.Sprintf(`{"type":"shamir","initialized":true,"sealed":true,"t":%d,"n":%d,"progress":%d}`, t, n, progress)
 }
 
-func TestTheLargestSealIsRead(t *testing.T) {
-	got, err := client(t, serve(t, says(200, withNumbers(255, 255, 254))).URL).SealStatus(t.Context())
+func TestSealStatus_AcceptsTheLargestSeal(t *testing.T) {
+	got, err := client(t, serve(t, responds(200, sealStatusBody(255, 255, 254))).URL).SealStatus(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []int{255, 255, 254}, []int{got.Threshold, got.Shares, got.Progress})
 }
 
-func TestFaultsAreTold(t *testing.T) {
+func TestClient_ClassifiesFailures(t *testing.T) {
 	reset := func(conn *net.TCPConn) { _ = conn.SetLinger(0) }
 	for _, row := range []struct {
 		sentence string
 		answer   http.HandlerFunc
 		is       error
-		says     string
+		message  string
 	}{
-		{"a connection closed before the answer", breaks(func(*net.TCPConn) {}), unseal.ErrBroken, "broken"},
-		{"a connection that is reset", breaks(reset), unseal.ErrBroken, "broken"},
-		{"an answer that breaks off in its head", breaks(writes("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrBroken, "broken"},
-		{"an answer that breaks off in its body", breaks(writes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrBroken, "broken"},
-		{"an error that breaks off in its body", breaks(writes("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrBroken, "broken"},
-		{"something that is not HTTP", breaks(writes("220 mail.example ESMTP\r\n")), unseal.ErrNotVault, "no answer that is vault's"},
-		{"a page of HTML with 200", says(200, "<!doctype html><p>Welcome"), unseal.ErrNotVault, "not vault"},
-		{"an empty 200", says(200, ""), unseal.ErrNotVault, "not vault"},
-		{"JSON of somebody else with 200", says(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
-		{"nothing but braces with 200", says(200, `{}`), unseal.ErrNotVault, "not vault"},
-		{"half of a seal status with 200", says(200, sealedBody[:50]), unseal.ErrNotVault, "not vault"},
-		{"a list with 200", says(200, `[]`), unseal.ErrNotVault, "not vault"},
-		{"a threshold below 0", says(200, withNumbers(-1, 1, 0)), unseal.ErrNotVault, "a seal of -1 of 1 shares"},
-		{"a threshold that no seal has", says(200, withNumbers(256, 5, 0)), unseal.ErrNotVault, "a seal of 256 of 5 shares"},
-		{"a number of shares below 0", says(200, withNumbers(3, -5, 0)), unseal.ErrNotVault, "not vault"},
-		{"more shares than a seal has", says(200, withNumbers(3, 256, 0)), unseal.ErrNotVault, "not vault"},
-		{"less than no progress", says(200, withNumbers(3, 5, -1)), unseal.ErrNotVault, "of which it has -1"},
-		{"a threshold that is no number of ours", says(200, `{"type":"shamir","t":9223372036854775808}`), unseal.ErrNotVault, "not vault"},
-		{"invalid key", says(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
-		{"invalid key with a reason", says(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
-		{"invalid key as Vault's barrier says it", says(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
-		{"invalid key as Vault 1.21 says it", says(400, `{"errors":["unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: error decrypting seal wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"]}`), unseal.ErrInvalidKey, ""},
-		{"a key that is too short for the cipher, as Vault 1.21 says it", says(400, `{"errors":["invalid key: failed to setup unseal key: crypto/aes: invalid key size 20"]}`), unseal.ErrInvalidKey, ""},
-		{"a cipher's own words are no verdict", says(400, `{"errors":["crypto/aes: invalid key size 0"]}`), nil, "answered 400: crypto/aes: invalid key size 0"},
-		{"a proxy's words are no verdict", says(400, `{"errors":["upstream says: invalid key"]}`), nil, "answered 400: upstream says: invalid key"},
-		{"invalid key with another code is no verdict", says(500, `{"errors":["invalid key"]}`), nil, "answered 500: invalid key"},
-		{"another 400 is no verdict", says(400, `{"errors":["Vault is not initialized"]}`), nil, "answered 400: Vault is not initialized"},
-		{"a 400 without a word", says(400, ""), unseal.ErrNotVault, "answered 400"},
-		{"a 400 that is no JSON", says(400, "Client sent an HTTP request to an HTTPS server.\n"), unseal.ErrNotVault, "answered 400, this is not vault: Client sent an HTTP request to an HTTPS server."},
-		{"a 404", says(404, "404 page not found\n"), unseal.ErrNotVault, "answered 404, this is not vault: 404 page not found"},
-		{"a 404 of Vault's", says(404, `{"errors":[]}`), nil, "answered 404"},
-		{"a 500", says(500, `{"errors":["stat /vault/data/core/_seal-config: input/output error"]}`), nil, "answered 500: stat /vault/data/core/_seal-config: input/output error"},
-		{"a 500 whose body says unsealed", says(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), unseal.ErrNotVault, "answered 500"},
-		{"a 502 of a proxy", says(502, "<html>bad gateway</html>"), unseal.ErrNotVault, "answered 502"},
-		{"a 503 of a proxy in JSON", says(503, `{"message":"no healthy upstream"}`), unseal.ErrNotVault, "answered 503"},
-		{"a 504 with errors that are no texts", says(504, `{"errors":[{"code":"upstream"}]}`), unseal.ErrNotVault, "answered 504"},
-		{"a 204", says(204, ""), unseal.ErrNotVault, "answered 204"},
-		{"a redirect without a target", says(301, ""), unseal.ErrNotVault, "answered 301"},
+		{"a connection closed before the answer", breaksConnection(func(*net.TCPConn) {}), unseal.ErrBroken, "broken"},
+		{"a connection that is reset", breaksConnection(reset), unseal.ErrBroken, "broken"},
+		{"an answer that breaks off in its head", breaksConnection(writesText("HTTP/1.1 200 OK\r\nContent-Type: x\r\n")), unseal.ErrBroken, "broken"},
+		{"an answer that breaks off in its body", breaksConnection(writesText("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"type\":")), unseal.ErrBroken, "broken"},
+		{"an error that breaks off in its body", breaksConnection(writesText("HTTP/1.1 500 X\r\nContent-Length: 500\r\n\r\n{\"errors\":")), unseal.ErrBroken, "broken"},
+		{"something that is not HTTP", breaksConnection(writesText("220 mail.example ESMTP\r\n")), unseal.ErrNotVault, "no answer that is vault's"},
+		{"a page of HTML with 200", responds(200, "<!doctype html><p>Welcome"), unseal.ErrNotVault, "not vault"},
+		{"an empty 200", responds(200, ""), unseal.ErrNotVault, "not vault"},
+		{"JSON that is not Vault's with 200", responds(200, `{"status":"ok"}`), unseal.ErrNotVault, "not vault"},
+		{"nothing but braces with 200", responds(200, `{}`), unseal.ErrNotVault, "not vault"},
+		{"half of a seal status with 200", responds(200, sealedBody[:50]), unseal.ErrNotVault, "not vault"},
+		{"a list with 200", responds(200, `[]`), unseal.ErrNotVault, "not vault"},
+		{"a threshold below 0", responds(200, sealStatusBody(-1, 1, 0)), unseal.ErrNotVault, "a seal of -1 of 1 shares"},
+		{"a threshold that no seal has", responds(200, sealStatusBody(256, 5, 0)), unseal.ErrNotVault, "a seal of 256 of 5 shares"},
+		{"a number of shares below 0", responds(200, sealStatusBody(3, -5, 0)), unseal.ErrNotVault, "not vault"},
+		{"more shares than a seal has", responds(200, sealStatusBody(3, 256, 0)), unseal.ErrNotVault, "not vault"},
+		{"less than no progress", responds(200, sealStatusBody(3, 5, -1)), unseal.ErrNotVault, "of which it has -1"},
+		{"a threshold that is no number of ours", responds(200, `{"type":"shamir","t":9223372036854775808}`), unseal.ErrNotVault, "not vault"},
+		{"invalid key", responds(400, `{"errors":["invalid key"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key with a reason", responds(400, `{"errors":["invalid key: failed to decrypt keys from storage"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key in the words of Vault's barrier", responds(400, `{"errors":["Unseal failed, invalid key"]}`), unseal.ErrInvalidKey, ""},
+		{"invalid key in the words of Vault 1.21", responds(400, `{"errors":["unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: error decrypting seal wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"]}`), unseal.ErrInvalidKey, ""},
+		{"a key that is too short for the cipher, in the words of Vault 1.21", responds(400, `{"errors":["invalid key: failed to setup unseal key: crypto/aes: invalid key size 20"]}`), unseal.ErrInvalidKey, ""},
+		{"a cipher's own words are no verdict", responds(400, `{"errors":["crypto/aes: invalid key size 0"]}`), nil, "answered 400: crypto/aes: invalid key size 0"},
+		{"a proxy's words are no verdict", responds(400, `{"errors":["upstream says: invalid key"]}`), nil, "answered 400: upstream says: invalid key"},
+		{"invalid key with another code is no verdict", responds(500, `{"errors":["invalid key"]}`), nil, "answered 500: invalid key"},
+		{"another 400 is no verdict", responds(400, `{"errors":["Vault is not initialized"]}`), nil, "answered 400: Vault is not initialized"},
+		{"a 400 without a word", responds(400, ""), unseal.ErrNotVault, "answered 400"},
+		{"a 400 that is no JSON", responds(400, "Client sent an HTTP request to an HTTPS server.\n"), unseal.ErrNotVault, "answered 400, this is not vault: Client sent an HTTP request to an HTTPS server."},
+		{"a 404", responds(404, "404 page not found\n"), unseal.ErrNotVault, "answered 404, this is not vault: 404 page not found"},
+		{"a 404 of Vault's", responds(404, `{"errors":[]}`), nil, "answered 404"},
+		{"a 500", responds(500, `{"errors":["stat /vault/data/core/_seal-config: input/output error"]}`), nil, "answered 500: stat /vault/data/core/_seal-config: input/output error"},
+		{"a 500 whose body is an unsealed status", responds(500, `{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1}`), unseal.ErrNotVault, "answered 500"},
+		{"a 502 of a proxy", responds(502, "<html>bad gateway</html>"), unseal.ErrNotVault, "answered 502"},
+		{"a 503 of a proxy in JSON", responds(503, `{"message":"no healthy upstream"}`), unseal.ErrNotVault, "answered 503"},
+		{"a 504 with errors that are no texts", responds(504, `{"errors":[{"code":"upstream"}]}`), unseal.ErrNotVault, "answered 504"},
+		{"a 204", responds(204, ""), unseal.ErrNotVault, "answered 204"},
+		{"a redirect without a target", responds(301, ""), unseal.ErrNotVault, "answered 301"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			s := serve(t, row.answer)
 			for _, name := range []string{"SealStatus", "Unseal"} {
-				before := s.asked()
-				err := calls[name](client(t, s.URL), t.Context())
-				require.Error(t, err)
-				assert.Equal(t, row.is == unseal.ErrBroken, errorsIs(err, unseal.ErrUnreachable), "%v", err)
-				for _, sentinel := range []error{unseal.ErrBroken, unseal.ErrNotVault, unseal.ErrInvalidKey} {
-					assert.Equal(t, sentinel == row.is, errorsIs(err, sentinel), "%s: %v is %v", name, err, sentinel)
-				}
-				assert.ErrorContains(t, err, row.says)
-				assert.NotContains(t, err.Error(), s.URL, "the address is known")
-				assert.NotContains(t, err.Error(), "\n")
-				assert.Equal(t, 1, s.asked()-before, "%s: one request for each call", name)
+				t.Run(name, func(t *testing.T) {
+					before := s.requestCount()
+					err := calls[name](client(t, s.URL), t.Context())
+					require.Error(t, err)
+					assert.Equal(t, row.is == unseal.ErrBroken, errorsIs(err, unseal.ErrUnreachable), "%v", err)
+					for _, sentinel := range []error{unseal.ErrBroken, unseal.ErrNotVault, unseal.ErrInvalidKey} {
+						assert.Equal(t, sentinel == row.is, errorsIs(err, sentinel), "%v is %v", err, sentinel)
+					}
+					assert.ErrorContains(t, err, row.message)
+					assert.NotContains(t, err.Error(), s.URL, "the address is known")
+					assert.NotContains(t, err.Error(), "\n")
+					assert.Equal(t, 1, s.requestCount()-before, "one request for each call")
+				})
 			}
 		})
 	}
 }
 
-func TestEveryCallIsOneRequestWhateverTheAnswer(t *testing.T) {
+func TestClient_SendsOneRequestPerCall(t *testing.T) {
 	for name, call := range calls {
 		for _, code := range []int{412, 429, 500, 502, 503, 504} {
-			s := serve(t, says(code, ""))
-			_ = call(client(t, s.URL), t.Context())
-			assert.Equal(t, 1, s.asked(), "%s at %d", name, code)
+			t.Run(fmt.Sprintf("%s at %d", name, code), func(t *testing.T) {
+				s := serve(t, responds(code, ""))
+				_ = call(client(t, s.URL), t.Context())
+				assert.Equal(t, 1, s.requestCount())
+			})
 		}
 	}
 }
 
-// closedPort returns an address that nobody listens at, and holds its port so
-// that nobody else can.
+// closedPort returns an address without a listener, and holds its port so
+// that no other process can listen there.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -347,54 +357,60 @@ func closedPort(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", own.(*syscall.SockaddrInet4).Port)
 }
 
-func TestARefusedConnectionIsUnreachable(t *testing.T) {
+func TestClient_RefusedConnectionIsUnreachable(t *testing.T) {
 	addr := closedPort(t)
 	for name, call := range calls {
-		err := call(client(t, "http://"+addr), t.Context())
-		assert.ErrorIs(t, err, unseal.ErrUnreachable, name)
-		assert.ErrorContains(t, err, "refused", name)
+		t.Run(name, func(t *testing.T) {
+			err := call(client(t, "http://"+addr), t.Context())
+			assert.ErrorIs(t, err, unseal.ErrUnreachable)
+			assert.ErrorContains(t, err, "refused")
+		})
 	}
 }
 
-func TestACallEndsWithItsContext(t *testing.T) {
+func TestClient_CallEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
-	s := serve(t, hangs(release))
+	s := serve(t, hangsUntil(release))
 	defer close(release)
 	for name, call := range calls {
-		ctx, cancel := context.WithCancel(t.Context())
-		asked := s.asked()
-		ended := make(chan error)
-		go func() { ended <- call(client(t, s.URL), ctx) }()
-		require.Eventually(t, func() bool { return s.asked() > asked }, patience, tick)
-		cancel()
-		assert.ErrorIs(t, <-ended, context.Canceled, name)
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			asked := s.requestCount()
+			ended := make(chan error)
+			go func() { ended <- call(client(t, s.URL), ctx) }()
+			require.Eventually(t, func() bool { return s.requestCount() > asked }, waitTimeout, tick)
+			cancel()
+			assert.ErrorIs(t, <-ended, context.Canceled)
+		})
 	}
 }
 
-func TestRedirectsAreNotFollowed(t *testing.T) {
-	elsewhere := serve(t, says(200, sealedBody))
+func TestClient_FollowsNoRedirect(t *testing.T) {
+	target := serve(t, responds(200, sealedBody))
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		for name, call := range calls {
-			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				http.Redirect(w, r, elsewhere.URL+r.URL.Path, code)
+			t.Run(fmt.Sprintf("%s at %d", name, code), func(t *testing.T) {
+				s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					http.Redirect(w, r, target.URL+r.URL.Path, code)
+				})
+				err := call(client(t, s.URL), t.Context())
+				assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
+				assert.Equal(t, 1, s.requestCount())
 			})
-			err := call(client(t, s.URL), t.Context())
-			assert.ErrorContains(t, err, fmt.Sprint("answered ", code), name)
-			assert.Equal(t, 1, s.asked())
 		}
 	}
-	assert.Zero(t, elsewhere.asked(), "a redirect was followed")
+	assert.Zero(t, target.requestCount(), "a redirect was followed")
 }
 
-func TestNothingOfTheEnvironmentIsSent(t *testing.T) {
-	s := serve(t, says(403, `{"errors":["permission denied"]}`))
+func TestClient_IgnoresTheEnvironment(t *testing.T) {
+	s := serve(t, responds(403, `{"errors":["permission denied"]}`))
 	c := client(t, s.URL)
 	for _, call := range calls {
 		for range 2 {
 			_ = call(c, t.Context())
 		}
 	}
-	require.Equal(t, 2*len(calls), s.asked())
+	require.Equal(t, 2*len(calls), s.requestCount())
 	for _, r := range s.requests {
 		if !strings.HasSuffix(r.URL.Path, "lookup-self") {
 			assert.NotContains(t, r.Header, "X-Vault-Token")
@@ -408,20 +424,20 @@ func TestNothingOfTheEnvironmentIsSent(t *testing.T) {
 
 // 0.0.0.0 connects to this machine, and is no loopback address to net/http,
 // which exempts those from proxies.
-func TestNoProxyIsUsed(t *testing.T) {
+func TestClient_UsesNoProxy(t *testing.T) {
 	assert.Nil(t, (&dialer{}).transport().Proxy)
 	a := newAuthority(t)
-	s := a.serve(t, says(200, sealedBody))
+	s := a.serve(t, responds(200, sealedBody))
 	_, port, err := net.SplitHostPort(s.Listener.Addr().String())
 	require.NoError(t, err)
 	c := client(t, "https://0.0.0.0:"+port, func(c *Config) { c.CACert, c.ServerName = a.file, serverName })
 	_, err = c.SealStatus(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, 1, s.asked())
-	assert.Zero(t, proxied.Load())
+	assert.Equal(t, 1, s.requestCount())
+	assert.Zero(t, proxyRequests.Load())
 }
 
-func TestAnAnswerThatRepeatsTheKeyIsNotRepeated(t *testing.T) {
+func TestClient_RedactsAKeyThatTheResponseRepeats(t *testing.T) {
 	raw, text := func() (string, string) { s := inHex(key()); b, _ := hex.DecodeString(s); return string(b), s }()
 	echoes := map[string]func(body string) string{
 		"as it is":                    func(b string) string { return b },
@@ -444,22 +460,24 @@ func TestAnAnswerThatRepeatsTheKeyIsNotRepeated(t *testing.T) {
 			} {
 				s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 					b, _ := io.ReadAll(r.Body)
-					says(code, body(echo(string(b))))(w, r)
+					responds(code, body(echo(string(b))))(w, r)
 				})
 				for _, name := range []string{"Unseal", "AuthorizeRekey"} {
-					err := calls[name](client(t, s.URL), t.Context())
-					require.Error(t, err)
-					hidden(t, raw, err.Error(), fmt.Sprintf("%s, %s, %s, %d", name, how, form, code))
+					t.Run(fmt.Sprintf("%s, %s, %s, %d", name, how, form, code), func(t *testing.T) {
+						err := calls[name](client(t, s.URL), t.Context())
+						require.Error(t, err)
+						assertHidden(t, raw, err.Error(), "the error")
+					})
 				}
 			}
 		}
 	}
-	s := serve(t, breaks(writes("key "+text+"\r\n\r\n")))
-	hidden(t, raw, calls["Unseal"](client(t, s.URL), t.Context()).Error(), "not HTTP")
+	s := serve(t, breaksConnection(writesText("key "+text+"\r\n\r\n")))
+	assertHidden(t, raw, calls["Unseal"](client(t, s.URL), t.Context()).Error(), "not HTTP")
 }
 
-// hidden fails when text shows eight bytes of the key.
-func hidden(t *testing.T, raw, text, how string) {
+// assertHidden fails when text shows eight bytes of the key.
+func assertHidden(t *testing.T, raw, text, how string) {
 	t.Helper()
 	lower := strings.ToLower(text)
 	for i := 0; i+8 <= len(raw); i++ {
@@ -471,7 +489,7 @@ func hidden(t *testing.T, raw, text, how string) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
+func TestPrintable_IsShortAndSafe(t *testing.T) {
 	for _, row := range []struct{ sentence, text, want string }{
 		{"a short text stays", "Vault is sealed", "Vault is sealed"},
 		{"lines become one", "2 errors occurred:\n\t* permission denied\r\n\n", "2 errors occurred: * permission denied"},
@@ -486,7 +504,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWithoutEndIsNotReadToIt(t *testing.T) {
+func TestClient_LimitsTheResponseBody(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		for range 64 {
 			if _, err := w.Write(bytes.Repeat([]byte("x"), 64<<10)); err != nil {
@@ -498,8 +516,8 @@ func TestAnAnswerWithoutEndIsNotReadToIt(t *testing.T) {
 	assert.ErrorContains(t, err, "not vault")
 }
 
-func TestCallsMayRunSideBySide(t *testing.T) {
-	s := serve(t, says(403, `{"errors":["permission denied"]}`))
+func TestClient_CallsRunConcurrently(t *testing.T) {
+	s := serve(t, responds(403, `{"errors":["permission denied"]}`))
 	c := client(t, s.URL)
 	var group sync.WaitGroup
 	for _, call := range calls {
@@ -512,10 +530,10 @@ func TestCallsMayRunSideBySide(t *testing.T) {
 		}
 	}
 	group.Wait()
-	assert.Equal(t, 5*5*len(calls), s.asked())
+	assert.Equal(t, 5*5*len(calls), s.requestCount())
 }
 
-func TestCheckAddr(t *testing.T) {
+func TestCheckAddr_AcceptsHTTPSLoopbackAndUnixAddresses(t *testing.T) {
 	for _, row := range []struct {
 		addr string
 		ok   bool

@@ -16,22 +16,22 @@ import (
 
 // A browser knows best what is harmless. Its start takes longer than all that
 // is tried with it.
-func TestThePageInABrowser(t *testing.T) {
+func TestPage_InABrowser(t *testing.T) {
 	b, err := browser.Start(t.Context())
 	require.NoError(t, err)
 	for sentence, try := range map[string]func(*testing.T, *browser.Browser){
 		"hostile texts do nothing":                        hostileTexts,
-		"stores that fail are shown with ESO's own error": stores,
-		"it says since when nobody answers":               nobodyAnswers,
-		"hidden it asks for nothing":                      hidden,
-		"without script it is loaded again":               withoutScript,
+		"stores that fail are shown with ESO's own error": failingStores,
+		"it shows since when no request is answered":      noAnswer,
+		"a hidden tab sends no requests":                  hiddenTab,
+		"without scripts the page reloads itself":         withoutScript,
 	} {
 		t.Run(sentence, func(t *testing.T) { try(t, b) })
 	}
 }
 
-// viewed opens the page of s in a browser. While away is true, nobody answers.
-func viewed(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browser.Tab) error) (tab *browser.Tab, away *atomic.Bool) {
+// openPage opens the page of s in a browser. While away is true, no request is answered.
+func openPage(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browser.Tab) error) (tab *browser.Tab, away *atomic.Bool) {
 	t.Helper()
 	away = &atomic.Bool{}
 	routes := s.routes()
@@ -48,10 +48,10 @@ func viewed(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browse
 	return tab, away
 }
 
-// reads waits until a JavaScript expression comes to want.
-func reads[T comparable](t *testing.T, tab *browser.Tab, want T, expression string) {
+// waitForValue waits until a JavaScript expression comes to want.
+func waitForValue[T comparable](t *testing.T, tab *browser.Tab, want T, expression string) {
 	t.Helper()
-	require.NoError(t, testenv.Await(t.Context(), 3*patience, fmt.Sprintf("%s to be %v", expression, want), func() string {
+	require.NoError(t, testenv.Await(t.Context(), 3*waitTimeout, fmt.Sprintf("%s to be %v", expression, want), func() string {
 		if got, err := browser.Eval[T](tab, expression); err != nil || got != want {
 			return fmt.Sprintf("%v %v", got, err)
 		}
@@ -60,42 +60,41 @@ func reads[T comparable](t *testing.T, tab *browser.Tab, want T, expression stri
 }
 
 func hostileTexts(t *testing.T, b *browser.Browser) {
-	tab, _ := viewed(t, b, besieged())
+	tab, _ := openPage(t, b, hostileServer())
 	require.NoError(t, tab.Show(360, false))
-	reads(t, tab, "Unsealed - Vault", "document.title")
-	reads(t, tab, 0, "document.querySelectorAll('#taken, img, main script').length")
-	reads(t, tab, 360, "document.documentElement.scrollWidth")
+	waitForValue(t, tab, "Unsealed - Vault", "document.title")
+	waitForValue(t, tab, 0, "document.querySelectorAll('#taken, img, main script').length")
+	waitForValue(t, tab, 360, "document.documentElement.scrollWidth")
 	assert.Empty(t, tab.Problems())
 }
 
-func stores(t *testing.T, b *browser.Browser) {
-	tab, _ := viewed(t, b, troubled())
+func failingStores(t *testing.T, b *browser.Browser) {
+	tab, _ := openPage(t, b, failingSecretsServer())
 	for _, width := range []int{1000, 360} {
 		for _, dark := range []bool{false, true} {
 			require.NoError(t, tab.Show(width, dark))
-			reads(t, tab, width, "document.documentElement.scrollWidth")
-			reads(t, tab, 4, "document.querySelectorAll('.wrong li').length")
+			waitForValue(t, tab, width, "document.documentElement.scrollWidth")
+			waitForValue(t, tab, 4, "document.querySelectorAll('.wrong li').length")
 			require.NoError(t, tab.Screenshot(fmt.Sprintf("../../../bin/screenshots/secrets-%d-%v.png", width, dark)))
 		}
 	}
 	assert.Empty(t, tab.Problems())
 }
 
-func nobodyAnswers(t *testing.T, b *browser.Browser) {
-	tab, away := viewed(t, b, troubled())
+func noAnswer(t *testing.T, b *browser.Browser) {
+	tab, away := openPage(t, b, failingSecretsServer())
 	away.Store(true)
-	reads(t, tab, true, "/^No answer from the sidecar since ..:..:..Z: /.test(document.getElementById('lost').innerText)")
-	reads(t, tab, "No answer - Vault", "document.title")
+	waitForValue(t, tab, true, "/^No answer from the sidecar since ..:..:..Z: /.test(document.getElementById('lost').innerText)")
+	waitForValue(t, tab, "No answer - Vault", "document.title")
 	away.Store(false)
-	reads(t, tab, true, "document.getElementById('lost').hidden")
-	reads(t, tab, "Unsealed - Vault", "document.title")
+	waitForValue(t, tab, true, "document.getElementById('lost').hidden")
+	waitForValue(t, tab, "Unsealed - Vault", "document.title")
 }
 
-// Nobody looks at a tab that is hidden, so it asks for nothing; once it is
-// seen again it asks at once.
-func hidden(t *testing.T, b *browser.Browser) {
-	tab, _ := viewed(t, b, troubled())
-	reads(t, tab, "0, then 1", `(() => {
+// A hidden tab sends no requests; once it is visible again it sends one at once.
+func hiddenTab(t *testing.T, b *browser.Browser) {
+	tab, _ := openPage(t, b, failingSecretsServer())
+	waitForValue(t, tab, "0, then 1", `(() => {
 		const real = window.fetch;
 		let asked = 0;
 		window.fetch = (...all) => { asked++; return real(...all); };
@@ -112,7 +111,7 @@ func hidden(t *testing.T, b *browser.Browser) {
 }
 
 func withoutScript(t *testing.T, b *browser.Browser) {
-	tab, _ := viewed(t, b, troubled(), (*browser.Tab).WithoutScript)
-	require.Eventually(t, func() bool { return tab.Loads() >= 3 }, 3*patience, 20*tick)
+	tab, _ := openPage(t, b, failingSecretsServer(), (*browser.Tab).WithoutScript)
+	require.Eventually(t, func() bool { return tab.Loads() >= 3 }, 3*waitTimeout, 20*tick)
 	assert.Empty(t, tab.Problems())
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// hostile is what an intruder would have the page say.
+// hostile is what an attacker would have the page show.
 const hostile = `<script>document.title='taken'</script><img src=x onerror="document.title='taken'">"'><b id=taken>&amp;` + "\x00\x1b"
 
-// besieged is a server that was told hostile texts, and very many.
-func besieged() *Server {
-	s := server("")
+// hostileServer returns a server to which very many hostile texts were published.
+func hostileServer() *Server {
+	s := newServer("")
 	s.Version = hostile
 	s.Publish(unseal.State{
 		Phase: unseal.Active, Since: time.Now(), Message: hostile, Reason: hostile, Advice: hostile, KeyError: hostile + "of the key",
@@ -40,7 +40,7 @@ func besieged() *Server {
 	return s
 }
 
-func TestPageOfEachScene(t *testing.T) {
+func TestPage_IsWellFormedForEachScene(t *testing.T) {
 	for name, s := range statustest.Scenes() {
 		t.Run(name, func(t *testing.T) {
 			var m htmlWriter
@@ -66,27 +66,29 @@ func TestPageOfEachScene(t *testing.T) {
 	}
 }
 
-func TestPageIsStrict(t *testing.T) {
-	s := server("")
+func TestPage_SetsStrictHeaders(t *testing.T) {
+	s := newServer("")
 	for _, path := range []string{"/", "/?part=main"} {
-		w := ask(s, "GET", path)
-		require.Equal(t, 200, w.Code)
-		h := w.Header()
-		csp := h.Get("Content-Security-Policy")
-		for _, directive := range []string{"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
-			assert.Contains(t, csp, directive)
-		}
-		assert.NotContains(t, csp, "unsafe")
-		for name, value := range map[string]string{
-			"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-			"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
-		} {
-			assert.Equal(t, value, h.Get(name), name)
-		}
+		t.Run(path, func(t *testing.T) {
+			w := request(s, "GET", path)
+			require.Equal(t, 200, w.Code)
+			h := w.Header()
+			csp := h.Get("Content-Security-Policy")
+			for _, directive := range []string{"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
+				assert.Contains(t, csp, directive)
+			}
+			assert.NotContains(t, csp, "unsafe")
+			for name, value := range map[string]string{
+				"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+				"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
+			} {
+				assert.Equal(t, value, h.Get(name), name)
+			}
+		})
 	}
 	nonces := map[string]bool{}
 	for range 3 {
-		w := ask(s, "GET", "/")
+		w := request(s, "GET", "/")
 		found := regexp.MustCompile(`nonce="([A-Z2-7]{26})"`).FindAllStringSubmatch(w.Body.String(), -1)
 		require.Len(t, found, 2, "of the style and of the script")
 		for _, one := range found {
@@ -97,23 +99,24 @@ func TestPageIsStrict(t *testing.T) {
 	assert.Len(t, nonces, 3, "each answer has its own")
 }
 
-func TestPageIsSmallAndHarmlessWhateverItIsTold(t *testing.T) {
-	s := besieged()
-	body := ask(s, "GET", "/").Body.String()
+func TestPage_EscapesAndLimitsHostileTexts(t *testing.T) {
+	s := hostileServer()
+	body := request(s, "GET", "/").Body.String()
 	assert.Less(t, len(body), 50_000)
 	assert.Equal(t, 1, strings.Count(body, "<script"), "the page's own")
 	assert.NotContains(t, body, "<img")
 	assert.NotContains(t, body, "<b id")
-	part := ask(s, "GET", "/?part=main").Body.String()
+	part := request(s, "GET", "/?part=main").Body.String()
 	assert.NotContains(t, part, "<script")
 	assert.True(t, strings.HasPrefix(part, "<main ") && strings.HasSuffix(part, "</main>"))
-	assert.Less(t, len(ask(s, "GET", "/status").Body.String()), 50_000)
-	assert.Less(t, len(ask(server(""), "GET", "/").Body.String()), 16_000, "with nothing to tell")
+	assert.Less(t, len(request(s, "GET", "/status").Body.String()), 50_000)
+	assert.Less(t, len(request(newServer(""), "GET", "/").Body.String()), 16_000, "without any data")
 }
 
-// troubled is a server whose Vault is open while External Secrets is not well.
-func troubled() *Server {
-	s := server("")
+// failingSecretsServer returns a server whose Vault is unsealed while External
+// Secrets fails.
+func failingSecretsServer() *Server {
+	s := newServer("")
 	scene := statustest.Scenes()["secrets-not-recovered"]
 	began := time.Now().Add(-2 * time.Minute)
 	recovery := &unseal.Recovery{Began: began, Took: 41300 * time.Millisecond, Done: true, Steps: []unseal.Step{
@@ -131,15 +134,17 @@ func troubled() *Server {
 	return s
 }
 
-func TestEveryPhaseHasItsWords(t *testing.T) {
+func TestPage_DescribesEveryPhase(t *testing.T) {
 	for _, phase := range unseal.Phases() {
-		w := phase.Info()
-		assert.NotEmpty(t, w.Title, phase.String())
-		assert.Contains(t, shapes, w.Severity, phase.String())
-		assert.Contains(t, icons, w.Severity, phase.String())
-		assert.Equal(t, phase.Serving(), w.Severity == unseal.SeverityGood, phase.String())
-		assert.Equal(t, phase.Serving(), w.Waits == "", "who is not served waits for something: %s", phase)
-		assert.Equal(t, phase.Serving(), w.Step == "", phase.String())
-		assert.NotEmpty(t, status.Status{Phase: phase}.Text(statustest.Night, 80))
+		t.Run(phase.String(), func(t *testing.T) {
+			w := phase.Info()
+			assert.NotEmpty(t, w.Title)
+			assert.Contains(t, shapes, w.Severity)
+			assert.Contains(t, icons, w.Severity)
+			assert.Equal(t, phase.Serving(), w.Severity == unseal.SeverityGood)
+			assert.Equal(t, phase.Serving(), w.Waits == "", "a phase that does not serve waits for something")
+			assert.Equal(t, phase.Serving(), w.Step == "")
+			assert.NotEmpty(t, status.Status{Phase: phase}.Text(statustest.Night, 80))
+		})
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// running starts s and returns what ends it, and waits until it did.
-func running(t *testing.T, s *Server) (stop func()) {
+// start starts s and returns what ends it, and waits until it did.
+func start(t *testing.T, s *Server) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -31,7 +31,7 @@ func running(t *testing.T, s *Server) (stop func()) {
 		cancel()
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(waitTimeout):
 			t.Error("it does not end")
 		}
 	}
@@ -39,7 +39,7 @@ func running(t *testing.T, s *Server) (stop func()) {
 	return stop
 }
 
-// freePort returns an address that nobody listens at.
+// freePort returns an address without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,7 +49,7 @@ func freePort(t *testing.T) string {
 }
 
 func get(url string) (code int, body string) {
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(url)
 	if err != nil {
 		return 0, err.Error()
@@ -59,10 +59,10 @@ func get(url string) (code int, body string) {
 	return resp.StatusCode, string(raw)
 }
 
-func TestItServesAndEnds(t *testing.T) {
-	s := server(freePort(t))
-	stop := running(t, s)
-	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+func TestServer_ServesAndStops(t *testing.T) {
+	s := newServer(freePort(t))
+	stop := start(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, tick)
 	code, body := get("http://" + s.Bind + "/status")
 	assert.Equal(t, 200, code)
 	assert.Contains(t, body, `"phase": "starting"`)
@@ -79,10 +79,10 @@ func TestItServesAndEnds(t *testing.T) {
 	assert.Zero(t, code)
 }
 
-func TestItAnswersWhileAPeerIsSlow(t *testing.T) {
-	s := server(freePort(t))
-	running(t, s)
-	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+func TestServer_AnswersWhileAPeerIsSlow(t *testing.T) {
+	s := newServer(freePort(t))
+	start(t, s)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, tick)
 	for range maxOfPeer / 2 {
 		conn, err := net.Dial("tcp", s.Bind)
 		require.NoError(t, err)
@@ -99,8 +99,8 @@ func TestItAnswersWhileAPeerIsSlow(t *testing.T) {
 	assert.NotContains(t, line, "200", "a head without end is not taken")
 }
 
-// idle opens connections that say nothing.
-func idle(t *testing.T, addr string, count int) (conns []net.Conn) {
+// openIdle opens connections that send nothing.
+func openIdle(t *testing.T, addr string, count int) (conns []net.Conn) {
 	t.Helper()
 	for range count {
 		conn, err := net.Dial("tcp", addr)
@@ -111,8 +111,8 @@ func idle(t *testing.T, addr string, count int) (conns []net.Conn) {
 	return conns
 }
 
-// stayOpen counts the connections that the server has not closed after a while.
-func stayOpen(conns []net.Conn, while time.Duration) int {
+// countOpen counts the connections that the server has not closed after a while.
+func countOpen(conns []net.Conn, while time.Duration) int {
 	var open atomic.Int64
 	var group sync.WaitGroup
 	until := time.Now().Add(while)
@@ -128,46 +128,46 @@ func stayOpen(conns []net.Conn, while time.Duration) int {
 	return int(open.Load())
 }
 
-// answers asks until it is answered, each time with a new connection.
-func answers(t *testing.T, s *Server) (took time.Duration) {
+// waitAnswered sends requests, each on a new connection, until one is answered.
+func waitAnswered(t *testing.T, s *Server) (took time.Duration) {
 	t.Helper()
 	began := time.Now()
-	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, 10*tick)
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, 10*tick)
 	return time.Since(began)
 }
 
-func TestIdleConnectionsAreFewAndKeepNobodyOutForLong(t *testing.T) {
+func TestServer_LimitsIdleConnections(t *testing.T) {
 	const slack = 1500 * time.Millisecond // for a busy machine
 	t.Run("those that stay are timed out", func(t *testing.T) {
-		s := server(freePort(t))
-		running(t, s)
-		answers(t, s)
-		conns := idle(t, s.Bind, 500)
-		open := stayOpen(conns, readTimeout/4)
+		s := newServer(freePort(t))
+		start(t, s)
+		waitAnswered(t, s)
+		conns := openIdle(t, s.Bind, 500)
+		open := countOpen(conns, readTimeout/4)
 		assert.LessOrEqual(t, open, maxOfPeer)
 		assert.Positive(t, open, "the limit is no ban")
-		assert.Less(t, answers(t, s), readTimeout+slack)
-		assert.Zero(t, stayOpen(conns, readTimeout+slack))
+		assert.Less(t, waitAnswered(t, s), readTimeout+slack)
+		assert.Zero(t, countOpen(conns, readTimeout+slack))
 	})
 	t.Run("those that go make room at once", func(t *testing.T) {
-		s := server(freePort(t))
-		running(t, s)
-		answers(t, s)
+		s := newServer(freePort(t))
+		start(t, s)
+		waitAnswered(t, s)
 		for range 3 { // room that was not given back would be missed
-			for _, conn := range idle(t, s.Bind, 500) {
+			for _, conn := range openIdle(t, s.Bind, 500) {
 				require.NoError(t, conn.Close())
 			}
-			assert.Less(t, answers(t, s), readTimeout/2)
+			assert.Less(t, waitAnswered(t, s), readTimeout/2)
 		}
 	})
 }
 
-// A peer that opens connections without end, and renews those that are closed,
-// keeps out nobody but itself.
-func TestAPeerThatFillsThePortKeepsOutOnlyItself(t *testing.T) {
-	s := server(freePort(t))
-	running(t, s)
-	answers(t, s)
+// A peer that opens connections without end, and replaces those that are closed,
+// blocks only itself.
+func TestServer_LimitsTheConnectionsOfOnePeer(t *testing.T) {
+	s := newServer(freePort(t))
+	start(t, s)
+	waitAnswered(t, s)
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 66)}}
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -189,14 +189,14 @@ func TestAPeerThatFillsThePortKeepsOutOnlyItself(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return renewed.Load() > 2*maxOpen }, patience, tick)
+	require.Eventually(t, func() bool { return renewed.Load() > 2*maxOpen }, waitTimeout, tick)
 	for range 20 {
 		code, text := get("http://" + s.Bind + "/healthz")
 		assert.Equal(t, 200, code, text)
 	}
 }
 
-func TestAllPeersTogetherAreLimitedToo(t *testing.T) {
+func TestLimited_LimitsAllPeersTogether(t *testing.T) {
 	l := &limited{open: map[string]int{}}
 	in := 0
 	for peer := range maxOpen {
@@ -210,11 +210,11 @@ func TestAllPeersTogetherAreLimitedToo(t *testing.T) {
 	assert.Len(t, l.open, maxOpen/maxOfPeer, "peers that are not in are not kept")
 }
 
-func TestAConnectionIsForOneRequest(t *testing.T) {
-	s := server(freePort(t))
-	running(t, s)
-	answers(t, s)
-	conn := idle(t, s.Bind, 1)[0]
+func TestServer_ServesOneRequestPerConnection(t *testing.T) {
+	s := newServer(freePort(t))
+	start(t, s)
+	waitAnswered(t, s)
+	conn := openIdle(t, s.Bind, 1)[0]
 	_ = conn.SetDeadline(time.Now().Add(readTimeout / 2))
 	_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
@@ -223,18 +223,18 @@ func TestAConnectionIsForOneRequest(t *testing.T) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	assert.Equal(t, 200, resp.StatusCode)
-	assert.True(t, resp.Close, "and it says so")
+	assert.True(t, resp.Close, "and announces it")
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(t, err)
 	_, err = reader.ReadByte()
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestAConnectionCountsUntilItIsFirstClosed(t *testing.T) {
+func TestLimited_CountsAConnectionUntilItsFirstClose(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	l := &limited{Listener: inner, open: map[string]int{}}
-	idle(t, inner.Addr().String(), 2)
+	openIdle(t, inner.Addr().String(), 2)
 	first, err := l.Accept()
 	require.NoError(t, err)
 	second, err := l.Accept()

@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	patience = 10 * time.Second
-	tick     = time.Millisecond
+	waitTimeout = 10 * time.Second
+	tick        = time.Millisecond
 )
 
-// server returns a Server whose loop turned a moment ago.
-func server(bind string) *Server {
+// newServer returns a Server whose loop turned a moment ago.
+func newServer(bind string) *Server {
 	s := New(Config{Bind: bind, Version: "v1", Log: hclog.NewNullLogger()})
 	s.Turned = func() time.Duration { return time.Second }
 	return s
 }
 
-// ask sends one request past the network.
-func ask(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+// request sends one request past the network.
+func request(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:4711", "127.0.0.1:9810"
 	for _, f := range change {
@@ -44,50 +44,56 @@ func ask(s *Server, method, path string, change ...func(*http.Request)) *httptes
 	return w
 }
 
-func TestHealthz(t *testing.T) {
-	s := server("")
+func TestHealthz_FailsOnlyWhileTheLoopIsStuck(t *testing.T) {
+	s := newServer("")
 	for turned, code := range map[time.Duration]int{
 		0: 200, time.Second: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
 	} {
-		s.Turned = func() time.Duration { return turned }
-		for _, phase := range unseal.Phases() { // Vault's troubles are not the sidecar's
-			s.Publish(unseal.State{Phase: phase})
-			assert.Equal(t, code, ask(s, "GET", "/healthz").Code, "%v, %s", turned, phase)
-		}
+		t.Run(turned.String(), func(t *testing.T) {
+			s.Turned = func() time.Duration { return turned }
+			for _, phase := range unseal.Phases() { // Vault's troubles are not the sidecar's
+				s.Publish(unseal.State{Phase: phase})
+				assert.Equal(t, code, request(s, "GET", "/healthz").Code, "%s", phase)
+			}
+		})
 	}
 }
 
-func TestReadyz(t *testing.T) {
-	s := server("")
-	assert.Equal(t, 503, ask(s, "GET", "/readyz").Code, "before anything is known")
+func TestReadyz_SucceedsWhileVaultServes(t *testing.T) {
+	s := newServer("")
+	assert.Equal(t, 503, request(s, "GET", "/readyz").Code, "before anything is known")
 	for _, phase := range unseal.Phases() {
-		s.Publish(unseal.State{Phase: phase, Reason: "a reason"})
-		code := 503
-		if phase == unseal.Active || phase == unseal.Standby {
-			code = 200
-		}
-		w := ask(s, "GET", "/readyz", func(r *http.Request) { r.RemoteAddr = "10.0.0.1:4711"; r.Host = "vault.example" })
-		assert.Equal(t, code, w.Code, "%s", phase)
-		assert.Len(t, w.Body.String(), 3, "a stranger learns no more than yes or no")
-		assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		t.Run(phase.String(), func(t *testing.T) {
+			s.Publish(unseal.State{Phase: phase, Reason: "a reason"})
+			code := 503
+			if phase == unseal.Active || phase == unseal.Standby {
+				code = 200
+			}
+			w := request(s, "GET", "/readyz", func(r *http.Request) { r.RemoteAddr = "10.0.0.1:4711"; r.Host = "vault.example" })
+			assert.Equal(t, code, w.Code)
+			assert.Len(t, w.Body.String(), 3, "a remote peer learns no more than yes or no")
+			assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		})
 	}
 }
 
 // A loop that no longer turns leaves its last word behind, which may be old.
-func TestReadyzOfALoopThatIsStuck(t *testing.T) {
-	s := server("")
+func TestReadyz_FailsWhileTheLoopIsStuck(t *testing.T) {
+	s := newServer("")
 	s.Publish(unseal.State{Phase: unseal.Active})
 	for turned, code := range map[time.Duration]int{
 		0: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
 	} {
-		s.Turned = func() time.Duration { return turned }
-		assert.Equal(t, code, ask(s, "GET", "/readyz").Code, "%v", turned)
+		t.Run(turned.String(), func(t *testing.T) {
+			s.Turned = func() time.Duration { return turned }
+			assert.Equal(t, code, request(s, "GET", "/readyz").Code)
+		})
 	}
 }
 
-func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
+func TestStatus_ShowsTheCurrentRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := server("")
+		s := newServer("")
 		began := time.Now()
 		time.Sleep(10 * time.Second)
 		s.Publish(unseal.State{
@@ -99,7 +105,7 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 			Last: &unseal.Recovery{Done: true},
 		})
 		time.Sleep(5 * time.Second)
-		w := ask(s, "GET", "/status")
+		w := request(s, "GET", "/status")
 		assert.Equal(t, 200, w.Code)
 		assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
 		assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
@@ -116,20 +122,20 @@ func TestStatusOfARecoveryThatGoesOn(t *testing.T) {
 			]}
 		}`, w.Body.String())
 
-		again := ask(s, "GET", "/status")
+		again := request(s, "GET", "/status")
 		assert.Equal(t, w.Body.String(), again.Body.String(), "telling it changes nothing")
 	})
 }
 
-func TestStatusOfTheLastRecovery(t *testing.T) {
-	s := server("")
+func TestStatus_ShowsTheLastRecovery(t *testing.T) {
+	s := newServer("")
 	began := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
 	s.Publish(unseal.State{
 		Phase: unseal.Active, Since: began.Add(time.Minute),
 		Last: &unseal.Recovery{Began: began, Took: time.Minute, Done: true, Steps: []unseal.Step{{Phase: unseal.Unreachable, At: began, Took: time.Minute}}},
 	})
 	var got map[string]any
-	require.NoError(t, json.Unmarshal(ask(s, "GET", "/status").Body.Bytes(), &got))
+	require.NoError(t, json.Unmarshal(request(s, "GET", "/status").Body.Bytes(), &got))
 	assert.Equal(t, true, got["serving"])
 	assert.Equal(t, "2030-01-01T11:01:00Z", got["since"])
 	recovery := got["recovery"].(map[string]any)
@@ -139,10 +145,10 @@ func TestStatusOfTheLastRecovery(t *testing.T) {
 		assert.NotContains(t, got, absent)
 	}
 
-	assert.NotContains(t, ask(server(""), "GET", "/status").Body.String(), "recovery", "before there was any")
+	assert.NotContains(t, request(newServer(""), "GET", "/status").Body.String(), "recovery", "before there was any")
 }
 
-func TestStatusIsForLocalPeersAlone(t *testing.T) {
+func TestStatus_IsServedToLocalPeersOnly(t *testing.T) {
 	for _, row := range []struct {
 		sentence   string
 		peer, host string
@@ -158,47 +164,47 @@ func TestStatusIsForLocalPeersAlone(t *testing.T) {
 		{"another pod", "10.42.0.7:4711", "10.42.0.8:9810", 404},
 		{"another pod that lies about the Host", "10.42.0.7:4711", "localhost:9810", 404},
 		{"another pod over IPv6", "[fd00::7]:4711", "localhost:9810", 404},
-		{"a stranger that a service mesh brings in", "127.0.0.6:4711", "localhost:9810", 404},
+		{"a remote peer through a service mesh", "127.0.0.6:4711", "localhost:9810", 404},
 		{"a name that was made to resolve to this machine", "127.0.0.1:4711", "evil.example:9810", 404},
 		{"one that begins like localhost", "127.0.0.1:4711", "localhost.evil.example:9810", 404},
 		{"no Host", "127.0.0.1:4711", "", 404},
 		{"no peer", "", "localhost:9810", 404},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			s := server("")
+			s := newServer("")
 			s.Publish(unseal.State{Phase: unseal.KeyRejected, Reason: "a reason"})
 			for _, path := range []string{"/status", "/", "/?part=main"} {
-				w := ask(s, "GET", path, func(r *http.Request) {
+				w := request(s, "GET", path, func(r *http.Request) {
 					r.RemoteAddr, r.Host = row.peer, row.host
 					r.Header.Set("X-Forwarded-For", "127.0.0.1")
 				})
 				assert.Equal(t, row.code, w.Code, path)
 				if row.code != 200 {
-					nowhere := ask(s, "GET", "/nowhere")
-					assert.Equal(t, nowhere.Body.String(), w.Body.String(), "it looks like no page at all")
-					assert.Equal(t, nowhere.Header(), w.Header())
+					missing := request(s, "GET", "/nowhere")
+					assert.Equal(t, missing.Body.String(), w.Body.String(), "it looks like no page at all")
+					assert.Equal(t, missing.Header(), w.Header())
 				}
 			}
-			assert.Equal(t, 200, ask(s, "GET", "/healthz", func(r *http.Request) { r.RemoteAddr, r.Host = row.peer, row.host }).Code)
+			assert.Equal(t, 200, request(s, "GET", "/healthz", func(r *http.Request) { r.RemoteAddr, r.Host = row.peer, row.host }).Code)
 		})
 	}
 }
 
-func TestNothingElseIsServed(t *testing.T) {
-	s := server("")
+func TestServer_RejectsOtherPathsAndMethods(t *testing.T) {
+	s := newServer("")
 	for _, path := range []string{"/index.html", "/page.js", "/status/", "/statusx", "/healthz/x", "/metrics", "/debug/pprof/", "/debug/vars"} {
-		assert.Equal(t, 404, ask(s, "GET", path).Code, path)
+		t.Run("GET "+path, func(t *testing.T) { assert.Equal(t, 404, request(s, "GET", path).Code) })
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 		for _, path := range []string{"/", "/healthz", "/readyz", "/status"} {
-			assert.Equal(t, 405, ask(s, method, path).Code, "%s %s", method, path)
+			t.Run(method+" "+path, func(t *testing.T) { assert.Equal(t, 405, request(s, method, path).Code) })
 		}
 	}
-	assert.Equal(t, 200, ask(s, "HEAD", "/healthz").Code)
+	assert.Equal(t, 200, request(s, "HEAD", "/healthz").Code)
 }
 
-func TestStatusTellsAllThatWasPublished(t *testing.T) {
-	s := server("")
+func TestStatus_ShowsEverythingPublished(t *testing.T) {
+	s := newServer("")
 	at := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
 	s.Publish(unseal.State{
 		Phase: unseal.Active, Since: at, UnsealedAt: at, KeyChanged: true,
@@ -212,7 +218,7 @@ func TestStatusTellsAllThatWasPublished(t *testing.T) {
 		LeftCount: 7, Left: []string{"ExternalSecret a/b: an error"},
 	})
 	var got map[string]any
-	body := ask(s, "GET", "/status").Body.String()
+	body := request(s, "GET", "/status").Body.String()
 	require.NoError(t, json.Unmarshal([]byte(body), &got))
 	part := func(names ...string) string {
 		picked := map[string]any{}
@@ -239,23 +245,23 @@ func TestStatusTellsAllThatWasPublished(t *testing.T) {
 	assert.Equal(t, unseal.ProofInvalid, back.KeyProof.Result)
 
 	s.PublishSecrets(status.ExternalSecrets{})
-	assert.NotContains(t, ask(s, "GET", "/status").Body.String(), "external_secrets", "nothing is known of it")
+	assert.NotContains(t, request(s, "GET", "/status").Body.String(), "external_secrets", "nothing is known of it")
 	s.Turned = func() time.Duration { return time.Minute }
-	assert.Contains(t, ask(s, "GET", "/status").Body.String(), `"stuck_seconds": 60`)
+	assert.Contains(t, request(s, "GET", "/status").Body.String(), `"stuck_seconds": 60`)
 }
 
-func TestMetricsAreForEverybody(t *testing.T) {
-	s := server("")
+func TestMetrics_AreServedToAnyPeer(t *testing.T) {
+	s := newServer("")
 	s.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a metric")) })
-	w := ask(s, "GET", "/metrics", func(r *http.Request) { r.RemoteAddr, r.Host = "10.0.0.1:4711", "vault.example" })
+	w := request(s, "GET", "/metrics", func(r *http.Request) { r.RemoteAddr, r.Host = "10.0.0.1:4711", "vault.example" })
 	assert.Equal(t, 200, w.Code)
 	assert.Equal(t, "a metric", w.Body.String())
-	assert.Equal(t, 405, ask(s, "POST", "/metrics").Code)
+	assert.Equal(t, 405, request(s, "POST", "/metrics").Code)
 }
 
 // Kubernetes' probes and the loop run side by side.
-func TestStatesArePublishedWhileTheyAreRead(t *testing.T) {
-	s := server("")
+func TestServer_PublishesWhileServing(t *testing.T) {
+	s := newServer("")
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
@@ -265,55 +271,55 @@ func TestStatesArePublishedWhileTheyAreRead(t *testing.T) {
 				s.PublishProof(unseal.Proof{Result: unseal.ProofValid})
 				s.PublishSecrets(status.ExternalSecrets{Status: "True"})
 				s.PublishImage("an image")
-				assert.Equal(t, 200, ask(s, "GET", "/status").Code)
-				assert.Equal(t, 200, ask(s, "GET", "/").Code)
-				ask(s, "GET", "/readyz")
+				assert.Equal(t, 200, request(s, "GET", "/status").Code)
+				assert.Equal(t, 200, request(s, "GET", "/").Code)
+				request(s, "GET", "/readyz")
 			}
 		})
 	}
 	group.Wait()
 }
 
-// journal is a log that can be read while it is written.
-type journal struct {
+// logBuffer is a log that can be read while it is written.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (j *journal) Write(p []byte) (int, error) {
+func (j *logBuffer) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.Write(p)
 }
 
-func (j *journal) count(level string) int {
+func (j *logBuffer) count(level string) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Count(j.text.String(), "["+level+"]")
 }
 
-func TestAPortThatIsTakenIsWaitedForAndSaidOnce(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+func TestServer_RetriesAPortInUseAndLogsItOnce(t *testing.T) {
+	occupied, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	var log journal
-	s := server(taken.Addr().String())
+	var log logBuffer
+	s := newServer(occupied.Addr().String())
 	s.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
 	s.again = tick
-	running(t, s)
-	require.Eventually(t, func() bool { return log.count("WARN") > 0 }, patience, tick)
+	start(t, s)
+	require.Eventually(t, func() bool { return log.count("WARN") > 0 }, waitTimeout, tick)
 	time.Sleep(20 * tick) // some tries more
 	assert.Equal(t, 1, log.count("WARN"))
 	assert.Zero(t, log.count("INFO"))
 
-	require.NoError(t, taken.Close())
-	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, patience, tick)
+	require.NoError(t, occupied.Close())
+	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, tick)
 	assert.Equal(t, 1, log.count("WARN"))
 	assert.Equal(t, 1, log.count("INFO"))
 }
 
-func TestAnAddressThatCannotBeHadStopsNothing(t *testing.T) {
-	s := server("192.0.2.1:80")
-	stop := running(t, s)
+func TestServer_StopsAtOnceWithAnUnavailableAddress(t *testing.T) {
+	s := newServer("192.0.2.1:80")
+	stop := start(t, s)
 	time.Sleep(10 * tick)
 	began := time.Now()
 	stop()
