@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-func TestTheWorstFindingMakesTheExitCode(t *testing.T) {
+func TestExitCode_FollowsTheWorstFinding(t *testing.T) {
 	for _, row := range []struct {
 		levels []Level
 		worst  Level
@@ -27,12 +28,14 @@ func TestTheWorstFindingMakesTheExitCode(t *testing.T) {
 		{[]Level{Warning, OK, Unknown}, Warning, 3},
 		{[]Level{OK, Failure, Warning}, Failure, 4},
 	} {
-		var all []Finding
-		for _, l := range row.levels {
-			all = append(all, Finding{Level: l})
-		}
-		assert.Equal(t, row.worst, Worst(all), "%v", row.levels)
-		assert.Equal(t, row.code, ExitCode(Worst(all)), "%v", row.levels)
+		t.Run(fmt.Sprint(row.levels), func(t *testing.T) {
+			var all []Finding
+			for _, l := range row.levels {
+				all = append(all, Finding{Level: l})
+			}
+			assert.Equal(t, row.worst, Worst(all))
+			assert.Equal(t, row.code, ExitCode(Worst(all)))
+		})
 	}
 }
 
@@ -45,7 +48,7 @@ var some = []Finding{
 	{AboutRights, Failure, "may do everything", "take it away"},
 }
 
-func TestTheWorstComeFirstAndTheRestInTheirOrder(t *testing.T) {
+func TestSort_OrdersByLevelAndIsStable(t *testing.T) {
 	all := append([]Finding(nil), some...)
 	Sort(all)
 	var abouts []string
@@ -55,7 +58,7 @@ func TestTheWorstComeFirstAndTheRestInTheirOrder(t *testing.T) {
 	assert.Equal(t, []string{AboutVault, AboutRights, AboutSecrets, AboutPod, AboutKey, AboutRights}, abouts)
 }
 
-func TestTheTableFitsATerminal(t *testing.T) {
+func TestTable_FitsATerminal(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, Table(&b, some))
 	column := strings.Index(b.String(), "FINDING")
@@ -72,13 +75,13 @@ func TestTheTableFitsATerminal(t *testing.T) {
 		"\n\n2 failures, 1 warning, 1 unknown, 2 ok. See the failures: do not count on the next recovery.\n"), b.String())
 }
 
-func TestTheTableTakesNoOrdersForATerminal(t *testing.T) {
+func TestTable_ContainsNoControlCharacters(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, Table(&b, []Finding{{AboutSecrets, OK, "a\x1b[2Jb\u009bc\rd\ne", "\x1b]0;x\a"}}))
 	assert.NotRegexp(t, `[\x00-\x09\x0b-\x1f\x7f\x{80}-\x{9f}]`, b.String())
 }
 
-func TestJSONTellsLevelsInWords(t *testing.T) {
+func TestJSON_WritesLevelsAsWords(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, JSON(&b, some))
 	var out struct {
@@ -97,7 +100,7 @@ func open(t, n int) Vault {
 	return Vault{SealStatus: unseal.SealStatus{Initialized: true, Type: "shamir", Threshold: t, Shares: n}}
 }
 
-func TestVaultIsJudged(t *testing.T) {
+func TestVault_LevelFollowsTheSealStatus(t *testing.T) {
 	with := func(change func(v *Vault)) Vault {
 		v := open(3, 5)
 		change(&v)
@@ -106,7 +109,7 @@ func TestVaultIsJudged(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		vault Vault
 		level Level
-		says  string
+		text  string
 	}{
 		"one that serves":                   {open(3, 5), OK, "3 of 5 shares"},
 		"with raft":                         {with(func(v *Vault) { v.Raft = true }), OK, "raft"},
@@ -118,20 +121,22 @@ func TestVaultIsJudged(t *testing.T) {
 		"one whose seal migrates":           {with(func(v *Vault) { v.Sealed, v.Migration = true, true }), Failure, "migration"},
 		"one that was removed from cluster": {with(func(v *Vault) { v.Removed = true }), Failure, "removed"},
 	} {
-		f := row.vault.evaluate()
-		assert.Equal(t, row.level, f.Level, sentence)
-		assert.Contains(t, f.Text, row.says, sentence)
-		assert.Equal(t, f.Level > Unknown, f.Advice != "", sentence)
+		t.Run(sentence, func(t *testing.T) {
+			f := row.vault.evaluate()
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Text, row.text)
+			assert.Equal(t, f.Level > Unknown, f.Advice != "")
+		})
 	}
 }
 
-func TestTheKeyIsJudgedByItsForm(t *testing.T) {
+func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 	whole := []int{32}
 	for sentence, row := range map[string]struct {
 		key   Key
 		vault Vault
 		level Level
-		says  string
+		text  string
 	}{
 		"a whole key":                  {Key{Lengths: whole}, open(1, 1), OK, "vault needs 1"},
 		"two keys, in a rotation":      {Key{Lengths: []int{32, 32}}, open(1, 1), OK, "2 shares are mounted"},
@@ -146,14 +151,16 @@ func TestTheKeyIsJudgedByItsForm(t *testing.T) {
 		"one that is there twice":      {Key{Lengths: whole, Repeated: 1}, open(1, 1), OK, "1 share is there again"},
 		"with blanks":                  {Key{Lengths: whole, Padded: 2}, open(1, 1), OK, "white space in 2 files is forgiven"},
 	} {
-		out := row.key.evaluate(row.vault)
-		require.Len(t, out, 1, sentence)
-		assert.Equal(t, row.level, out[0].Level, sentence)
-		assert.Contains(t, out[0].Text, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			out := row.key.evaluate(row.vault)
+			require.Len(t, out, 1)
+			assert.Equal(t, row.level, out[0].Level)
+			assert.Contains(t, out[0].Text, row.text)
+		})
 	}
 }
 
-func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
+func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
 	out := Key{Path: "/keys", Lengths: []int{32}, Loose: []string{"a", "b"}, Writable: true}.evaluate(open(1, 1))
 	require.Len(t, out, 3)
 	assert.Equal(t, Warning, out[1].Level)
@@ -162,7 +169,7 @@ func TestAKeyThatOthersCanWriteIsWarnedOf(t *testing.T) {
 	assert.Contains(t, out[2].Text, "/keys")
 }
 
-func TestKey_WhatIsNoShareIsWarnedOf(t *testing.T) {
+func TestKey_WarnsOfFilesThatAreNoShares(t *testing.T) {
 	k := Key{Lengths: []int{32}, Tokens: []string{"root: a token"}, Others: []string{"a: empty", "b: empty"}}
 	out := k.evaluate(open(1, 1))
 	require.Len(t, out, 3)
@@ -180,12 +187,12 @@ func TestKey_WhatIsNoShareIsWarnedOf(t *testing.T) {
 	assert.Contains(t, out[1].Text, "root: a token")
 }
 
-func TestThePastIsJudged(t *testing.T) {
+func TestRecovery_LevelFollowsTheSavedState(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for sentence, row := range map[string]struct {
 		past  Recovery
 		level Level
-		says  string
+		text  string
 	}{
 		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
@@ -201,37 +208,43 @@ func TestThePastIsJudged(t *testing.T) {
 		"nothing but a try":      {Recovery{Tried: true}, OK, "has not opened vault"},
 		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
 	} {
-		f := row.past.evaluate(now)
-		assert.Equal(t, row.level, f.Level, sentence)
-		assert.Contains(t, f.Text, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			f := row.past.evaluate(now)
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Text, row.text)
+		})
 	}
 }
 
-func TestRole_IsJudged(t *testing.T) {
+func TestRole_WarnsOfMissingPermissions(t *testing.T) {
 	for name, row := range map[string]struct {
 		role  Role
 		level Level
-		says  string
+		text  string
 	}{
 		"enough":        {Role{Name: "prover"}, OK, "may prove the key"},
 		"no login":      {Role{Name: "prover", Err: errors.New("cannot log in")}, Warning, "cannot log in"},
 		"not permitted": {Role{Name: "prover", Lacks: []string{"read on a", "update on b"}}, Warning, "they lack read on a, update on b"},
 	} {
-		f := row.role.evaluate()
-		assert.Equal(t, row.level, f.Level, name)
-		assert.Contains(t, f.Text, row.says, name)
-		assert.Equal(t, f.Level > Unknown, f.Advice != "", name)
+		t.Run(name, func(t *testing.T) {
+			f := row.role.evaluate()
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Text, row.text)
+			assert.Equal(t, f.Level > Unknown, f.Advice != "")
+		})
 	}
 }
 
-func TestAProofIsJudged(t *testing.T) {
+func TestProof_LevelFollowsTheVerdict(t *testing.T) {
 	for level, proof := range map[Level]Proof{
 		OK:      {Valid: true},
 		Failure: {Invalid: true, Reason: "it was rekeyed"},
 		Unknown: {Reason: "a rekey is under way"},
 	} {
-		f := proof.evaluate()
-		assert.Equal(t, level, f.Level)
-		assert.Contains(t, f.Text, proof.Reason)
+		t.Run(level.String(), func(t *testing.T) {
+			f := proof.evaluate()
+			assert.Equal(t, level, f.Level)
+			assert.Contains(t, f.Text, proof.Reason)
+		})
 	}
 }

@@ -32,12 +32,12 @@ func readPod(t *testing.T, text string) *pod {
 
 const ourGate = "vault-unseal-sidecar/unsealed"
 
-func TestTheGateIsJudged(t *testing.T) {
+func TestGate_LevelFollowsDeclarationAndCondition(t *testing.T) {
 	const condition = `, status: {conditions: [{type: vault-unseal-sidecar/unsealed, status: "True", reason: Unsealed}]}}`
 	for sentence, row := range map[string]struct {
 		pod, gate string
 		level     Level
-		says      string
+		text      string
 	}{
 		"declared and written":          {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}` + condition, ourGate, OK, "True, Unsealed"},
 		"declared beside another's":     {`{spec: {readinessGates: [{conditionType: a/b}, {conditionType: vault-unseal-sidecar/unsealed}]}}`, ourGate, Warning, "not written"},
@@ -49,23 +49,25 @@ func TestTheGateIsJudged(t *testing.T) {
 		"another of ours is declared":   {`{spec: {readinessGates: [{conditionType: vault-unseal-sidecar/other}]}}`, ourGate, Failure, "never Ready"},
 		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", OK, "example.com/open"},
 	} {
-		f := evaluateGate(readPod(t, row.pod), row.gate)
-		assert.Equal(t, row.level, f.Level, sentence)
-		assert.Contains(t, f.Text, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			f := evaluateGate(readPod(t, row.pod), row.gate)
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Text, row.text)
+		})
 	}
 }
 
-func TestPod_ThatIsMalformedIsAnError(t *testing.T) {
+func TestPod_MalformedReadinessGatesAreAnError(t *testing.T) {
 	_, err := podOf(read(t, `{spec: {readinessGates: [x, {conditionType: 1}]}}`))
 	assert.Error(t, err)
 }
 
-func TestOurContainerIsJudged(t *testing.T) {
+func TestContainer_LevelFollowsItsPlaceInThePod(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		spec    string
 		outside bool
 		level   Level
-		says    string
+		text    string
 	}{
 		"after vault":                {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, false, OK, "beside Vault"},
 		"by its image":               {`{containers: [{name: vault}, {name: helper, image: "home/vault-unseal-sidecar:1"}]}`, true, OK, "beside Vault"},
@@ -76,13 +78,15 @@ func TestOurContainerIsJudged(t *testing.T) {
 		"not there":                  {`{containers: [{name: vault}]}`, true, Failure, "no sidecar"},
 		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be identified"},
 	} {
-		f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
-		assert.Equal(t, row.level, f.Level, sentence)
-		assert.Contains(t, f.Text, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Text, row.text)
+		})
 	}
 }
 
-func TestANetworkThatThePodShares(t *testing.T) {
+func TestNetwork_FailsForPlainHTTPOnTheHostNetwork(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		spec  string
 		plain bool
@@ -93,19 +97,21 @@ func TestANetworkThatThePodShares(t *testing.T) {
 		"the node's, and TLS":        {`{hostNetwork: true}`, false, []Level{OK}},
 		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []Level{Failure}},
 	} {
-		var levels []Level
-		for _, f := range evaluateNetwork(readPod(t, `{spec: `+row.spec+`}`), row.plain) {
-			levels = append(levels, f.Level)
-		}
-		assert.Equal(t, row.want, levels, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			var levels []Level
+			for _, f := range evaluateNetwork(readPod(t, `{spec: `+row.spec+`}`), row.plain) {
+				levels = append(levels, f.Level)
+			}
+			assert.Equal(t, row.want, levels)
+		})
 	}
 }
 
-func TestContainersOfVaultsUser(t *testing.T) {
+func TestUsers_WarnsOfContainersWithTheUIDOfVault(t *testing.T) {
 	const ours = `{name: vault-unseal-sidecar, securityContext: {runAsUser: 100}}`
 	for sentence, row := range map[string]struct {
 		spec string
-		says string
+		text string
 	}{
 		"vault alone":                {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, ` + ours + `]}`, ""},
 		"another inherits it":        {`{securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}, ` + ours + `]}`, "vault, logs run as uid 100"},
@@ -116,27 +122,29 @@ func TestContainersOfVaultsUser(t *testing.T) {
 		"a native one":               {`{securityContext: {runAsUser: 100}, initContainers: [{name: logs, restartPolicy: Always}], containers: [{name: vault}]}`, "vault, logs run as uid 100"},
 		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
 	} {
-		pod := readPod(t, `{spec: `+row.spec+`}`)
-		assert.Empty(t, evaluateUsers(pod, nil), sentence)
-		found := evaluateUsers(pod, new(uint32(100)))
-		if row.says == "" {
-			assert.Empty(t, found, sentence)
-			continue
-		}
-		require.Len(t, found, 1, sentence)
-		assert.Equal(t, Warning, found[0].Level, sentence)
-		assert.Contains(t, found[0].Text, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			pod := readPod(t, `{spec: `+row.spec+`}`)
+			assert.Empty(t, evaluateUsers(pod, nil))
+			found := evaluateUsers(pod, new(uint32(100)))
+			if row.text == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Equal(t, Warning, found[0].Level)
+			assert.Contains(t, found[0].Text, row.text)
+		})
 	}
 }
 
-func TestContainersThatReadPlainHTTP(t *testing.T) {
+func TestCapture_WarnsOfContainersThatCanReadPlainHTTP(t *testing.T) {
 	const root, raw = "may run as root and does not drop NET_RAW", "adds NET_RAW"
 	beside := func(security string) string {
 		return `{containers: [{name: vault}, {name: logs, securityContext: ` + security + `}, {name: vault-unseal-sidecar}]}`
 	}
 	for sentence, row := range map[string]struct {
 		spec string
-		says string
+		text string
 	}{
 		"none but vault's and ours":      {`{containers: [{name: vault}, {name: vault-unseal-sidecar}]}`, ""},
 		"vault's has another name":       {`{containers: [{name: server}, {name: vault-unseal-sidecar}]}`, ""},
@@ -167,30 +175,34 @@ func TestContainersThatReadPlainHTTP(t *testing.T) {
 		"the pod is not, and it is": {`{securityContext: {runAsUser: 100, runAsNonRoot: true}, containers: [{name: vault},
 			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
 	} {
-		pod := readPod(t, `{spec: `+row.spec+`}`)
-		assert.Empty(t, evaluateCapture(pod, false), "%s, and no plain HTTP", sentence)
-		found := evaluateCapture(pod, true)
-		if row.says == "" {
-			assert.Empty(t, found, sentence)
-			continue
-		}
-		require.Len(t, found, 1, sentence)
-		assert.Equal(t, Warning, found[0].Level, sentence)
-		assert.Contains(t, found[0].Text, row.says, sentence)
-		assert.Contains(t, found[0].Advice, "NET_RAW", sentence)
+		t.Run(sentence, func(t *testing.T) {
+			pod := readPod(t, `{spec: `+row.spec+`}`)
+			assert.Empty(t, evaluateCapture(pod, false), "%s, and no plain HTTP")
+			found := evaluateCapture(pod, true)
+			if row.text == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Equal(t, Warning, found[0].Level)
+			assert.Contains(t, found[0].Text, row.text)
+			assert.Contains(t, found[0].Advice, "NET_RAW")
+		})
 	}
 }
 
-func TestADebugContainerThatHasEnded(t *testing.T) {
+func TestEphemeralContainer_IsIgnoredOnceTerminated(t *testing.T) {
 	const spec = `{spec: {securityContext: {runAsUser: 0}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}, `
 	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
-		pod := readPod(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: other, state: {terminated: {}}}]}}`)
-		assert.Equal(t, found, len(evaluateCapture(pod, true)) == 1, state)
-		assert.Equal(t, found, len(evaluateUsers(pod, new(uint32(0)))) == 1, state)
+		t.Run(state, func(t *testing.T) {
+			pod := readPod(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: other, state: {terminated: {}}}]}}`)
+			assert.Equal(t, found, len(evaluateCapture(pod, true)) == 1)
+			assert.Equal(t, found, len(evaluateUsers(pod, new(uint32(0)))) == 1)
+		})
 	}
 }
 
-func TestASidecarThatDoesNotRun(t *testing.T) {
+func TestContainer_FailsUnlessRunning(t *testing.T) {
 	const spec = `{spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}, status: {containerStatuses: [{name: vault, state: {running: {}}}, `
 	for state, level := range map[string]Level{
 		`{running: {startedAt: "2026-01-01T00:00:00Z"}}`:   OK,
@@ -198,13 +210,15 @@ func TestASidecarThatDoesNotRun(t *testing.T) {
 		`{waiting: {reason: ImagePullBackOff}}`:            Failure,
 		`{terminated: {reason: OOMKilled, exitCode: 137}}`: Failure,
 	} {
-		f := evaluateContainer(readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
-		assert.Equal(t, level, f.Level, state)
+		t.Run(state, func(t *testing.T) {
+			f := evaluateContainer(readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
+			assert.Equal(t, level, f.Level)
+		})
 	}
 	assert.Equal(t, OK, evaluateContainer(readPod(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
 }
 
-func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
+func TestLiveness_FailsForAProbeThatKillsASealedVault(t *testing.T) {
 	for probe, why := range map[string]string{
 		`{httpGet: {path: "/v1/sys/health", port: 8200}}`:                                              "sealedcode is 503",
 		`{httpGet: {path: "/v1/sys/health?standbyok=true", port: 8200}}`:                               "sealedcode is 503",
@@ -217,14 +231,16 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 		`{exec: {command: [/bin/sh, -c, "wget -qO- 'http://127.0.0.1:8200/v1/sys/health'"]}}`:          "sealedcode is 503",
 		`{tcpSocket: {port: 8200}}`:                                                                    "",
 	} {
-		out := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
-		require.Len(t, out, 1)
-		if why == "" {
-			assert.Equal(t, OK, out[0].Level, probe)
-			continue
-		}
-		assert.Equal(t, Failure, out[0].Level, probe)
-		assert.Contains(t, out[0].Text, why, probe)
+		t.Run(probe, func(t *testing.T) {
+			out := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+			require.Len(t, out, 1)
+			if why == "" {
+				assert.Equal(t, OK, out[0].Level)
+				return
+			}
+			assert.Equal(t, Failure, out[0].Level)
+			assert.Contains(t, out[0].Text, why)
+		})
 	}
 	own := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
 	assert.Equal(t, Unknown, own[0].Level, "what somebody's own command does is not known")
@@ -234,7 +250,7 @@ func TestALivenessProbeThatKillsASealedVault(t *testing.T) {
 	assert.Equal(t, OK, evaluateLiveness(readPod(t, ours))[0].Level, "our own is another matter")
 }
 
-func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
+func TestOwnProbe_IsAWarning(t *testing.T) {
 	for spec, found := range map[string]bool{
 		`{containers: [{name: vault, livenessProbe: {}}, {name: vault-unseal-sidecar}]}`:                                  false,
 		`{containers: [{name: vault}, {name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: /healthz}}}]}`:         true,
@@ -242,12 +258,14 @@ func TestProbeOfOurOwn_IsWarnedOf(t *testing.T) {
 		`{containers: [{name: vault}], initContainers: [{name: vault-unseal-sidecar}]}`:                                   false,
 		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
 	} {
-		out := evaluateOwnProbe(readPod(t, "{spec: "+spec+"}"))
-		assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning, spec)
+		t.Run(spec, func(t *testing.T) {
+			out := evaluateOwnProbe(readPod(t, "{spec: "+spec+"}"))
+			assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning)
+		})
 	}
 }
 
-func TestATemplateThatWaits(t *testing.T) {
+func TestOwner_WarnsOfAPendingTemplate(t *testing.T) {
 	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
 		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
@@ -264,25 +282,29 @@ func TestATemplateThatWaits(t *testing.T) {
 		"one is being rolled out":      {set(rolling, "vault-2"), Warning, "wait for the rollout"},
 		"nothing is told":              {set(onDelete, ""), Unknown, ""},
 	} {
-		f := evaluateOwner(pod, row.set)
-		assert.Equal(t, row.level, f.Level, sentence)
-		assert.Contains(t, f.Advice, row.advice, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			f := evaluateOwner(pod, row.set)
+			assert.Equal(t, row.level, f.Level)
+			assert.Contains(t, f.Advice, row.advice)
+		})
 	}
 }
 
-func TestAServiceThatLeadsToASealedVault(t *testing.T) {
+func TestService_PublishingNotReadyAddressesIsUnsafe(t *testing.T) {
 	for spec, unsafe := range map[string]bool{
 		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: true}`:  true,
 		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: false}`: false,
 		`{clusterIP: 10.96.0.7}`:                                  false,
 		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
 	} {
-		_, got := evaluateService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
-		assert.Equal(t, unsafe, got, spec)
+		t.Run(spec, func(t *testing.T) {
+			_, got := evaluateService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
+			assert.Equal(t, unsafe, got)
+		})
 	}
 }
 
-func TestStoresAreJudged(t *testing.T) {
+func TestStores_LevelFollowsTheirReadiness(t *testing.T) {
 	home, own := eso.StoreName{Namespace: "", Name: "home"}, eso.StoreName{Namespace: "app", Name: "own"}
 	of := func(name eso.StoreName, status string) eso.Store {
 		return eso.Store{StoreName: name, Vault: true, Status: status, Reason: "InvalidProviderConfig", Message: "it\nis sealed"}
@@ -291,7 +313,7 @@ func TestStoresAreJudged(t *testing.T) {
 		stores []eso.Store
 		named  []eso.StoreName
 		levels []Level
-		says   string
+		text   string
 	}{
 		"none":                         {nil, nil, []Level{OK}, "no store uses Vault"},
 		"all are Ready":                {[]eso.Store{of(home, kube.True), of(own, kube.True)}, nil, []Level{OK}, "2 of 2"},
@@ -302,18 +324,20 @@ func TestStoresAreJudged(t *testing.T) {
 		"one that was named is there":  {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home}, []Level{OK}, "1 of 1"},
 		"one of two that were is away": {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home, own}, []Level{Failure, OK}, "does not exist"},
 	} {
-		c := &Checker{config: Config{ESO: eso.Config{Stores: row.named}}}
-		var levels []Level
-		all := ""
-		for _, f := range c.evaluateStores(row.stores, nil) {
-			levels, all = append(levels, f.Level), all+f.Text
-		}
-		assert.Equal(t, row.levels, levels, sentence)
-		assert.Contains(t, all, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			c := &Checker{config: Config{ESO: eso.Config{Stores: row.named}}}
+			var levels []Level
+			all := ""
+			for _, f := range c.evaluateStores(row.stores, nil) {
+				levels, all = append(levels, f.Level), all+f.Text
+			}
+			assert.Equal(t, row.levels, levels)
+			assert.Contains(t, all, row.text)
+		})
 	}
 }
 
-func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
+func TestStores_ReportAnIgnoredStore(t *testing.T) {
 	away := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "away"}, Vault: true, Server: "http://proxy.web.svc:8200", Status: kube.True}
 	c := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
 	require.True(t, c.config.ESO.Ignores(away))
@@ -324,7 +348,7 @@ func TestAStoreThatIsLeftAloneIsTold(t *testing.T) {
 	assert.Contains(t, found[0].Advice, "--eso-stores")
 }
 
-func TestWhichStoresAreLookedAt(t *testing.T) {
+func TestChecker_ManagesNamedStoresOrThoseOfItsVault(t *testing.T) {
 	named := eso.StoreName{Namespace: "app", Name: "own"}
 	vaults, others := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "home"}, Vault: true}, eso.Store{StoreName: named}
 	all, some := &Checker{}, &Checker{config: Config{ESO: eso.Config{Stores: []eso.StoreName{named}}}}
@@ -336,7 +360,7 @@ func TestWhichStoresAreLookedAt(t *testing.T) {
 	assert.True(t, some.manages(others))
 }
 
-func TestAPolicyThatIsNotThere(t *testing.T) {
+func TestVerdicts_MissingPolicyIsAFailure(t *testing.T) {
 	needs := []Requirement{{Component: "gate"}, {Component: "more"}}
 	out := evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
 	require.Len(t, out, 2)
@@ -362,7 +386,7 @@ func TestAPolicyThatIsNotThere(t *testing.T) {
 	assert.Empty(t, evaluatePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
 }
 
-func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
+func TestScope_FollowsTheRecoveryOption(t *testing.T) {
 	type uses struct{ writes, sees, wakes, evicts bool }
 	for recovery, want := range map[eso.Recovery]uses{
 		eso.RecoveryBoth:    {true, true, true, true},
@@ -370,14 +394,16 @@ func TestWhatTheOptionsHaveAUseFor(t *testing.T) {
 		eso.RecoveryRestart: {true, true, false, true},
 		eso.RecoveryOff:     {false, false, false, false},
 	} {
-		h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).scope(nil, false)
-		assert.Equal(t, want, uses{h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts}, recovery)
+		t.Run(string(recovery), func(t *testing.T) {
+			h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).scope(nil, false)
+			assert.Equal(t, want, uses{h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts})
+		})
 	}
 	h := (&Checker{config: Config{ESO: eso.Config{Recovery: eso.RecoveryOff}, Gate: ourGate}}).scope(nil, false)
 	assert.True(t, h.WritesConditions, "the gate")
 }
 
-func TestWhichSecretsThePodMounts(t *testing.T) {
+func TestScope_ListsTheSecretsThatThePodMounts(t *testing.T) {
 	pod := readPod(t, `{spec: {nodeName: shelf, volumes: [
 		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
 		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
@@ -388,14 +414,14 @@ func TestWhichSecretsThePodMounts(t *testing.T) {
 	assert.Equal(t, []string{keySecret}, c.scope(nil, false).Secrets)
 }
 
-func TestOnlyWhatIsOfUseIsAdvised(t *testing.T) {
+func TestChecker_AdvisesAGrantOnlyIfUseful(t *testing.T) {
 	refused := apierrors.NewForbidden(kube.Services.GroupResource(), "", errors.New("no"))
 	c := &Checker{}
 	assert.Equal(t, "apply manifests/eviction", c.notVisible("x", "it", grantHint(true, kube.GrantsEviction), refused).Advice)
 	assert.Contains(t, c.notVisible("x", "it", grantHint(false, kube.GrantsEviction), refused).Advice, "do not grant this to the sidecar")
 }
 
-func TestHowTheSidecarIsStarted(t *testing.T) {
+func TestStart_ReadsArgumentsAndEnvironment(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		container string
 		want      Start
@@ -409,18 +435,20 @@ func TestHowTheSidecarIsStarted(t *testing.T) {
 			Start{Env: map[string]string{"A": "a", "D": ""}, UnresolvedEnv: []string{"B", "C"}}},
 		"with a whole map of them": {`{envFrom: [{configMapRef: {name: c}}]}`, Start{Unclear: []string{"what envFrom brings"}}},
 	} {
-		container := read(t, row.container)
-		container.Object["name"] = kube.Name
-		for _, field := range []string{"containers", "initContainers"} {
-			pod, err := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}})
-			require.NoError(t, err)
-			got, found := pod.start()
-			assert.True(t, found, sentence)
-			if row.want.Env == nil {
-				row.want.Env = map[string]string{}
+		t.Run(sentence, func(t *testing.T) {
+			container := read(t, row.container)
+			container.Object["name"] = kube.Name
+			for _, field := range []string{"containers", "initContainers"} {
+				pod, err := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{field: []any{map[string]any{"name": "vault", "args": []any{"server"}}, container.Object}}}})
+				require.NoError(t, err)
+				got, found := pod.start()
+				assert.True(t, found)
+				if row.want.Env == nil {
+					row.want.Env = map[string]string{}
+				}
+				assert.Equal(t, row.want, got)
 			}
-			assert.Equal(t, row.want, got, sentence)
-		}
+		})
 	}
 	_, found := readPod(t, `{spec: {containers: [{name: vault}]}}`).start()
 	assert.False(t, found)

@@ -27,7 +27,7 @@ func components(h Scope) (out []string) {
 	return out
 }
 
-func TestWhatIsNeededFollowsWhatIsToBeDone(t *testing.T) {
+func TestRequirements_FollowTheScope(t *testing.T) {
 	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more", "eviction"}, components(house))
 	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more"}, components(Scope{Resyncs: true}))
 	assert.Equal(t, []string{"gate", "gate", "stores", "eviction"}, components(Scope{WatchesStores: true, Evicts: true}))
@@ -48,7 +48,7 @@ func TestWhatIsNeededFollowsWhatIsToBeDone(t *testing.T) {
 	assert.NotContains(t, said(Scope{WatchesStores: true, Evicts: true}), "patch clustersecretstores everywhere", "where they are not woken")
 }
 
-func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
+func TestRequirements_MissingRightNamesItsManifest(t *testing.T) {
 	for _, need := range house.requirements() {
 		one := []Requirement{need}
 		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, evaluateRequirements(one, "it", granted(need.Rights...)))
@@ -69,7 +69,7 @@ func TestANeedThatIsNotMetNamesTheManifest(t *testing.T) {
 	}
 }
 
-func TestWhatIsWholeIsToldInOneLine(t *testing.T) {
+func TestRequirements_SatisfiedComponentsAreOneFinding(t *testing.T) {
 	needs := house.requirements()
 	var rights []Right
 	for _, n := range needs {
@@ -84,12 +84,12 @@ func TestWhatIsWholeIsToldInOneLine(t *testing.T) {
 	assert.Empty(t, satisfied(needs, granted(rights[:4]...)))
 }
 
-func TestTheGateIsAFailureOnlyWhereThePodWaitsForIt(t *testing.T) {
+func TestRequirements_MissingGateIsAFailureOnlyIfDeclared(t *testing.T) {
 	assert.Equal(t, Failure, house.requirements()[0].Level)
 	assert.Equal(t, Warning, Scope{}.requirements()[0].Level)
 }
 
-func TestAReplicaIsToldOfItsOwnManifest(t *testing.T) {
+func TestRequirements_ReplicaIsAdvisedItsOwnManifest(t *testing.T) {
 	second := house
 	second.Pod = "vault-1"
 	out := evaluateRequirements(second.requirements(), "it", nil)
@@ -97,7 +97,7 @@ func TestAReplicaIsToldOfItsOwnManifest(t *testing.T) {
 	assert.NotContains(t, evaluateRequirements(house.requirements(), "it", nil)[0].Advice, "replicas")
 }
 
-func TestRightsOfOneObjectAreSaidTogether(t *testing.T) {
+func TestDescribeRights_GroupsTheVerbsOfAnObject(t *testing.T) {
 	assert.Equal(t, "get/list pods vault-0 in security, patch pods/status vault-0 in security, list secrets everywhere", describeRights([]Right{
 		{Verb: "get", Resource: "pods", Namespace: "security", Name: "vault-0"},
 		{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: "security", Name: "vault-0"},
@@ -106,7 +106,7 @@ func TestRightsOfOneObjectAreSaidTogether(t *testing.T) {
 	}))
 }
 
-func TestNoneTooMany(t *testing.T) {
+func TestExcess_RequiredRightsAreNoExcess(t *testing.T) {
 	var needed []Right
 	for _, n := range house.requirements() {
 		needed = append(needed, n.Rights...)
@@ -120,7 +120,7 @@ func TestNoneTooMany(t *testing.T) {
 }
 
 // A Role with resourceNames is not seen by a question that names nothing.
-func TestARightForOneObjectIsAskedForByItsName(t *testing.T) {
+func TestExcess_AsksForObjectsByName(t *testing.T) {
 	var all []string
 	for _, r := range house.excessPermissions() {
 		all = append(all, r.String())
@@ -144,7 +144,7 @@ func TestARightForOneObjectIsAskedForByItsName(t *testing.T) {
 	assert.Less(t, len(unnamed.excessPermissions()), len(house.excessPermissions()), "a node that is not known is not asked for twice")
 }
 
-func TestEachRightTooManyIsAFailure(t *testing.T) {
+func TestExcess_EachPermissionIsAFailure(t *testing.T) {
 	for _, r := range house.excessPermissions() {
 		out := house.evaluateExcess("it", granted(r))
 		require.Len(t, out, 1, "%s", r)
@@ -155,7 +155,7 @@ func TestEachRightTooManyIsAFailure(t *testing.T) {
 	}
 }
 
-func TestWhatIsHeldEverywhereIsToldOnce(t *testing.T) {
+func TestExcess_ClusterWideRightIsReportedOnce(t *testing.T) {
 	out := house.evaluateExcess("it", granted(
 		Right{Verb: "get", Resource: "secrets"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "security"},
@@ -176,7 +176,7 @@ func TestWhatIsHeldEverywhereIsToldOnce(t *testing.T) {
 	assert.Contains(t, out[0].Text, "everything")
 }
 
-func TestRisksThatCannotBeAskedForAreUnknown(t *testing.T) {
+func TestExcess_FailedReviewIsUnknown(t *testing.T) {
 	answers := map[Right]Answer{}
 	for _, r := range house.excessPermissions() {
 		answers[r] = Answer{Err: errors.New("refused")}

@@ -16,21 +16,21 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// farAndWide serves 4,000 ExternalSecrets that failed, each in a namespace of its
+// longNamespaces serves 4,000 ExternalSecrets that failed, each in a namespace of its
 // own with a name as long as the filter lets through.
-type farAndWide struct {
+type longNamespaces struct {
 	dynamic.NamespaceableResourceInterface
 	resource schema.GroupVersionResource
 }
 
-func (f farAndWide) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+func (f longNamespaces) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
 	f.resource = r
 	return f
 }
 
-func (f farAndWide) Namespace(string) dynamic.ResourceInterface { return f }
+func (f longNamespaces) Namespace(string) dynamic.ResourceInterface { return f }
 
-func (f farAndWide) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (f longNamespaces) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	if f.resource != ExternalSecrets {
 		return list, nil
@@ -50,13 +50,13 @@ func (f farAndWide) List(_ context.Context, o metav1.ListOptions) (*unstructured
 	return list, nil
 }
 
-func (farAndWide) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+func (longNamespaces) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
 	return &unstructured.Unstructured{Object: map[string]any{}}, nil
 }
 
-func TestWhatIsRememberedOfNamespacesIsBounded(t *testing.T) {
+func TestResync_BoundsTheNamespacesItRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newResyncer(Config{Log: hclog.NewNullLogger()}, farAndWide{})
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, longNamespaces{})
 		w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
 		f := s.scan(t.Context(), w)
 		assert.NoError(t, f.err)

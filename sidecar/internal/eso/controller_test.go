@@ -57,7 +57,7 @@ func during(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
+func TestController_AnnotatesNothingWhileStandby(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Standby)
 		during(time.Hour)
@@ -73,7 +73,7 @@ func TestAStandbyWakesNobodyUntilItIsActive(t *testing.T) {
 
 // ESO's only worker can sit in a request to a Vault that hung for a minute, so
 // that a store is given up no sooner than after that.
-func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
+func TestController_AnnotatesABrokenStoreLessAndLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, w := controllerWithStore(t, unseal.Active)
 		during(70 * time.Second)
@@ -92,35 +92,35 @@ func TestAStoreIsWatchedForMoreThanAMinute(t *testing.T) {
 
 // What fails a store that had recovered is no outage of Vault's, and nothing that
 // a restart of ESO mends. After the next outage it may be that again.
-func TestEvictionIsForOutages(t *testing.T) {
+func TestEviction_IsLimitedToOutages(t *testing.T) {
 	for _, recovery := range []Recovery{RecoveryBoth, RecoveryRestart} {
 		t.Run(string(recovery), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, w := controllerWithStore(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
 				n.evictor.config = n.config
-				turns := func(status string) {
+				setStatus := func(status string) {
 					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
 					during(time.Second)
 				}
-				turns(kube.True)
+				setStatus(kube.True)
 				if recovery == RecoveryBoth {
 					n.handle(func() { n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()}) })
 					during(time.Second)
 				} else { // until External Secrets has looked, Ready is from before
 					during(evictAfter)
-					turns(kube.True)
+					setStatus(kube.True)
 				}
-				turns(kube.False)
+				setStatus(kube.False)
 				during(time.Hour)
 				assert.Empty(t, w.evictions(), "Vault was there throughout")
 
 				n.Publish(unseal.State{Phase: unseal.Unreachable})
 				during(time.Second)
-				turns(kube.True)
+				setStatus(kube.True)
 				n.Publish(unseal.State{Phase: unseal.Active})
 				during(time.Second)
-				turns(kube.False)
+				setStatus(kube.False)
 				during(time.Hour)
 				assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions())
 			})
@@ -128,36 +128,36 @@ func TestEvictionIsForOutages(t *testing.T) {
 	}
 }
 
-// forgetful forgets where a list was to go on, so many times.
-type forgetful struct {
+// expiringList rejects its continue token, so many times.
+type expiringList struct {
 	dynamic.ResourceInterface
-	forgets int
-	asked   []string
+	expirations int
+	asked       []string
 }
 
-func (f *forgetful) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (f *expiringList) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	f.asked = append(f.asked, o.Continue)
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	if o.Continue == "" {
 		list.SetContinue("second")
 		return list, nil
 	}
-	if f.forgets > 0 {
-		f.forgets--
+	if f.expirations > 0 {
+		f.expirations--
 		return nil, apierrors.NewResourceExpired("the continue token is too old")
 	}
 	list.SetResourceVersion("7")
 	return list, nil
 }
 
-func TestAListWhosePlaceIsForgottenBeginsAgain(t *testing.T) {
+func TestEachPage_RestartsAfterAnExpiredContinueToken(t *testing.T) {
 	all := func([]unstructured.Unstructured) error { return nil }
-	api := &forgetful{forgets: 1}
+	api := &expiringList{expirations: 1}
 	version, err := kube.EachPage(t.Context(), api, metav1.ListOptions{}, all)
 	require.NoError(t, err)
 	assert.Equal(t, "7", version)
 	assert.Equal(t, []string{"", "second", "", "second"}, api.asked)
 
-	_, err = kube.EachPage(t.Context(), &forgetful{forgets: 100}, metav1.ListOptions{}, all)
+	_, err = kube.EachPage(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
 	assert.True(t, apierrors.IsResourceExpired(err), "not for ever: %v", err)
 }

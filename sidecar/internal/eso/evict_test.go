@@ -23,7 +23,7 @@ import (
 )
 
 // What is remembered of a list is bounded, whatever the server has listed.
-func TestEvictor_AListWithoutAnEnd(t *testing.T) {
+func TestEvictor_BoundsEndlessLists(t *testing.T) {
 	const pages = 30_000
 	api := &kubetest.Endless{Object: kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250))), Each: 1, Most: pages}
 	api.Object.SetLabels(map[string]string{"app": "vault"})
@@ -76,7 +76,7 @@ func (m *evictionMemory) at() Eviction {
 }
 
 // A power cut ends a run without notice: what is kept must not outlive the outage.
-func TestEviction_IsRememberedUntilTheOutageIsOver(t *testing.T) {
+func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 	evict := func(t *testing.T) (*Controller, *evictionMemory) {
 		n, w := controllerWithStore(t, unseal.Active)
 		memory := &evictionMemory{}
@@ -109,8 +109,8 @@ func TestEviction_IsRememberedUntilTheOutageIsOver(t *testing.T) {
 	})
 }
 
-// ours is a controller of which each store named is down and of the Vault beside it.
-func ours(t *testing.T, w *fakeCluster, names ...string) *Controller {
+// controllerOfVault is a controller of which each store named is down and of the Vault beside it.
+func controllerOfVault(t *testing.T, w *fakeCluster, names ...string) *Controller {
 	n := newController(t, Config{Recovery: RecoveryBoth, Pod: "vault-0", Namespace: "security", ControllerNamespace: "eso", Log: hclog.NewNullLogger()}, w, nil)
 	for _, name := range names {
 		n.tracked[StoreName{"", name}] = &storeState{Store: Store{StoreName: StoreName{"", name}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.False}}
@@ -118,10 +118,10 @@ func ours(t *testing.T, w *fakeCluster, names ...string) *Controller {
 	return n
 }
 
-func TestEviction_IsNotForAStoreThatGotReadyMeanwhile(t *testing.T) {
+func TestEviction_IsSkippedForAStoreThatBecameReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &fakeCluster{t: t}
-		n := ours(t, w, "home")
+		n := controllerOfVault(t, w, "home")
 		w.asked = func() {
 			n.handle(func() {
 				n.updateStore(Store{StoreName: StoreName{"", "home"}, Server: "http://vault.security.svc:8200", Vault: true, Status: kube.True}, false)
@@ -134,11 +134,11 @@ func TestEviction_IsNotForAStoreThatGotReadyMeanwhile(t *testing.T) {
 	})
 }
 
-func TestEviction_OfTwoStoresAtOnceIsOne(t *testing.T) {
+func TestEviction_HappensOnceForTwoStores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &fakeCluster{t: t, asked: func() { time.Sleep(time.Minute) }}
 		working(t, func() *Controller {
-			n := ours(t, w, "home", "other")
+			n := controllerOfVault(t, w, "home", "other")
 			n.Publish(unseal.State{Phase: unseal.Active})
 			return n
 		}())

@@ -45,7 +45,7 @@ func (w slowCluster) Patch(ctx context.Context, _ string, _ types.PatchType, _ [
 
 // Stores that never get ready hold up neither the news of others nor the others
 // themselves.
-func TestController_TheBrokenStoresOfOneNamespaceHoldUpNoOther(t *testing.T) {
+func TestController_BrokenStoresDelayNoOtherNamespace(t *testing.T) {
 	for _, count := range []int{1, 100, 1000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 }
 
 // A sweep remembers a bounded number of namespaces, and looks at the rest later.
-func TestWakeUp_TriesABoundedNumberOfNamespaces(t *testing.T) {
+func TestResync_TriesABoundedNumberOfNamespaces(t *testing.T) {
 	s := newResyncer(Config{Log: hclog.NewNullLogger()}, &fakeCluster{t: t})
 	tried := &quota{began: time.Now(), perNamespace: 1, tried: map[string]int{}}
 	for i := range maxResynced {

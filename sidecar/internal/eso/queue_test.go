@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestFairQueue(t *testing.T) {
+func TestFairQueue_AlternatesBetweenNamespaces(t *testing.T) {
 	q := &fairQueue{waiting: map[string][]StoreName{}}
 	for _, s := range []StoreName{{"a", "1"}, {"a", "2"}, {"a", "3"}, {"b", "1"}, {"", "1"}, {"", "2"}} {
 		q.Push(s)

@@ -104,7 +104,7 @@ func (w fakeKind) Create(_ context.Context, o *unstructured.Unstructured, _ meta
 	return o, nil
 }
 
-func TestWhatIsDoneForAStore(t *testing.T) {
+func TestReconcileStore_AnnotatesThenEvicts(t *testing.T) {
 	const here, elsewhere = "http://vault.security.svc:8200", "https://vault.example.com"
 	both := []string{"eso-a", "eso-b"}
 	budget := apierrors.NewTooManyRequests("disruption budget", 1)
@@ -132,7 +132,7 @@ func TestWhatIsDoneForAStore(t *testing.T) {
 		annotated int
 		evicted   []string
 	}{
-		{"a store is woken", RecoveryBoth, time.Minute, here, nil, 2, nil},
+		{"a store is annotated", RecoveryBoth, time.Minute, here, nil, 2, nil},
 		{"after two minutes the controllers are evicted, once", RecoveryBoth, evictAfter, here, nil, 2, both},
 		{"not when only waking is wanted", RecoveryNudge, evictAfter, here, nil, 2, nil},
 		{"at once when only that is wanted", RecoveryRestart, 0, here, nil, 0, both},
@@ -193,7 +193,7 @@ Code: 500. Errors:
 }
 
 // A tenant's store that never gets ready evicted ESO in every outage.
-func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
+func TestEviction_IsSkippedOnceAnotherStoreRecovered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		n, w := controllerWithStore(t, unseal.Unreachable)
@@ -201,7 +201,7 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
 		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
 		n.evictor.config = n.config
-		turns := func(name StoreName, status string) {
+		setStatus := func(name StoreName, status string) {
 			n.handle(func() { n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false) })
 		}
 		outage := func() {
@@ -210,10 +210,10 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 			n.Publish(unseal.State{Phase: unseal.Active})
 			during(time.Second)
 		}
-		turns(mine, kube.False)
-		turns(tenants, kube.False)
+		setStatus(mine, kube.False)
+		setStatus(tenants, kube.False)
 		outage()
-		turns(mine, kube.True)
+		setStatus(mine, kube.True)
 		during(time.Hour)
 		assert.Empty(t, w.evictions(), "External Secrets has made mine Ready")
 		assert.Equal(t, 1, strings.Count(log.String(), msgSpared), log.String())
@@ -223,7 +223,7 @@ func TestATenantsBrokenStoreEvictsNobody(t *testing.T) {
 	})
 }
 
-func TestARefusedEvictionIsTriedAgain(t *testing.T) {
+func TestEviction_IsRetriedAfterARefusal(t *testing.T) {
 	w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
 	n := newController(t, Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, nil)
 	n.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
-func TestFailedSync(t *testing.T) {
+func TestFailedSync_ReadsTheReadyCondition(t *testing.T) {
 	for _, row := range []struct {
 		sentence, conditions string
 		want                 bool
@@ -34,7 +34,7 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-func TestUses(t *testing.T) {
+func TestUses_FindsStoresAndGenerators(t *testing.T) {
 	ours := func(n StoreName) bool { return n == StoreName{"", "home"} || n == StoreName{"app", "home"} }
 	for _, row := range []struct {
 		sentence, spec string
@@ -60,7 +60,7 @@ func TestUses(t *testing.T) {
 	assert.False(t, Uses(elsewhere, ours), "a SecretStore serves its own namespace alone")
 }
 
-func TestGenerates(t *testing.T) {
+func TestGenerates_FollowsGeneratorAndOwner(t *testing.T) {
 	const child = `"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`
 	from := func(kind string) string {
 		return `{"dataFrom":[{"extract":{"key":"x"}},{"sourceRef":{"generatorRef":{"kind":"` + kind + `","name":"x"}}}]}`
@@ -79,12 +79,14 @@ func TestGenerates(t *testing.T) {
 		{"a password that is pushed", ``, `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
 		{"what makes no sense", ``, `{"selector":"x","data":1,"dataFrom":["x"]}`, false},
 	} {
-		o := kubetest.Object(t, `{"metadata":{`+row.metadata+`},"spec":`+row.spec+`}`)
-		assert.Equal(t, row.want, generates(o), row.sentence)
+		t.Run(row.sentence, func(t *testing.T) {
+			o := kubetest.Object(t, `{"metadata":{`+row.metadata+`},"spec":`+row.spec+`}`)
+			assert.Equal(t, row.want, generates(o))
+		})
 	}
 }
 
-func TestPushes(t *testing.T) {
+func TestPushesTo_FollowsTheStoreReferences(t *testing.T) {
 	ours := func(n StoreName) bool { return n == StoreName{"", "home"} }
 	for spec, want := range map[string]bool{
 		`{"secretStoreRefs":[{"name":"x"},{"kind":"ClusterSecretStore","name":"home"}]}`: true,
@@ -92,21 +94,25 @@ func TestPushes(t *testing.T) {
 		`{"secretStoreRefs":[{"name":"home"}]}`:                                          false,
 		`{}`:                                                                             false,
 	} {
-		assert.Equal(t, want, pushesTo(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours), spec)
+		t.Run(spec, func(t *testing.T) {
+			assert.Equal(t, want, pushesTo(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours))
+		})
 	}
 }
 
-func TestParentOf(t *testing.T) {
+func TestParentOf_IsAClusterExternalSecret(t *testing.T) {
 	for owners, want := range map[string]string{
 		`[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`: "all",
 		`[{"apiVersion":"argoproj.io/v1alpha1","kind":"ClusterExternalSecret","name":"all"}]`:   "",
 		`[]`: "",
 	} {
-		assert.Equal(t, want, parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":`+owners+`}}`)), owners)
+		t.Run(owners, func(t *testing.T) {
+			assert.Equal(t, want, parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":`+owners+`}}`)))
+		})
 	}
 }
 
-func TestStoreOf(t *testing.T) {
+func TestStoreOf_ReadsEveryField(t *testing.T) {
 	s := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home","namespace":"app","uid":"u"},
 		"spec":{"provider":{"vault":{"server":"http://vault:8200"}}},
 		"status":{"conditions":[{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}]}}`))
@@ -118,7 +124,7 @@ func TestStoreOf(t *testing.T) {
 	assert.Equal(t, "ClusterSecretStore/home", other.String())
 }
 
-func TestWhichStoresAreLookedAfter(t *testing.T) {
+func TestManages_FollowsServerAndOptions(t *testing.T) {
 	for _, row := range []struct {
 		sentence, store, server, namespace string
 		named                              []StoreName
@@ -140,13 +146,15 @@ func TestWhichStoresAreLookedAfter(t *testing.T) {
 		{"another was named", "home", "http://vault.security.svc", "security", []StoreName{{"", "own"}}, false},
 		{"one that does not use Vault", "home", "", "security", nil, false},
 	} {
-		c := Config{Stores: row.named, Namespace: row.namespace}
-		s := Store{StoreName: StoreName{"", row.store}, Vault: row.server != "", Server: row.server}
-		assert.Equal(t, row.want, c.Manages(s), row.sentence)
+		t.Run(row.sentence, func(t *testing.T) {
+			c := Config{Stores: row.named, Namespace: row.namespace}
+			s := Store{StoreName: StoreName{"", row.store}, Vault: row.server != "", Server: row.server}
+			assert.Equal(t, row.want, c.Manages(s))
+		})
 	}
 }
 
-func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
+func TestController_LogsAnotherVaultsStoreOnce(t *testing.T) {
 	var out bytes.Buffer
 	n := newController(t, Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	stores := []Store{
@@ -162,7 +170,7 @@ func TestAnotherVaultsStoreIsNotTold(t *testing.T) {
 	assert.Equal(t, []status.Store{{Name: "ClusterSecretStore/home", Ready: true}}, r.Stores)
 }
 
-func TestParseStores(t *testing.T) {
+func TestParseStores_AcceptsNamesWithANamespace(t *testing.T) {
 	got, err := ParseStores(" home, app/home ,")
 	require.NoError(t, err)
 	assert.Equal(t, []StoreName{{"", "home"}, {"app", "home"}}, got)
@@ -170,12 +178,14 @@ func TestParseStores(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, got)
 	for _, bad := range []string{"Home", "a/b/c", "/home", "app/", "a b", "-x"} {
-		_, err := ParseStores(bad)
-		assert.ErrorContains(t, err, "NAMESPACE/NAME", bad)
+		t.Run(bad, func(t *testing.T) {
+			_, err := ParseStores(bad)
+			assert.ErrorContains(t, err, "NAMESPACE/NAME")
+		})
 	}
 }
 
-func TestNamesOf(t *testing.T) {
+func TestServiceHosts_ListsNamesAndAddresses(t *testing.T) {
 	pod := kubetest.Object(t, `{"metadata":{"name":"vault-0","labels":{"app":"vault","x":"y"}}}`)
 	names := ServiceHosts(kubetest.Object(t, `{"metadata":{"name":"vault","namespace":"security"},
 		"spec":{"selector":{"app":"vault"},"clusterIPs":["10.96.0.7","fd00::7"]}}`), pod)
@@ -191,7 +201,7 @@ func TestNamesOf(t *testing.T) {
 	}
 }
 
-func TestAStoreIsWokenEverMoreRarely(t *testing.T) {
+func TestResyncAfter_GrowsToItsMaximum(t *testing.T) {
 	last := resyncInterval
 	for down := evictAfter - resyncInterval; down < 24*evictAfter*10; down += last {
 		next := resyncAfter(down)

@@ -14,7 +14,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
+func TestController_LogsUnsyncedObjectsWhenTheyChange(t *testing.T) {
 	var out bytes.Buffer
 	n := newController(t, Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
 	n.phase, n.since = unseal.Active, time.Now()
@@ -22,26 +22,26 @@ func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 		sentence string
 		found    scanResult
 		reason   string
-		says     string // of the log; empty: nothing
+		text     string // of the log; empty: nothing
 	}{
-		{"while it is woken nothing is told", scanResult{resynced: 3, unsyncedCount: 3}, "Recovering", ""},
+		{"while it is annotated nothing is told", scanResult{resynced: 3, unsyncedCount: 3}, "Recovering", ""},
 		{"what is left in the end is", scanResult{resynced: 3, unsyncedCount: 2, unsynced: []string{"a", "b"}, final: true}, "NotSynced", msgLeft},
 		{"but once", scanResult{resynced: 3, unsyncedCount: 2, unsynced: []string{"a", "b"}, final: true}, "NotSynced", ""},
-		{"and when some of it is mended", scanResult{resynced: 3, unsyncedCount: 1, unsynced: []string{"b"}, final: true}, "NotSynced", msgLeft},
-		{"all is mended", scanResult{resynced: 3, final: true}, "Recovered", msgRecovered},
+		{"and when some of it is repaired", scanResult{resynced: 3, unsyncedCount: 1, unsynced: []string{"b"}, final: true}, "NotSynced", msgLeft},
+		{"all is repaired", scanResult{resynced: 3, final: true}, "Recovered", msgRecovered},
 		{"a store comes back, and with it something is left again", scanResult{resynced: 1, unsyncedCount: 1}, "Recovering", ""},
 		{"it is", scanResult{resynced: 1, unsyncedCount: 1, unsynced: []string{"b"}, final: true}, "NotSynced", msgLeft},
-		{"another was never ours to wake, and is mended", scanResult{final: true}, "Ready", msgRecovered},
+		{"another was never ours to annotate, and is repaired", scanResult{final: true}, "Ready", msgRecovered},
 		{"all is well", scanResult{final: true}, "Ready", ""},
 	} {
 		out.Reset()
 		row.found.at = time.Now()
 		n.handleScan(row.found)
 		assert.Equal(t, row.reason, n.condition().Reason, row.sentence)
-		if row.says == "" {
+		if row.text == "" {
 			assert.Empty(t, out.String(), row.sentence)
 		} else {
-			assert.Equal(t, 1, strings.Count(out.String(), row.says), "%s: %s", row.sentence, out.String())
+			assert.Equal(t, 1, strings.Count(out.String(), row.text), "%s: %s", row.sentence, out.String())
 		}
 		r := n.snapshot(n.condition())
 		assert.Equal(t, row.found.unsyncedCount, r.LeftCount, row.sentence)
@@ -50,43 +50,43 @@ func TestWhatIsLeftIsToldWhenItChanges(t *testing.T) {
 
 // A store that goes down while something is left takes more with it, which is
 // no new trouble of what was left, nor its end.
-func TestWhatIsLeftIsNotToldAnewWhileAStoreIsDown(t *testing.T) {
+func TestController_LogsNoUnsyncedObjectsWhileAStoreIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, meter, says := atDuty(t)
+		n, meter, setStatus := withBrokenStores(t)
 		var out bytes.Buffer
 		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &out})
-		says(kube.True, "a", "b")
-		left := func(count int, mending bool) {
-			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: count, unsynced: []string{"c"}, final: true, afterResync: mending})
+		setStatus(kube.True, "a", "b")
+		left := func(count int, afterResync bool) {
+			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: count, unsynced: []string{"c"}, final: true, afterResync: afterResync})
 		}
 		left(1, false)
 		out.Reset()
 		time.Sleep(time.Hour)
-		says(kube.False, "a")
+		setStatus(kube.False, "a")
 		since := n.since
 		left(7, true)
 		left(0, true)
 		assert.NotContains(t, out.String(), msgLeft)
 		assert.NotContains(t, out.String(), msgRecovered)
 		time.Sleep(time.Second)
-		says(kube.False, "b")
+		setStatus(kube.False, "b")
 		assert.Equal(t, since, n.since, "it is one trouble")
-		says(kube.True, "a", "b")
+		setStatus(kube.True, "a", "b")
 		left(0, true)
-		assert.Contains(t, out.String(), msgRecovered, "now it is mended")
+		assert.Contains(t, out.String(), msgRecovered, "now it is repaired")
 		assert.Empty(t, meter.took[kube.StepObjects], "by a person")
 	})
 }
 
-// A store that was down for its own reason took whoever mended it, however
+// A store that was down for its own reason took whoever repaired it, however
 // long, and is no measure of a recovery.
-func TestAStoreThatAPersonMendedIsNotMeasured(t *testing.T) {
+func TestController_MeasuresNoManuallyRepairedStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, meter, says := atDuty(t)
-		says(kube.True, "a")
+		n, meter, setStatus := withBrokenStores(t)
+		setStatus(kube.True, "a")
 		time.Sleep(62 * time.Hour)
 		n.process(t.Context(), StoreName{"", "b"})
-		says(kube.True, "b")
+		setStatus(kube.True, "b")
 		assert.Equal(t, []time.Duration{0}, meter.took[kube.StepStore])
 		assert.Zero(t, n.slowestStore)
 	})
@@ -100,13 +100,13 @@ type reached struct {
 
 func (r *reached) Reached(step string, took time.Duration) { r.took[step] = append(r.took[step], took) }
 
-// atDuty is a controller beside an active Vault that keeps what it is told of two
+// withBrokenStores is a controller beside an active Vault that keeps what it is told of two
 // stores, both down.
-func atDuty(t *testing.T) (*Controller, *reached, func(status string, names ...string)) {
+func withBrokenStores(t *testing.T) (*Controller, *reached, func(status string, names ...string)) {
 	meter := &reached{took: map[string][]time.Duration{}}
 	c := Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger(), Meter: meter}
 	n := newController(t, c, &fakeCluster{t: t}, nil)
-	says := func(status string, names ...string) {
+	setStatus := func(status string, names ...string) {
 		for _, name := range names {
 			n.handle(func() {
 				n.updateStore(Store{StoreName: StoreName{"", name}, uid: name, Vault: true, Status: status}, false)
@@ -115,23 +115,23 @@ func atDuty(t *testing.T) (*Controller, *reached, func(status string, names ...s
 		}
 	}
 	n.Publish(unseal.State{Phase: unseal.Active})
-	says(kube.False, "a", "b")
-	return n, meter, says
+	setStatus(kube.False, "a", "b")
+	return n, meter, setStatus
 }
 
-func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
+func TestController_MeasuresARecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, meter, says := atDuty(t)
+		n, meter, setStatus := withBrokenStores(t)
 		synced := func(left int) {
 			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: left, unsynced: []string{"c"}, final: true})
 		}
 		time.Sleep(time.Second)
-		says(kube.True, "a")
+		setStatus(kube.True, "a")
 		time.Sleep(time.Second)
 		synced(0)
 		assert.Empty(t, meter.took[kube.StepObjects], "a store is still down")
 		time.Sleep(time.Second)
-		says(kube.True, "b")
+		setStatus(kube.True, "b")
 		time.Sleep(2 * time.Second)
 		synced(0)
 		assert.Equal(t, []time.Duration{time.Second, 3 * time.Second}, meter.took[kube.StepStore])
@@ -139,21 +139,21 @@ func TestHowLongARecoveryTookIsMeasured(t *testing.T) {
 		assert.Contains(t, n.condition().Message, "the last store was ready after 3s, and 3 objects were resynced within 5s")
 
 		time.Sleep(5 * time.Hour)
-		says(kube.False, "a")
+		setStatus(kube.False, "a")
 		time.Sleep(time.Second)
-		says(kube.False, "b")
+		setStatus(kube.False, "b")
 		time.Sleep(time.Second)
-		says(kube.True, "a", "b")
+		setStatus(kube.True, "a", "b")
 		time.Sleep(4 * time.Second)
 		synced(0)
 		assert.Equal(t, []time.Duration{2 * time.Second, time.Second}, meter.took[kube.StepStore][2:])
 		assert.Equal(t, []time.Duration{6 * time.Second}, meter.took[kube.StepObjects][1:], "not since Vault is active, hours ago")
 
-		says(kube.False, "a")
-		says(kube.True, "a")
+		setStatus(kube.False, "a")
+		setStatus(kube.True, "a")
 		synced(1)
 		time.Sleep(time.Hour)
 		synced(0)
-		assert.Len(t, meter.took[kube.StepObjects], 2, "what a person mended is none of it")
+		assert.Len(t, meter.took[kube.StepObjects], 2, "what a person repaired is none of it")
 	})
 }

@@ -29,23 +29,23 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// slowESO keeps ExternalSecrets that failed, and syncs those that are woken,
+// slowESO keeps ExternalSecrets that failed, and syncs those that are annotated,
 // one after another. A real one has no virtual time.
 type slowESO struct {
 	sync.Mutex
 	dynamic.NamespaceableResourceInterface
-	resource schema.GroupVersionResource
-	woken    map[string]int
-	ready    map[string]time.Time
-	busy     time.Time // until then
-	each     time.Duration
-	lists    int
-	mended   bool // what is broken
-	sooner   bool // it syncs each object before it is woken, and a policy refuses that
-	policy   error
-	tried    int
-	refuses  map[schema.GroupVersionResource]error
-	uses     map[string]string // another store than home
+	resource   schema.GroupVersionResource
+	annotated  map[string]int
+	ready      map[string]time.Time
+	busy       time.Time // until then
+	each       time.Duration
+	lists      int
+	repaired   bool // what is broken
+	syncsFirst bool // it syncs each object before it is annotated, and a policy refuses that
+	policy     error
+	tried      int
+	refuses    map[schema.GroupVersionResource]error
+	uses       map[string]string // another store than home
 }
 
 func (e *slowESO) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
@@ -68,9 +68,9 @@ func (e *slowESO) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 	if e.resource != ExternalSecrets {
 		return list, nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.woken)) {
+	for _, name := range slices.Sorted(maps.Keys(e.annotated)) {
 		status := kube.False
-		if at, woken := e.ready[name]; woken && !time.Now().Before(at) || name == "broken" && e.mended {
+		if at, planned := e.ready[name]; planned && !time.Now().Before(at) || name == "broken" && e.repaired {
 			status = kube.True
 		}
 		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
@@ -88,13 +88,13 @@ func (e *slowESO) Patch(_ context.Context, name string, _ types.PatchType, _ []b
 	defer e.Unlock()
 	e.tried++
 	if e.policy != nil {
-		if e.sooner {
+		if e.syncsFirst {
 			e.ready[name] = time.Now()
 		}
 		return nil, e.policy
 	}
-	e.woken[name]++
-	if now := time.Now(); name != "broken" && e.woken[name] == 1 {
+	e.annotated[name]++
+	if now := time.Now(); name != "broken" && e.annotated[name] == 1 {
 		if e.busy.Before(now) {
 			e.busy = now
 		}
@@ -121,15 +121,15 @@ func drive(ctx context.Context, s *resyncer, w *resync, report func(scanResult))
 	}
 }
 
-// swept runs a whole sweep over so many, of which one is broken for a reason of
+// resyncAll runs a whole resync over so many, of which one is broken for a reason of
 // its own if wanted.
-func swept(t *testing.T, count int, broken bool) (eso *slowESO, last scanResult, took time.Duration) {
-	eso = &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
+func resyncAll(t *testing.T, count int, broken bool) (eso *slowESO, last scanResult, took time.Duration) {
+	eso = &slowESO{annotated: map[string]int{}, ready: map[string]time.Time{}, each: 100 * time.Millisecond}
 	for i := range count {
-		eso.woken[fmt.Sprint("secret-", i)] = 0
+		eso.annotated[fmt.Sprint("secret-", i)] = 0
 	}
 	if broken {
-		eso.woken["broken"] = 0
+		eso.annotated["broken"] = 0
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
@@ -147,9 +147,9 @@ func swept(t *testing.T, count int, broken bool) (eso *slowESO, last scanResult,
 	return eso, last, took
 }
 
-func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
-	eso, last, took := swept(t, 600, false)
-	for name, n := range eso.woken {
+func TestResync_AnnotatesEachObjectOnce(t *testing.T) {
+	eso, last, took := resyncAll(t, 600, false)
+	for name, n := range eso.annotated {
 		assert.Equal(t, 1, n, name)
 	}
 	assert.Equal(t, 600, last.resynced)
@@ -157,15 +157,15 @@ func TestNothingIsWokenTwiceWhileESOGetsOn(t *testing.T) {
 	assert.Less(t, took, 600*eso.each+2*recheckInterval, "it is seen soon")
 }
 
-func TestFewAreSeenToBeSyncedSoon(t *testing.T) {
-	_, last, took := swept(t, 10, false)
+func TestResync_RechecksFewObjectsSoon(t *testing.T) {
+	_, last, took := resyncAll(t, 10, false)
 	assert.Zero(t, last.unsyncedCount)
 	assert.Equal(t, firstRecheck, took)
 }
 
-func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
-	eso, last, took := swept(t, 600, true)
-	for name, n := range eso.woken {
+func TestResync_StragglerIsRetriedOnce(t *testing.T) {
+	eso, last, took := resyncAll(t, 600, true)
+	for name, n := range eso.annotated {
 		want := 1
 		if name == "broken" {
 			want = 2
@@ -177,20 +177,20 @@ func TestAStragglerIsWokenOnceMoreAndThenNamed(t *testing.T) {
 	assert.Less(t, took, 600*eso.each+2*recheckInterval+finalRecheck+time.Second)
 }
 
-// pass lets time pass, in which alone e may be used by others.
-func (e *slowESO) pass(d time.Duration) {
+// wait lets time pass, in which alone e may be used by others.
+func (e *slowESO) wait(d time.Duration) {
 	e.Unlock()
 	time.Sleep(d)
 	synctest.Wait()
 	e.Lock()
 }
 
-// brokenFor lets a sweep come to the end that it has with an ExternalSecret that
+// resyncBroken lets a resync come to the end that it has with an ExternalSecret that
 // is broken, and so much time pass. It returns what was found from then on, and
 // keeps e to itself.
-func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]scanResult) {
+func resyncBroken(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (found *[]scanResult) {
 	e.Lock()
-	e.woken, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
+	e.annotated, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
 	s := newResyncer(Config{Log: log}, e)
 	found = &[]scanResult{}
 	go drive(t.Context(), s, newResync(map[StoreName]bool{{"app", "home"}: true}, 1), func(f scanResult) {
@@ -199,63 +199,63 @@ func brokenFor(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (fou
 		*found = append(*found, f)
 	})
 	for len(*found) == 0 || !(*found)[len(*found)-1].final {
-		e.pass(time.Second)
+		e.wait(time.Second)
 	}
 	*found = nil
-	e.pass(d)
+	e.wait(d)
 	return found
 }
 
-func TestWhatIsLeftIsLookedAtUntilItIsMended(t *testing.T) {
+func TestResync_RechecksUnsyncedObjectsUntilTheySync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{}
-		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Minute)
+		found := resyncBroken(t, eso, hclog.NewNullLogger(), time.Minute)
 		defer eso.Unlock()
 		require.Len(t, *found, 2, "soon at first: somebody may be at it")
-		eso.woken["broken later"] = 0
-		eso.pass(time.Hour)
+		eso.annotated["broken later"] = 0
+		eso.wait(time.Hour)
 		before := len(*found)
-		eso.pass(time.Hour)
+		eso.wait(time.Hour)
 		assert.InDelta(t, 12, len(*found)-before, 1, "about every five minutes")
-		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.woken, "and not woken")
+		assert.Equal(t, map[string]int{"broken": 2, "broken later": 0}, eso.annotated, "and not annotated")
 		last := (*found)[len(*found)-1]
 		assert.Equal(t, 2, last.unsyncedCount)
 		assert.True(t, last.final)
 
-		eso.mended, eso.ready["broken later"] = true, time.Now()
-		eso.pass(unsyncedInterval)
+		eso.repaired, eso.ready["broken later"] = true, time.Now()
+		eso.wait(unsyncedInterval)
 		last = (*found)[len(*found)-1]
 		assert.Zero(t, last.unsyncedCount)
 		assert.True(t, last.final)
 		before = eso.lists
-		eso.pass(time.Hour)
+		eso.wait(time.Hour)
 		assert.Equal(t, before, eso.lists, "then it is not looked any more")
 	})
 }
 
-func TestALookAtWhatIsLeftThatFailsTellsNothing(t *testing.T) {
+func TestResync_FailedRecheckReportsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eso := &slowESO{}
-		found := brokenFor(t, eso, hclog.NewNullLogger(), time.Hour)
+		found := resyncBroken(t, eso, hclog.NewNullLogger(), time.Hour)
 		defer eso.Unlock()
 		for _, err := range []error{apierrors.NewInternalError(errors.New("no etcd")), apierrors.NewForbidden(ExternalSecrets.GroupResource(), "", nil)} {
 			eso.refuses = map[schema.GroupVersionResource]error{ExternalSecrets: err}
 			before, lists := len(*found), eso.lists
-			eso.pass(time.Hour)
+			eso.wait(time.Hour)
 			assert.Len(t, *found, before, "what is known stands")
 			assert.InDelta(t, 12, eso.lists-lists, 1, "it is tried at the next one, and not sooner")
 		}
-		eso.refuses, eso.mended = nil, true
-		eso.pass(unsyncedInterval)
+		eso.refuses, eso.repaired = nil, true
+		eso.wait(unsyncedInterval)
 		assert.Zero(t, (*found)[len(*found)-1].unsyncedCount)
 	})
 }
 
-func TestARightThatIsMissingIsToldOnceHoweverOftenItIsLooked(t *testing.T) {
+func TestResync_LogsAMissingRightOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		eso := &slowESO{refuses: map[schema.GroupVersionResource]error{PushSecrets: apierrors.NewForbidden(PushSecrets.GroupResource(), "", nil)}}
-		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		found := resyncBroken(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
 		defer eso.Unlock()
 		assert.Greater(t, len(*found), 50)
 		assert.Equal(t, 1, strings.Count(out.String(), "[WARN]"), out.String())
@@ -280,35 +280,35 @@ func withReadyStores(t *testing.T, api dynamic.Interface, names ...string) *Cont
 
 func TestResync_EndsWithTheNextOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		eso := &slowESO{woken: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
+		eso := &slowESO{annotated: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
 		eso.Lock()
 		defer eso.Unlock()
 		n := withReadyStores(t, eso, "home")
-		eso.pass(time.Hour)
-		assert.Equal(t, 2, eso.woken["broken"])
+		eso.wait(time.Hour)
+		assert.Equal(t, 2, eso.annotated["broken"])
 		n.Publish(unseal.State{Phase: unseal.Unreachable})
-		eso.pass(time.Second)
+		eso.wait(time.Second)
 		before := eso.lists
-		eso.pass(time.Hour)
+		eso.wait(time.Hour)
 		assert.Equal(t, before, eso.lists)
 		n.Publish(unseal.State{Phase: unseal.Active})
-		eso.pass(10 * time.Minute)
-		assert.Equal(t, 4, eso.woken["broken"], "and it begins anew")
+		eso.wait(10 * time.Minute)
+		assert.Equal(t, 4, eso.annotated["broken"], "and it begins anew")
 	})
 }
 
 // A second store gets Ready while what uses the first is annotated.
-func TestResync_AStoreThatGetsReadyMeanwhileIsTakenInAtOnce(t *testing.T) {
+func TestResync_IncludesAStoreThatBecomesReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		eso := &slowESO{woken: map[string]int{}, ready: map[string]time.Time{}, uses: map[string]string{}, each: 10 * time.Millisecond}
+		eso := &slowESO{annotated: map[string]int{}, ready: map[string]time.Time{}, uses: map[string]string{}, each: 10 * time.Millisecond}
 		for i := range 1000 { // 24 seconds
-			eso.woken[fmt.Sprint("secret-", i)] = 0
+			eso.annotated[fmt.Sprint("secret-", i)] = 0
 		}
-		eso.woken["of-the-second"], eso.uses["of-the-second"] = 0, "second"
+		eso.annotated["of-the-second"], eso.uses["of-the-second"] = 0, "second"
 		eso.Lock()
 		defer eso.Unlock()
 		n := withReadyStores(t, eso, "home")
-		eso.pass(10 * time.Second)
+		eso.wait(10 * time.Second)
 		eso.Unlock()
 		n.handle(func() {
 			n.updateStore(Store{StoreName: StoreName{"app", "second"}, Vault: true, Status: kube.False}, false)
@@ -321,23 +321,23 @@ func TestResync_AStoreThatGetsReadyMeanwhileIsTakenInAtOnce(t *testing.T) {
 		n.mu.Unlock()
 		eso.Lock()
 		assert.True(t, due)
-		eso.pass(2 * time.Second)
-		assert.Equal(t, 1, eso.woken["of-the-second"])
-		eso.pass(5 * time.Minute)
-		for name, times := range eso.woken {
+		eso.wait(2 * time.Second)
+		assert.Equal(t, 1, eso.annotated["of-the-second"])
+		eso.wait(5 * time.Minute)
+		for name, times := range eso.annotated {
 			assert.Equal(t, 1, times, "what was annotated before is not again: %s", name)
 		}
 		n.handle(func() { assert.Equal(t, 1001, n.scan.resynced, "of both") })
 	})
 }
 
-func TestWakingKeepsItsPace(t *testing.T) {
-	eso, _, _ := swept(t, 10, false)
+func TestResync_LimitsItsRate(t *testing.T) {
+	eso, _, _ := resyncAll(t, 10, false)
 	eso.each = 0
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
 		for i := range 1050 {
-			eso.woken[fmt.Sprint("more-", i)] = 0
+			eso.annotated[fmt.Sprint("more-", i)] = 0
 		}
 		began := time.Now()
 		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
@@ -346,11 +346,11 @@ func TestWakingKeepsItsPace(t *testing.T) {
 }
 
 // ESO is at work too: what it has synced since the list was read need not be
-// woken, and a policy refuses that.
-func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
+// annotated, and a policy refuses that.
+func TestResync_ObjectThatSyncedMeanwhileIsNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, sooner: true,
+		eso := &slowESO{annotated: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, syncsFirst: true,
 			policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "only what is not Ready may be annotated")}
 		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
 		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
@@ -363,18 +363,18 @@ func TestWhatGotReadyMeanwhileIsNoTrouble(t *testing.T) {
 	})
 }
 
-func TestWhatAPolicyRefusesIsToldOnceAndLeft(t *testing.T) {
+func TestResync_LogsAPolicyDenialOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		eso := &slowESO{policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "force-sync takes a time")}
-		found := brokenFor(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
+		found := resyncBroken(t, eso, hclog.New(&hclog.LoggerOptions{Output: &out}), 5*time.Hour)
 		defer eso.Unlock()
 		assert.NoError(t, (*found)[0].err)
 		assert.Equal(t, 1, strings.Count(out.String(), "takes a time"), out.String())
 	})
 }
 
-func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
+func TestResync_RejectedObjectBlocksNoOther(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ExternalSecret"}, "bad", nil)
 	for sentence, row := range map[string]struct {
 		err  error
@@ -389,15 +389,17 @@ func TestAnObjectThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
 		"the API server is away":      {errors.New("connection refused"), false},
 		"the API server has a lot on": {apierrors.NewTooManyRequests("", 1), false},
 	} {
-		eso := &slowESO{woken: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
-		s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
-		if row.goes {
-			assert.NoError(t, f.err, sentence)
-			assert.Equal(t, 3, eso.tried, sentence)
-		} else {
-			assert.Error(t, f.err, sentence)
-			assert.Equal(t, 1, eso.tried, sentence)
-		}
+		t.Run(sentence, func(t *testing.T) {
+			eso := &slowESO{annotated: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
+			s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
+			f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+			if row.goes {
+				assert.NoError(t, f.err)
+				assert.Equal(t, 3, eso.tried)
+			} else {
+				assert.Error(t, f.err)
+				assert.Equal(t, 1, eso.tried)
+			}
+		})
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // Who may write stores in a namespace takes no room from others: neither from
 // another namespace, nor from a ClusterSecretStore.
-func TestSoManyStoresAreFollowed(t *testing.T) {
+func TestController_BoundsTheTrackedStores(t *testing.T) {
 	var log bytes.Buffer
 	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &fakeCluster{t: t}, nil)
 	n.tracked[StoreName{"", "home"}] = &storeState{}
@@ -53,7 +53,7 @@ func TestSoManyStoresAreFollowed(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(log.String(), msgTooMany), "said once: %s", log.String())
 }
 
-func TestASweepRemembersSoMany(t *testing.T) {
+func TestResync_BoundsTheObjectsItRemembers(t *testing.T) {
 	var log bytes.Buffer
 	s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &fakeCluster{t: t})
 	s.limiter.SetLimit(1e9)

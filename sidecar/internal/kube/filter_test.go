@@ -28,7 +28,7 @@ func filtered(text string, keep fields) (string, error) {
 	return string(out), err
 }
 
-func TestOnlyWhatIsReadOfAnAnswerIsKept(t *testing.T) {
+func TestFilter_KeepsOnlyTheFieldsInUse(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","labels":{"b":"c"},"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
 		`{ "spec" : { "provider" : { "vault" : { "server":"s", "caBundle":"x" }, "b":[{}] } } }`:                       `{"spec":{"provider":{"vault":{"server":"s"}}}}`,
@@ -42,13 +42,15 @@ func TestOnlyWhatIsReadOfAnAnswerIsKept(t *testing.T) {
 		`{"kind":"Status","status":"Failure","message":"m","code":410,"details":{"causes":[1],"retryAfterSeconds":3}}`: `{"kind":"Status","status":"Failure","message":"m","code":410,"details":{"retryAfterSeconds":3}}`,
 		`{"items":[{"kind":"a"},{"x":1},{"kind":"b"}],"metadata":{"continue":"c"}}`:                                    `{"items":[{"kind":"a"},{"kind":"b"}],"metadata":{"continue":"c"}}`,
 	} {
-		got, err := filtered(text, answerFields)
-		require.NoError(t, err, text)
-		assert.Equal(t, want+"\n", got)
+		t.Run(text, func(t *testing.T) {
+			got, err := filtered(text, answerFields)
+			require.NoError(t, err, text)
+			assert.Equal(t, want+"\n", got)
+		})
 	}
 }
 
-func TestWhatIsNoJSONFails(t *testing.T) {
+func TestFilter_RejectsInvalidJSON(t *testing.T) {
 	for text, want := range map[string]error{
 		"": nil, "\n": nil,
 		`{"kind":"a"`: io.ErrUnexpectedEOF, `{"kind":"a`: io.ErrUnexpectedEOF, `{"kind":`: io.ErrUnexpectedEOF, `{"x":[{`: io.ErrUnexpectedEOF,
@@ -56,14 +58,16 @@ func TestWhatIsNoJSONFails(t *testing.T) {
 		`{"code":` + strings.Repeat("1", 100) + `}`:    errNotJSON,
 		`{"x":"` + strings.Repeat("a", maxRead) + `"}`: errTooLarge,
 	} {
-		_, err := filtered(text, answerFields)
-		assert.ErrorIs(t, err, want, "%.40q", text)
+		t.Run(fmt.Sprintf("%.40q", text), func(t *testing.T) {
+			_, err := filtered(text, answerFields)
+			assert.ErrorIs(t, err, want)
+		})
 	}
 }
 
 // Whatever an object holds, what is kept of it is a small part of what fits into
 // a page, so that a page of one object always passes.
-func TestWhatIsKeptOfAnObjectIsSmall(t *testing.T) {
+func TestFilter_BoundsTheSizeOfAnObject(t *testing.T) {
 	many := func(entry string) string { return "[" + strings.Repeat(entry+",", 2_000_000/len(entry)) + entry + "]" }
 	long := `"` + strings.Repeat(`\u001b世`, 100_000) + `"`
 	for _, text := range []string{
@@ -77,16 +81,18 @@ func TestWhatIsKeptOfAnObjectIsSmall(t *testing.T) {
 		`{"x":` + strings.Repeat(`[`, 1<<20) + strings.Repeat(`]`, 1<<20) + `}`,
 		`{"spec":` + strings.Repeat(`{"spec":`, 1<<17) + `1` + strings.Repeat(`}`, 1<<17) + `}`,
 	} {
-		out, err := io.ReadAll(newFilter(strings.NewReader(text), answerFields))
-		require.NoError(t, err, "%.60s", text)
-		assert.Less(t, len(out), maxKept/4, "%.60s", text)
-		var object map[string]any
-		assert.NoError(t, json.Unmarshal(out, &object), "%.60s", text)
-		assert.True(t, utf8.Valid(out))
+		t.Run(fmt.Sprintf("%.60s", text), func(t *testing.T) {
+			out, err := io.ReadAll(newFilter(strings.NewReader(text), answerFields))
+			require.NoError(t, err)
+			assert.Less(t, len(out), maxKept/4)
+			var object map[string]any
+			assert.NoError(t, json.Unmarshal(out, &object))
+			assert.True(t, utf8.Valid(out))
+		})
 	}
 }
 
-func TestEachEventOfAWatchComesAtOnce(t *testing.T) {
+func TestFilter_PassesEachWatchEventAtOnce(t *testing.T) {
 	server, client := io.Pipe()
 	_ = server
 	f := newFilter(server, eventFields)
@@ -129,8 +135,8 @@ func FuzzFilter(f *testing.F) {
 // served is a kind of which there are many.
 var served = schema.GroupVersionResource{Group: ESOGroup, Version: "v1", Resource: "secretstores"}
 
-// giants serves a list in pages, of objects that are as large as they can be.
-func giants(t *testing.T, count, size int, fill func(size int) string, wraps ...func(http.RoundTripper) http.RoundTripper) (*dynamic.DynamicClient, *[]int) {
+// serveLargeObjects serves a list in pages, of objects that are as large as they can be.
+func serveLargeObjects(t *testing.T, count, size int, fill func(size int) string, wraps ...func(http.RoundTripper) http.RoundTripper) (*dynamic.DynamicClient, *[]int) {
 	var limits []int
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var limit, from int
@@ -164,8 +170,8 @@ func giants(t *testing.T, count, size int, fill func(size int) string, wraps ...
 	return api, &limits
 }
 
-func TestAPageThatIsTooLargeIsHalved(t *testing.T) {
-	api, limits := giants(t, 25, 1<<20, func(size int) string { return `{"x":"` + strings.Repeat("y", size) + `"}` })
+func TestEachPage_HalvesAPageThatIsTooLarge(t *testing.T) {
+	api, limits := serveLargeObjects(t, 25, 1<<20, func(size int) string { return `{"x":"` + strings.Repeat("y", size) + `"}` })
 	var seen []string
 	version, err := EachPage(t.Context(), api.Resource(served), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
 		for _, o := range page {
@@ -180,7 +186,7 @@ func TestAPageThatIsTooLargeIsHalved(t *testing.T) {
 	assert.Less(t, len(*limits), 20)
 }
 
-func TestTheServerSendsLittleAhead(t *testing.T) {
+func TestTransport_LimitsTheReceiveBuffer(t *testing.T) {
 	c := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true, ServerName: t.Name()}}
 	c.Wrap(bound)
 	at, err := rest.TransportFor(c)
@@ -196,8 +202,8 @@ func TestTheServerSendsLittleAhead(t *testing.T) {
 }
 
 // JSON of small objects takes fifty times its size when it is decoded.
-func TestWhatTakesMuchMemoryIsNotDecoded(t *testing.T) {
-	api, _ := giants(t, 25, 1<<20, func(size int) string {
+func TestEachPage_BoundsTheMemoryForDecoding(t *testing.T) {
+	api, _ := serveLargeObjects(t, 25, 1<<20, func(size int) string {
 		return `{"data":[` + strings.Repeat(`{"a":0},`, size/8) + `{"sourceRef":{"storeRef":{"name":"home"}}}]}`
 	})
 	var most uint64

@@ -10,13 +10,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// wickedBody panics when it is read.
-type wickedBody struct{ http.RoundTripper }
+// panickingBody panics when it is read.
+type panickingBody struct{ http.RoundTripper }
 
-func (w wickedBody) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w panickingBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := w.RoundTripper.RoundTrip(r)
 	if err == nil {
-		resp.Body = body{readerFunc(func([]byte) (int, error) { panic("wicked") }), resp.Body}
+		resp.Body = body{readerFunc(func([]byte) (int, error) { panic("broken") }), resp.Body}
 	}
 	return resp, err
 }
@@ -26,9 +26,9 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // client-go decodes a watch in a goroutine of its own, which nobody could recover.
-func TestAPanicInAWatchEndsTheWatchAlone(t *testing.T) {
+func TestWatch_PanicEndsOnlyTheWatch(t *testing.T) {
 	redirectKlog(hclog.NewNullLogger())
-	api, _ := giants(t, 1, 10, func(int) string { return "{}" }, func(inner http.RoundTripper) http.RoundTripper { return wickedBody{inner} })
+	api, _ := serveLargeObjects(t, 1, 10, func(int) string { return "{}" }, func(inner http.RoundTripper) http.RoundTripper { return panickingBody{inner} })
 	w, err := api.Resource(served).Watch(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	_, more := <-w.ResultChan()

@@ -16,9 +16,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// answering returns a client of an API server that answers everything so. The
+// newTestClient returns a client of an API server that answers everything so. The
 // name keeps client-go from sharing a transport with another test.
-func answering(t *testing.T, http2 bool, as func(http.RoundTripper) http.RoundTripper, answer http.HandlerFunc) *dynamic.DynamicClient {
+func newTestClient(t *testing.T, http2 bool, as func(http.RoundTripper) http.RoundTripper, answer http.HandlerFunc) *dynamic.DynamicClient {
 	server := httptest.NewUnstartedServer(answer)
 	server.EnableHTTP2 = http2
 	server.StartTLS()
@@ -34,62 +34,68 @@ func answering(t *testing.T, http2 bool, as func(http.RoundTripper) http.RoundTr
 	return api
 }
 
-func TestHeadersAreBounded(t *testing.T) {
+func TestTransport_LimitsResponseHeaders(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		protocol := ""
-		api := answering(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
-			protocol = r.Proto
-			for i := range 200 {
-				w.Header().Set(fmt.Sprint("x", i), strings.Repeat("x", 1000))
-			}
-			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			protocol := ""
+			api := newTestClient(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
+				protocol = r.Proto
+				for i := range 200 {
+					w.Header().Set(fmt.Sprint("x", i), strings.Repeat("x", 1000))
+				}
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
+			})
+			_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
+			assert.Error(t, err)
+			assert.Equal(t, map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[http2], protocol)
 		})
-		_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
-		assert.Error(t, err, protocol)
-		assert.Equal(t, map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[http2], protocol)
 	}
 }
 
-func TestInterimResponsesAreBounded(t *testing.T) {
+func TestTransport_LimitsInterimResponses(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		api := answering(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json") // all of it now: each is written while the next is made
-			w.Header().Set("Link", strings.Repeat("x", 1000))
-			for range 1000 {
-				w.WriteHeader(http.StatusEarlyHints)
-			}
-			fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			api := newTestClient(t, http2, bound, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json") // all of it now: each is written while the next is made
+				w.Header().Set("Link", strings.Repeat("x", 1000))
+				for range 1000 {
+					w.WriteHeader(http.StatusEarlyHints)
+				}
+				fmt.Fprint(w, `{"apiVersion":"v1","kind":"PodList","items":[]}`)
+			})
+			_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
+			assert.Error(t, err)
 		})
-		_, err := api.Resource(Pods).List(t.Context(), metav1.ListOptions{})
-		assert.Error(t, err)
 	}
 }
 
 // Whatever is asked, the sidecar that runs keeps what it reads of the answer. A
 // check reads more.
-func TestWhatIsKeptOfEachAnswer(t *testing.T) {
+func TestTransport_FiltersEachResponse(t *testing.T) {
 	answer := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"vault-0","labels":{"app":"vault"},"x":1},"x":[{"":0}]}`)
 	}
 	for whole, as := range map[bool]func(http.RoundTripper) http.RoundTripper{false: bound, true: boundCheck} {
-		api := answering(t, true, as, answer).Resource(Pods).Namespace("security")
-		got, err := api.Get(t.Context(), "vault-0", metav1.GetOptions{})
-		require.NoError(t, err)
-		assert.Equal(t, map[string]string{"app": "vault"}, got.GetLabels(), "which Services select")
-		made, err := api.Create(t.Context(), got, metav1.CreateOptions{}, "eviction")
-		require.NoError(t, err)
-		for _, o := range []*unstructured.Unstructured{got, made} {
-			assert.Equal(t, "vault-0", o.GetName())
-			assert.Equal(t, whole, o.Object["x"] != nil)
-		}
+		t.Run(fmt.Sprint("of a check ", whole), func(t *testing.T) {
+			api := newTestClient(t, true, as, answer).Resource(Pods).Namespace("security")
+			got, err := api.Get(t.Context(), "vault-0", metav1.GetOptions{})
+			require.NoError(t, err)
+			assert.Equal(t, map[string]string{"app": "vault"}, got.GetLabels(), "which Services select")
+			made, err := api.Create(t.Context(), got, metav1.CreateOptions{}, "eviction")
+			require.NoError(t, err)
+			for _, o := range []*unstructured.Unstructured{got, made} {
+				assert.Equal(t, "vault-0", o.GetName())
+				assert.Equal(t, whole, o.Object["x"] != nil)
+			}
+		})
 	}
 }
 
 // A page of what takes much memory when it is decoded is asked for again in
 // halves, and one of what is usual is not.
-func TestAPageIsBoundedByWhatItTakesDecoded(t *testing.T) {
+func TestFilter_LimitsTheDecodedSizeOfAPage(t *testing.T) {
 	_, err := filtered(`{"items":[`+strings.Repeat(`{"spec":{}},`, 20_000)+`{}]}`, answerFields)
 	assert.ErrorIs(t, err, errTooLarge)
 	_, err = filtered(`{"items":[`+strings.Repeat(`{"status":{"conditions":[{"type":"a"},{"type":"b"}]}},`, 2000)+`{}]}`, answerFields)

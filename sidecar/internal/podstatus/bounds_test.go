@@ -53,7 +53,7 @@ func (m *manyPods) List(context.Context, metav1.ListOptions) (*unstructured.Unst
 	return list, nil
 }
 
-func TestOfOurOwnPodOneIsKept(t *testing.T) {
+func TestPod_KeepsOneObjectOfAnEndlessList(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	m := &manyPods{end: end}
 	New(Config{Name: "vault-0", Namespace: "security", Log: hclog.NewNullLogger()}, m).watch(ctx)

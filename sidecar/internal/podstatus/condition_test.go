@@ -12,7 +12,7 @@ import (
 
 const gate = "vault-unseal-sidecar/unsealed"
 
-func TestGateCondition(t *testing.T) {
+func TestGateCondition_FollowsTheState(t *testing.T) {
 	began := time.Date(2026, 11, 24, 1, 0, 0, 0, time.UTC)
 	last := &unseal.Recovery{Began: began, Took: 41300 * time.Millisecond, Done: true, Steps: []unseal.Step{
 		{Phase: unseal.Unreachable, Took: 41 * time.Second}, {Phase: unseal.Unsealing, Took: 300 * time.Millisecond},
@@ -43,13 +43,13 @@ func TestGateCondition(t *testing.T) {
 	assert.Empty(t, gateCondition("", unseal.State{Phase: unseal.Active}), "without a gate nothing is said")
 }
 
-func TestEveryPhaseHasAReason(t *testing.T) {
+func TestCondition_EachPhaseHasAReason(t *testing.T) {
 	for _, p := range unseal.Phases() {
 		assert.Regexp(t, `^[A-Z][A-Za-z]+$`, p.Info().Reason, p)
 	}
 }
 
-func TestWhatIsSaidAlreadyIsNotWritten(t *testing.T) {
+func TestCondition_EquivalentConditionIsNotWritten(t *testing.T) {
 	c := kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active."}
 	assert.True(t, equivalent(c, c))
 	assert.True(t, equivalent(kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Active. Recovered in 1s at noon: x."}, c))

@@ -18,15 +18,15 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// ledger keeps one Event and counts how often it was written. A real API server
+// eventAPI keeps one Event and counts how often it was written. A real API server
 // has no virtual time.
-type ledger struct {
+type eventAPI struct {
 	dynamic.NamespaceableResourceInterface
 	event  map[string]any
 	writes int
 }
 
-func (l *ledger) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
+func (l *eventAPI) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
 	if l.event != nil {
 		return nil, apierrors.NewAlreadyExists(kube.Events.GroupResource(), o.GetName())
 	}
@@ -35,7 +35,7 @@ func (l *ledger) Create(_ context.Context, o *unstructured.Unstructured, _ metav
 	return o, nil
 }
 
-func (l *ledger) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+func (l *eventAPI) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
 	o := &unstructured.Unstructured{Object: l.event}
 	fields := map[string]any{}
 	if err := json.Unmarshal(body, &fields); err != nil {
@@ -52,10 +52,10 @@ func (l *ledger) Patch(_ context.Context, _ string, _ types.PatchType, body []by
 	return o, nil
 }
 
-func TestALoopDoesNotFloodTheEvents(t *testing.T) {
+func TestRecorder_LimitsRepeatedEvents(t *testing.T) {
 	const loop = time.Hour
 	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{}
+		l := &eventAPI{}
 		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), known: make(chan struct{}), wake: make(chan struct{}, 1)}
 		r := &recorder{api: l, pod: p, queue: make(chan Event, 16)}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -9,7 +9,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-func TestThePodTellsWhichImageItRuns(t *testing.T) {
+func TestImageOf_ReadsTheContainerStatus(t *testing.T) {
 	const id = "docker.io/alybadawy/vault-unseal-sidecar@sha256:0123"
 	runs := func(name, image string) []any {
 		return []any{map[string]any{"name": "vault", "imageID": "vault's"}, map[string]any{"name": name, "imageID": image}}
@@ -25,10 +25,12 @@ func TestThePodTellsWhichImageItRuns(t *testing.T) {
 		"not without a status":         {nil, ""},
 		"not from what is malformed":   {map[string]any{"containerStatuses": []any{"text", map[string]any{"name": kube.Name, "imageID": 1.0}}}, ""},
 	} {
-		o := &unstructured.Unstructured{Object: map[string]any{}}
-		if row.status != nil {
-			o.Object["status"] = row.status
-		}
-		assert.Equal(t, row.want, imageOf(o), what)
+		t.Run(what, func(t *testing.T) {
+			o := &unstructured.Unstructured{Object: map[string]any{}}
+			if row.status != nil {
+				o.Object["status"] = row.status
+			}
+			assert.Equal(t, row.want, imageOf(o))
+		})
 	}
 }

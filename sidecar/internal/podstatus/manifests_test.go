@@ -15,7 +15,7 @@ import (
 )
 
 // The policy on Events names those that are written.
-func TestThePolicyNamesOurEvents(t *testing.T) {
+func TestEvent_EachReasonIsInThePolicy(t *testing.T) {
 	text, err := os.ReadFile("../../../manifests/gate/events.yaml")
 	require.NoError(t, err)
 	for _, reason := range []string{eventUnsealed, eventHeld, eventRejected, EventRecovered, EventNotRecovering} {
@@ -25,7 +25,7 @@ func TestThePolicyNamesOurEvents(t *testing.T) {
 
 // What others wrote may be long, and a policy that refused it would keep the
 // condition from being written.
-func TestMessagesAreCutToWhatThePoliciesLetThrough(t *testing.T) {
+func TestMessage_FitsTheLimitOfThePolicies(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	p := &Pod{wake: make(chan struct{}, 1)}
 	p.SetCondition(kube.Condition{Type: "gate", Status: kube.False, Message: long})

@@ -18,16 +18,16 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// patched answers patches as an API server without other writers does, and
+// podAPI answers patches as an API server without other writers does, and
 // keeps when each came: a real one has no virtual time.
-type patched struct {
+type podAPI struct {
 	dynamic.ResourceInterface
 	conditions map[string]any
 	began      time.Time
 	at         []time.Duration
 }
 
-func (p *patched) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+func (p *podAPI) Patch(_ context.Context, _ string, _ types.PatchType, body []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
 	var patch struct {
 		Status struct{ Conditions []map[string]any }
 	}
@@ -41,7 +41,7 @@ func (p *patched) Patch(_ context.Context, _ string, _ types.PatchType, body []b
 	return p.object(), nil
 }
 
-func (p *patched) object() *unstructured.Unstructured {
+func (p *podAPI) object() *unstructured.Unstructured {
 	var list []any
 	for _, c := range p.conditions {
 		list = append(list, c)
@@ -49,10 +49,10 @@ func (p *patched) object() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": list}}}
 }
 
-func keeping(t *testing.T, do func(p *Pod)) []time.Duration {
+func writeTimes(t *testing.T, do func(p *Pod)) []time.Duration {
 	var at []time.Duration
 	synctest.Test(t, func(t *testing.T) {
-		api := &patched{conditions: map[string]any{}, began: time.Now()}
+		api := &podAPI{conditions: map[string]any{}, began: time.Now()}
 		p := &Pod{Config: Config{Name: "vault-0"}, api: api, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), limiter: rate.NewLimiter(rate.Inf, 1),
 			wake: make(chan struct{}, 1), known: make(chan struct{}), refused: make(chan struct{}, 1)}
 		p.observe(api.object())
@@ -67,28 +67,30 @@ func keeping(t *testing.T, do func(p *Pod)) []time.Duration {
 	return at
 }
 
-func says(status, message string) kube.Condition {
+func newCondition(status, message string) kube.Condition {
 	return kube.Condition{Type: "gate", Status: status, Reason: "Reason", Message: message}
 }
 
-func TestAChangeOfWordsWaitsAndAChangeOfStatusDoesNot(t *testing.T) {
+func TestPod_DelaysAMessageChangeButNoStatusChange(t *testing.T) {
 	const later = 100 * time.Millisecond
 	for _, row := range []struct {
 		sentence string
 		then     kube.Condition
 		want     []time.Duration
 	}{
-		{"the words alone", says(kube.False, "waiting"), []time.Duration{0, debounceDelay}},
-		{"words that change on", says(kube.False, "waiting on"), []time.Duration{0, debounceDelay}},
-		{"a status while words wait", says(kube.True, "unsealed"), []time.Duration{0, later}},
-		{"words that come back", says(kube.False, "sealed"), []time.Duration{0}},
+		{"the words alone", newCondition(kube.False, "waiting"), []time.Duration{0, debounceDelay}},
+		{"words that change on", newCondition(kube.False, "waiting on"), []time.Duration{0, debounceDelay}},
+		{"a status while words wait", newCondition(kube.True, "unsealed"), []time.Duration{0, later}},
+		{"words that come back", newCondition(kube.False, "sealed"), []time.Duration{0}},
 	} {
-		assert.Equal(t, row.want, keeping(t, func(p *Pod) {
-			p.SetCondition(says(kube.False, "sealed"))
-			synctest.Wait()
-			p.SetCondition(says(kube.False, "waiting"))
-			time.Sleep(later)
-			p.SetCondition(row.then)
-		}), row.sentence)
+		t.Run(row.sentence, func(t *testing.T) {
+			assert.Equal(t, row.want, writeTimes(t, func(p *Pod) {
+				p.SetCondition(newCondition(kube.False, "sealed"))
+				synctest.Wait()
+				p.SetCondition(newCondition(kube.False, "waiting"))
+				time.Sleep(later)
+				p.SetCondition(row.then)
+			}))
+		})
 	}
 }

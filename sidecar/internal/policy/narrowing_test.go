@@ -11,7 +11,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
+func TestVerdicts_FollowTheAnswerToTheDryRun(t *testing.T) {
 	resource := kube.Pods.GroupResource()
 	denied := func(policy string) error {
 		return apierrors.NewForbidden(resource, "x", errors.New("ValidatingAdmissionPolicy '"+policy+"' with binding 'x' denied request: no"))
@@ -31,9 +31,11 @@ func TestADryRunThatAPolicyHasToRefuse(t *testing.T) {
 		"is of what is not there":        {false, apierrors.NewNotFound(resource, "x"), Unknown},
 		"has nothing that it can try on": {false, ErrNothing, Unknown},
 	} {
-		n := Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{}}
-		n.record("gate", "gate", row.through, row.err)
-		assert.Equal(t, row.state, n.State("gate"), sentence)
+		t.Run(sentence, func(t *testing.T) {
+			n := Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{}}
+			n.record("gate", "gate", row.through, row.err)
+			assert.Equal(t, row.state, n.State("gate"))
+		})
 	}
 	n := Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{}}
 	n.record("stores", "stores", true, nil)

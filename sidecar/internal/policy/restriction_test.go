@@ -25,9 +25,9 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 )
 
-// policed grants everything, and refuses by policy what is tried of a resource.
+// dryRunAPI grants everything, and refuses by policy what is tried of a resource.
 // A real API server has no virtual time.
-type policed struct {
+type dryRunAPI struct {
 	dynamic.NamespaceableResourceInterface
 	resource string
 	answers  func(resource string) error
@@ -37,21 +37,21 @@ type policed struct {
 }
 
 // count returns how often something was tried.
-func (p *policed) count() int {
+func (p *dryRunAPI) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.tries
 }
 
 // set has it answer otherwise.
-func (p *policed) set(answers func(string) error) {
+func (p *dryRunAPI) set(answers func(string) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answers = answers
 }
 
-func (p *policed) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return &policed{resource: r.Resource, answers: func(resource string) error {
+func (p *dryRunAPI) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return &dryRunAPI{resource: r.Resource, answers: func(resource string) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.tries++
@@ -59,20 +59,20 @@ func (p *policed) Resource(r schema.GroupVersionResource) dynamic.NamespaceableR
 	}}
 }
 
-func (p *policed) Namespace(string) dynamic.ResourceInterface { return p }
+func (p *dryRunAPI) Namespace(string) dynamic.ResourceInterface { return p }
 
-func (p *policed) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (p *dryRunAPI) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	return &unstructured.UnstructuredList{Items: []unstructured.Unstructured{{Object: map[string]any{"metadata": map[string]any{"name": "one"}}}}}, nil
 }
 
-func (p *policed) Patch(_ context.Context, _ string, _ types.PatchType, _ []byte, o metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
+func (p *dryRunAPI) Patch(_ context.Context, _ string, _ types.PatchType, _ []byte, o metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
 	if len(o.DryRun) == 0 {
 		return nil, errors.New("this was no dry run")
 	}
 	return nil, p.answers(p.resource)
 }
 
-func (p *policed) Create(_ context.Context, _ *unstructured.Unstructured, o metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
+func (p *dryRunAPI) Create(_ context.Context, _ *unstructured.Unstructured, o metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
 	if len(o.DryRun) == 0 {
 		return nil, errors.New("this was no dry run")
 	}
@@ -98,7 +98,7 @@ func (m *policyMeter) of(manifest string) string {
 	return m.states[manifest]
 }
 
-func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
+func TestRestriction_RetriesDailyAndSoonerIfMissing(t *testing.T) {
 	deny := func(resource string) error {
 		policy := map[string]string{"pods": "gate", "events": "events", "clustersecretstores": "stores", "secretstores": "stores",
 			"externalsecrets": "externalsecrets", "clusterexternalsecrets": "more", "pushsecrets": "more", "pods/eviction": "eviction"}[resource]
@@ -108,34 +108,34 @@ func TestThePoliciesAreTriedDailyAndSoonerWhenOneIsMissing(t *testing.T) {
 	through := func(string) error { return nil }
 	away := func(string) error { return errors.New("connection refused") }
 	synctest.Test(t, func(t *testing.T) {
-		api := &policed{answers: deny}
+		api := &dryRunAPI{answers: deny}
 		meter := &policyMeter{states: map[string]string{}}
 		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api, nil)
 		go r.Run(t.Context())
-		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
-		pass(time.Minute)
+		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		wait(time.Minute)
 		require.Equal(t, Enforced, meter.of("stores"))
 		first := api.count()
-		pass(23 * time.Hour)
+		wait(23 * time.Hour)
 		assert.Equal(t, first, api.count())
 		api.set(through)
-		pass(8 * time.Hour)
+		wait(8 * time.Hour)
 		assert.Equal(t, Missing, meter.of("stores"))
 		api.set(away)
-		pass(time.Hour)
+		wait(time.Hour)
 		assert.Equal(t, Missing, meter.of("stores"), "that the API is away is no verdict")
 		api.set(deny)
-		pass(15 * time.Minute)
+		wait(15 * time.Minute)
 		assert.Equal(t, Enforced, meter.of("stores"))
 	})
 }
 
-func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
+func TestRestriction_ConditionFollowsTheStates(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		states         map[string]string
 		unseen         error
 		status, reason string
-		says           string
+		text           string
 	}{
 		"all are there":         {map[string]string{"gate": Enforced, "stores": Enforced, "more": NotGranted}, nil, kube.True, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
 		"one is missing":        {map[string]string{"gate": Enforced, "stores": Missing}, nil, kube.False, "PolicyMissing", "by manifests/stores:"},
@@ -143,15 +143,17 @@ func TestWhatTheConditionSaysOfThePolicies(t *testing.T) {
 		"the API does not work": {map[string]string{"gate": Unknown}, errors.New("x"), kube.Unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
 		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "No right is granted"},
 	} {
-		r := &Restriction{states: row.states}
-		c := r.condition(Verdicts{Unknown: map[string]error{"gate": row.unseen}})
-		assert.Equal(t, []string{podstatus.RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason}, sentence)
-		assert.Contains(t, c.Message, row.says, sentence)
+		t.Run(sentence, func(t *testing.T) {
+			r := &Restriction{states: row.states}
+			c := r.condition(Verdicts{Unknown: map[string]error{"gate": row.unseen}})
+			assert.Equal(t, []string{podstatus.RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason})
+			assert.Contains(t, c.Message, row.text)
+		})
 	}
 }
 
 // What the program looks for in a refusal is what the manifests have it say.
-func TestThePoliciesSayWhatIsLookedFor(t *testing.T) {
+func TestPolicies_ContainTheExpectedMessages(t *testing.T) {
 	for _, component := range []string{"externalsecrets", "more", "stores"} {
 		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
 		require.NoError(t, err)
@@ -163,7 +165,7 @@ func TestThePoliciesSayWhatIsLookedFor(t *testing.T) {
 
 // The three that are about force-sync differ in their kinds, and in the rule on
 // when.
-func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
+func TestPolicies_OnForceSyncAreIdentical(t *testing.T) {
 	shared := func(component string) string {
 		text, err := os.ReadFile("../../../manifests/" + component + "/policy.yaml")
 		require.NoError(t, err)
@@ -179,7 +181,7 @@ func TestThePoliciesOnForceSyncAreOne(t *testing.T) {
 }
 
 // What others wrote may be long: see podstatus for what the manifests let through.
-func TestRestriction_TheMessageOfItsConditionIsCut(t *testing.T) {
+func TestRestriction_TruncatesItsMessage(t *testing.T) {
 	tried := &Restriction{states: map[string]string{"gate": Missing}, admitted: map[string]string{"gate": strings.Repeat("x", 1<<20)}}
 	message := tried.condition(Verdicts{}).Message
 	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOwnText+len("..."))

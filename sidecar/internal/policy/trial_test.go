@@ -20,24 +20,24 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
-// spaces holds an object of each kind in each of some namespaces, and answers a
+// namespacedAPI holds an object of each kind in each of some namespaces, and answers a
 // dry run by what is said of the namespace.
-type spaces struct {
-	policed
+type namespacedAPI struct {
+	dryRunAPI
 	answers   map[string]error
 	namespace string
 }
 
-func (s *spaces) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return &spaces{policed: policed{resource: r.Resource, answers: func(string) error { return errors.New("no") }}, answers: s.answers}
+func (s *namespacedAPI) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return &namespacedAPI{dryRunAPI: dryRunAPI{resource: r.Resource, answers: func(string) error { return errors.New("no") }}, answers: s.answers}
 }
 
-func (s *spaces) Namespace(namespace string) dynamic.ResourceInterface {
+func (s *namespacedAPI) Namespace(namespace string) dynamic.ResourceInterface {
 	s.namespace = namespace
 	return s
 }
 
-func (s *spaces) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (s *namespacedAPI) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	var names []string
 	for name := range s.answers {
 		if !slices.Contains(strings.Split(o.FieldSelector, ","), "metadata.namespace!="+name) {
@@ -52,13 +52,13 @@ func (s *spaces) List(_ context.Context, o metav1.ListOptions) (*unstructured.Un
 	return list, nil
 }
 
-func (s *spaces) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+func (s *namespacedAPI) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
 	return nil, s.answers[s.namespace]
 }
 
 // Who may grant rights in a namespace can have the policy spare us there, or no
 // dry run come to a verdict.
-func TestAPolicyIsTriedInSeveralNamespaces(t *testing.T) {
+func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 	denied := kubetest.DeniedBy("stores", "secretstores", "no")
 	other := apierrors.NewInvalid(schema.GroupKind{Kind: "SecretStore"}, "one", nil)
 	lacking := apierrors.NewForbidden(eso.NamespaceStores.GroupResource(), "one", errors.New(`User "x" cannot patch`))
@@ -77,13 +77,15 @@ func TestAPolicyIsTriedInSeveralNamespaces(t *testing.T) {
 		"it is granted in none":     {map[string]error{"a": lacking, "b": lacking}, NotGranted, ""},
 		"nothing is there":          {nil, Unknown, ""},
 	} {
-		n := Trial{&spaces{answers: row.answers}, Config{}}.Run(t.Context(), "")
-		assert.Equal(t, row.state, n.State("stores"), sentence)
-		assert.Equal(t, row.on, n.Admitted["stores"], sentence)
-		r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
-		r.remember(n)
-		if row.on != "" {
-			assert.Contains(t, r.condition(n).Message, "admitted on "+row.on, sentence)
-		}
+		t.Run(sentence, func(t *testing.T) {
+			n := Trial{&namespacedAPI{answers: row.answers}, Config{}}.Run(t.Context(), "")
+			assert.Equal(t, row.state, n.State("stores"))
+			assert.Equal(t, row.on, n.Admitted["stores"])
+			r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
+			r.remember(n)
+			if row.on != "" {
+				assert.Contains(t, r.condition(n).Message, "admitted on "+row.on)
+			}
+		})
 	}
 }
