@@ -161,3 +161,24 @@ func TestEachPage_RestartsAfterAnExpiredContinueToken(t *testing.T) {
 	_, err = kube.EachPage(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
 	assert.True(t, apierrors.IsResourceExpired(err), "not for ever: %v", err)
 }
+
+// Vault goes and comes back while a store is annotated, which has been down for long:
+// the wait that follows is not the new outage's.
+func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, w := controllerWithStore(t, unseal.Active)
+		during(3 * time.Hour)
+		var once sync.Once
+		w.patched = func() {
+			once.Do(func() {
+				n.Publish(unseal.State{Phase: unseal.Unreachable})
+				time.Sleep(time.Second)
+				n.Publish(unseal.State{Phase: unseal.Active})
+				time.Sleep(time.Second)
+			})
+		}
+		before := w.annotations()
+		during(10 * time.Minute) // the one that is interrupted
+		assert.GreaterOrEqual(t, w.annotations()-before, 5, "every 15 seconds, as in any outage")
+	})
+}

@@ -36,6 +36,7 @@ type fakeCluster struct {
 	refuseWith map[string]error // by the name of the pod
 	synced     []string         // ExternalSecrets
 	asked      func()           // is called when our own pod is; may be nil
+	patched    func()           // is called before an object is annotated; may be nil
 }
 
 func (w *fakeCluster) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
@@ -87,6 +88,9 @@ func (w fakeKind) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 }
 
 func (w fakeKind) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
+	if w.patched != nil {
+		w.patched()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.annotated++

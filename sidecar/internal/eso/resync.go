@@ -83,7 +83,7 @@ func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after tim
 		n.startResync()
 	}
 	w := n.resync
-	if w == nil || w.due.IsZero() {
+	if w == nil || w.due.IsZero() || w.stopped.Load() { // news of a store begin the next
 		return 0, false
 	}
 	if wait := time.Until(w.due); wait > 0 {
@@ -92,7 +92,7 @@ func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after tim
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
 	if w.stopped.Load() || ctx.Err() != nil {
-		return 0, n.resyncDue
+		return 0, n.resyncDue && n.storesKnown()
 	}
 	wait, reports := n.resyncer.next(w, &f)
 	if reports {

@@ -403,3 +403,33 @@ func TestResync_RejectedObjectBlocksNoOther(t *testing.T) {
 		})
 	}
 }
+
+// Each store fails again before the resync that it was to begin.
+func TestResync_ThatIsStoppedWaitsForNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &slowESO{annotated: map[string]int{"broken": 0}, ready: map[string]time.Time{}}
+		api.Lock()
+		defer api.Unlock()
+		n := withReadyStores(t, api, "home")
+		api.wait(time.Hour)
+		api.Unlock()
+		home := Store{StoreName: StoreName{"app", "home"}, Vault: true, Status: kube.False}
+		n.handle(func() { n.updateStore(home, false) })
+		home.Status = kube.True
+		n.mu.Lock() // no worker comes between
+		n.updateStore(home, false)
+		home.Status = kube.False
+		n.updateStore(home, false)
+		n.mu.Unlock()
+		api.Lock()
+		before := api.lists
+		api.wait(time.Hour)
+		assert.Equal(t, before, api.lists, "no store is Ready")
+		api.Unlock()
+		home.Status = kube.True
+		n.handle(func() { n.updateStore(home, false) })
+		api.Lock()
+		api.wait(time.Minute)
+		assert.Greater(t, api.lists, before)
+	})
+}
