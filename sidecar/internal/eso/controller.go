@@ -241,11 +241,8 @@ func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.
 		n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.Reason)
 	}
 	if !now.Before(p.nextResync) {
-		outage := n.outageID
 		wait := n.reconcileStore(ctx, p, now)
-		if n.isDown(p, outage) { // or it begins anew
-			p.nextResync = time.Now().Add(wait)
-		}
+		p.nextResync = time.Now().Add(wait)
 	}
 	return time.Until(p.nextResync), true
 }

@@ -169,6 +169,7 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Active)
 		during(3 * time.Hour)
 		var once sync.Once
+		w.mu.Lock()
 		w.patched = func() {
 			once.Do(func() {
 				n.Publish(unseal.State{Phase: unseal.Unreachable})
@@ -177,6 +178,7 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 				time.Sleep(time.Second)
 			})
 		}
+		w.mu.Unlock()
 		before := w.annotations()
 		during(10 * time.Minute) // the one that is interrupted
 		assert.GreaterOrEqual(t, w.annotations()-before, 5, "every 15 seconds, as in any outage")

@@ -88,8 +88,11 @@ func (w fakeKind) List(context.Context, metav1.ListOptions) (*unstructured.Unstr
 }
 
 func (w fakeKind) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
-	if w.patched != nil {
-		w.patched()
+	w.mu.Lock()
+	patched := w.patched
+	w.mu.Unlock()
+	if patched != nil {
+		patched()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
