@@ -3,6 +3,7 @@ package eso
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +170,7 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Active)
 		during(3 * time.Hour)
 		var once sync.Once
+		var interrupted atomic.Bool
 		w.mu.Lock()
 		w.patched = func() {
 			once.Do(func() {
@@ -176,11 +178,15 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 				time.Sleep(time.Second)
 				n.Publish(unseal.State{Phase: unseal.Active})
 				time.Sleep(time.Second)
+				interrupted.Store(true)
 			})
 		}
 		w.mu.Unlock()
+		for !interrupted.Load() {
+			during(time.Second)
+		}
 		before := w.annotations()
-		during(10 * time.Minute) // the one that is interrupted
-		assert.GreaterOrEqual(t, w.annotations()-before, 5, "every 15 seconds, as in any outage")
+		during(90 * time.Second)
+		assert.GreaterOrEqual(t, w.annotations()-before, 4, "about every 15 seconds, as in any outage")
 	})
 }
