@@ -51,6 +51,8 @@ type Controller struct {
 	resync        *resync       // the newest; nil: none since Vault changed its phase
 	resyncDue     bool          // another is to be started
 	resyncDone    bool
+	resyncs       int         // in this outage
+	nextResync    time.Time   // not before then
 	scan          *scanResult // by the newest scan since Vault became active
 
 	watching map[string]*watchState // by the kind of stores
@@ -175,12 +177,13 @@ func (n *Controller) publish() {
 
 // Publish takes the core's newest state. It does not block.
 func (n *Controller) Publish(s unseal.State) {
-	if before := unseal.Phase(n.publishedPhase.Swap(uint32(s.Phase))); before == s.Phase {
+	if unseal.Phase(n.publishedPhase.Load()) == s.Phase {
 		return
 	}
-	if s.Phase == unseal.Active {
+	if s.Phase == unseal.Active { // counted first: whoever sees the phase sees the count
 		n.activations.Add(1)
 	}
+	n.publishedPhase.Store(uint32(s.Phase))
 	n.queue.Add(resyncKey)
 }
 
@@ -203,6 +206,7 @@ func (n *Controller) syncPhase(now time.Time) {
 	n.phase, n.outageID, n.phaseSince, n.since = phase, activations, now, now
 	n.slowestStore, n.resyncDone, n.sparedFor = 0, false, StoreName{}
 	n.scan, n.resyncDue = nil, phase == unseal.Active
+	n.resyncs, n.nextResync = 0, time.Time{}
 }
 
 func (n *Controller) readyStores() map[StoreName]bool {
@@ -247,10 +251,10 @@ func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.
 	return time.Until(p.nextResync), true
 }
 
-// isDown reports whether a store is still what it was: tracked, not Ready, in the
-// same outage.
-func (n *Controller) isDown(p *storeState, outageID int64) bool {
-	return n.tracked[p.StoreName] == p && !p.Ready() && n.outageID == outageID && n.phase == unseal.Active
+// isDown reports whether a store is down since then without a break, in the outage that
+// goes on.
+func (n *Controller) isDown(p *storeState, since time.Time) bool {
+	return n.tracked[p.StoreName] == p && !p.Ready() && p.downSince.Equal(since) && n.phase == unseal.Active
 }
 
 // outageIsOver reports whether what gets down now was well after the outage. That a

@@ -146,3 +146,27 @@ func TestEviction_HappensOnceForTwoStores(t *testing.T) {
 		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evictions())
 	})
 }
+
+// It turns Ready and not Ready while it is annotated.
+func TestEviction_IsNotForAStoreThatGotReadyDuringARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t}
+		n := controllerOfVault(t, w, "home")
+		var once sync.Once
+		w.patched = func() {
+			once.Do(func() {
+				for _, status := range []string{kube.True, kube.False} {
+					time.Sleep(100 * time.Millisecond)
+					n.handle(func() {
+						n.updateStore(Store{StoreName: StoreName{"", "home"}, Server: "http://vault.security.svc:8200", Vault: true, Status: status}, false)
+					})
+				}
+			})
+		}
+		working(t, n)
+		n.Publish(unseal.State{Phase: unseal.Active})
+		during(evictAfter - time.Second)
+		assert.Empty(t, w.evictions())
+		n.handle(func() { assert.Empty(t, n.tracked[StoreName{"", "home"}].failureReported) })
+	})
+}

@@ -71,8 +71,8 @@ func resyncAfter(down time.Duration) time.Duration {
 // reconcileStore annotates a store, or evicts ESO because of it, and returns after how
 // long to do so again.
 func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
-	name, outage := p.StoreName, n.outageID
-	pace := resyncAfter(now.Sub(p.downSince))
+	name, down := p.StoreName, p.downSince
+	pace := resyncAfter(now.Sub(down))
 	next := kube.Jittered(pace)
 	hope := evictAfter
 	if n.config.Recovery == RecoveryRestart {
@@ -92,18 +92,18 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		} else { // ESO's webhook, for one, comes up after its stores do
 			next = min(next, kube.RetryAfter(p.failures, pace, err))
 		}
-		if !n.isDown(p, outage) {
+		if !n.isDown(p, down) {
 			return next
 		}
 	}
-	if now.Sub(p.downSince) < hope {
+	if now.Sub(down) < hope {
 		return next
 	}
 	evicts := n.config.Recovery != RecoveryNudge && !p.readyAfterOutage && !httpAnswer.MatchString(p.Message)
 	if evicts && !n.evicted && p.evictedPods == "" {
 		n.maybeEvict(ctx, p)
 	}
-	if now.Sub(p.downSince) >= evictAfter+time.Minute && p.failureReported == "" {
+	if n.isDown(p, down) && now.Sub(down) >= evictAfter+time.Minute && p.failureReported == "" {
 		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; its Events hold the answer that External Secrets received", p, p.Reason, p.Message))
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe the store: its Events hold the answer that External Secrets received")
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
@@ -117,11 +117,11 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	}
 	n.evicting = true
 	defer func() { n.evicting = false }()
-	outage := n.outageID
+	down := p.downSince
 	var ours func(Store) bool
 	var err error
 	n.unlocked(func() { ours, err = n.evictor.isOurVault(ctx) })
-	if !n.isDown(p, outage) {
+	if !n.isDown(p, down) {
 		return
 	}
 	if err != nil {
@@ -148,7 +148,7 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		n.sparedFor = works
 		return
 	}
-	if !n.isDown(p, outage) {
+	if !n.isDown(p, down) {
 		return
 	}
 	var evicted []string

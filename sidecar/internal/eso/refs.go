@@ -96,11 +96,12 @@ func storeRefOf(ref map[string]any, namespace string) StoreName {
 }
 
 // parentOf returns the name of the ClusterExternalSecret that made o; "" when
-// none did. It rewrites the annotations of its children, so that it has to be
+// none did. Whoever may write o may name any owner there, also one that no object can
+// be called. It rewrites the annotations of its children, so that it has to be
 // annotated in their place.
 func parentOf(o *unstructured.Unstructured) string {
 	for _, owner := range o.GetOwnerReferences() {
-		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, kube.ESOGroup+"/") {
+		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, kube.ESOGroup+"/") && objectName.MatchString(owner.Name) {
 			return owner.Name
 		}
 	}

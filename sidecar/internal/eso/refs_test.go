@@ -211,3 +211,15 @@ func TestResyncAfter_GrowsToItsMaximum(t *testing.T) {
 	}
 	assert.Equal(t, maxResyncInterval, last)
 }
+
+// Whoever may write an ExternalSecret may name any owner there. A name that is none
+// would have the request fail before it is sent, and with it the whole scan.
+func TestParentOf_IsAnObjectsName(t *testing.T) {
+	of := func(name string) string {
+		return parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"`+name+`"}]}}`))
+	}
+	assert.Equal(t, "all.of-them", of("all.of-them"))
+	for _, name := range []string{"a/b", "..", "100%", ""} {
+		assert.Empty(t, of(name), name)
+	}
+}

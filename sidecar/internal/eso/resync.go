@@ -78,21 +78,43 @@ func newResync(stores map[StoreName]bool, outageID int64) *resync {
 
 // continueResync scans what uses the stores that are Ready, when that is due.
 func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after time.Duration, more bool) {
-	if n.phase == unseal.Active && n.resyncDue && n.storesKnown() {
+	if n.resyncIn() <= 0 {
 		n.resyncDue = false
 		n.startResync()
 	}
+	after = n.scanNext(ctx)
+	if again := n.resyncIn(); after < 0 || again < after {
+		after = again
+	}
+	return after, after < never
+}
+
+// never is when nothing is due.
+const never = time.Duration(math.MaxInt64)
+
+// resyncIn returns after how long another resync is to begin: never, unless one is due
+// and possible.
+func (n *Controller) resyncIn() time.Duration {
+	if n.phase != unseal.Active || !n.resyncDue || !n.storesKnown() {
+		return never
+	}
+	return max(0, time.Until(n.nextResync))
+}
+
+// scanNext scans if it is time, and returns after how long the next scan is due;
+// negative: none is.
+func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
-	if w == nil || w.due.IsZero() || w.stopped.Load() { // news of a store begin the next
-		return 0, false
+	if w == nil || w.due.IsZero() || w.stopped.Load() {
+		return -1
 	}
 	if wait := time.Until(w.due); wait > 0 {
-		return wait, true
+		return wait
 	}
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
 	if w.stopped.Load() || ctx.Err() != nil {
-		return 0, n.resyncDue && n.storesKnown()
+		return -1
 	}
 	wait, reports := n.resyncer.next(w, &f)
 	if reports {
@@ -101,21 +123,32 @@ func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after tim
 	if w.due = time.Now().Add(wait); wait < 0 {
 		w.due = time.Time{}
 	}
-	return wait, wait >= 0
+	return wait
 }
 
 // requestResync has the next resync take the place of the one that goes on.
 func (n *Controller) requestResync() {
 	n.resyncDue = true
-	if n.resync != nil && n.storesKnown() {
+	if n.resync != nil && n.storesKnown() && !time.Now().Before(n.nextResync) {
 		n.resync.stopped.Store(true)
 	}
+}
+
+// resyncGap is how long after the nth resync of an outage, from 0, another may take its
+// place: a store that turns Ready again and again would have none come to its end.
+func resyncGap(n int) time.Duration {
+	if n < 3 { // as many kinds and replicas as there are
+		return 0
+	}
+	return min(recheckInterval<<min(n-3, 10), unsyncedInterval)
 }
 
 func (n *Controller) startResync() {
 	if n.config.Recovery == RecoveryRestart {
 		return
 	}
+	n.nextResync = time.Now().Add(resyncGap(n.resyncs))
+	n.resyncs++
 	before := n.resync
 	n.stopResync()
 	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })

@@ -67,6 +67,7 @@ type recheck struct {
 	running bool
 	count   int       // of those since the key was refused
 	at      time.Time // of the next; zero: none
+	latest  time.Time // whatever lies in Vault
 	foreign string    // what lay in Vault of somebody else's shares
 }
 
@@ -90,12 +91,13 @@ func (l *Loop) recheckIsDue(now time.Time) bool {
 		fallthrough
 	case r.at.IsZero():
 		r.at = now.Add(recheckInterval(r.count, random()))
+		r.latest = r.at.Add(2 * foreignPatience)
 		return false
 	case l.prober.statusAt.Before(l.sender.notBefore): // it may count ours
 		return false
 	case r.foreign != foreignShares(l.prober.status):
 		if r.foreign = foreignShares(l.prober.status); r.foreign != "" { // a person may be entering them
-			r.at = now.Add(max(r.at.Sub(now), foreignPatience))
+			r.at = now.Add(max(r.at.Sub(now), min(foreignPatience, r.latest.Sub(now))))
 		}
 		return false
 	case now.Before(r.at):

@@ -88,3 +88,28 @@ func TestNext_ARecheckIsNoPhaseOfItsOwn(t *testing.T) {
 	phase, _ = Next(Unreachable, o)
 	assert.Equal(t, Unsealing, phase, "of another process all is new")
 }
+
+// One foreign share an hour must not keep a good key out for ever.
+func TestRecheck_IsPutOffByForeignSharesForSomeHoursAlone(t *testing.T) {
+	inBubble(t, 2, 2, func(h *harness) {
+		hits := 0
+		h.vault.beforeShare = func(n int) {
+			if n%2 != 0 || hits == 2 {
+				return
+			}
+			hits++
+			h.vault.with(func() { h.vault.parts = nil; h.vault.add("aa") })
+		}
+		h.vault.begin("p")
+		h.start()
+		h.advance(time.Minute)
+		h.expectPhase(KeyRejected)
+		for n := range 4 {
+			h.vault.with(func() { h.vault.parts = nil })
+			h.advance(3 * time.Second)
+			h.vault.sendForeign(inHex(wrongKey(byte(n+20), 33)))
+			h.advance(55 * time.Minute)
+		}
+		h.expectPhase(Active)
+	})
+}
