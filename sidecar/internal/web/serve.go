@@ -16,9 +16,9 @@ const (
 	// connections without one can keep others out.
 	readTimeout = 2 * time.Second
 	// maxOpen bounds the connections that are open at once. Each costs some
-	// kilobytes, and the container is small: a peer that opens thousands would
-	// have the kernel kill it.
-	maxOpen = 128
+	// kilobytes, and one that is served the metrics 0.3 MB; the container is small,
+	// and the kernel would kill it.
+	maxOpen = 64
 	// maxOfPeer bounds those of one address, so that a single pod cannot keep
 	// Prometheus out.
 	maxOfPeer = 16
