@@ -11,52 +11,45 @@ import (
 	"github.com/stretchr/testify/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // longNamespaces serves 4,000 ExternalSecrets that failed, each in a namespace of its
 // own with a name as long as the filter lets through.
-type longNamespaces struct {
-	dynamic.NamespaceableResourceInterface
-	resource schema.GroupVersionResource
-}
-
-func (f longNamespaces) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	f.resource = r
-	return f
-}
-
-func (f longNamespaces) Namespace(string) dynamic.ResourceInterface { return f }
-
-func (f longNamespaces) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	list := &unstructured.UnstructuredList{Object: map[string]any{}}
-	if f.resource != ExternalSecrets {
-		return list, nil
+var longNamespaces = &kubetest.API{OnList: func(_ context.Context, at kubetest.At, o metav1.ListOptions) (objects []unstructured.Unstructured, next string, err error) {
+	if at.Resource != ExternalSecrets {
+		return nil, "", nil
 	}
 	from := 0
 	_, _ = fmt.Sscan(o.Continue, &from)
 	for i := from; i < from+40; i++ {
-		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
-			"kind": "ExternalSecret", "metadata": map[string]any{"name": "e", "namespace": fmt.Sprintf("n%06000d", i), "uid": fmt.Sprint(i)},
-			"spec":   map[string]any{"secretStoreRef": map[string]any{"kind": "ClusterSecretStore", "name": "home"}},
-			"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "False", "reason": "SecretSyncedError"}}},
-		}})
+		objects = append(objects, failedSecret(fmt.Sprintf("n%06000d", i), fmt.Sprint(i), ""))
 	}
 	if from+40 < 4000 {
-		list.SetContinue(fmt.Sprint(from + 40))
+		next = fmt.Sprint(from + 40)
 	}
-	return list, nil
-}
+	return objects, next, nil
+}}
 
-func (longNamespaces) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
-	return &unstructured.Unstructured{Object: map[string]any{}}, nil
+// failedSecret is an ExternalSecret of the store home that ESO could not sync; namespace
+// of the store: "" is a ClusterSecretStore's.
+func failedSecret(namespace, name, ofStore string) unstructured.Unstructured {
+	kind := kindClusterStore
+	if ofStore != "" {
+		kind = kindStore
+	}
+	return unstructured.Unstructured{Object: map[string]any{
+		"kind": "ExternalSecret", "metadata": map[string]any{"name": name, "namespace": namespace, "uid": namespace + name},
+		"spec":   map[string]any{"secretStoreRef": map[string]any{"kind": kind, "name": "home"}},
+		"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": kube.False, "reason": "SecretSyncedError"}}},
+	}}
 }
 
 func TestResync_BoundsTheNamespacesItRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newResyncer(Config{Log: hclog.NewNullLogger()}, longNamespaces{})
+		s := newResyncer(Config{Log: hclog.NewNullLogger()}, longNamespaces)
 		w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
 		f := s.scan(t.Context(), w)
 		assert.NoError(t, f.err)

@@ -14,8 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
@@ -32,23 +30,11 @@ func TestEvictor_BoundsEndlessLists(t *testing.T) {
 	assert.NotEmpty(t, names)
 	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
 
-	api = &kubetest.Endless{Object: kubetest.Object(t, `{"metadata":{"name":"eso"}}`), Each: 1, Most: pages}
-	evicted, err := (&evictor{api: evicts{api}}).evict(t.Context())
+	evicted, err := (&evictor{api: &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+		return []unstructured.Unstructured{*kubetest.Object(t, `{"metadata":{"name":"eso"}}`)}, "more", nil
+	}}}).evict(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, evicted, maxControllers)
-}
-
-// evicts lets each eviction through.
-type evicts struct{ *kubetest.Endless }
-
-func (e evicts) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return e
-}
-
-func (e evicts) Namespace(string) dynamic.ResourceInterface { return e }
-
-func (evicts) Create(_ context.Context, o *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
-	return o, nil
 }
 
 // evictionMemory is a memory that does not fail.

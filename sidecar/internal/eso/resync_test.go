@@ -434,59 +434,32 @@ func TestResync_ThatIsStoppedWaitsForNews(t *testing.T) {
 	})
 }
 
-// pagedAPI lists ExternalSecrets that failed, one a page, each page in 50 ms.
-type pagedAPI struct {
-	dynamic.NamespaceableResourceInterface
-	state *pagedState
-	kind  schema.GroupVersionResource
-}
-
-type pagedState struct {
-	sync.Mutex
-	pages     int
-	annotated map[string]bool
-}
-
-func (p pagedAPI) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	p.kind = r
-	return p
-}
-
-func (p pagedAPI) Namespace(string) dynamic.ResourceInterface { return p }
-
-func (p pagedAPI) Patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
-	p.state.Lock()
-	defer p.state.Unlock()
-	if p.kind == ExternalSecrets {
-		p.state.annotated[name] = true
-	}
-	return nil, nil
-}
-
-func (p pagedAPI) List(ctx context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	list := &unstructured.UnstructuredList{Object: map[string]any{}}
-	if p.kind != ExternalSecrets {
-		return list, nil
-	}
-	kube.Sleep(ctx, 50*time.Millisecond)
-	var page int
-	_, _ = fmt.Sscan(o.Continue, &page)
-	name := fmt.Sprint("secret-", page)
-	list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{
-		"kind": "ExternalSecret", "metadata": map[string]any{"name": name, "namespace": "app", "uid": name},
-		"spec":   map[string]any{"secretStoreRef": map[string]any{"name": "home"}},
-		"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "False", "reason": "SecretSyncedError"}}},
-	}})
-	if page+1 < p.state.pages {
-		list.SetContinue(fmt.Sprint(page + 1))
-	}
-	return list, nil
-}
-
 // A tenant's store turns Ready each second.
 func TestResync_AFlappingStoreStopsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := pagedAPI{state: &pagedState{pages: 100, annotated: map[string]bool{}}}
+		const pages = 100
+		var mu sync.Mutex
+		annotated := map[string]bool{}
+		api := &kubetest.API{
+			OnList: func(ctx context.Context, at kubetest.At, o metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+				if at.Resource != ExternalSecrets {
+					return nil, "", nil
+				}
+				kube.Sleep(ctx, 50*time.Millisecond)
+				page, next := 0, ""
+				_, _ = fmt.Sscan(o.Continue, &page)
+				if page+1 < pages {
+					next = fmt.Sprint(page + 1)
+				}
+				return []unstructured.Unstructured{failedSecret("app", fmt.Sprint("secret-", page), "app")}, next, nil
+			},
+			OnPatch: func(_ context.Context, _ kubetest.At, name string, _ metav1.PatchOptions) error {
+				mu.Lock()
+				defer mu.Unlock()
+				annotated[name] = true
+				return nil
+			},
+		}
 		n := withReadyStores(t, api, "home")
 		tenants := Store{StoreName: StoreName{"tenant", "s"}, Vault: true}
 		for range 600 {
@@ -497,8 +470,10 @@ func TestResync_AFlappingStoreStopsNone(t *testing.T) {
 			n.handle(func() { n.updateStore(tenants, false) })
 			during(500 * time.Millisecond)
 		}
-		api.state.Lock()
-		defer api.state.Unlock()
-		assert.Len(t, api.state.annotated, 100)
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range pages {
+			assert.True(t, annotated[fmt.Sprint("secret-", i)], i)
+		}
 	})
 }

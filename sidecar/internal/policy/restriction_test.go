@@ -18,19 +18,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
 )
 
 // dryRunAPI grants everything, and refuses by policy what is tried of a resource.
 // A real API server has no virtual time.
 type dryRunAPI struct {
-	dynamic.NamespaceableResourceInterface
-	resource string
-	answers  func(resource string) error
+	answers func(resource string) error
 
 	mu    sync.Mutex // to wait in a bubble orders what others did before, not after
 	tries int
@@ -50,33 +47,28 @@ func (p *dryRunAPI) set(answers func(string) error) {
 	p.answers = answers
 }
 
-func (p *dryRunAPI) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return &dryRunAPI{resource: r.Resource, answers: func(resource string) error {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.tries++
-		return p.answers(resource)
-	}}
-}
-
-func (p *dryRunAPI) Namespace(string) dynamic.ResourceInterface { return p }
-
-func (p *dryRunAPI) List(context.Context, metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	return &unstructured.UnstructuredList{Items: []unstructured.Unstructured{{Object: map[string]any{"metadata": map[string]any{"name": "one"}}}}}, nil
-}
-
-func (p *dryRunAPI) Patch(_ context.Context, _ string, _ types.PatchType, _ []byte, o metav1.PatchOptions, _ ...string) (*unstructured.Unstructured, error) {
-	if len(o.DryRun) == 0 {
-		return nil, errors.New("this was no dry run")
+func (p *dryRunAPI) try(options []string, resource ...string) error {
+	if len(options) == 0 {
+		return errors.New("this was no dry run")
 	}
-	return nil, p.answers(p.resource)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tries++
+	return p.answers(strings.Join(resource, "/"))
 }
 
-func (p *dryRunAPI) Create(_ context.Context, _ *unstructured.Unstructured, o metav1.CreateOptions, sub ...string) (*unstructured.Unstructured, error) {
-	if len(o.DryRun) == 0 {
-		return nil, errors.New("this was no dry run")
+func (p *dryRunAPI) api() *kubetest.API {
+	return &kubetest.API{
+		OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+			return []unstructured.Unstructured{{Object: map[string]any{"metadata": map[string]any{"name": "one"}}}}, "", nil
+		},
+		OnPatch: func(_ context.Context, at kubetest.At, _ string, o metav1.PatchOptions) error {
+			return p.try(o.DryRun, at.Resource.Resource)
+		},
+		OnCreate: func(at kubetest.At, _ *unstructured.Unstructured, o metav1.CreateOptions, sub []string) error {
+			return p.try(o.DryRun, append([]string{at.Resource.Resource}, sub...)...)
+		},
 	}
-	return nil, p.answers(strings.Join(append([]string{p.resource}, sub...), "/"))
 }
 
 // policyMeter keeps the newest states.
@@ -110,7 +102,7 @@ func TestRestriction_RetriesDailyAndSoonerIfMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &dryRunAPI{answers: deny}
 		meter := &policyMeter{states: map[string]string{}}
-		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api, nil)
+		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api.api(), nil)
 		go r.Run(t.Context())
 		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		wait(time.Minute)

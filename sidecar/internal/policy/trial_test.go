@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,8 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
@@ -22,38 +21,23 @@ import (
 
 // namespacedAPI holds an object of each kind in each of some namespaces, and answers a
 // dry run by what is said of the namespace.
-type namespacedAPI struct {
-	dryRunAPI
-	answers   map[string]error
-	namespace string
-}
-
-func (s *namespacedAPI) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return &namespacedAPI{dryRunAPI: dryRunAPI{resource: r.Resource, answers: func(string) error { return errors.New("no") }}, answers: s.answers}
-}
-
-func (s *namespacedAPI) Namespace(namespace string) dynamic.ResourceInterface {
-	s.namespace = namespace
-	return s
-}
-
-func (s *namespacedAPI) List(_ context.Context, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	var names []string
-	for name := range s.answers {
-		if !slices.Contains(strings.Split(o.FieldSelector, ","), "metadata.namespace!="+name) {
-			names = append(names, name)
-		}
+func namespacedAPI(answers map[string]error) *kubetest.API {
+	return &kubetest.API{
+		OnList: func(_ context.Context, _ kubetest.At, o metav1.ListOptions) (objects []unstructured.Unstructured, _ string, _ error) {
+			for _, name := range slices.Sorted(maps.Keys(answers)) {
+				if len(objects) < int(o.Limit) && !slices.Contains(strings.Split(o.FieldSelector, ","), "metadata.namespace!="+name) {
+					objects = append(objects, unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "one", "namespace": name}}})
+				}
+			}
+			return objects, "", nil
+		},
+		OnPatch: func(_ context.Context, at kubetest.At, _ string, _ metav1.PatchOptions) error {
+			return answers[at.Namespace]
+		},
+		OnCreate: func(kubetest.At, *unstructured.Unstructured, metav1.CreateOptions, []string) error {
+			return errors.New("no")
+		},
 	}
-	slices.Sort(names)
-	list := &unstructured.UnstructuredList{}
-	for _, name := range names[:min(len(names), int(o.Limit))] {
-		list.Items = append(list.Items, unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "one", "namespace": name}}})
-	}
-	return list, nil
-}
-
-func (s *namespacedAPI) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*unstructured.Unstructured, error) {
-	return nil, s.answers[s.namespace]
 }
 
 // Who may grant rights in a namespace can have the policy spare us there, or no
@@ -78,7 +62,7 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 		"nothing is there":          {nil, Unknown, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			n := Trial{&namespacedAPI{answers: row.answers}, Config{}}.Run(t.Context(), "")
+			n := Trial{namespacedAPI(row.answers), Config{}}.Run(t.Context(), "")
 			assert.Equal(t, row.state, n.State("stores"))
 			assert.Equal(t, row.on, n.Admitted["stores"])
 			r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
