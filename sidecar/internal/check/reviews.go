@@ -56,7 +56,7 @@ func (c *Checker) checkRights(ctx context.Context, home Scope, pod *pod) []Findi
 		if pod != nil {
 			name = pod.Name
 		}
-		seen = policy.NewTrial(c.api, c.config.policies()).Run(ctx, name)
+		seen = policy.NewTrial(c.api, c.config.policies()).RunTwice(ctx, name)
 	}
 	return append(out, evaluatePolicies(seen, needs)...)
 }

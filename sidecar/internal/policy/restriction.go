@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +54,7 @@ func (r *Restriction) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		open := slices.ContainsFunc(Components, func(c string) bool { return n.Missing[c] })
+		open := n.anyMissing()
 		if open && !sure {
 			wait, sure = confirmDelay, true
 			continue

@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -125,6 +127,23 @@ func (t Trial) Run(ctx context.Context, pod string) Verdicts {
 	// (pkg/registry/core/pod/storage/eviction.go).
 	n.record("eviction", "eviction", apierrors.IsNotFound(err) && strings.Contains(err.Error(), nonexistentPod), err)
 	return n
+}
+
+// inForceWithin is how soon a policy is in force that was just applied, and tried again.
+const inForceWithin = 3 * time.Second
+
+// RunTwice is Run for somebody who may have applied the policies just now: where one
+// seems to be missing, it is tried once more a moment later.
+func (t Trial) RunTwice(ctx context.Context, pod string) Verdicts {
+	n := t.Run(ctx, pod)
+	if n.anyMissing() && kube.Sleep(ctx, inForceWithin) {
+		return t.Run(ctx, pod)
+	}
+	return n
+}
+
+func (n Verdicts) anyMissing() bool {
+	return slices.ContainsFunc(Components, func(c string) bool { return n.Missing[c] })
 }
 
 // dropReason leaves out that one kind gave this reason where another of the same

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -70,6 +72,32 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 			if row.on != "" {
 				assert.Contains(t, r.condition(n).Message, "admitted on "+row.on)
 			}
+		})
+	}
+}
+
+// A policy is in force a moment after it was applied.
+func TestTrial_RunTwice(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		after time.Duration // the policy is in force
+		state string
+	}{
+		"with policies in force":      {0, Enforced},
+		"with policies just applied":  {inForceWithin, Enforced},
+		"with policies that are away": {time.Hour, Missing},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				applied := time.Now()
+				api := namespacedAPI(map[string]error{"a": nil})
+				api.OnPatch = func(context.Context, kubetest.At, string, metav1.PatchOptions) error {
+					if time.Since(applied) >= row.after {
+						return kubetest.DeniedBy("stores", "secretstores", "no")
+					}
+					return nil
+				}
+				assert.Equal(t, row.state, Trial{api, Config{}}.RunTwice(t.Context(), "").State("stores"))
+			})
 		})
 	}
 }
