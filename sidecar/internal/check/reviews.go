@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,6 +20,9 @@ var (
 	ownReviews     = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "selfsubjectaccessreviews"}
 	subjectReviews = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "subjectaccessreviews"}
 )
+
+// policyDelay is how soon a policy is in force that was just applied, at the latest.
+const policyDelay = 3 * time.Second
 
 // maxConcurrentReviews bounds how many rights are asked for at once.
 const maxConcurrentReviews = 8
@@ -56,7 +60,7 @@ func (c *Checker) checkRights(ctx context.Context, home Scope, pod *pod) []Findi
 		if pod != nil {
 			name = pod.Name
 		}
-		seen = policy.NewTrial(c.api, c.config.policies()).RunTwice(ctx, name)
+		seen = policy.NewTrial(c.api, c.config.policies()).RunTwice(ctx, name, policyDelay)
 	}
 	return append(out, evaluatePolicies(seen, needs)...)
 }

@@ -35,7 +35,7 @@ func (c StoreLimit) Admit(namespace string) bool {
 func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector[Store] {
 	var left *StoreName // out of the newest list
 	return &kube.Reflector[Store]{
-		Api:          api,
+		API:          api,
 		MissingRetry: kube.MissingKindRetry,
 		Convert:      StoreOf,
 		Filter: func() func(Store) bool {

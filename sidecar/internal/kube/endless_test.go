@@ -22,7 +22,7 @@ func TestEachPage_BoundsAnEndlessList(t *testing.T) {
 
 	api = &kubetest.Endless{Object: kubetest.Object(t, `{"metadata":{"name":"home"}}`), Each: 1, Most: maxPages}
 	followed := 0
-	f := &Reflector[string]{Api: api, Convert: (*unstructured.Unstructured).GetName, Replace: func(all []string) { followed = len(all) },
+	f := &Reflector[string]{API: api, Convert: (*unstructured.Unstructured).GetName, Replace: func(all []string) { followed = len(all) },
 		Filter: func() func(string) bool { return func(string) bool { return true } }}
 	_, err = f.list(t.Context())
 	require.NoError(t, err)

@@ -17,20 +17,20 @@ import (
 // Reflector keeps up with a few objects, by a list and a watch. Its functions
 // are called one at a time.
 type Reflector[T any] struct {
-	Api     dynamic.ResourceInterface
+	API     dynamic.ResourceInterface
 	Options metav1.ListOptions
 	Convert func(*unstructured.Unstructured) T
-	// wanted returns, for each list anew, what tells which objects are of it.
+	// Filter returns, for each list anew, what reports which objects are taken.
 	Filter func() func(T) bool
-	// all takes everything that is wanted; what it does not name is gone.
+	// Replace receives all objects that are taken; what it does not name is gone.
 	Replace func([]T)
-	// one takes an object that changed, or is gone.
+	// Update receives an object that changed, or is gone.
 	Update func(o T, gone bool)
-	// failed is told of every failure, and of nil once it works.
+	// OnError receives every error, and nil once it works.
 	OnError func(error)
-	// most bounds how many objects are taken of a list; zero: maxFollowed.
+	// Limit bounds how many objects are taken of a list; zero: maxFollowed.
 	Limit int
-	// missing bounds the wait while only a person can mend it.
+	// MissingRetry bounds the wait while only a person can mend it.
 	MissingRetry time.Duration
 }
 
@@ -66,7 +66,7 @@ func (f *Reflector[T]) Run(ctx context.Context) {
 func (f *Reflector[T]) list(ctx context.Context) (version string, err error) {
 	var found []T
 	wanted, most := f.Filter(), cmp.Or(f.Limit, maxFollowed)
-	version, err = EachPage(ctx, f.Api, f.Options, func(page []unstructured.Unstructured) error {
+	version, err = EachPage(ctx, f.API, f.Options, func(page []unstructured.Unstructured) error {
 		for i := range page {
 			if o := f.Convert(&page[i]); len(found) < most && wanted(o) {
 				found = append(found, o)
@@ -110,7 +110,7 @@ func (f *Reflector[T]) watch(ctx context.Context, version string) (string, error
 	o := f.Options
 	seconds := int64(watchFor / time.Second)
 	o.ResourceVersion, o.AllowWatchBookmarks, o.TimeoutSeconds = version, true, &seconds
-	w, err := f.Api.Watch(ctx, o)
+	w, err := f.API.Watch(ctx, o)
 	if err != nil {
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 			err = errResourceExpired

@@ -136,7 +136,7 @@ func (p *Pod) SetCondition(c kube.Condition) {
 func (p *Pod) watch(ctx context.Context) {
 	type object = *unstructured.Unstructured
 	f := kube.Reflector[object]{
-		Api:     p.api,
+		API:     p.api,
 		Options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name},
 		Convert: func(o object) object { return o },
 		Filter:  func() func(object) bool { return func(object) bool { return true } },

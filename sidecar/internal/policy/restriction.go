@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	// trialInterval is how often the policies are tried, and tryAgain how soon when
+	// trialInterval is how often the policies are tried, and retryInterval how soon when
 	// one was missing: the alert is to end once it is there.
 	trialInterval = 24 * time.Hour
 	retryInterval = 10 * time.Minute
-	// confirmDelay is the wait before a policy is said to be missing: one that was
-	// just made is in force a moment later.
+	// confirmDelay is the wait before a policy is reported to be missing.
 	confirmDelay = 30 * time.Second
 	// firstTrialDelay leaves the first seconds after a start to what is urgent.
 	firstTrialDelay = 10 * time.Second
@@ -38,31 +37,28 @@ type Restriction struct {
 	kube.ErrorLog
 }
 
+// New returns a Restriction that has tried nothing yet.
 func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Restriction {
 	return &Restriction{trial: Trial{api, c}, pod: p, log: kube.NewTelemetry(c.Log, c.Meter), states: map[string]string{}, admitted: map[string]string{}}
 }
 
+// Run tries until ctx is done.
 func (r *Restriction) Run(ctx context.Context) {
 	name := ""
 	if r.pod != nil {
 		name = r.pod.Name
 		r.pod.AwaitObserved(ctx, time.Minute) // then the API answers
 	}
-	wait, failures, sure := firstTrialDelay, 0, false
+	wait, failures := firstTrialDelay, 0
 	for kube.Sleep(ctx, wait) {
-		n := r.trial.Run(ctx, name)
+		n := r.trial.RunTwice(ctx, name, confirmDelay)
 		if ctx.Err() != nil {
 			return
 		}
-		open := n.anyMissing()
-		if open && !sure {
-			wait, sure = confirmDelay, true
-			continue
-		}
-		wait, sure = kube.Jittered(trialInterval), open
+		wait = kube.Jittered(trialInterval)
 		failures++
 		switch err := n.err(); {
-		case open:
+		case n.anyMissing():
 			wait = retryInterval
 		case err != nil:
 			wait = kube.RetryAfter(failures, retryInterval, err)

@@ -179,3 +179,20 @@ func TestRestriction_TruncatesItsMessage(t *testing.T) {
 	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOwnText+len("..."))
 	assert.Equal(t, message, kube.SafeText(message), "it is read as it was written")
 }
+
+// The manifests are applied a moment before the sidecar starts.
+func TestRestriction_AwaitsPoliciesThatWereJustApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &dryRunAPI{answers: func(string) error { return nil }}
+		meter := &policyMeter{states: map[string]string{}}
+		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api.api(), nil)
+		go r.Run(t.Context())
+		time.Sleep(firstTrialDelay + time.Second)
+		synctest.Wait()
+		assert.Empty(t, meter.of("stores"), "it is not reported yet")
+		api.set(func(string) error { return kubetest.DeniedBy("stores", "secretstores", "no") })
+		time.Sleep(confirmDelay)
+		synctest.Wait()
+		assert.Equal(t, Enforced, meter.of("stores"))
+	})
+}

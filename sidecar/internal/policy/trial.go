@@ -129,14 +129,11 @@ func (t Trial) Run(ctx context.Context, pod string) Verdicts {
 	return n
 }
 
-// inForceWithin is how soon a policy is in force that was just applied, and tried again.
-const inForceWithin = 3 * time.Second
-
-// RunTwice is Run for somebody who may have applied the policies just now: where one
-// seems to be missing, it is tried once more a moment later.
-func (t Trial) RunTwice(ctx context.Context, pod string) Verdicts {
+// RunTwice is Run, once more after a while where a policy seems to be missing: one that
+// was just applied is in force a moment later.
+func (t Trial) RunTwice(ctx context.Context, pod string, after time.Duration) Verdicts {
 	n := t.Run(ctx, pod)
-	if n.anyMissing() && kube.Sleep(ctx, inForceWithin) {
+	if n.anyMissing() && kube.Sleep(ctx, after) {
 		return t.Run(ctx, pod)
 	}
 	return n

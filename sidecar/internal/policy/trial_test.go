@@ -83,7 +83,7 @@ func TestTrial_RunTwice(t *testing.T) {
 		state string
 	}{
 		"with policies in force":      {0, Enforced},
-		"with policies just applied":  {inForceWithin, Enforced},
+		"with policies just applied":  {3 * time.Second, Enforced},
 		"with policies that are away": {time.Hour, Missing},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestTrial_RunTwice(t *testing.T) {
 					}
 					return nil
 				}
-				assert.Equal(t, row.state, Trial{api, Config{}}.RunTwice(t.Context(), "").State("stores"))
+				assert.Equal(t, row.state, Trial{api, Config{}}.RunTwice(t.Context(), "", 3*time.Second).State("stores"))
 			})
 		})
 	}
