@@ -102,9 +102,7 @@ func (s *terminalBuffer) String() string {
 // pipe; and goes where the settings say.
 func TestSeedKey_WritesTheSecret(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	ctx := t.Context()
 	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
