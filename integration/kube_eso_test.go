@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -395,9 +394,7 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 
 // setCondition gives an object a condition, as its controller does.
 func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name, condition string) {
-	_, err := sc.cluster.Client.Resource(r).Namespace(namespace).Patch(sc.ctx, name, types.MergePatchType,
-		[]byte(`{"status":{"conditions":[`+condition+`]}}`), metav1.PatchOptions{}, "status")
-	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.SetCondition(sc.ctx, r, namespace, name, condition))
 }
 
 // Of three replicas only the sidecar of the active one requests resyncs.
@@ -509,9 +506,7 @@ func TestResync_ESOStuckInARequestRecovers(t *testing.T) {
 }
 
 func annotateStore(sc *scenario) {
-	_, err := sc.cluster.Client.Resource(clusterStoresResource).Patch(sc.ctx, "home", types.MergePatchType,
-		[]byte(`{"metadata":{"annotations":{"somebody":"else"}}}`), metav1.PatchOptions{})
-	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.Annotate(sc.ctx, clusterStoresResource, "", "home", "somebody", "else"))
 }
 
 // vaultServiceManifest leads to Vault's pod.
