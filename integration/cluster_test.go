@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -87,15 +86,8 @@ func TestCluster_IssuesBoundTokens(t *testing.T) {
 	env := newEnv(t)
 	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
+	require.NoError(t, cluster.ApplyVaultPod(ctx))
 	require.NoError(t, cluster.Apply(ctx, `
-apiVersion: v1
-kind: Namespace
-metadata: {name: security}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: vault, namespace: security}
----
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: vault, namespace: security}
@@ -106,18 +98,9 @@ kind: RoleBinding
 metadata: {name: vault, namespace: security}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: vault}
 subjects: [{kind: ServiceAccount, name: vault}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: vault-0, namespace: security}
-spec:
-  serviceAccountName: vault
-  containers: [{name: vault, image: "vault:1"}]
 `))
-	token, err := cluster.Token(ctx, "security", "vault", "vault-0")
+	kubeconfig, err := cluster.Kubeconfig(ctx, "security", "vault", "vault-0")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(env.Dir, "vault.kubeconfig")
-	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
 	kubectl := func(t *testing.T, args ...string) (string, int) {
 		p, err := env.StartProgram("kubectl", []string{"KUBECONFIG=" + kubeconfig}, env.Binary("servers/kubectl"), args...)
 		require.NoError(t, err)

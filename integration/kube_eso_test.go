@@ -300,19 +300,9 @@ func TestExternalSecrets_NotInstalledIsReportedOnce(t *testing.T) {
 
 func TestExternalSecrets_OldVersionIsReported(t *testing.T) {
 	t.Parallel()
-	const old = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: clustersecretstores.external-secrets.io}
-spec:
-  group: external-secrets.io
-  scope: Cluster
-  names: {kind: ClusterSecretStore, listKind: ClusterSecretStoreList, plural: clustersecretstores, singular: clustersecretstore}
-  versions: [{name: v1beta1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
-`
 	run(t, setup{cluster: true},
 		phase{"it serves v1beta1 only", func(sc *scenario) {
-			require.NoError(sc, sc.cluster.Apply(sc.ctx, old))
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, oldStores))
 			await(sc, condition{"v1beta1 to be served", func(sc *scenario) string {
 				_, err := sc.cluster.Client.Resource(clusterStoresResource.GroupResource().WithVersion("v1beta1")).List(sc.ctx, metav1.ListOptions{})
 				if err != nil {

@@ -111,10 +111,8 @@ func TestSeedKey_WritesTheSecret(t *testing.T) {
 		`{apiVersion: v1, kind: ServiceAccount, metadata: {name: person, namespace: security}}`,
 		`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: person}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin},
 			subjects: [{kind: ServiceAccount, name: person, namespace: security}]}`))
-	token, err := cluster.Token(ctx, "security", "person", "")
+	kubeconfig, err := cluster.Kubeconfig(ctx, "security", "person", "")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(env.Dir, "person.kubeconfig")
-	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
 	bin, err := env.Mkdir("bin")
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(env.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))

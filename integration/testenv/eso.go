@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"time"
 )
 
@@ -45,12 +44,8 @@ func (env *Env) StartESO(ctx context.Context, c *Cluster, args ...string) (*ESO,
 	if err := c.Apply(ctx, ESOIdentity); err != nil {
 		return nil, err
 	}
-	token, err := c.Token(ctx, "external-secrets", "external-secrets", "")
+	kubeconfig, err := c.Kubeconfig(ctx, "external-secrets", "external-secrets", "")
 	if err != nil {
-		return nil, err
-	}
-	kubeconfig := filepath.Join(env.Dir, "eso.kubeconfig")
-	if err := c.WriteKubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
 	port, err := Port()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,6 +33,16 @@ func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod stri
 	}
 	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
 	return token, err
+}
+
+// Kubeconfig writes a kubeconfig file, with such a token, and returns its path.
+func (c *Cluster) Kubeconfig(ctx context.Context, namespace, serviceAccount, pod string) (string, error) {
+	token, err := c.Token(ctx, namespace, serviceAccount, pod)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(c.env.Dir, serviceAccount+".kubeconfig")
+	return path, c.WriteKubeconfig(path, token)
 }
 
 // Endpoint is where the API server is reached, directly or through a proxy.
