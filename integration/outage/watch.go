@@ -119,7 +119,9 @@ func (w *Watch) missing(value string, wanted int) string {
 
 // Await waits until so many objects have the value, and returns when the last of them
 // got it. That it took too long is a context.DeadlineExceeded.
-func (w *Watch) Await(ctx context.Context, limit time.Duration, value string, wanted int) (last time.Time, err error) {
+func (w *Watch) Await(
+	ctx context.Context, limit time.Duration, value string, wanted int,
+) (last time.Time, err error) {
 	var ended error
 	what := fmt.Sprintf("%d %s to be %q", wanted, w.resource, value)
 	err = testenv.Await(ctx, limit, what, func() string {

@@ -72,7 +72,9 @@ func (c *Cluster) AwaitReady(ctx context.Context, limit time.Duration, apiVersio
 }
 
 // SetCondition gives an object a condition, in JSON, in the place of all that it has.
-func (c *Cluster) SetCondition(ctx context.Context, r schema.GroupVersionResource, namespace, name, condition string) error {
+func (c *Cluster) SetCondition(
+	ctx context.Context, r schema.GroupVersionResource, namespace, name, condition string,
+) error {
 	patch := []byte(`{"status":{"conditions":[` + condition + `]}}`)
 	objects := c.Client.Resource(r).Namespace(namespace)
 	_, err := objects.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
@@ -80,7 +82,9 @@ func (c *Cluster) SetCondition(ctx context.Context, r schema.GroupVersionResourc
 }
 
 // Annotate gives an object an annotation.
-func (c *Cluster) Annotate(ctx context.Context, r schema.GroupVersionResource, namespace, name, key, value string) error {
+func (c *Cluster) Annotate(
+	ctx context.Context, r schema.GroupVersionResource, namespace, name, key, value string,
+) error {
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value)
 	objects := c.Client.Resource(r).Namespace(namespace)
 	_, err := objects.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})

@@ -10,7 +10,9 @@ import (
 )
 
 // get asks for a URL, for at most limit.
-func get(ctx context.Context, client *http.Client, url string, limit time.Duration) (code int, body []byte, err error) {
+func get(
+	ctx context.Context, client *http.Client, url string, limit time.Duration,
+) (code int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)

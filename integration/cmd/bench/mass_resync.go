@@ -84,7 +84,9 @@ func conditionJSON(status, reason, message string) string {
 
 // awaitForceSynced waits until all are annotated, and returns the rate over the
 // middle half and how long all took.
-func awaitForceSynced(ctx context.Context, annotated *outage.Watch) (rate float64, took time.Duration, err error) {
+func awaitForceSynced(
+	ctx context.Context, annotated *outage.Watch,
+) (rate float64, took time.Duration, err error) {
 	var reached [4]time.Time
 	for i, n := range [...]int{1, massSecrets / 4, massSecrets * 3 / 4, massSecrets} {
 		if reached[i], err = annotated.Await(ctx, 15*time.Minute, "yes", n); err != nil {

@@ -27,17 +27,25 @@ type method struct {
 
 // The last one leaves External Secrets in a bad state.
 var methods = []method{
-	{"sidecar", func(ctx context.Context, c *outage.Cluster) error { return c.Vault.StartSidecarAndWait(ctx) }, noAction},
-	{"restart", noAction, func(ctx context.Context, c *outage.Cluster) error {
-		if err := c.Vault.UnsealAll(ctx); err != nil {
-			return err
-		}
-		return c.ESO.Restart(ctx)
-	}},
-	{"nobody", noAction, func(ctx context.Context, c *outage.Cluster) error { return c.Vault.UnsealAll(ctx) }},
+	{"sidecar", startSidecarAndWait, noAction},
+	{"restart", noAction, unsealAndRestart},
+	{"nobody", noAction, unseal},
 }
 
 func noAction(context.Context, *outage.Cluster) error { return nil }
+
+func startSidecarAndWait(ctx context.Context, c *outage.Cluster) error {
+	return c.Vault.StartSidecarAndWait(ctx)
+}
+
+func unseal(ctx context.Context, c *outage.Cluster) error { return c.Vault.UnsealAll(ctx) }
+
+func unsealAndRestart(ctx context.Context, c *outage.Cluster) error {
+	if err := unseal(ctx, c); err != nil {
+		return err
+	}
+	return c.ESO.Restart(ctx)
+}
 
 // trial is a method and the cluster in which it runs.
 type trial struct {
