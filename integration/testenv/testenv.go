@@ -49,12 +49,13 @@ func New() (*Env, error) {
 }
 
 // Run makes an environment for f, and closes it.
-func Run(f func(env *Env) error) error {
+func Run(f func(env *Env) error) (err error) {
 	env, err := New()
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(env), env.Close())
+	defer func() { err = errors.Join(err, env.Close()) }()
+	return f(env)
 }
 
 // requireBinaries fails when one of the binaries is not built.
@@ -163,7 +164,8 @@ func ports() (port, next string, err error) {
 }
 
 // Await calls check every few milliseconds until it returns "". When that takes
-// longer than limit, the error has what check returned last.
+// longer than limit, the error has what check returned last, and is a
+// context.DeadlineExceeded.
 func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
