@@ -108,10 +108,3 @@ type Meter interface {
 	KeysChanged()            // others than before, and usable
 	Recovered(r Recovery)    // Vault was away, and serves
 }
-
-// unmetered stands where nobody counts.
-type unmetered struct{}
-
-func (unmetered) Attempted(string)   {}
-func (unmetered) KeysChanged()       {}
-func (unmetered) Recovered(Recovery) {}

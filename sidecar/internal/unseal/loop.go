@@ -10,14 +10,18 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Config is what a Loop works with. Vault, Keys, Processes, Store and Log are
-// required.
+// Config is what a Loop works with. Vault, Keys, Processes, Store, Log, Meter and
+// Publish are required.
 type Config struct {
 	Vault     Vault
 	Keys      Keys
 	Processes Processes
 	Store     Store
 	Log       hclog.Logger
+	Meter     Meter
+	// Publish is called with every new state, by the loop's own goroutine: it
+	// must not block.
+	Publish func(State)
 
 	// HoldSeals leaves a Vault that was sealed in the running process sealed.
 	HoldSeals bool
@@ -27,11 +31,6 @@ type Config struct {
 	// Wake hints that a key or a connection changed. May be nil: whatever it
 	// hints at is found within a second without it.
 	Wake <-chan struct{}
-	// Meter counts what happens. May be nil.
-	Meter Meter
-	// Publish is called with every new state, by the loop's own goroutine: it
-	// must not block. May be nil.
-	Publish func(State)
 }
 
 // Loop watches one Vault and unseals it. One goroutine, Run's, owns all of
@@ -90,9 +89,6 @@ func (l *Loop) start(c *call, f func(context.Context) func()) {
 // New returns a Loop that has not looked at anything yet.
 func New(c Config) *Loop {
 	now := time.Now()
-	if c.Meter == nil {
-		c.Meter = unmetered{}
-	}
 	return &Loop{
 		Config:  c,
 		reports: make(chan func()),

@@ -110,7 +110,7 @@ func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
 		l.sender.undecided = a.scope.Keys
 	}
 	if v != more {
-		l.Meter.Attempted(results[v])
+		l.Meter.Attempted(v.String())
 	}
 	l.handleVerdict(v, a, now, err)
 }

@@ -69,9 +69,6 @@ func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) 
 }
 
 func (l *Loop) publish() {
-	if l.Publish == nil {
-		return
-	}
 	shares := len(l.keys.lengths)
 	if l.keys.problem != "" {
 		shares = 0
