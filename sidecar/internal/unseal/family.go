@@ -1,6 +1,9 @@
 package unseal
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Shares of one key lie on one polynomial of degree t-1 for each byte of the
 // key; the last byte of a share is its x (vault/shamir/shamir.go). Any t shares
@@ -10,9 +13,10 @@ import "slices"
 // mostRuns bounds the shares whose runs are looked at, one elimination each.
 const mostRuns = 64
 
-// families returns the sets of more than t shares that lie on one polynomial,
-// and the shares that are of a key with a higher threshold, by their places in
-// shares, all of which are of one length. A share is in one set at most.
+// families returns the sets of more than t of these shares that lie on one
+// polynomial, and what is left without the shares of a key with a higher
+// threshold, all by their places. The shares at them are of one length. A share
+// is in one set at most.
 //
 // To a share belongs the vector (1, x, ..., x^(t-1), y1, ..., yn). Those of a
 // set span t dimensions, so that each t+1 of them depend on one another, while
@@ -21,29 +25,28 @@ const mostRuns = 64
 // set. That takes one elimination, whatever the order of the shares is, and
 // however many sets there are. Where there are too many, or somebody has made a
 // share that hangs two sets together, runs of neighbors are looked at.
-func families(shares []Share, t int) (sets [][]int, others []int) {
-	var rest []int
-	for _, part := range dependent(shares, t) {
+func families(shares []Share, places []int, t int) (sets [][]int, left []int) {
+	var higher, unclear []int
+	for _, part := range dependent(shares, places, t) {
 		switch rank := rank(shares, part, t); {
 		case rank == t && distinct(shares, part):
 			sets = append(sets, part)
 		case rank > t && len(part) > rank && onOne(shares, part, rank):
-			others = append(others, part...)
+			higher = append(higher, part...)
 		default:
-			rest = append(rest, part...)
+			unclear = append(unclear, part...)
 		}
 	}
-	slices.Sort(rest)
-	return append(sets, runs(shares, rest[max(0, len(rest)-mostRuns):], t)...), others
+	slices.Sort(unclear)
+	sets = append(sets, runs(shares, unclear[max(0, len(unclear)-mostRuns):], t)...)
+	gone := append(slices.Concat(sets...), higher...)
+	left = slices.DeleteFunc(slices.Clone(places), func(place int) bool { return slices.Contains(gone, place) })
+	return sets, left
 }
 
 // dependent returns the parts that hang together by dependencies, and have more
 // than t shares.
-func dependent(shares []Share, t int) (parts [][]int) {
-	places := make([]int, len(shares))
-	for i := range places {
-		places[i] = i
-	}
+func dependent(shares []Share, places []int, t int) [][]int {
 	m := vectors(shares, places, t)
 	defer m.wipe()
 	pivots := m.reduce()
@@ -52,32 +55,24 @@ func dependent(shares []Share, t int) (parts [][]int) {
 		part[c] = c
 	}
 	for c := range places {
-		if slices.Contains(pivots, c) {
-			continue
-		}
 		for i, p := range pivots { // it is a sum of these
-			if m.row(i)[c] != 0 {
-				from, to := part[p], part[c]
-				for k := range part {
-					if part[k] == from {
-						part[k] = to
-					}
+			if m[i][c] == 0 {
+				continue
+			}
+			from, to := part[p], part[c]
+			for k := range part {
+				if part[k] == from {
+					part[k] = to
 				}
 			}
 		}
 	}
-	for name := range part {
-		var members []int
-		for c := range part {
-			if part[c] == name {
-				members = append(members, c)
-			}
-		}
-		if len(members) > t {
-			parts = append(parts, members)
-		}
+	members := map[int][]int{}
+	for c, name := range part {
+		members[name] = append(members[name], places[c])
 	}
-	return parts
+	maps.DeleteFunc(members, func(_ int, part []int) bool { return len(part) <= t })
+	return slices.Collect(maps.Values(members))
 }
 
 // vectors returns the matrix whose columns are the vectors of the shares.
@@ -88,11 +83,11 @@ func vectors(shares []Share, places []int, t int) matrix {
 		share := shares[place].bytes()
 		power := byte(1)
 		for i := range t {
-			m.row(i)[c] = power
+			m[i][c] = power
 			power = multiply(power, share[n])
 		}
 		for i := range n {
-			m.row(t + i)[c] = share[i]
+			m[t+i][c] = share[i]
 		}
 	}
 	return m
@@ -129,14 +124,12 @@ func runs(shares []Share, rest []int, t int) (sets [][]int) {
 		if !onOne(shares, rest[i:i+t+1], t) {
 			continue
 		}
-		set := slices.Clone(rest[i : i+t+1])
+		set := slices.Clone(rest[i : i+t])
 		var others []int
-		for at, place := range rest {
-			switch {
-			case at >= i && at <= i+t:
-			case onOne(shares, append(slices.Clone(set[:t]), place), t):
+		for _, place := range slices.Concat(rest[:i], rest[i+t:]) {
+			if onOne(shares, append(set[:t:t], place), t) {
 				set = append(set, place)
-			default:
+			} else {
 				others = append(others, place)
 			}
 		}

@@ -22,54 +22,51 @@ func invert(a byte) byte {
 	return inverse
 }
 
-// matrix is one of bytes of GF(256), kept row by row.
-type matrix struct {
-	cells   []byte
-	columns int
+// matrix is one of bytes of GF(256), row by row.
+type matrix [][]byte
+
+func newMatrix(rows, columns int) matrix {
+	m := make(matrix, rows)
+	for i := range m {
+		m[i] = make([]byte, columns)
+	}
+	return m
 }
 
-func newMatrix(rows, columns int) matrix { return matrix{make([]byte, rows*columns), columns} }
-
-func (m matrix) row(i int) []byte { return m.cells[i*m.columns : (i+1)*m.columns] }
-func (m matrix) rows() int        { return len(m.cells) / m.columns }
-func (m matrix) wipe()            { clear(m.cells) }
+func (m matrix) wipe() {
+	for _, row := range m {
+		clear(row)
+	}
+}
 
 // reduce brings m into reduced row echelon form, and returns the column that
 // each of its rows begins at. The others are zero.
 func (m matrix) reduce() (pivots []int) {
-	for column := range m.columns {
+	for column := range m[0] {
 		top := len(pivots)
 		at := top
-		for at < m.rows() && m.row(at)[column] == 0 {
+		for at < len(m) && m[at][column] == 0 {
 			at++
 		}
-		if at == m.rows() {
+		if at == len(m) {
 			continue
 		}
-		pivot := m.row(top)
-		for i, v := range m.row(at) {
-			m.row(at)[i], pivot[i] = pivot[i], v
-		}
-		factor := invert(pivot[column])
+		m[top], m[at] = m[at], m[top]
+		pivot := m[top]
+		inverse := invert(pivot[column])
 		for i := range pivot {
-			pivot[i] = multiply(pivot[i], factor)
+			pivot[i] = multiply(pivot[i], inverse)
 		}
-		for other := range m.rows() {
-			if other != top {
-				m.subtract(other, m.row(other)[column], pivot)
+		for other, row := range m {
+			factor := row[column]
+			if other == top || factor == 0 {
+				continue
+			}
+			for i, v := range pivot {
+				row[i] ^= multiply(v, factor)
 			}
 		}
 		pivots = append(pivots, column)
 	}
 	return pivots
-}
-
-// subtract takes factor times a row away from another.
-func (m matrix) subtract(from int, factor byte, row []byte) {
-	if factor == 0 {
-		return
-	}
-	for i, v := range row {
-		m.row(from)[i] ^= multiply(v, factor)
-	}
 }
