@@ -63,27 +63,41 @@ type Loop struct {
 
 // call is a request in flight.
 type call struct {
-	began  time.Time
-	cancel context.CancelFunc
+	began   time.Time
+	cancel  context.CancelFunc
+	dropped bool
 }
 
 func (c *call) overdue(now time.Time) bool {
 	return c != nil && now.Sub(c.began) >= hangThreshold
 }
 
-// start runs f beside the loop and hands the report it returns to the loop,
-// unless the call was canceled first.
-func (l *Loop) start(c *call, f func(context.Context) func()) {
+// drop ends a call whose answer is of no use any more: it is not reported.
+func (c *call) drop() {
+	if c != nil {
+		c.dropped = true
+		c.cancel()
+	}
+}
+
+// start runs f beside the loop, which then runs the report that f returns.
+func (l *Loop) start(now time.Time, f func(context.Context) func()) *call {
 	ctx, cancel := context.WithCancel(l.ctx)
-	c.cancel = cancel
+	c := &call{began: now, cancel: cancel}
 	go func() {
 		defer cancel()
 		report := f(ctx)
+		unlessDropped := func() {
+			if !c.dropped {
+				report()
+			}
+		}
 		select {
-		case l.reports <- report:
+		case l.reports <- unlessDropped:
 		case <-ctx.Done():
 		}
 	}()
+	return c
 }
 
 // New returns a Loop that has not looked at anything yet.
@@ -94,7 +108,6 @@ func New(c Config) *Loop {
 		reports: make(chan func()),
 		born:    now,
 		since:   now,
-		prober:  prober{inFlight: map[*call]bool{}},
 	}
 }
 
@@ -183,10 +196,7 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 	if len(l.prober.inFlight) < maxProbes {
 		sooner(l.prober.next)
 	}
-	for c := range l.prober.inFlight {
-		sooner(c.began.Add(hangThreshold))
-	}
-	for _, c := range []*call{l.sender.call, l.storage.call} {
+	for _, c := range append([]*call{l.sender.call, l.storage.call}, l.prober.inFlight...) {
 		if c != nil {
 			sooner(c.began.Add(hangThreshold))
 		}
@@ -201,10 +211,8 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 
 // observe gathers the facts that decide.
 func (l *Loop) observe(now time.Time) Observation {
-	for c := range l.prober.inFlight {
-		if c.overdue(now) {
-			l.prober.answer, l.prober.answerError = AnswerOverdue, ""
-		}
+	if probes := l.prober.inFlight; len(probes) > 0 && probes[0].overdue(now) {
+		l.prober.answer, l.prober.answerError = AnswerOverdue, ""
 	}
 	if l.prober.answer > AnswerUnsealed { // an unseal's own answer tells no health
 		l.sender.briefOpening = briefOpening{}

@@ -8,7 +8,7 @@ import (
 
 // prober is what Vault was asked and has answered.
 type prober struct {
-	inFlight map[*call]bool
+	inFlight []*call   // the oldest first
 	last     time.Time // when one was started
 	next     time.Time // when the next is
 
@@ -49,12 +49,10 @@ func (l *Loop) startProbe(now time.Time) {
 	health := (l.phase.unsealed() || l.phase == Failing && l.prober.askHealth) && !l.prober.askSeal
 	identify := !health || !l.process.recorded
 	away := l.prober.answer == AnswerRefused
-	c := &call{began: now}
-	l.prober.inFlight[c] = true
-	l.start(c, func(ctx context.Context) func() {
+	l.prober.inFlight = append(l.prober.inFlight, l.start(now, func(ctx context.Context) func() {
 		s := l.look(ctx, health, identify, away)
-		return func() { l.handleProbe(c, s) }
-	})
+		return func() { l.handleProbe(now, s) }
+	}))
 }
 
 // awaitListener waits in the place of probes while nobody listens. The loop then
@@ -63,7 +61,7 @@ func (l *Loop) startProbe(now time.Time) {
 func (l *Loop) awaitListener() {
 	l.prober.refused = true
 	since := l.since
-	l.start(&call{}, func(ctx context.Context) func() {
+	l.start(time.Now(), func(ctx context.Context) func() {
 		l.Vault.AwaitListener(ctx, func() time.Duration {
 			l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
 			return pollInterval(Unreachable, time.Since(since), random())
@@ -80,21 +78,13 @@ func (l *Loop) awaitListener() {
 // listens than took it; here whoever took Vault's port before it could keep its
 // answers away for good.
 func (l *Loop) renewProbe(now time.Time) {
-	if len(l.prober.inFlight) < maxProbes {
-		return
-	}
-	var newest *call
-	for c := range l.prober.inFlight {
-		if newest == nil || c.began.After(newest.began) {
-			newest = c
-		}
-	}
-	if now.Sub(newest.began) < renewAfter {
+	newest := len(l.prober.inFlight) - 1
+	if newest < maxProbes-1 || now.Sub(l.prober.inFlight[newest].began) < renewAfter {
 		return
 	}
 	if _, err := l.Processes.Process(); err != nil {
-		newest.cancel()
-		delete(l.prober.inFlight, newest)
+		l.prober.inFlight[newest].drop()
+		l.prober.inFlight = l.prober.inFlight[:newest]
 	}
 }
 
@@ -173,10 +163,7 @@ func statusAnswer(s SealStatus) Answer {
 // handleProbe takes the first answer and drops the other probes: what they will
 // say is older. (Vault reads its sealed flag before it waits for its lock, so
 // a late answer can even be false.)
-func (l *Loop) handleProbe(c *call, s probeResult) {
-	if !l.prober.inFlight[c] {
-		return
-	}
+func (l *Loop) handleProbe(asked time.Time, s probeResult) {
 	l.dropProbes()
 	now := time.Now()
 	l.Log.Trace(msgProbe, keyAnswered, int(s.answer), keyError, s.err)
@@ -190,7 +177,7 @@ func (l *Loop) handleProbe(c *call, s probeResult) {
 	if s.err != nil {
 		l.prober.answerError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)
 	} else if !s.health {
-		l.prober.status, l.prober.statusAt = s.status, c.began
+		l.prober.status, l.prober.statusAt = s.status, asked
 	}
 	if errors.Is(s.err, ErrBroken) || errors.Is(s.err, ErrNotVault) {
 		l.forgetProcess()
@@ -206,8 +193,8 @@ func (l *Loop) handleProbe(c *call, s probeResult) {
 }
 
 func (l *Loop) dropProbes() {
-	for c := range l.prober.inFlight {
-		c.cancel()
+	for _, c := range l.prober.inFlight {
+		c.drop()
 	}
-	clear(l.prober.inFlight)
+	l.prober.inFlight = nil
 }

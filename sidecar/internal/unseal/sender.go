@@ -29,10 +29,8 @@ func (s *sender) forgive() {
 
 // resetAttempt forgets what was under way with another process.
 func (l *Loop) resetAttempt() {
-	if l.sender.call != nil {
-		l.sender.call.cancel()
-		l.sender.call = nil
-	}
+	l.sender.call.drop()
+	l.sender.call = nil
 	l.endAttempt()
 	l.sender.forgive()
 	l.sender.notBefore, l.sender.undecided = time.Time{}, ""
@@ -59,12 +57,10 @@ func (l *Loop) send(now time.Time) (again bool) {
 		return true
 	}
 	share := l.keys.shares[l.sender.attempt.share()].clone()
-	c := &call{began: now}
-	l.sender.call = c
-	l.start(c, func(ctx context.Context) func() {
+	l.sender.call = l.start(now, func(ctx context.Context) func() {
 		defer share.Wipe()
 		status, err := l.Vault.Unseal(ctx, share)
-		return func() { l.handleUnseal(c, status, err) }
+		return func() { l.handleUnseal(now, status, err) }
 	})
 	return false
 }
@@ -74,17 +70,14 @@ func (l *Loop) endAttempt() {
 	l.keys.wipe()
 }
 
-func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
-	if l.sender.call != c {
-		return
-	}
+func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	l.sender.call = nil
 	now := time.Now()
 	a := l.sender.attempt
 	v, disturbed := a.took(s, err)
 	l.Log.Debug(msgAttempt, keyVerdict, v.String(), keyProgress, s.Progress, keyNeeded, a.scope.Threshold)
 	if err == nil {
-		l.prober.status, l.prober.statusAt = s, c.began
+		l.prober.status, l.prober.statusAt = s, asked
 	}
 	if v != connectionLost {
 		// Vault answers again, and what it is going to say to the probes that

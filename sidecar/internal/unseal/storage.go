@@ -29,18 +29,13 @@ func (l *Loop) storageState(now time.Time) StorageState {
 
 // checkStorage makes Vault read its storage.
 func (l *Loop) checkStorage(now time.Time) {
-	c := &call{began: now}
-	l.storage.call = c
-	l.start(c, func(ctx context.Context) func() {
+	l.storage.call = l.start(now, func(ctx context.Context) func() {
 		err := l.Vault.ReadStorage(ctx)
-		return func() { l.handleLookup(c, err) }
+		return func() { l.handleLookup(err) }
 	})
 }
 
-func (l *Loop) handleLookup(c *call, err error) {
-	if l.storage.call != c {
-		return
-	}
+func (l *Loop) handleLookup(err error) {
 	l.storage.call = nil
 	if errors.Is(err, ErrNotVault) {
 		l.forgetProcess()
@@ -61,9 +56,6 @@ func (l *Loop) handleLookup(c *call, err error) {
 
 // dropLookup forgets what is known of the storage.
 func (l *Loop) dropLookup() {
-	if l.storage.call != nil {
-		l.storage.call.cancel()
-		l.storage.call = nil
-	}
-	l.storage.state, l.storage.failures, l.storage.notBefore = StorageUnknown, 0, time.Time{}
+	l.storage.call.drop()
+	l.storage = storageProbe{}
 }

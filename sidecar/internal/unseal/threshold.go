@@ -26,30 +26,23 @@ type thresholdQuery struct {
 // (vault/seal.go, BarrierConfig).
 func (l *Loop) askThreshold(now time.Time) {
 	if l.phase != Active {
-		if l.threshold.call != nil {
-			l.threshold.call.cancel()
-			l.threshold.call = nil
-		}
+		l.threshold.call.drop()
+		l.threshold.call = nil
 		return
 	}
 	due := now.Sub(l.prober.statusAt) >= thresholdEvery || l.prober.statusAt.Before(l.since) || l.prober.statusAt.Before(l.keys.changedAt)
 	if !due || l.threshold.call != nil || now.Before(l.threshold.notBefore) {
 		return
 	}
-	c := &call{began: now}
-	l.threshold.call = c
-	l.start(c, func(ctx context.Context) func() {
+	l.threshold.call = l.start(now, func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
 		defer cancel()
 		s, err := l.Vault.SealStatus(ctx)
-		return func() { l.handleThreshold(c, s, err) }
+		return func() { l.handleThreshold(now, s, err) }
 	})
 }
 
-func (l *Loop) handleThreshold(c *call, s SealStatus, err error) {
-	if l.threshold.call != c {
-		return
-	}
+func (l *Loop) handleThreshold(asked time.Time, s SealStatus, err error) {
 	l.threshold.call = nil
 	if errors.Is(err, ErrNotVault) {
 		l.forgetProcess()
@@ -58,7 +51,7 @@ func (l *Loop) handleThreshold(c *call, s SealStatus, err error) {
 		l.threshold.notBefore = time.Now().Add(thresholdEvery)
 		return
 	}
-	l.prober.status, l.prober.statusAt = s, c.began
+	l.prober.status, l.prober.statusAt = s, asked
 }
 
 // checkShortfall tells when the mounted shares could not open Vault, however they
