@@ -259,24 +259,24 @@ func (v *fakeVault) shown(sealed bool) SealStatus {
 	return s
 }
 
-func (v *fakeVault) Health(ctx context.Context) (Health, error) {
+func (v *fakeVault) Health(ctx context.Context) (Answer, error) {
 	v.probe(1)
 	defer v.probe(-1)
 	alive, err := v.connect(ctx)
 	if err != nil {
-		return HealthOther, err
+		return NoAnswer, err
 	}
-	health := HealthActive
+	health := AnswerActive
 	s := v.withStateLock(ctx, alive, false, func() reply {
 		if v.status.Sealed || !v.status.Initialized {
-			health = HealthSealed
+			health = AnswerSealed
 		} else if v.standby {
-			health = HealthStandby
+			health = AnswerStandby
 		}
 		return reply{err: v.healthErr}
 	})
 	if s.err != nil {
-		return HealthOther, s.err
+		return NoAnswer, s.err
 	}
 	return health, nil
 }

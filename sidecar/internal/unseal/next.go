@@ -11,10 +11,9 @@ const (
 	AnswerError                       // an HTTP error, or no Vault at all
 	AnswerUninitialized               // initialized=false
 	AnswerNotOurs                     // a seal that shares cannot or must not open
-	AnswerSealed                      // sealed=true, Shamir
+	AnswerSealed                      // sealed=true, Shamir; of health: 501, 503 or 530, whatever the seal
 	AnswerUnsealed                    // sealed=false, health not asked yet
-	AnswerNotYetActive                // unsealed, health is neither active nor standby
-	AnswerStandby                     // health 429
+	AnswerStandby                     // health 429, and 472 to 474: unsealed, not the active one
 	AnswerActive                      // health 200
 )
 
@@ -88,7 +87,7 @@ func Next(p Phase, o Observation) (Phase, Action) {
 		return LeftAlone, Wait
 	case AnswerSealed:
 		return nextSealed(p, o)
-	case AnswerUnsealed, AnswerNotYetActive:
+	case AnswerUnsealed:
 		return Activating, Wait
 	case AnswerStandby:
 		return Standby, Wait

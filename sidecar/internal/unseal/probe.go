@@ -119,9 +119,7 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResul
 func ask(ctx context.Context, v Vault, health bool) probeResult {
 	s := probeResult{health: health}
 	if health {
-		var h Health
-		h, s.err = v.Health(ctx)
-		s.answer = healthAnswers[h]
+		s.answer, s.err = v.Health(ctx)
 	} else {
 		s.status, s.err = v.SealStatus(ctx)
 		s.answer = statusAnswer(s.status)
@@ -133,13 +131,6 @@ func ask(ctx context.Context, v Vault, health bool) probeResult {
 		s.answer = AnswerError
 	}
 	return s
-}
-
-var healthAnswers = [...]Answer{
-	HealthOther:   AnswerNotYetActive,
-	HealthSealed:  AnswerSealed,
-	HealthStandby: AnswerStandby,
-	HealthActive:  AnswerActive,
 }
 
 // ours reports whether key shares can and may unseal such a Vault.
