@@ -3,7 +3,6 @@ package unseal
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -260,11 +259,11 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		after := round(now.Sub(l.since))
 		l.phase, l.since = p, now
 		l.prober.next = now.Add(pollInterval(p, 0, random()))
-		l.timeline.enter(p, now)
+		over := l.timeline.enter(p, now)
 		l.onEnter(p)
-		if len(l.timeline.history) > 0 && !slices.Equal(l.saved.memory.History, l.timeline.history) {
-			l.saved.memory.History = slices.Clone(l.timeline.history)
-			l.Meter.Recovered(*l.timeline.history[0].copied())
+		if over != nil {
+			l.saved.memory.remember(over)
+			l.Meter.Recovered(*over)
 			l.save()
 		}
 		l.logPhase(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())

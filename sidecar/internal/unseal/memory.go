@@ -19,7 +19,15 @@ type Memory struct {
 	Refused  *Refused `json:"refused,omitempty"`
 
 	Opened  *Opened     `json:"opened,omitempty"`
-	History []*Recovery `json:"history,omitempty"` // the newest first
+	History []*Recovery `json:"history,omitempty"` // the newest first; they do not change any more
+}
+
+// maxHistory bounds the recoveries that are remembered.
+const maxHistory = 6
+
+// remember adds the newest recovery to a new list: the old one was published.
+func (m *Memory) remember(r *Recovery) {
+	m.History = append([]*Recovery{r}, m.History[:min(len(m.History), maxHistory-1)]...)
 }
 
 // Opened is when the mounted key last opened Vault, and which it was.
@@ -128,4 +136,40 @@ func fingerprint(salt []byte, shares []Share) string {
 		mac.Write(s.bytes())
 	}
 	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// savedState is the memory that a restart of the sidecar alone does not lose.
+type savedState struct {
+	memory  Memory
+	failed  bool      // to be saved; it was logged
+	retryAt time.Time // if it failed
+}
+
+// loadSaved loads the memory of an earlier run.
+func (l *Loop) loadSaved() {
+	if err := l.Store.Load(&l.saved.memory); err != nil {
+		l.saved.memory = Memory{}
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	if l.saved.memory.Unsealed == "" {
+		l.Log.Info(msgNoMemory)
+	}
+	damaged := func(r *Recovery) bool { return r == nil || len(r.Steps) == 0 }
+	history := slices.DeleteFunc(l.saved.memory.History, damaged)
+	l.saved.memory.History = history[:min(len(history), maxHistory)]
+}
+
+// save keeps the memory, and says once when it cannot.
+func (l *Loop) save() {
+	err := l.Store.Save(l.saved.memory.persistable())
+	if err != nil && !l.saved.failed {
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	l.saved.failed, l.saved.retryAt = err != nil, time.Now().Add(saveEvery)
+}
+
+// opened takes note that these keys opened Vault. It is saved with the process
+// that they opened.
+func (l *Loop) opened(keys string) {
+	l.saved.memory.Opened, l.sender.undecided = &Opened{At: time.Now().UTC(), Keys: keys}, ""
 }

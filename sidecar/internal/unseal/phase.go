@@ -43,12 +43,7 @@ func Phases() []Phase {
 }
 
 // String returns the phase's name as logs and /status show it.
-func (p Phase) String() string {
-	if int(p) < len(phases) {
-		return phases[p].Name
-	}
-	return "unknown"
-}
+func (p Phase) String() string { return p.Info().Name }
 
 // Info returns what is fixed of the phase.
 func (p Phase) Info() PhaseInfo {

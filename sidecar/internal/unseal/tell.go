@@ -85,10 +85,8 @@ func (l *Loop) publish() {
 		Keys:     l.keys.version,
 		Process:  l.process.current,
 		Current:  l.timeline.current.copied(),
-		Last:     l.timeline.last.copied(),
-	}
-	for _, r := range l.timeline.history {
-		s.History = append(s.History, r.copied())
+		Last:     l.timeline.last,
+		History:  l.saved.memory.History,
 	}
 	if o := l.saved.memory.Opened; o != nil {
 		s.UnsealedAt, s.KeyChanged = o.At, l.keys.version != "" && l.keys.version != o.Keys

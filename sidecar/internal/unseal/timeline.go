@@ -10,9 +10,6 @@ import (
 // fill the memory. Later steps are added to the last one.
 const maxSteps = 48
 
-// maxHistory bounds the recoveries that are remembered.
-const maxHistory = 6
-
 // Step is one phase of a recovery.
 type Step struct {
 	Phase Phase         `json:"phase"`
@@ -56,12 +53,12 @@ type State struct {
 // timeline records recoveries as the phases pass.
 type timeline struct {
 	current *Recovery
-	last    *Recovery
-	history []*Recovery // the newest first
+	last    *Recovery // does not change any more
 }
 
-// enter notes that phase p begins at t.
-func (l *timeline) enter(p Phase, t time.Time) {
+// enter notes that phase p begins at t. It returns the recovery that ends with
+// it, if Vault was away.
+func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
 	if c := l.current; c != nil {
 		c.stretch(t)
 	}
@@ -70,7 +67,7 @@ func (l *timeline) enter(p Phase, t time.Time) {
 		l.current.Done = true
 		l.last, l.current = l.current, nil
 		if l.last.outage() {
-			l.history = append([]*Recovery{l.last}, l.history[:min(len(l.history), maxHistory-1)]...)
+			return l.last
 		}
 	case p.Serving():
 	case l.current == nil:
@@ -78,6 +75,7 @@ func (l *timeline) enter(p Phase, t time.Time) {
 	case len(l.current.Steps) < maxSteps:
 		l.current.Steps = append(l.current.Steps, Step{Phase: p, At: t})
 	}
+	return nil
 }
 
 // outage reports whether Vault was away: it was not when the sidecar alone
