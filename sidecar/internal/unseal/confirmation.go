@@ -36,12 +36,6 @@ func (l *Loop) rejected(a *attempt) {
 	l.save()
 }
 
-// awaitsConfirmation reports whether all that is left to send was refused once.
-func (l *Loop) awaitsConfirmation() bool {
-	combination, state, _ := l.pick()
-	return state == KeysUsable && combination == nil
-}
-
 // confirmRefusals begins to watch for others, or begins the second round when
 // nobody was seen for long enough. The result says that it did.
 func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
@@ -71,18 +65,14 @@ type recheck struct {
 	foreign string    // what lay in Vault of somebody else's shares
 }
 
-// foreignShares names what lies in Vault while none of ours are being sent.
-func foreignShares(s SealStatus) string {
-	if s.Progress == 0 {
-		return ""
-	}
-	return fmt.Sprint(s.Nonce, s.Progress)
-}
-
 // recheckIsDue begins a recheck of a key that was refused when its time has come, and
 // ends the one that came to the same again.
 func (l *Loop) recheckIsDue(now time.Time) bool {
 	r := &l.sender.recheck
+	foreign := ""
+	if s := l.prober.status; s.Progress > 0 { // while none of ours are being sent
+		foreign = fmt.Sprint(s.Nonce, s.Progress)
+	}
 	switch {
 	case l.scope().Threshold <= 1:
 		return false
@@ -95,8 +85,9 @@ func (l *Loop) recheckIsDue(now time.Time) bool {
 		return false
 	case l.prober.statusAt.Before(l.sender.notBefore): // it may count ours
 		return false
-	case r.foreign != foreignShares(l.prober.status):
-		if r.foreign = foreignShares(l.prober.status); r.foreign != "" { // a person may be entering them
+	case r.foreign != foreign:
+		r.foreign = foreign
+		if foreign != "" { // a person may be entering them
 			r.at = now.Add(max(r.at.Sub(now), min(foreignPatience, r.latest.Sub(now))))
 		}
 		return false

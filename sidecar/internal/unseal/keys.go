@@ -21,13 +21,8 @@ func (l *Loop) readKeys(now time.Time) {
 // loadKeys reads the mounted keys, says what is new about them, and wipes
 // them again unless they are to be sent.
 func (l *Loop) loadKeys(keep bool) {
-	stamp := l.Keys.Stamp()
-	k := l.read()
-	if k.err != nil && l.Keys.Stamp() != stamp { // replaced while it was read
-		k = l.read()
-	}
 	version := l.keys.version
-	changed := l.keys.set(stamp, k, l.prober.status.Threshold, l.saved.memory.fingerprint)
+	changed := l.keys.load(l.Keys, l.prober.status.Threshold, l.saved.memory.fingerprint)
 	if !keep {
 		l.keys.wipe()
 	}
@@ -41,25 +36,20 @@ func (l *Loop) loadKeys(keep bool) {
 		return
 	}
 	l.keys.changedAt, l.keys.shortfall = time.Now(), ""
-	if k.err != nil {
-		l.Log.Warn(msgKeysProblem, keyError, k.err)
+	if l.keys.problem != "" {
+		l.Log.Warn(msgKeysProblem, keyError, l.keys.problem)
 	} else {
 		l.Log.Info(msgKeysLoaded, keyShares, len(l.keys.lengths))
 	}
-	l.remark(k)
+	l.logRemarks()
 	l.publish()
 }
 
-func (l *Loop) read() (k read) {
-	k.shares, k.remarks, k.err = l.Keys.Read()
-	return k
-}
-
-// remark tells what is mounted beside the shares. An error has told it, but for
-// what is told in any case.
-func (l *Loop) remark(k read) {
+// logRemarks tells what is mounted beside the shares. A problem names it too,
+// but a token is told in any case.
+func (l *Loop) logRemarks() {
 	var tokens, others []string
-	for _, r := range k.remarks {
+	for _, r := range l.keys.remarks {
 		if r.Token {
 			tokens = append(tokens, r.String())
 		} else {
@@ -69,7 +59,7 @@ func (l *Loop) remark(k read) {
 	if len(tokens) > 0 {
 		l.Log.Warn(msgToken, keyEntries, strings.Join(tokens, "; "), keyAdvice, adviceToken)
 	}
-	if len(others) > 0 && k.err == nil {
+	if len(others) > 0 && l.keys.problem == "" {
 		l.Log.Warn(msgNoShare, keyEntries, strings.Join(others, "; "))
 	}
 }
@@ -84,13 +74,15 @@ func (l *Loop) scope() Scope {
 	return Scope{Process: l.process.current, Keys: l.keys.version, Threshold: l.prober.status.Threshold, Shares: l.prober.status.Shares}
 }
 
+// pick chooses the next combination. There is none, and the keys are usable, when
+// all that is left was refused once and has to be seen again.
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
 	combination, state, reason := l.keys.pick(func(c []int) bool {
 		return l.saved.memory.Refused.has(scope, c) || l.sender.confirmation.now.has(scope, c)
 	})
 	if state == KeysRejected && l.sender.confirmation.now.in(scope) {
-		return nil, KeysUsable, "" // each has to be seen again
+		return nil, KeysUsable, ""
 	}
 	return combination, state, reason
 }

@@ -24,29 +24,26 @@ type keySet struct {
 	shortfall string    // why they could not open Vault, by their number and lengths
 }
 
-// set takes over what was read, for a threshold, and reports whether anything
-// about it is new.
-func (k *keySet) set(stamp string, r read, threshold int, fingerprint func([]Share) string) bool {
+// load reads what is mounted, for a threshold, and reports whether anything about
+// it is new.
+func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string) (changed bool) {
 	k.wipe()
-	first := !k.read
-	k.stamp, k.read, k.threshold = stamp, true, threshold
-	problem, version := "", k.version
-	if r.err != nil {
-		problem = r.err.Error()
-	} else {
-		k.shares, version = r.shares, fingerprint(r.shares)
-		k.lengths, k.combinations = lengthsOf(r.shares), combinations(r.shares, threshold)
+	stamp := from.Stamp()
+	shares, remarks, err := from.Read()
+	if err != nil && from.Stamp() != stamp { // replaced while it was read
+		shares, remarks, err = from.Read()
 	}
-	changed := first || problem != k.problem || version != k.version || !slices.Equal(r.remarks, k.remarks)
-	k.problem, k.version, k.remarks = problem, version, r.remarks
+	problem, version := "", k.version
+	if err != nil {
+		problem = err.Error()
+	} else {
+		k.shares, version = shares, fingerprint(shares)
+		k.lengths, k.combinations = lengthsOf(shares), combinations(shares, threshold)
+	}
+	changed = !k.read || problem != k.problem || version != k.version || !slices.Equal(remarks, k.remarks)
+	k.stamp, k.read, k.threshold = stamp, true, threshold
+	k.problem, k.version, k.remarks = problem, version, remarks
 	return changed
-}
-
-// read is what a Read of Keys returned.
-type read struct {
-	shares  []Share
-	remarks []Remark
-	err     error
 }
 
 // wipe forgets the shares and keeps what is known of them.
@@ -54,9 +51,6 @@ func (k *keySet) wipe() {
 	WipeAll(k.shares)
 	k.shares = nil
 }
-
-// loaded reports whether shares are in memory.
-func (k *keySet) loaded() bool { return len(k.shares) > 0 }
 
 // pick chooses the next combination, or says in state and reason why there is
 // none.

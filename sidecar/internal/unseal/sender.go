@@ -41,18 +41,18 @@ func (l *Loop) resetAttempt() {
 // the keys turned out to be others than was thought.
 func (l *Loop) send(now time.Time) (again bool) {
 	if l.sender.attempt == nil {
-		if l.awaitsConfirmation() {
+		if combination, state, _ := l.pick(); state == KeysUsable && combination == nil {
 			return l.confirmRefusals(now)
 		}
 		l.loadKeys(true)
-		combination, state, _ := l.pick()
-		if state != KeysUsable || l.awaitsConfirmation() {
+		combination, _, _ := l.pick()
+		if combination == nil {
 			l.keys.wipe()
 			return true
 		}
 		l.sender.attempt = newAttempt(combination, l.scope(), l.prober.status.Raft)
 	}
-	if !l.keys.loaded() || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
+	if len(l.keys.shares) == 0 || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
 		l.endAttempt()
 		return true
 	}
