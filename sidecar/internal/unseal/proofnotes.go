@@ -2,7 +2,6 @@ package unseal
 
 import (
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -14,11 +13,9 @@ type ProofNotes struct {
 	Begun bool `json:"begun,omitempty"` // a rekey that may not be canceled yet
 
 	// The newest verdict, and of which keys it speaks.
-	Salt   []byte      `json:"salt,omitempty"`
-	Keys   string      `json:"keys,omitempty"`
-	At     time.Time   `json:"at,omitzero"`
-	Result ProofResult `json:"result,omitempty"`
-	Reason string      `json:"reason,omitempty"`
+	Proof
+	Salt []byte `json:"salt,omitempty"`
+	Keys string `json:"keys,omitempty"`
 }
 
 // note changes the notes. The lock is the caller's.
@@ -31,23 +28,19 @@ func (p *Prover) note(change func(*ProofNotes)) error {
 
 // noteVerdict notes what is known of the keys now, if anything is.
 func (p *Prover) noteVerdict(result ProofResult, reason error, shares []Share) error {
-	if result != ProofValid && result != ProofInvalid {
+	if !result.verdict() {
 		return nil
 	}
 	return p.note(func(n *ProofNotes) {
-		n.Salt, n.At, n.Result, n.Reason = newSalt(), time.Now().UTC(), result, ""
+		n.Proof, n.Salt = newProof(result, reason), newSalt()
 		n.Keys = fingerprint(n.Salt, shares)
-		if reason != nil {
-			n.Reason = reason.Error()
-		}
 	})
 }
 
 // Verdict returns what the notes say of the shares; the zero Proof when they
 // say nothing of them.
 func (n ProofNotes) Verdict(shares []Share) Proof {
-	known := n.Result == ProofValid || n.Result == ProofInvalid
-	if !known || len(n.Salt) == 0 || len(shares) == 0 || n.Keys != fingerprint(n.Salt, shares) {
+	if !n.Result.verdict() || len(n.Salt) == 0 || len(shares) == 0 || n.Keys != fingerprint(n.Salt, shares) {
 		return Proof{}
 	}
 	const maxReason = 500 // a file is not to be believed in that
