@@ -31,8 +31,8 @@ func (l *Loop) rejected(a *attempt) {
 	if !l.sender.recheck.running {
 		l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
 	}
-	l.saved.memory.Refused = l.saved.memory.Refused.with(a.scope, a.shares)
-	l.saved.memory.Refused.At = time.Now().UTC()
+	l.memory.Refused = l.memory.Refused.with(a.scope, a.shares)
+	l.memory.Refused.At = time.Now().UTC()
 	l.save()
 }
 
@@ -47,12 +47,6 @@ func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
 	l.sender.confirmation = confirmation{before: l.sender.confirmation.now}
 	return true
 }
-
-// handleForeignShares takes note of shares that lie in Vault while none are being sent:
-// refusals seen so far say nothing. That a raft replica has accepted the key is
-// believed until joinsWithin is over all the same: whoever may send shares could have it sent again and
-// again, and the replica unsealed as often.
-func (l *Loop) handleForeignShares() { l.sender.confirmation = confirmation{} }
 
 // recheck has a key that was refused sent again now and then, where the threshold is
 // above 1: whoever may send shares can have hit both rounds, and with luck goes away
@@ -95,6 +89,6 @@ func (l *Loop) recheckIsDue(now time.Time) bool {
 		return false
 	}
 	r.running = true
-	l.saved.memory.Refused, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
+	l.memory.Refused, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
 	return true
 }

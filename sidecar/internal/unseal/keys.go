@@ -1,9 +1,96 @@
 package unseal
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
+
+// keySet is the mounted shares, in memory only while Vault is sealed, and what is
+// known of them all the time.
+type keySet struct {
+	shares       []Share
+	lengths      []int
+	combinations [][]int  // worth a try, at this threshold
+	threshold    int      // 0: it is not known
+	remarks      []Remark // on what is mounted beside them
+	version      string   // fingerprint of the last usable content
+	problem      string   // why the mounted keys cannot be used now
+	stamp        string   // of the content last read
+	read         bool     // the stamp's content has been read at least once
+
+	next      time.Time // when they are looked at again
+	changedAt time.Time // when something about them was last new
+	shortfall string    // why they could not open Vault, by their number and lengths
+}
+
+// load reads what is mounted, for a threshold, and reports whether anything about
+// it is new.
+func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string) (changed bool) {
+	k.wipe()
+	stamp := from.Stamp()
+	shares, remarks, err := from.Read()
+	if err != nil && from.Stamp() != stamp { // replaced while it was read
+		shares, remarks, err = from.Read()
+	}
+	problem, version := "", k.version
+	if err != nil {
+		problem = err.Error()
+	} else {
+		k.shares, version = shares, fingerprint(shares)
+		k.lengths, k.combinations = lengthsOf(shares), combinations(shares, threshold)
+	}
+	changed = !k.read || problem != k.problem || version != k.version || !slices.Equal(remarks, k.remarks)
+	k.stamp, k.read, k.threshold = stamp, true, threshold
+	k.problem, k.version, k.remarks = problem, version, remarks
+	return changed
+}
+
+// wipe forgets the shares and keeps what is known of them.
+func (k *keySet) wipe() {
+	WipeAll(k.shares)
+	k.shares = nil
+}
+
+// pick chooses the next combination, or says in state and reason why there is
+// none.
+func (k *keySet) pick(refused func([]int) bool) (combination []int, state KeyState, reason string) {
+	if k.problem != "" {
+		return nil, KeysUnusable, k.problem
+	}
+	if short := k.shortOf(k.threshold); short != "" {
+		return nil, KeysUnusable, short
+	}
+	for _, c := range k.combinations {
+		if !refused(c) {
+			return c, KeysUsable, ""
+		}
+	}
+	reason = fmt.Sprintf("%d combinations of %d mounted shares were tried", len(k.combinations), len(k.lengths))
+	if k.threshold > 1 {
+		reason += "; shares of other clients can cause this too, so they are sent again within the hour"
+	}
+	return nil, KeysRejected, reason
+}
+
+// shortOf says why no combination of the shares can open a Vault of threshold t.
+func (k *keySet) shortOf(t int) string {
+	switch {
+	case len(k.lengths) < max(1, t):
+		return fmt.Sprintf("%d of the %d shares that the threshold needs are mounted", len(k.lengths), max(1, t))
+	case t <= 0:
+		return ""
+	case len(byLength(k.lengths, t)) == 0 && t == 1:
+		return "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
+	case len(byLength(k.lengths, t)) == 0:
+		return fmt.Sprintf("no %d of the mounted shares are of equal length: they are not of one key", t)
+	case t == k.threshold && len(k.combinations) == 0:
+		return fmt.Sprintf("no %d of the mounted shares are of one key that has this threshold", t)
+	default:
+		return ""
+	}
+}
 
 // readKeys looks now and then whether the mounted keys changed. They are read
 // for a threshold: which of them are of one key shows in the shares alone.
@@ -22,7 +109,7 @@ func (l *Loop) readKeys(now time.Time) {
 // them again unless they are to be sent.
 func (l *Loop) loadKeys(keep bool) {
 	version := l.keys.version
-	changed := l.keys.load(l.Keys, l.prober.status.Threshold, l.saved.memory.fingerprint)
+	changed := l.keys.load(l.Keys, l.prober.status.Threshold, l.memory.fingerprint)
 	if !keep {
 		l.keys.wipe()
 	}
@@ -65,7 +152,7 @@ func (l *Loop) logRemarks() {
 }
 
 func (l *Loop) released() bool {
-	h := l.saved.memory.Held
+	h := l.memory.Held
 	return h != nil && h.Process == l.process.current && l.keys.version != "" && l.keys.version != h.Keys
 }
 
@@ -79,7 +166,7 @@ func (l *Loop) scope() Scope {
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
 	combination, state, reason := l.keys.pick(func(c []int) bool {
-		return l.saved.memory.Refused.has(scope, c) || l.sender.confirmation.now.has(scope, c)
+		return l.memory.Refused.has(scope, c) || l.sender.confirmation.now.has(scope, c)
 	})
 	if state == KeysRejected && l.sender.confirmation.now.in(scope) {
 		return nil, KeysUsable, ""

@@ -57,7 +57,10 @@ type Loop struct {
 	threshold thresholdQuery
 	sender    sender
 	storage   storageProbe
-	saved     savedState
+
+	memory     Memory
+	saveFailed bool      // the memory is to be saved again; it was logged
+	saveAt     time.Time // if it failed
 }
 
 // call is a request in flight.
@@ -175,7 +178,7 @@ func (l *Loop) turn(now time.Time) time.Time {
 		l.deferredLog()
 		l.deferredLog = nil
 	}
-	if l.saved.failed && !now.Before(l.saved.retryAt) {
+	if l.saveFailed && !now.Before(l.saveAt) {
 		l.save()
 	}
 	l.checkShortfall(now)
@@ -219,7 +222,7 @@ func (l *Loop) observe(now time.Time) Observation {
 	o := Observation{
 		Vault:          l.prober.answer,
 		HoldSeals:      l.HoldSeals,
-		SealedByHand:   l.process.current != "" && l.saved.memory.Unsealed == l.process.current,
+		SealedByHand:   l.process.current != "" && l.memory.Unsealed == l.process.current,
 		Released:       l.released(),
 		Sending:        l.sender.call != nil,
 		SendingOverdue: l.sender.call.overdue(now),
@@ -262,7 +265,7 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		over := l.timeline.enter(p, now)
 		l.onEnter(p)
 		if over != nil {
-			l.saved.memory.remember(over)
+			l.memory.remember(over)
 			l.Meter.Recovered(*over)
 			l.save()
 		}
@@ -276,16 +279,16 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 // onEnter does what belongs to the phase that begins.
 func (l *Loop) onEnter(p Phase) {
 	switch {
-	case p == Held && l.saved.memory.Held == nil:
-		l.saved.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
+	case p == Held && l.memory.Held == nil:
+		l.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
 		l.save()
 	case l.prober.answer == AnswerSealed && l.released():
 		l.Log.Info(msgReleased)
-		l.saved.memory.Unsealed, l.saved.memory.Held = "", nil
+		l.memory.Unsealed, l.memory.Held = "", nil
 		l.save()
-	case p == Unsealing && l.saved.memory.Unsealed == l.process.current && l.process.current != "":
+	case p == Unsealing && l.memory.Unsealed == l.process.current && l.process.current != "":
 		l.Log.Warn(msgOverruled)
-		l.saved.memory.Unsealed = "" // said once for each seal
+		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
 		l.sender.forgive()
 		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end

@@ -123,7 +123,7 @@ func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l.prober.inFlight = []*call{start(), second}
 	l.handleProbe(time.Now(), probeResult{answer: AnswerUnsealed, process: "p"})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Equal(t, "p", l.saved.memory.Unsealed)
+	assert.Equal(t, "p", l.memory.Unsealed)
 	assert.Empty(t, l.prober.inFlight)
 	assert.True(t, second.dropped, "the first answer won")
 	l.sender.call, l.storage.call = start(), start()

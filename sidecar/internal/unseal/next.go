@@ -3,7 +3,6 @@ package unseal
 // Answer is what Vault was last seen to say.
 type Answer uint8
 
-// The answers.
 const (
 	NoAnswer            Answer = iota // none yet, and none overdue
 	AnswerRefused                     // the connection was refused or broke
@@ -23,7 +22,6 @@ func (a Answer) unsealed() bool { return a >= AnswerUnsealed && a <= AnswerActiv
 // KeyState is what the mounted shares are good for at Vault's threshold.
 type KeyState uint8
 
-// The key states.
 const (
 	KeysUnusable KeyState = iota // missing, malformed, or too few
 	KeysUsable                   // a combination is left to try
@@ -33,7 +31,6 @@ const (
 // StorageState is what the last lookup of a made-up token told.
 type StorageState uint8
 
-// The storage states.
 const (
 	StorageUnknown StorageState = iota // not looked at since Vault came back, or due again
 	StorageServes                      // it was read
@@ -61,7 +58,6 @@ type Observation struct {
 // Action is what the loop does next, besides probing at the phase's pace.
 type Action uint8
 
-// The actions.
 const (
 	Wait         Action = iota
 	SendShare           // send the next share of the current combination

@@ -176,7 +176,7 @@ func (l *Loop) handleProbe(asked time.Time, s probeResult) {
 	l.recordProcess(s)
 	l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
 	if l.sender.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
-		l.handleForeignShares()
+		l.sender.confirmation = confirmation{} // somebody else sends shares: refusals seen so far say nothing
 	}
 	if l.sender.confirmation.watching {
 		l.prober.next = now.Add(confirmationInterval)

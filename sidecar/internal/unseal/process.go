@@ -38,8 +38,8 @@ func (l *Loop) recordProcess(s probeResult) {
 		l.resetAttempt()
 	}
 	l.process.seenIn, l.process.recorded = l.process.epoch, s.answer.unsealed()
-	if l.process.recorded && (l.saved.memory.Unsealed != process || l.saved.memory.Held != nil) {
-		l.saved.memory.Unsealed, l.saved.memory.Held = process, nil
+	if l.process.recorded && (l.memory.Unsealed != process || l.memory.Held != nil) {
+		l.memory.Unsealed, l.memory.Held = process, nil
 		l.save()
 	}
 }
@@ -52,8 +52,8 @@ func (l *Loop) recordProcess(s probeResult) {
 func (l *Loop) forgetProcess() {
 	l.process.epoch++
 	l.process.current, l.process.recorded = "", false
-	if l.saved.memory.Unsealed != "" || l.saved.memory.Held != nil {
-		l.saved.memory.Unsealed, l.saved.memory.Held = "", nil
+	if l.memory.Unsealed != "" || l.memory.Held != nil {
+		l.memory.Unsealed, l.memory.Held = "", nil
 		l.save()
 	}
 }

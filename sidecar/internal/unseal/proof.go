@@ -10,7 +10,6 @@ import (
 // ProofResult is what a proof of the mounted key came to.
 type ProofResult string
 
-// The results of a proof.
 const (
 	ProofValid   ProofResult = "valid"   // Vault would open with the mounted key
 	ProofInvalid ProofResult = "invalid" // it would not

@@ -126,7 +126,7 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	case inconclusive:
 		l.sender.interfered++
 		l.sender.notBefore = now.Add(max(idleInterval, retryInterval(l.sender.interfered, random())))
-	case joining:
+	case joining: // believed whatever lies in Vault then, or anybody could have the key sent again and again
 		l.Log.Info(msgJoining)
 		l.sender.notBefore = now.Add(joinsWithin)
 	case connectionLost:

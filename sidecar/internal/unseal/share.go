@@ -3,7 +3,6 @@ package unseal
 import (
 	"crypto/subtle"
 	"encoding/hex"
-	"log/slog"
 )
 
 // redacted stands wherever a share would have been printed.
@@ -59,20 +58,12 @@ func (s Share) bytes() []byte {
 	return *s.secret()
 }
 
-// String, GoString, MarshalText, MarshalJSON and LogValue all say the same.
-func (Share) String() string { return redacted }
+// What prints, encodes or logs a Share asks one of these. encoding/json and slog
+// ask for the text.
 
-// GoString implements fmt.GoStringer.
-func (Share) GoString() string { return redacted }
-
-// MarshalText implements encoding.TextMarshaler.
+func (Share) String() string               { return redacted }
+func (Share) GoString() string             { return redacted }
 func (Share) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON implements json.Marshaler.
-func (Share) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// LogValue implements slog.LogValuer.
-func (Share) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // WipeAll wipes every share.
 func WipeAll(shares []Share) {

@@ -86,9 +86,9 @@ func (l *Loop) publish() {
 		Process:  l.process.current,
 		Current:  l.timeline.current.copied(),
 		Last:     l.timeline.last,
-		History:  l.saved.memory.History,
+		History:  l.memory.History,
 	}
-	if o := l.saved.memory.Opened; o != nil {
+	if o := l.memory.Opened; o != nil {
 		s.UnsealedAt, s.KeyChanged = o.At, l.keys.version != "" && l.keys.version != o.Keys
 	}
 	l.Publish(s)
