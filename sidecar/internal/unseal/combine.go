@@ -76,25 +76,20 @@ func inTurn(shares []Share) (order []int) {
 // candidates returns the sets of shares that are known to be of one key, and in
 // groups what is left that could be, the newest first.
 func candidates(shares []Share, t int) (sets, groups [][]int) {
-	newestFirst := func(a, b []int) int { return last(b) - last(a) }
+	newestFirst := func(a, b []int) int { return slices.Max(b) - slices.Max(a) }
 	for _, group := range byLength(lengthsOf(shares), t) {
 		if t > 1 && len(group) > t {
 			var found [][]int
 			found, group = families(shares, group, t)
 			sets = append(sets, found...)
 		}
-		groups = append(groups, group)
+		if len(group) >= t {
+			groups = append(groups, group)
+		}
 	}
 	slices.SortFunc(sets, newestFirst)
 	slices.SortFunc(groups, newestFirst)
 	return sets, groups
-}
-
-func last(places []int) int {
-	if len(places) == 0 {
-		return -1
-	}
-	return places[len(places)-1]
 }
 
 func lengthsOf(shares []Share) []int {

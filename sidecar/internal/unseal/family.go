@@ -107,15 +107,11 @@ func rank(shares []Share, places []int, t int) int {
 
 // distinct reports whether no two of the shares have one x.
 func distinct(shares []Share, places []int) bool {
-	var seen [256]bool
+	seen := map[byte]bool{}
 	for _, place := range places {
-		x := shares[place].bytes()[shares[place].Len()-1]
-		if seen[x] {
-			return false
-		}
-		seen[x] = true
+		seen[shares[place].bytes()[shares[place].Len()-1]] = true
 	}
-	return true
+	return len(seen) == len(places)
 }
 
 // runs looks for sets that begin as t+1 neighbors.

@@ -116,8 +116,6 @@ func New(c Config) *Loop {
 // Run turns the loop until ctx is done, and wipes the keys. Calls that hang
 // are abandoned.
 func (l *Loop) Run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	defer l.keys.wipe()
 	l.ctx = ctx
 	l.loadSaved()
@@ -189,25 +187,23 @@ func (l *Loop) turn(now time.Time) time.Time {
 
 // wakeUp returns the next moment at which something is due by itself.
 func (l *Loop) wakeUp(now time.Time) time.Time {
-	next := l.keys.next
-	sooner := func(t time.Time) {
-		if t.After(now) && t.Before(next) {
-			next = t
-		}
+	due := []time.Time{
+		l.sender.notBefore, l.sender.recheck.at, l.sender.briefOpening.until, l.storage.notBefore, l.storage.due,
 	}
 	if len(l.prober.inFlight) < maxProbes {
-		sooner(l.prober.next)
+		due = append(due, l.prober.next)
 	}
 	for _, c := range append([]*call{l.sender.call, l.storage.call}, l.prober.inFlight...) {
 		if c != nil {
-			sooner(c.began.Add(hangThreshold))
+			due = append(due, c.began.Add(hangThreshold))
 		}
 	}
-	sooner(l.sender.notBefore)
-	sooner(l.sender.recheck.at)
-	sooner(l.sender.briefOpening.until)
-	sooner(l.storage.notBefore)
-	sooner(l.storage.due)
+	next := l.keys.next
+	for _, at := range due {
+		if at.After(now) && at.Before(next) {
+			next = at
+		}
+	}
 	return next
 }
 
@@ -227,8 +223,8 @@ func (l *Loop) observe(now time.Time) Observation {
 		Sending:        l.sender.call != nil,
 		SendingOverdue: l.sender.call.overdue(now),
 		SendingFails:   l.sender.failures > 0,
+		Storage:        l.storageState(now),
 	}
-	o.Storage = l.storageState(now)
 	if l.prober.answer == AnswerSealed {
 		_, o.Keys, _ = l.pick()
 		if o.Keys == KeysRejected && l.recheckIsDue(now) {

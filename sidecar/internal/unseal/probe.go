@@ -15,7 +15,6 @@ type prober struct {
 	answer      Answer     // the newest
 	answerError string     // its text, when it was an error
 	askHealth   bool       // the newest answer was one of sys/health
-	askSeal     bool       // health said sealed: the seal status must tell more
 	refused     bool       // nobody listens, and a call waits until somebody may
 	heard       bool       // it has ended
 	status      SealStatus // the newest
@@ -25,7 +24,7 @@ type prober struct {
 // probeResult is what one probe saw.
 type probeResult struct {
 	answer  Answer
-	health  bool // the question was sys/health
+	health  bool // it is the answer of sys/health
 	status  SealStatus
 	err     error
 	process string // who listens; "" when it changed meanwhile or nobody does
@@ -46,7 +45,7 @@ func (l *Loop) startProbe(now time.Time) {
 	l.prober.last, l.prober.next, l.prober.heard = now, now.Add(extraProbeInterval), false
 	// While it fails the same question is asked again, or a health that fails
 	// beside a seal status that does not would make two phases take turns.
-	health := (l.phase.unsealed() || l.phase == Failing && l.prober.askHealth) && !l.prober.askSeal
+	health := l.phase.unsealed() || l.phase == Failing && l.prober.askHealth
 	identify := !health || !l.process.recorded
 	away := l.prober.answer == AnswerRefused
 	l.prober.inFlight = append(l.prober.inFlight, l.start(now, func(ctx context.Context) func() {
@@ -98,7 +97,7 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResul
 		before, _ = l.Processes.Process()
 	}
 	s := ask(ctx, l.Vault, health)
-	if !identify || s.answer == AnswerRefused || s.answer == AnswerError {
+	if s.health && !identify || s.answer == AnswerRefused || s.answer == AnswerError {
 		return s
 	}
 	after, err := l.Processes.Process()
@@ -120,7 +119,9 @@ func ask(ctx context.Context, v Vault, health bool) probeResult {
 	s := probeResult{health: health}
 	if health {
 		s.answer, s.err = v.Health(ctx)
-	} else {
+	}
+	if !health || s.err == nil && s.answer == AnswerSealed { // it alone tells threshold and kind of seal
+		s.health = false
 		s.status, s.err = v.SealStatus(ctx)
 		s.answer = statusAnswer(s.status)
 	}
@@ -158,12 +159,7 @@ func (l *Loop) handleProbe(asked time.Time, s probeResult) {
 	l.dropProbes()
 	now := time.Now()
 	l.Log.Trace(msgProbe, keyAnswered, int(s.answer), keyError, s.err)
-	if s.health && s.answer == AnswerSealed {
-		// Only the seal status tells threshold and process.
-		l.prober.askSeal, l.prober.next = true, now
-		return
-	}
-	l.prober.askHealth, l.prober.askSeal = s.health, l.prober.askSeal && s.health
+	l.prober.askHealth = s.health
 	l.prober.answer, l.prober.answerError = s.answer, ""
 	if s.err != nil {
 		l.prober.answerError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)

@@ -60,7 +60,9 @@ type timeline struct {
 // it, if Vault was away.
 func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
 	if c := l.current; c != nil {
-		c.stretch(t)
+		last := &c.Steps[len(c.Steps)-1]
+		last.Took = t.Sub(last.At)
+		c.Took = t.Sub(c.Began)
 	}
 	switch {
 	case p.Serving() && l.current != nil:
@@ -82,13 +84,6 @@ func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
 // was started, and had to look first.
 func (r *Recovery) outage() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Phase != Starting && s.Phase != Activating })
-}
-
-// stretch lets the last step and the whole last until t.
-func (r *Recovery) stretch(t time.Time) {
-	last := &r.Steps[len(r.Steps)-1]
-	last.Took = t.Sub(last.At)
-	r.Took = t.Sub(r.Began)
 }
 
 // String lists the steps: "unreachable 41.2s, unsealing 52ms".
