@@ -272,7 +272,6 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 	return changed
 }
 
-// onEnter does what belongs to the phase that begins.
 func (l *Loop) onEnter(p Phase) {
 	switch {
 	case p == Held && l.memory.Held == nil:

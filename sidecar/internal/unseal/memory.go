@@ -138,7 +138,6 @@ func fingerprint(salt []byte, shares []Share) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// loadSaved loads the memory of an earlier run.
 func (l *Loop) loadSaved() {
 	if err := l.Store.Load(&l.memory); err != nil {
 		l.memory = Memory{}

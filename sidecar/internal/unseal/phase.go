@@ -36,10 +36,9 @@ const (
 )
 
 // Phases lists every phase in order.
-func Phases() []Phase {
-	all := make([]Phase, len(phases))
-	for i := range all {
-		all[i] = Phase(i)
+func Phases() (all []Phase) {
+	for i := range phases {
+		all = append(all, Phase(i))
 	}
 	return all
 }

@@ -167,7 +167,6 @@ func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 	return result, also(err, p.noteVerdict(result, err, shares))
 }
 
-// unproved is what an error makes of a proof.
 func unproved(err error) ProofResult {
 	if errors.Is(err, ErrRefused) {
 		return ProofRefused

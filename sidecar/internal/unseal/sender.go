@@ -21,7 +21,6 @@ type sender struct {
 	interferenceLogged bool // for this seal
 }
 
-// forgive forgets what went wrong before.
 func (s *sender) forgive() {
 	s.failures, s.interfered, s.confirmation, s.interferenceLogged = 0, 0, confirmation{}, false
 	s.recheck = recheck{}
@@ -108,7 +107,6 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	l.handleVerdict(v, a, now, err)
 }
 
-// handleVerdict does what follows from a verdict that ends an attempt.
 func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
@@ -159,7 +157,6 @@ type briefOpening struct {
 	until   time.Time // nothing is sent to this process before
 }
 
-// opened notes that a process said so once more.
 func (b *briefOpening) opened(process string, now time.Time) {
 	if b.process != process {
 		*b = briefOpening{process: process}

@@ -40,7 +40,6 @@ func (v *logLimiter) allow(now time.Time) bool {
 	return !v.limited
 }
 
-// logPhase says that the current phase began.
 func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) {
 	t, last := phases[l.phase], l.timeline.last
 	if reason != "" {

@@ -6,6 +6,58 @@ import (
 	"time"
 )
 
+// storageProbe is whether an active Vault's storage serves, as far as it was looked.
+type storageProbe struct {
+	state     StorageState
+	call      *call     // in flight
+	notBefore time.Time // the next
+	failures  int       // calls in a row that ended in an error
+	due       time.Time // when to look again, with Config.StorageProbe
+}
+
+func (l *Loop) storageState(now time.Time) StorageState {
+	switch {
+	case l.prober.answer != AnswerActive:
+		l.dropLookup()
+	case l.storage.call.overdue(now):
+		l.storage.state = StorageSilent
+	case l.storage.state == StorageServes && l.StorageProbe > 0 && !now.Before(l.storage.due):
+		l.storage.state = StorageUnknown
+	}
+	return l.storage.state
+}
+
+func (l *Loop) checkStorage(now time.Time) {
+	l.storage.call = l.start(now, func(ctx context.Context) func() {
+		err := l.Vault.ReadStorage(ctx)
+		return func() { l.handleLookup(err) }
+	})
+}
+
+func (l *Loop) handleLookup(err error) {
+	l.storage.call = nil
+	if errors.Is(err, ErrNotVault) {
+		l.forgetProcess()
+	}
+	now := time.Now()
+	switch {
+	case err == nil:
+		l.storage.state, l.storage.failures = StorageServes, 0
+		l.storage.due = now.Add(jitter(l.StorageProbe-l.StorageProbe/10, l.StorageProbe/5, random()))
+	case errors.Is(err, ErrUnreachable):
+		l.storage.state, l.storage.notBefore, l.prober.next = StorageUnknown, now.Add(extraProbeInterval), now
+	default:
+		l.storage.failures++
+		l.storage.state, l.trouble, l.withheld = StorageErrors, err.Error(), errors.Is(err, ErrWithheld)
+		l.storage.notBefore = now.Add(retryInterval(l.storage.failures, random()))
+	}
+}
+
+func (l *Loop) dropLookup() {
+	l.storage.call.drop()
+	l.storage = storageProbe{}
+}
+
 const (
 	// thresholdEvery is how often an open Vault is asked for its threshold.
 	thresholdEvery = time.Minute
@@ -14,10 +66,9 @@ const (
 	thresholdHolds = 3 * time.Minute
 )
 
-// thresholdQuery asks an open Vault for its threshold.
 type thresholdQuery struct {
-	call      *call     // in flight
-	notBefore time.Time // the next
+	call  *call     // in flight
+	asked time.Time // the newest
 }
 
 // askThreshold asks an open Vault for its seal status now and then, and when it
@@ -30,10 +81,12 @@ func (l *Loop) askThreshold(now time.Time) {
 		l.threshold.call = nil
 		return
 	}
-	due := now.Sub(l.prober.statusAt) >= thresholdEvery || l.prober.statusAt.Before(l.since) || l.prober.statusAt.Before(l.keys.changedAt)
-	if !due || l.threshold.call != nil || now.Before(l.threshold.notBefore) {
+	last := l.threshold.asked
+	due := now.Sub(last) >= thresholdEvery || last.Before(l.since) || last.Before(l.keys.changedAt)
+	if !due || l.threshold.call != nil {
 		return
 	}
+	l.threshold.asked = now
 	l.threshold.call = l.start(now, func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
 		defer cancel()
@@ -47,11 +100,9 @@ func (l *Loop) handleThreshold(asked time.Time, s SealStatus, err error) {
 	if errors.Is(err, ErrNotVault) {
 		l.forgetProcess()
 	}
-	if err != nil || s.Sealed { // the probes tell
-		l.threshold.notBefore = time.Now().Add(thresholdEvery)
-		return
+	if err == nil && !s.Sealed { // otherwise the probes tell
+		l.prober.status, l.prober.statusAt = s, asked
 	}
-	l.prober.status, l.prober.statusAt = s, asked
 }
 
 // checkShortfall tells when the mounted shares could not open Vault, however they
