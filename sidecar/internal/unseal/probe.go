@@ -102,7 +102,7 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResul
 		return s
 	}
 	after, err := l.Processes.Process()
-	sealed := s.answer == AnswerSealed || s.answer == AnswerUninitialized || s.answer == AnswerNotOurs
+	sealed := !s.answer.unsealed()
 	switch {
 	case err != nil:
 		s.unknown = err
@@ -135,18 +135,13 @@ func ask(ctx context.Context, v Vault, health bool) probeResult {
 	return s
 }
 
-// ours reports whether key shares can and may unseal such a Vault.
-func ours(s SealStatus) bool {
-	return s.Type == "shamir" && !s.Recovery && !s.Migration && !s.Removed
-}
-
 func statusAnswer(s SealStatus) Answer {
 	switch {
 	case !s.Initialized:
 		return AnswerUninitialized
 	case !s.Sealed:
 		return AnswerUnsealed
-	case !ours(s):
+	case leftAloneReason(s) != "":
 		return AnswerNotOurs
 	default:
 		return AnswerSealed

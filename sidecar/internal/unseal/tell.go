@@ -123,6 +123,8 @@ func (l *Loop) reasonFor(p Phase) string {
 	}
 }
 
+// leftAloneReason is why key shares cannot or must not unseal such a Vault; it is
+// empty when they can.
 func leftAloneReason(s SealStatus) string {
 	switch {
 	case s.Removed:
@@ -131,7 +133,9 @@ func leftAloneReason(s SealStatus) string {
 		return "a seal migration is under way"
 	case s.Recovery:
 		return "its seal is an auto-unseal with recovery keys, which open nothing"
-	default:
+	case s.Type != "shamir":
 		return "its seal is " + s.Type + ", not shamir"
+	default:
+		return ""
 	}
 }

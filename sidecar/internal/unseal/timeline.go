@@ -88,14 +88,11 @@ func (r *Recovery) outage() bool {
 
 // String lists the steps: "unreachable 41.2s, unsealing 52ms".
 func (r *Recovery) String() string {
-	var b strings.Builder
-	for i, s := range r.Steps {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(s.Phase.String() + " " + round(s.Took).String())
+	var steps []string
+	for _, s := range r.Steps {
+		steps = append(steps, s.Phase.String()+" "+round(s.Took).String())
 	}
-	return b.String()
+	return strings.Join(steps, ", ")
 }
 
 // round keeps three digits or so: what a person reads.
