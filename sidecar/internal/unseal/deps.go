@@ -76,7 +76,6 @@ type Remark struct {
 	Token bool   // like a token of Vault's, which does not belong in its pod
 }
 
-// String names the entry and what it looks like.
 func (r Remark) String() string { return r.Entry + ": " + r.What }
 
 // Processes tells one run of Vault from the next.

@@ -207,7 +207,6 @@ func (l *Loop) wakeUp(now time.Time) time.Time {
 	return next
 }
 
-// observe gathers the facts that decide.
 func (l *Loop) observe(now time.Time) Observation {
 	if probes := l.prober.inFlight; len(probes) > 0 && probes[0].overdue(now) {
 		l.prober.answer, l.prober.answerError = AnswerOverdue, ""

@@ -60,12 +60,11 @@ type Scope struct {
 }
 
 func (r *Refused) has(s Scope, combination []int) bool {
-	return r != nil && r.Scope == s && slices.ContainsFunc(r.Combinations, func(c []int) bool {
+	return r.in(s) && slices.ContainsFunc(r.Combinations, func(c []int) bool {
 		return slices.Equal(c, combination)
 	})
 }
 
-// in reports whether there is any refusal within the scope.
 func (r *Refused) in(s Scope) bool { return r != nil && r.Scope == s }
 
 // with returns r and one refusal more, without those of another scope.

@@ -16,7 +16,6 @@ const (
 	AnswerActive                      // health 200
 )
 
-// unsealed reports whether Vault told that it is.
 func (a Answer) unsealed() bool { return a >= AnswerUnsealed && a <= AnswerActive }
 
 // KeyState is what the mounted shares are good for at Vault's threshold.

@@ -43,8 +43,8 @@ func Phases() (all []Phase) {
 	return all
 }
 
-// String returns the phase's name as logs and /status show it.
-func (p Phase) String() string { return p.Info().Name }
+func (p Phase) String() string               { return p.Info().Name }
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // Info returns what is fixed of the phase.
 func (p Phase) Info() PhaseInfo {
@@ -54,10 +54,6 @@ func (p Phase) Info() PhaseInfo {
 	return PhaseInfo{Name: "unknown", State: "unknown"}
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Phase) UnmarshalText(text []byte) error {
 	i := slices.IndexFunc(phases[:], func(p PhaseInfo) bool { return p.Name == string(text) })
 	if i < 0 {

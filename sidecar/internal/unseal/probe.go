@@ -22,7 +22,6 @@ type prober struct {
 	statusAt    time.Time  // when it was asked for
 }
 
-// probeResult is what one probe saw.
 type probeResult struct {
 	answer  Answer
 	health  bool // it is the answer of sys/health

@@ -165,7 +165,6 @@ func (b *briefOpening) opened(process string, now time.Time) {
 	b.until = now.Add(retryInterval(b.times, random()))
 }
 
-// holds reports whether this process is left alone for now.
 func (b *briefOpening) holds(process string, now time.Time) bool {
 	return b.process == process && now.Before(b.until)
 }

@@ -48,7 +48,6 @@ func (s Share) Wipe() {
 	*b = nil
 }
 
-// clone returns a Share whose bytes are its own.
 func (s Share) clone() Share { return NewShare(append([]byte(nil), s.bytes()...)) }
 
 func (s Share) bytes() []byte {

@@ -83,7 +83,7 @@ func (l *Loop) publish() {
 		Remarks:  l.keys.remarks,
 		Keys:     l.keys.version,
 		Process:  l.process.current,
-		Current:  l.timeline.current.copied(),
+		Current:  l.timeline.current,
 		Last:     l.timeline.last,
 		History:  l.memory.History,
 	}

@@ -52,23 +52,28 @@ type State struct {
 
 // timeline records recoveries as the phases pass.
 type timeline struct {
-	current *Recovery
-	last    *Recovery // does not change any more
+	current *Recovery // each step makes a new one: they are published
+	last    *Recovery
 }
 
 // enter notes that phase p begins at t. It returns the recovery that ends with
 // it, if Vault was away.
 func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
-	if c := l.current; c != nil {
+	if l.current != nil {
+		c := *l.current
+		c.Steps = slices.Clone(c.Steps)
 		last := &c.Steps[len(c.Steps)-1]
 		last.Took = t.Sub(last.At)
 		c.Took = t.Sub(c.Began)
+		l.current = &c
 	}
 	switch {
 	case p.Serving() && l.current != nil:
 		l.current.Done = true
 		l.last, l.current = l.current, nil
-		if l.last.outage() {
+		// It was not away when the sidecar alone was started, and had to look first.
+		away := func(s Step) bool { return s.Phase != Starting && s.Phase != Activating }
+		if slices.ContainsFunc(l.last.Steps, away) {
 			return l.last
 		}
 	case p.Serving():
@@ -78,12 +83,6 @@ func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
 		l.current.Steps = append(l.current.Steps, Step{Phase: p, At: t})
 	}
 	return nil
-}
-
-// outage reports whether Vault was away: it was not when the sidecar alone
-// was started, and had to look first.
-func (r *Recovery) outage() bool {
-	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Phase != Starting && s.Phase != Activating })
 }
 
 // String lists the steps: "unreachable 41.2s, unsealing 52ms".
@@ -107,14 +106,4 @@ func round(d time.Duration) time.Duration {
 	default:
 		return d.Round(10 * time.Microsecond)
 	}
-}
-
-// copied returns a copy that later steps do not change.
-func (r *Recovery) copied() *Recovery {
-	if r == nil {
-		return nil
-	}
-	c := *r
-	c.Steps = append([]Step(nil), r.Steps...)
-	return &c
 }
