@@ -66,43 +66,36 @@ const (
 	thresholdHolds = 3 * time.Minute
 )
 
-type thresholdQuery struct {
-	call  *call     // in flight
-	asked time.Time // the newest
-}
-
 // askThreshold asks an open Vault for its seal status now and then, and when it
 // gets active or other keys are mounted: its probes ask for its health alone.
 // A standby is not asked. It keeps what it read when it was opened
 // (vault/seal.go, BarrierConfig).
 func (l *Loop) askThreshold(now time.Time) {
 	if l.phase != Active {
-		l.threshold.call.drop()
-		l.threshold.call = nil
+		l.prober.statusCall.drop()
+		l.prober.statusCall = nil
 		return
 	}
-	last := l.threshold.asked
+	last := l.prober.statusAsked
 	due := now.Sub(last) >= thresholdEvery || last.Before(l.since) || last.Before(l.keys.changedAt)
-	if !due || l.threshold.call != nil {
+	if !due || l.prober.statusCall != nil {
 		return
 	}
-	l.threshold.asked = now
-	l.threshold.call = l.start(now, func(ctx context.Context) func() {
+	l.prober.statusAsked = now
+	l.prober.statusCall = l.start(now, func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, thresholdEvery)
 		defer cancel()
 		s, err := l.Vault.SealStatus(ctx)
-		return func() { l.handleThreshold(now, s, err) }
+		return func() {
+			l.prober.statusCall = nil
+			if errors.Is(err, ErrNotVault) {
+				l.forgetProcess()
+			}
+			if err == nil && !s.Sealed { // otherwise the probes tell
+				l.prober.status, l.prober.statusAt = s, now
+			}
+		}
 	})
-}
-
-func (l *Loop) handleThreshold(asked time.Time, s SealStatus, err error) {
-	l.threshold.call = nil
-	if errors.Is(err, ErrNotVault) {
-		l.forgetProcess()
-	}
-	if err == nil && !s.Sealed { // otherwise the probes tell
-		l.prober.status, l.prober.statusAt = s, asked
-	}
 }
 
 // checkShortfall tells when the mounted shares could not open Vault, however they

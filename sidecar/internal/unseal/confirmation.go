@@ -6,11 +6,10 @@ import (
 )
 
 // confirmation holds the refusals that were seen once. With a threshold above 1
-// somebody could have sent shares between our last two, and nothing would
-// show it; to believe that refusal would lock out a good key for good. So
-// when every combination was refused, it is watched for a while whether
-// anybody sends shares, and each is sent a second time. What is refused in
-// both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
+// they are no proof (attempt.go), and to believe one would lock out a good key
+// for good. So when every combination was refused, it is watched for a while
+// whether anybody sends shares, and each is sent a second time. What is refused
+// in both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
 // decides on the one share alone: that refusal is believed at once.)
 type confirmation struct {
 	now      *Refused // in this round

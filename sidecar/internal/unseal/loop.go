@@ -51,12 +51,11 @@ type Loop struct {
 	trouble  string // the text of the last error of an unseal or a lookup
 	withheld bool   // the last error was an ErrWithheld
 
-	prober    prober
-	process   processTracker
-	keys      keySet
-	threshold thresholdQuery
-	sender    sender
-	storage   storageProbe
+	prober  prober
+	process processTracker
+	keys    keySet
+	sender  sender
+	storage storageProbe
 
 	memory     Memory
 	saveFailed bool      // the memory is to be saved again; it was logged
@@ -105,12 +104,7 @@ func (l *Loop) start(now time.Time, f func(context.Context) func()) *call {
 // New returns a Loop that has not looked at anything yet.
 func New(c Config) *Loop {
 	now := time.Now()
-	return &Loop{
-		Config:  c,
-		reports: make(chan func()),
-		born:    now,
-		since:   now,
-	}
+	return &Loop{Config: c, reports: make(chan func()), born: now, since: now}
 }
 
 // Run turns the loop until ctx is done, and wipes the keys. Calls that hang

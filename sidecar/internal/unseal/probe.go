@@ -20,6 +20,8 @@ type prober struct {
 	heard       bool       // it has ended
 	status      SealStatus // the newest
 	statusAt    time.Time  // when it was asked for
+	statusCall  *call      // asks an active Vault for it, beside the probes
+	statusAsked time.Time  // when the newest of these began
 }
 
 type probeResult struct {

@@ -29,10 +29,8 @@ func (s *sender) forgive() {
 // resetAttempt forgets what was under way with another process.
 func (l *Loop) resetAttempt() {
 	l.sender.call.drop()
-	l.sender.call = nil
-	l.endAttempt()
-	l.sender.forgive()
-	l.sender.notBefore, l.sender.undecided = time.Time{}, ""
+	l.keys.wipe()
+	l.sender = sender{briefOpening: l.sender.briefOpening}
 }
 
 // send sends the next share. An attempt begins with reading the keys again,
