@@ -18,7 +18,8 @@ type storageProbe struct {
 func (l *Loop) storageState(now time.Time) StorageState {
 	switch {
 	case l.prober.answer != AnswerActive:
-		l.dropLookup()
+		l.storage.call.drop()
+		l.storage = storageProbe{}
 	case l.storage.call.overdue(now):
 		l.storage.state = StorageSilent
 	case l.storage.state == StorageServes && l.StorageProbe > 0 && !now.Before(l.storage.due):
@@ -51,11 +52,6 @@ func (l *Loop) handleLookup(err error) {
 		l.storage.state, l.trouble, l.withheld = StorageErrors, err.Error(), errors.Is(err, ErrWithheld)
 		l.storage.notBefore = now.Add(retryInterval(l.storage.failures, random()))
 	}
-}
-
-func (l *Loop) dropLookup() {
-	l.storage.call.drop()
-	l.storage = storageProbe{}
 }
 
 const (

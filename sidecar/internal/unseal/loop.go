@@ -254,7 +254,8 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		over := l.timeline.enter(p, now)
 		l.onEnter(p)
 		if over != nil {
-			l.memory.remember(over)
+			older := l.memory.History
+			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...) // a new one: the old was published
 			l.Meter.Recovered(*over)
 			l.save()
 		}
@@ -278,7 +279,8 @@ func (l *Loop) onEnter(p Phase) {
 		l.Log.Warn(msgOverruled)
 		l.memory.Unsealed = "" // said once for each seal
 	case p.unsealed():
-		l.sender.forgive()
+		l.sender.failures, l.sender.interfered, l.sender.interferenceLogged = 0, 0, false
+		l.sender.confirmation, l.sender.recheck = confirmation{}, recheck{}
 		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
 			l.opened(l.sender.undecided)
 		}

@@ -129,7 +129,7 @@ func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l.sender.call, l.storage.call = start(), start()
 	unseal, lookup := l.sender.call, l.storage.call
 	l.resetAttempt()
-	l.dropLookup()
+	l.storageState(time.Now())
 	assert.True(t, unseal.dropped)
 	assert.True(t, lookup.dropped)
 }

@@ -25,11 +25,6 @@ type Memory struct {
 // maxHistory bounds the recoveries that are remembered.
 const maxHistory = 6
 
-// remember adds the newest recovery to a new list: the old one was published.
-func (m *Memory) remember(r *Recovery) {
-	m.History = append([]*Recovery{r}, m.History[:min(len(m.History), maxHistory-1)]...)
-}
-
 // Opened is when the mounted key last opened Vault, and which it was.
 type Opened struct {
 	At   time.Time `json:"at"`

@@ -127,19 +127,6 @@ func (p *Proofs) turn(ctx context.Context) {
 	p.report(proof)
 }
 
-// report tells and publishes a proof. One that came to no verdict makes no wrong
-// key right. That a key was right is not kept so: it would hide that nobody sees
-// it any more.
-func (p *Proofs) report(proof Proof) {
-	p.say(proof)
-	p.tried = proof
-	if p.proved.Result == ProofInvalid && !proof.Result.verdict() {
-		return
-	}
-	p.proved, p.keys = proof, mountOf(p.state)
-	p.Publish(proof)
-}
-
 // refusedBy reports whether it was the Vault that runs now that refused. It does
 // so until it is another, or until we are started with other options.
 func (p *Proofs) refusedBy(process *string) bool {
@@ -183,22 +170,29 @@ func (p *Proofs) tidy(ctx context.Context) {
 	}
 }
 
-// say tells of a proof what is new about it, or about its Vault.
-func (p *Proofs) say(now Proof) {
+// report tells of a proof what is new about it, or about its Vault, and publishes
+// it. One that came to no verdict makes no wrong key right. That a key was right
+// is not kept so: it would hide that nobody sees it any more.
+func (p *Proofs) report(proof Proof) {
 	level := hclog.Debug
-	if p.tried.Result != now.Result || p.saidOf != p.state.Process {
+	if p.tried.Result != proof.Result || p.saidOf != p.state.Process {
 		level = hclog.Info
 	}
-	p.saidOf = p.state.Process
-	if now.Result == ProofValid && now.Reason != "" {
-		p.Log.Warn(msgLeft, keyReason, now.Reason)
+	p.tried, p.saidOf = proof, p.state.Process
+	if proof.Result == ProofValid && proof.Reason != "" {
+		p.Log.Warn(msgLeft, keyReason, proof.Reason)
 	}
-	switch now.Result {
+	switch proof.Result {
 	case ProofValid:
 		p.Log.Log(level, msgProved)
 	case ProofInvalid:
-		p.Log.Error(msgStale, keyReason, now.Reason, keyAdvice, "put the right key into the Secret before Vault restarts")
+		p.Log.Error(msgStale, keyReason, proof.Reason, keyAdvice, "put the right key into the Secret before Vault restarts")
 	default:
-		p.Log.Log(level, msgNotProved, keyReason, now.Reason)
+		p.Log.Log(level, msgNotProved, keyReason, proof.Reason)
+		if p.proved.Result == ProofInvalid {
+			return
+		}
 	}
+	p.proved, p.keys = proof, mountOf(p.state)
+	p.Publish(proof)
 }

@@ -21,11 +21,6 @@ type sender struct {
 	interferenceLogged bool // for this seal
 }
 
-func (s *sender) forgive() {
-	s.failures, s.interfered, s.confirmation, s.interferenceLogged = 0, 0, confirmation{}, false
-	s.recheck = recheck{}
-}
-
 // resetAttempt forgets what was under way with another process.
 func (l *Loop) resetAttempt() {
 	l.sender.call.drop()
