@@ -54,14 +54,6 @@ func (l *Loop) handleLookup(err error) {
 	}
 }
 
-const (
-	// thresholdEvery is how often an open Vault is asked for its threshold.
-	thresholdEvery = time.Minute
-	// thresholdHolds is how long the answer is believed. A rekey changes it
-	// under the mounted key.
-	thresholdHolds = 3 * time.Minute
-)
-
 // askThreshold asks an open Vault for its seal status now and then, and when it
 // gets active or other keys are mounted: its probes ask for its health alone.
 // A standby is not asked. It keeps what it read when it was opened

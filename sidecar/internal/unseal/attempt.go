@@ -15,12 +15,8 @@ type attempt struct {
 	scope  Scope // what a refusal would speak of
 	sent   int
 	nonce  string
-	ours   bool
+	ours   bool // at first, and as long as nobody else's share is counted
 	raft   bool // Vault may be a replica that has yet to join its cluster
-}
-
-func newAttempt(shares []int, s Scope, raft bool) *attempt {
-	return &attempt{shares: shares, scope: s, ours: true, raft: raft}
 }
 
 // share returns the place of the share to send now.

@@ -10,8 +10,7 @@ import (
 // do, so t tell nothing. With one more, that they lie on one is no chance: it
 // is 1 in 256 to the power of the key's length.
 
-// mostRuns bounds the shares whose runs are looked at, one elimination each.
-const mostRuns = 64
+const mostRuns = 64 // shares whose runs are looked at, one elimination each
 
 // families returns the sets of more than t of these shares that lie on one
 // polynomial, and what is left without the shares of a key with a higher

@@ -142,12 +142,11 @@ func (l *Loop) Turned() time.Duration {
 // is in a state in which connections break all the time.
 func (l *Loop) handleHint() {
 	l.keys.next, l.process.recorded = time.Time{}, false
-	switch l.phase {
-	case Unreachable, Unresponsive, Failing:
-	default:
-		if soon := l.prober.last.Add(hintDebounce); soon.Before(l.prober.next) {
-			l.prober.next = soon
-		}
+	if l.phase == Unreachable || l.phase == Unresponsive || l.phase == Failing {
+		return
+	}
+	if soon := l.prober.last.Add(hintDebounce); soon.Before(l.prober.next) {
+		l.prober.next = soon
 	}
 }
 
@@ -231,8 +230,9 @@ func (l *Loop) observe(now time.Time) Observation {
 // act does what was decided, unless it is not its time yet. The result says
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
+	waits := now.Before(l.sender.notBefore) || l.sender.briefOpening.holds(l.process.current, now)
 	switch {
-	case a == SendShare && l.sender.call == nil && !now.Before(l.sender.notBefore) && !l.sender.briefOpening.holds(l.process.current, now):
+	case a == SendShare && l.sender.call == nil && !waits:
 		return l.send(now)
 	case a == CheckStorage && l.storage.call == nil && !now.Before(l.storage.notBefore):
 		l.checkStorage(now)
@@ -254,8 +254,8 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		over := l.timeline.enter(p, now)
 		l.onEnter(p)
 		if over != nil {
-			older := l.memory.History
-			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...) // a new one: the old was published
+			older := l.memory.History // it was published: a new list takes its place
+			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...)
 			l.Meter.Recovered(*over)
 			l.save()
 		}

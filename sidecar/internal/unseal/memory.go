@@ -22,8 +22,7 @@ type Memory struct {
 	History []*Recovery `json:"history,omitempty"` // the newest first; they do not change any more
 }
 
-// maxHistory bounds the recoveries that are remembered.
-const maxHistory = 6
+const maxHistory = 6 // recoveries that are remembered
 
 // Opened is when the mounted key last opened Vault, and which it was.
 type Opened struct {

@@ -46,7 +46,6 @@ func Phases() (all []Phase) {
 func (p Phase) String() string               { return p.Info().Name }
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Info returns what is fixed of the phase.
 func (p Phase) Info() PhaseInfo {
 	if int(p) < len(phases) {
 		return phases[p]

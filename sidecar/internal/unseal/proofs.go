@@ -46,7 +46,7 @@ type Proofs struct {
 	unread bool      // said so
 }
 
-// NewProofs returns p, ready for States and Run.
+// NewProofs returns p, ready for Take and Run.
 func NewProofs(p Proofs) *Proofs {
 	p.states = make(chan State, 1)
 	return &p

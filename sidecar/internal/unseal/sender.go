@@ -42,7 +42,7 @@ func (l *Loop) send(now time.Time) (again bool) {
 			l.keys.wipe()
 			return true
 		}
-		l.sender.attempt = newAttempt(combination, l.scope(), l.prober.status.Raft)
+		l.sender.attempt = &attempt{shares: combination, scope: l.scope(), ours: true, raft: l.prober.status.Raft}
 	}
 	if len(l.keys.shares) == 0 || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
 		l.endAttempt()

@@ -5,8 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// redacted stands wherever a share would have been printed.
-const redacted = "[redacted]"
+const redacted = "[redacted]" // wherever a share would have been printed
 
 // Share is one key share. Its bytes are in the keeping of a function, because
 // that is the one thing which no printer looks into. fmt calls no methods on
@@ -28,9 +27,7 @@ func NewShare(b []byte) Share { return Share{secret: func() *[]byte { return &b 
 func (s Share) Len() int { return len(s.bytes()) }
 
 // Equal compares in constant time.
-func (s Share) Equal(o Share) bool {
-	return subtle.ConstantTimeCompare(s.bytes(), o.bytes()) == 1
-}
+func (s Share) Equal(o Share) bool { return subtle.ConstantTimeCompare(s.bytes(), o.bytes()) == 1 }
 
 // AppendHex appends the share in hexadecimal to dst. It is the only way to
 // the content outside this package; the caller wipes what it appended to.

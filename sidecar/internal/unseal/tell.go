@@ -7,13 +7,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-const (
-	// tellsAnHour is how many phases are told aloud within an hour; all more
-	// of them are told at debug. A recovery takes about five.
-	tellsAnHour = 240
-	// logAfter is how long a phase has to last to be told after all.
-	logAfter = time.Minute
-)
+// tellsAnHour is how many phases are told aloud within an hour; all more
+// of them are told at debug. A recovery takes about five.
+const tellsAnHour = 240
 
 // logLimiter keeps a Vault that flaps from filling the log.
 type logLimiter struct {
