@@ -410,7 +410,7 @@ func TestProofs_FailureKeepsTheVerdictOfAWrongKey(t *testing.T) {
 				p.Take(State{Phase: Active, Keys: "one"})
 				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
 				change(fail)
-				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
+				assert.Empty(t, after(53*time.Hour), "the key is still wrong, as far as is known")
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, right })
 				p.Take(State{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
 				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))
