@@ -92,7 +92,7 @@ func (l *Loop) askThreshold(now time.Time) {
 func (l *Loop) checkShortfall(now time.Time) {
 	lack, judged := l.keys.shortfall, false
 	switch {
-	case l.keys.problem != "" || leftAloneReason(l.prober.status) != "" || now.Sub(l.prober.statusAt) > thresholdHolds:
+	case l.keys.problem != "", leftAloneReason(l.prober.status) != "", now.Sub(l.prober.statusAt) > thresholdHolds:
 		lack = ""
 	case l.prober.statusAt.Before(l.keys.changedAt):
 	case l.prober.answer == AnswerSealed, l.phase == Active && !l.prober.statusAt.Before(l.since):

@@ -17,7 +17,7 @@ const (
 	confirmationDelay    = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
 	confirmationInterval = 50 * time.Millisecond  // between the probes that look
 	thresholdEvery       = 1 * time.Minute        // between the questions for an open Vault's threshold
-	thresholdHolds       = 3 * time.Minute        // its answer is believed: a rekey changes it under the mounted key
+	thresholdHolds       = 3 * time.Minute        // its answer is believed: a rekey changes it
 	saveEvery            = 1 * time.Minute        // between tries to keep the state
 	logAfter             = 1 * time.Minute        // a phase that lasts so long is logged though Vault flaps
 	foreignPatience      = 1 * time.Hour          // for a person who enters shares while ours are refused

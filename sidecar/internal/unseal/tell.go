@@ -36,6 +36,53 @@ func (v *logLimiter) allow(now time.Time) bool {
 	return !v.limited
 }
 
+// enter makes phase p the current one, and reports whether it was not.
+func (l *Loop) enter(p Phase, now time.Time) bool {
+	reason := l.reasonFor(p)
+	if p == l.phase && reason == l.reason {
+		return false
+	}
+	from, changed := l.phase, p != l.phase
+	if changed {
+		after := round(now.Sub(l.since))
+		l.phase, l.since = p, now
+		l.prober.next = now.Add(pollInterval(p, 0, random()))
+		over := l.timeline.enter(p, now)
+		l.onEnter(p)
+		if over != nil {
+			older := l.memory.History // it was published: a new list takes its place
+			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...)
+			l.Meter.Recovered(*over)
+			l.save()
+		}
+		l.logPhase(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
+	}
+	l.reason = reason
+	l.publish()
+	return changed
+}
+
+func (l *Loop) onEnter(p Phase) {
+	switch {
+	case p == Held && l.memory.Held == nil:
+		l.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
+		l.save()
+	case l.prober.answer == AnswerSealed && l.released():
+		l.Log.Info(msgReleased)
+		l.memory.Unsealed, l.memory.Held = "", nil
+		l.save()
+	case p == Unsealing && l.memory.Unsealed == l.process.current && l.process.current != "":
+		l.Log.Warn(msgOverruled)
+		l.memory.Unsealed = "" // said once for each seal
+	case p.unsealed():
+		l.sender.failures, l.sender.interfered, l.sender.interferenceLogged = 0, 0, false
+		l.sender.confirmation, l.sender.recheck = confirmation{}, recheck{}
+		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
+			l.opened(l.sender.undecided)
+		}
+	}
+}
+
 func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) {
 	t, last := phases[l.phase], l.timeline.last
 	if reason != "" {
