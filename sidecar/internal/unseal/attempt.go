@@ -15,12 +15,8 @@ type attempt struct {
 	scope  Scope // what a refusal would speak of
 	sent   int
 	nonce  string
-	ours   bool
+	ours   bool // at first, and as long as nobody else's share is counted
 	raft   bool // Vault may be a replica that has yet to join its cluster
-}
-
-func newAttempt(shares []int, s Scope, raft bool) *attempt {
-	return &attempt{shares: shares, scope: s, ours: true, raft: raft}
 }
 
 // share returns the place of the share to send now.
@@ -40,17 +36,16 @@ const (
 	joining                       // accepted by a raft node, which unseals itself once it has joined its cluster
 )
 
-var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent", "joining"}
+// verdictNames are those of the log, and of the results that a Meter counts.
+var verdictNames = [...]string{
+	more: "more", opened: "opened", rejected: "rejected", interfered: "interfered",
+	sendFailed: "failed", connectionLost: "lost", inconclusive: "undecided", joining: "accepted",
+}
 
 func (v verdict) String() string { return verdictNames[v] }
 
-// results are the verdicts that end an attempt, in words for a Meter.
-var results = [...]string{
-	opened: "opened", rejected: "rejected", interfered: "disturbed", sendFailed: "failed", connectionLost: "lost", inconclusive: "undecided", joining: "accepted",
-}
-
 // Results lists what can become of an attempt to unseal.
-func Results() []string { return results[more+1:] }
+func Results() []string { return verdictNames[opened:] }
 
 // took digests the answer to the share last given out. disturbed is true when
 // somebody was seen to send shares during the attempt itself; shares that lay

@@ -83,7 +83,7 @@ func TestAttempt_VerdictFollowsTheAnswers(t *testing.T) {
 			for n := range places {
 				places[n] = n + 10
 			}
-			a := newAttempt(places, Scope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5}, true)
+			a := &attempt{shares: places, scope: Scope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5}, ours: true, raft: true}
 			for n, s := range row.replies {
 				assert.Equal(t, n+10, a.share(), "the next share")
 				v, disturbed := a.took(s.status, s.err)
@@ -105,7 +105,7 @@ func TestAttempt_IsRejectedOnlyWithoutInterference(t *testing.T) {
 	for _, first := range answers {
 		for _, second := range answers {
 			for _, third := range answers {
-				a := newAttempt([]int{0, 1, 2}, Scope{Threshold: 3, Shares: 5}, true)
+				a := &attempt{shares: []int{0, 1, 2}, scope: Scope{Threshold: 3, Shares: 5}, ours: true, raft: true}
 				verdict := more
 				for _, s := range []reply{first, second, third} {
 					if verdict, _ = a.took(s.status, s.err); verdict != more {

@@ -1,6 +1,9 @@
 package unseal
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 const (
 	// maxCombinations bounds how many combinations are tried for one version of
@@ -30,7 +33,7 @@ func combinations(shares []Share, t int) [][]int {
 	add := func(c []int) bool {
 		looked++
 		known := slices.ContainsFunc(out, func(o []int) bool { return slices.Equal(o, c) })
-		if !known && (t == 1 || distinct(shares, c)) {
+		if !known && distinct(shares, c) {
 			out = append(out, slices.Clone(c))
 		}
 		return len(out) < maxCombinations && looked < maxGuesses
@@ -73,35 +76,20 @@ func inTurn(shares []Share) (order []int) {
 // candidates returns the sets of shares that are known to be of one key, and in
 // groups what is left that could be, the newest first.
 func candidates(shares []Share, t int) (sets, groups [][]int) {
-	newestFirst := func(a, b []int) int { return last(b) - last(a) }
+	newestFirst := func(a, b []int) int { return slices.Max(b) - slices.Max(a) }
 	for _, group := range byLength(lengthsOf(shares), t) {
 		if t > 1 && len(group) > t {
-			these := make([]Share, len(group))
-			for i, place := range group {
-				these[i] = shares[place]
-			}
-			found, others := families(these, t)
-			left := slices.Clone(group)
-			for _, set := range append(found, others) {
-				for i := range set {
-					set[i] = group[set[i]]
-				}
-				left = slices.DeleteFunc(left, func(place int) bool { return slices.Contains(set, place) })
-			}
-			sets, group = append(sets, found...), left
+			var found [][]int
+			found, group = families(shares, group, t)
+			sets = append(sets, found...)
 		}
-		groups = append(groups, group)
+		if len(group) >= t {
+			groups = append(groups, group)
+		}
 	}
 	slices.SortFunc(sets, newestFirst)
 	slices.SortFunc(groups, newestFirst)
 	return sets, groups
-}
-
-func last(places []int) int {
-	if len(places) == 0 {
-		return -1
-	}
-	return places[len(places)-1]
 }
 
 func lengthsOf(shares []Share) []int {
@@ -112,29 +100,19 @@ func lengthsOf(shares []Share) []int {
 	return out
 }
 
-// byLength groups the places of shares that can belong together, in order.
+// byLength groups the places of shares that can belong together.
 func byLength(lengths []int, t int) [][]int {
-	var order []int
 	groups := map[int][]int{}
 	for i, n := range lengths {
-		if t == 1 && n != 16 && n != 24 && n != 32 {
-			continue
-		}
-		if t == 1 {
-			n = 0 // each is a key of its own
-		}
-		if groups[n] == nil {
-			order = append(order, n)
-		}
-		groups[n] = append(groups[n], i)
-	}
-	var out [][]int
-	for _, n := range order {
-		if len(groups[n]) >= t {
-			out = append(out, groups[n])
+		switch {
+		case t > 1:
+			groups[n] = append(groups[n], i)
+		case n == 16 || n == 24 || n == 32: // each is a key of its own
+			groups[0] = append(groups[0], i)
 		}
 	}
-	return out
+	maps.DeleteFunc(groups, func(_ int, places []int) bool { return len(places) < t })
+	return slices.Collect(maps.Values(groups))
 }
 
 // choose calls add with every t of from, in lexicographic order, until add

@@ -164,19 +164,19 @@ func linkingShare(one, other []Share) Share {
 	m := newMatrix(3, 7)
 	for c, s := range all {
 		at := s.bytes()[32]
-		m.row(0)[c], m.row(1)[c], m.row(2)[c] = 1, at, multiply(at, at)
+		m[0][c], m[1][c], m[2][c] = 1, at, multiply(at, at)
 	}
 	chosen := []byte{0, 0, 0, 3, 5, 7} // of the other key
-	m.row(0)[6], m.row(1)[6], m.row(2)[6] = 1, x, multiply(x, x)
+	m[0][6], m[1][6], m[2][6] = 1, x, multiply(x, x)
 	for i := range 3 {
 		for c := 3; c < 6; c++ {
-			m.row(i)[6] ^= multiply(chosen[c], m.row(i)[c])
-			m.row(i)[c] = 0
+			m[i][6] ^= multiply(chosen[c], m[i][c])
+			m[i][c] = 0
 		}
 	}
 	m.reduce()
 	for i := range 3 {
-		chosen[i] = m.row(i)[6]
+		chosen[i] = m[i][6]
 	}
 	out := make([]byte, 33)
 	out[32] = x
@@ -192,7 +192,7 @@ func TestCombinations_WipeTheirMatrix(t *testing.T) {
 	m := vectors(split(5, 3), []int{0, 1, 2, 3}, 3)
 	m.reduce()
 	m.wipe()
-	assert.Equal(t, make([]byte, len(m.cells)), m.cells)
+	assert.Equal(t, make([]byte, len(m)*len(m[0])), slices.Concat(m...))
 }
 
 func TestCombinations_AreBounded(t *testing.T) {

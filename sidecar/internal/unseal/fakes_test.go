@@ -259,24 +259,24 @@ func (v *fakeVault) shown(sealed bool) SealStatus {
 	return s
 }
 
-func (v *fakeVault) Health(ctx context.Context) (Health, error) {
+func (v *fakeVault) Health(ctx context.Context) (Answer, error) {
 	v.probe(1)
 	defer v.probe(-1)
 	alive, err := v.connect(ctx)
 	if err != nil {
-		return HealthOther, err
+		return NoAnswer, err
 	}
-	health := HealthActive
+	health := AnswerActive
 	s := v.withStateLock(ctx, alive, false, func() reply {
 		if v.status.Sealed || !v.status.Initialized {
-			health = HealthSealed
+			health = AnswerSealed
 		} else if v.standby {
-			health = HealthStandby
+			health = AnswerStandby
 		}
 		return reply{err: v.healthErr}
 	})
 	if s.err != nil {
-		return HealthOther, s.err
+		return NoAnswer, s.err
 	}
 	return health, nil
 }
@@ -463,12 +463,24 @@ func (s *fakeStore) Save(v any) error {
 	return err
 }
 
+// fakeMeter keeps what is counted.
+type fakeMeter struct {
+	results    []string
+	keyChanges int
+	recoveries []Recovery
+}
+
+func (m *fakeMeter) Attempted(result string) { m.results = append(m.results, result) }
+func (m *fakeMeter) KeysChanged()            { m.keyChanges++ }
+func (m *fakeMeter) Recovered(r Recovery)    { m.recoveries = append(m.recoveries, r) }
+
 // harness connects a fake Vault, Secret and state file with a sidecar.
 type harness struct {
 	*testing.T
 	vault *fakeVault
 	keys  *fakeKeys
 	store *fakeStore
+	meter fakeMeter
 	wake  chan struct{}
 	loop  *Loop
 	stop  func() // ends the loop and waits until it did
@@ -528,7 +540,7 @@ func (h *harness) start(change ...func(*Config)) {
 		h.stop()
 	}
 	c := Config{
-		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true,
+		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true, Meter: &h.meter,
 		Log: hclog.New(&hclog.LoggerOptions{Output: h, Level: hclog.Debug, JSONFormat: true}),
 		Publish: func(s State) {
 			h.mu.Lock()

@@ -1,18 +1,21 @@
 package unseal
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Shares of one key lie on one polynomial of degree t-1 for each byte of the
 // key; the last byte of a share is its x (vault/shamir/shamir.go). Any t shares
 // do, so t tell nothing. With one more, that they lie on one is no chance: it
 // is 1 in 256 to the power of the key's length.
 
-// mostRuns bounds the shares whose runs are looked at, one elimination each.
-const mostRuns = 64
+const mostRuns = 64 // shares whose runs are looked at, one elimination each
 
-// families returns the sets of more than t shares that lie on one polynomial,
-// and the shares that are of a key with a higher threshold, by their places in
-// shares, all of which are of one length. A share is in one set at most.
+// families returns the sets of more than t of these shares that lie on one
+// polynomial, and what is left without the shares of a key with a higher
+// threshold, all by their places. The shares at them are of one length. A share
+// is in one set at most.
 //
 // To a share belongs the vector (1, x, ..., x^(t-1), y1, ..., yn). Those of a
 // set span t dimensions, so that each t+1 of them depend on one another, while
@@ -21,29 +24,28 @@ const mostRuns = 64
 // set. That takes one elimination, whatever the order of the shares is, and
 // however many sets there are. Where there are too many, or somebody has made a
 // share that hangs two sets together, runs of neighbors are looked at.
-func families(shares []Share, t int) (sets [][]int, others []int) {
-	var rest []int
-	for _, part := range dependent(shares, t) {
+func families(shares []Share, places []int, t int) (sets [][]int, left []int) {
+	var higher, unclear []int
+	for _, part := range dependent(shares, places, t) {
 		switch rank := rank(shares, part, t); {
 		case rank == t && distinct(shares, part):
 			sets = append(sets, part)
 		case rank > t && len(part) > rank && onOne(shares, part, rank):
-			others = append(others, part...)
+			higher = append(higher, part...)
 		default:
-			rest = append(rest, part...)
+			unclear = append(unclear, part...)
 		}
 	}
-	slices.Sort(rest)
-	return append(sets, runs(shares, rest[max(0, len(rest)-mostRuns):], t)...), others
+	slices.Sort(unclear)
+	sets = append(sets, runs(shares, unclear[max(0, len(unclear)-mostRuns):], t)...)
+	gone := append(slices.Concat(sets...), higher...)
+	left = slices.DeleteFunc(slices.Clone(places), func(place int) bool { return slices.Contains(gone, place) })
+	return sets, left
 }
 
 // dependent returns the parts that hang together by dependencies, and have more
 // than t shares.
-func dependent(shares []Share, t int) (parts [][]int) {
-	places := make([]int, len(shares))
-	for i := range places {
-		places[i] = i
-	}
+func dependent(shares []Share, places []int, t int) [][]int {
 	m := vectors(shares, places, t)
 	defer m.wipe()
 	pivots := m.reduce()
@@ -52,32 +54,24 @@ func dependent(shares []Share, t int) (parts [][]int) {
 		part[c] = c
 	}
 	for c := range places {
-		if slices.Contains(pivots, c) {
-			continue
-		}
 		for i, p := range pivots { // it is a sum of these
-			if m.row(i)[c] != 0 {
-				from, to := part[p], part[c]
-				for k := range part {
-					if part[k] == from {
-						part[k] = to
-					}
+			if m[i][c] == 0 {
+				continue
+			}
+			from, to := part[p], part[c]
+			for k := range part {
+				if part[k] == from {
+					part[k] = to
 				}
 			}
 		}
 	}
-	for name := range part {
-		var members []int
-		for c := range part {
-			if part[c] == name {
-				members = append(members, c)
-			}
-		}
-		if len(members) > t {
-			parts = append(parts, members)
-		}
+	members := map[int][]int{}
+	for c, name := range part {
+		members[name] = append(members[name], places[c])
 	}
-	return parts
+	maps.DeleteFunc(members, func(_ int, part []int) bool { return len(part) <= t })
+	return slices.Collect(maps.Values(members))
 }
 
 // vectors returns the matrix whose columns are the vectors of the shares.
@@ -88,11 +82,11 @@ func vectors(shares []Share, places []int, t int) matrix {
 		share := shares[place].bytes()
 		power := byte(1)
 		for i := range t {
-			m.row(i)[c] = power
+			m[i][c] = power
 			power = multiply(power, share[n])
 		}
 		for i := range n {
-			m.row(t + i)[c] = share[i]
+			m[t+i][c] = share[i]
 		}
 	}
 	return m
@@ -112,15 +106,11 @@ func rank(shares []Share, places []int, t int) int {
 
 // distinct reports whether no two of the shares have one x.
 func distinct(shares []Share, places []int) bool {
-	var seen [256]bool
+	seen := map[byte]bool{}
 	for _, place := range places {
-		x := shares[place].bytes()[shares[place].Len()-1]
-		if seen[x] {
-			return false
-		}
-		seen[x] = true
+		seen[shares[place].bytes()[shares[place].Len()-1]] = true
 	}
-	return true
+	return len(seen) == len(places)
 }
 
 // runs looks for sets that begin as t+1 neighbors.
@@ -129,14 +119,12 @@ func runs(shares []Share, rest []int, t int) (sets [][]int) {
 		if !onOne(shares, rest[i:i+t+1], t) {
 			continue
 		}
-		set := slices.Clone(rest[i : i+t+1])
+		set := slices.Clone(rest[i : i+t])
 		var others []int
-		for at, place := range rest {
-			switch {
-			case at >= i && at <= i+t:
-			case onOne(shares, append(slices.Clone(set[:t]), place), t):
+		for _, place := range slices.Concat(rest[:i], rest[i+t:]) {
+			if onOne(shares, append(set[:t:t], place), t) {
 				set = append(set, place)
-			default:
+			} else {
 				others = append(others, place)
 			}
 		}
@@ -145,4 +133,75 @@ func runs(shares []Share, rest []int, t int) (sets [][]int) {
 		rest, i = others, -1
 	}
 	return sets
+}
+
+// Arithmetic of GF(256) as Vault's shamir has it, modulo the polynomial 0x11b
+// of AES (shamir/shamir.go). It looks nothing up by what it is given: the time
+// it takes tells nothing of a key.
+
+func multiply(a, b byte) (product byte) {
+	for range 8 {
+		product ^= a & -(b & 1)
+		a, b = a<<1^0x1b&-(a>>7), b>>1
+	}
+	return product
+}
+
+// invert returns the inverse, a to the power of 254; that of 0 is 0.
+func invert(a byte) byte {
+	inverse := byte(1)
+	for range 7 {
+		a = multiply(a, a)
+		inverse = multiply(inverse, a)
+	}
+	return inverse
+}
+
+// matrix is one of bytes of GF(256), row by row.
+type matrix [][]byte
+
+func newMatrix(rows, columns int) matrix {
+	m := make(matrix, rows)
+	for i := range m {
+		m[i] = make([]byte, columns)
+	}
+	return m
+}
+
+func (m matrix) wipe() {
+	for _, row := range m {
+		clear(row)
+	}
+}
+
+// reduce brings m into reduced row echelon form, and returns the column that
+// each of its rows begins at. The others are zero.
+func (m matrix) reduce() (pivots []int) {
+	for column := range m[0] {
+		top := len(pivots)
+		at := top
+		for at < len(m) && m[at][column] == 0 {
+			at++
+		}
+		if at == len(m) {
+			continue
+		}
+		m[top], m[at] = m[at], m[top]
+		pivot := m[top]
+		inverse := invert(pivot[column])
+		for i := range pivot {
+			pivot[i] = multiply(pivot[i], inverse)
+		}
+		for other, row := range m {
+			factor := row[column]
+			if other == top || factor == 0 {
+				continue
+			}
+			for i, v := range pivot {
+				row[i] ^= multiply(v, factor)
+			}
+		}
+		pivots = append(pivots, column)
+	}
+	return pivots
 }

@@ -645,11 +645,10 @@ func TestLoop_AppliesAnAnswerAndChangedKeysInOneTurn(t *testing.T) {
 				l.prober.answer, l.process.current, l.prober.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
 				l.turn(time.Now())
 				require.NotNil(h, l.sender.call)
-				first := l.sender.call
 
 				h.keys.mount(right[5-left:]...)
 				l.keys.next = time.Time{}
-				l.handleUnseal(first, progressed(1, "a").status, nil)
+				l.handleUnseal(time.Now(), progressed(1, "a").status, nil)
 				l.turn(time.Now())
 				if left < 3 {
 					assert.Equal(h, NoKey.String(), l.phase.String())

@@ -1,7 +1,7 @@
 package unseal
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -105,20 +105,33 @@ func TestLoop_KeepsAtMostThreeProbesInFlight(t *testing.T) {
 
 func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
-	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
-	l.prober.inFlight[first], l.prober.inFlight[second] = true, true
-	l.handleProbe(first, probeResult{answer: AnswerUnsealed, process: "p"})
-	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Equal(t, "p", l.saved.memory.Unsealed)
-	assert.Empty(t, l.prober.inFlight)
+	l.ctx = t.Context()
+	reported := 0
+	start := func() *call {
+		return l.start(time.Now(), func(context.Context) func() { return func() { reported++ } })
+	}
+	start()
+	(<-l.reports)()
+	assert.Equal(t, 1, reported)
+	late := start()
+	report := <-l.reports
+	late.drop()
+	report()
+	assert.Equal(t, 1, reported, "of a call that was dropped when its answer was there")
 
-	l.handleProbe(second, probeResult{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
-	assert.Equal(t, AnswerUnsealed, l.prober.answer, "the first answer won")
-	l.handleUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
+	second := start()
+	l.prober.inFlight = []*call{start(), second}
+	l.handleProbe(time.Now(), probeResult{answer: AnswerUnsealed, process: "p"})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Zero(t, l.sender.failures)
-	l.handleLookup(&call{}, errors.New("of a lookup that was given up"))
-	assert.Equal(t, StorageUnknown, l.storage.state)
+	assert.Equal(t, "p", l.memory.Unsealed)
+	assert.Empty(t, l.prober.inFlight)
+	assert.True(t, second.dropped, "the first answer won")
+	l.sender.call, l.storage.call = start(), start()
+	unseal, lookup := l.sender.call, l.storage.call
+	l.resetAttempt()
+	l.storageState(time.Now())
+	assert.True(t, unseal.dropped)
+	assert.True(t, lookup.dropped)
 }
 
 // Vault reads its sealed flag before it waits for its lock: probes that hung

@@ -19,8 +19,10 @@ type Memory struct {
 	Refused  *Refused `json:"refused,omitempty"`
 
 	Opened  *Opened     `json:"opened,omitempty"`
-	History []*Recovery `json:"history,omitempty"` // the newest first
+	History []*Recovery `json:"history,omitempty"` // the newest first; they do not change any more
 }
+
+const maxHistory = 6 // recoveries that are remembered
 
 // Opened is when the mounted key last opened Vault, and which it was.
 type Opened struct {
@@ -52,12 +54,11 @@ type Scope struct {
 }
 
 func (r *Refused) has(s Scope, combination []int) bool {
-	return r != nil && r.Scope == s && slices.ContainsFunc(r.Combinations, func(c []int) bool {
+	return r.in(s) && slices.ContainsFunc(r.Combinations, func(c []int) bool {
 		return slices.Equal(c, combination)
 	})
 }
 
-// in reports whether there is any refusal within the scope.
 func (r *Refused) in(s Scope) bool { return r != nil && r.Scope == s }
 
 // with returns r and one refusal more, without those of another scope.
@@ -128,4 +129,32 @@ func fingerprint(salt []byte, shares []Share) string {
 		mac.Write(s.bytes())
 	}
 	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+func (l *Loop) loadSaved() {
+	if err := l.Store.Load(&l.memory); err != nil {
+		l.memory = Memory{}
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	if l.memory.Unsealed == "" {
+		l.Log.Info(msgNoMemory)
+	}
+	damaged := func(r *Recovery) bool { return r == nil || len(r.Steps) == 0 }
+	history := slices.DeleteFunc(l.memory.History, damaged)
+	l.memory.History = history[:min(len(history), maxHistory)]
+}
+
+// save keeps the memory, and says once when it cannot.
+func (l *Loop) save() {
+	err := l.Store.Save(l.memory.persistable())
+	if err != nil && !l.saveFailed {
+		l.Log.Warn(msgMemoryLost, keyError, err)
+	}
+	l.saveFailed, l.saveAt = err != nil, time.Now().Add(saveEvery)
+}
+
+// opened takes note that these keys opened Vault. It is saved with the process
+// that they opened.
+func (l *Loop) opened(keys string) {
+	l.memory.Opened, l.sender.undecided = &Opened{At: time.Now().UTC(), Keys: keys}, ""
 }

@@ -10,7 +10,6 @@ import (
 // ProofResult is what a proof of the mounted key came to.
 type ProofResult string
 
-// The results of a proof.
 const (
 	ProofValid   ProofResult = "valid"   // Vault would open with the mounted key
 	ProofInvalid ProofResult = "invalid" // it would not
@@ -19,11 +18,22 @@ const (
 	ProofFailed  ProofResult = "failed"  // it came to no end
 )
 
+// verdict reports whether it says something of the key.
+func (r ProofResult) verdict() bool { return r == ProofValid || r == ProofInvalid }
+
 // Proof tells whether the mounted key is still the one that opens Vault.
 type Proof struct {
-	At     time.Time
-	Result ProofResult
-	Reason string // in words, when it is not valid; holds nothing of a key
+	At     time.Time   `json:"at,omitzero"`
+	Result ProofResult `json:"result,omitempty"`
+	Reason string      `json:"reason,omitempty"` // in words, when it is not valid; holds nothing of a key
+}
+
+func newProof(result ProofResult, err error) Proof {
+	proof := Proof{At: time.Now().UTC(), Result: result}
+	if err != nil {
+		proof.Reason = err.Error()
+	}
+	return proof
 }
 
 // ErrRefused marks a call that Vault does not allow, whatever is sent.
@@ -95,14 +105,7 @@ const (
 // Prove tells whether the mounted key opens Vault. It waits for at most 40 s, and
 // for 10 s more where a token has to be revoked. A reason beside a valid one tells
 // what it left: a rekey or a token.
-func (p *Prover) Prove(ctx context.Context) Proof {
-	result, err := p.prove(ctx)
-	proof := Proof{At: time.Now().UTC(), Result: result}
-	if err != nil {
-		proof.Reason = err.Error()
-	}
-	return proof
-}
+func (p *Prover) Prove(ctx context.Context) Proof { return newProof(p.prove(ctx)) }
 
 const askingForRekey = "asking for the rekey under way"
 
@@ -135,10 +138,8 @@ func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 	switch {
 	case err != nil:
 		return ProofFailed, err
-	case status.Type != "shamir":
-		return ProofRefused, fmt.Errorf("its seal is %s, not shamir", status.Type)
-	case status.Recovery:
-		return ProofRefused, errors.New("its seal is an auto-unseal with recovery keys, which open nothing")
+	case status.Type != "shamir", status.Recovery:
+		return ProofRefused, errors.New(leftAloneReason(status))
 	case status.Sealed:
 		return ProofFailed, errors.New("vault is sealed: to open it is the proof")
 	}
@@ -166,7 +167,6 @@ func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 	return result, also(err, p.noteVerdict(result, err, shares))
 }
 
-// unproved is what an error makes of a proof.
 func unproved(err error) ProofResult {
 	if errors.Is(err, ErrRefused) {
 		return ProofRefused
@@ -190,8 +190,6 @@ func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []
 		return ProofBusy, err
 	case err != nil:
 		return unproved(err), err
-	case !r.Started || !r.Ours: // Vault tells what is under way, after it has begun ours
-		return ProofBusy, errDisplaced
 	}
 	for _, combination := range all {
 		opens, err := authorize(ctx, vault, r.Nonce, shares, combination)
@@ -219,24 +217,18 @@ func mounted(shares int) string {
 
 var errDisplaced = errors.New("somebody canceled our rekey, or put another in its place")
 
-// stillOurs returns nil while the rekey of that nonce is under way and is one
-// of ours.
-func stillOurs(ctx context.Context, vault Rekeyer, nonce string) error {
-	r, err := named(ctx, askingForRekey, vault.Rekey)
-	if err == nil && (!r.Started || !r.Ours || r.Nonce != nonce) {
-		return errDisplaced
-	}
-	return err
-}
-
 // authorize sends one combination and reports whether Vault takes it for its
 // key. A verdict before the last share, and a count that is not ours, speak of
 // somebody else's shares too. A share goes to a rekey of ours alone: anybody may
 // have canceled it and begun another since the last answer.
 func authorize(ctx context.Context, vault Rekeyer, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
-		if err := stillOurs(ctx, vault, nonce); err != nil {
+		r, err := named(ctx, askingForRekey, vault.Rekey)
+		switch {
+		case err != nil:
 			return false, err
+		case !r.Started || !r.Ours || r.Nonce != nonce:
+			return false, errDisplaced
 		}
 		progress, err := named(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
 			return vault.AuthorizeRekey(ctx, shares[i], nonce)

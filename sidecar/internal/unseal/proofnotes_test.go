@@ -38,10 +38,6 @@ func withLogin(p *Prover, v *rekeyVault) *Prover {
 	return p
 }
 
-func newProver(v *rekeyVault, values ...byte) *Prover {
-	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
-}
-
 // callsDuring returns the calls that Vault receives during do.
 func callsDuring(v *rekeyVault, do func()) []string {
 	v.Lock()

@@ -8,15 +8,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// firstProof is the wait for the first proof after Vault became active. Others
-// have more need of Vault then.
-const firstProof = 30 * time.Second
-
-// againAfter is the wait, at most, after a proof that came to no verdict, for a
-// rekey of somebody's or for an error that may be over.
-const againAfter = 15 * time.Minute
-
 const (
+	// firstProof is the wait for the first proof after Vault became active. Others
+	// have more need of Vault then.
+	firstProof = 30 * time.Second
+	// againAfter is the wait, at most, after a proof that came to no verdict, for a
+	// rekey of somebody's or for an error that may be over.
+	againAfter = 15 * time.Minute
 	// tidyEvery is how often it is tried to cancel what was left begun.
 	tidyEvery = time.Minute
 	// lookEvery is how often the notes are looked at: a person waits for what
@@ -48,7 +46,7 @@ type Proofs struct {
 	unread bool      // said so
 }
 
-// NewProofs returns p, ready for States and Run.
+// NewProofs returns p, ready for Take and Run.
 func NewProofs(p Proofs) *Proofs {
 	p.states = make(chan State, 1)
 	return &p
@@ -113,33 +111,20 @@ func (p *Proofs) turn(ctx context.Context) {
 	if p.Every == 0 || now.Before(p.next) || p.Prover.Login == nil && p.refusedBy(p.closed) {
 		return
 	}
-	before := p.tried
-	keys := mountOf(p.state)
-	p.tried = p.Prover.Prove(ctx)
+	proof := p.Prover.Prove(ctx)
 	p.noted = p.notes().At
 	if ctx.Err() != nil {
 		return
 	}
 	wait := p.Every
-	if p.tried.Result == ProofBusy || p.tried.Result == ProofFailed {
+	if proof.Result == ProofBusy || proof.Result == ProofFailed {
 		wait = min(wait, againAfter)
 	}
 	p.next = time.Now().Add(jitter(wait-wait/10, wait/5, random()))
-	if p.tried.Result == ProofRefused {
+	if proof.Result == ProofRefused {
 		p.closed = new(p.state.Process)
 	}
-	p.say(before, p.tried)
-	// A proof that came to no verdict makes no wrong key right. That a key
-	// was right is not kept so: it would hide that nobody sees it any more.
-	if p.proved.Result == ProofInvalid && p.tried.Result != ProofValid && p.tried.Result != ProofInvalid {
-		return
-	}
-	p.publish(p.tried, keys)
-}
-
-func (p *Proofs) publish(proof Proof, keys string) {
-	p.proved, p.keys = proof, keys
-	p.Publish(proof)
+	p.report(proof)
 }
 
 // refusedBy reports whether it was the Vault that runs now that refused. It does
@@ -152,22 +137,14 @@ func (p *Proofs) refusedBy(process *string) bool {
 // mounted, and reports whether one has begun a rekey.
 func (p *Proofs) look() (begun bool) {
 	n := p.notes()
-	if n.At.Equal(p.noted) {
+	if n.At.Equal(p.noted) || n.At.Before(p.state.UnsealedAt) {
 		return n.Begun
 	}
 	p.noted = n.At
-	if n.At.Before(p.state.UnsealedAt) {
-		return n.Begun
-	}
-	shares, _, err := p.Prover.Keys.Read()
+	shares, _, _ := p.Prover.Keys.Read() // with an error there are none
 	defer WipeAll(shares)
-	if err != nil {
-		return n.Begun
-	}
 	if proof := n.Verdict(shares); proof.Result != "" {
-		p.say(p.tried, proof)
-		p.tried = proof
-		p.publish(proof, mountOf(p.state))
+		p.report(proof)
 	}
 	return n.Begun
 }
@@ -193,22 +170,29 @@ func (p *Proofs) tidy(ctx context.Context) {
 	}
 }
 
-// say tells of a proof what is new about it, or about its Vault.
-func (p *Proofs) say(before, now Proof) {
+// report tells of a proof what is new about it, or about its Vault, and publishes
+// it. One that came to no verdict makes no wrong key right. That a key was right
+// is not kept so: it would hide that nobody sees it any more.
+func (p *Proofs) report(proof Proof) {
 	level := hclog.Debug
-	if before.Result != now.Result || p.saidOf != p.state.Process {
+	if p.tried.Result != proof.Result || p.saidOf != p.state.Process {
 		level = hclog.Info
 	}
-	p.saidOf = p.state.Process
-	if now.Result == ProofValid && now.Reason != "" {
-		p.Log.Warn(msgLeft, keyReason, now.Reason)
+	p.tried, p.saidOf = proof, p.state.Process
+	if proof.Result == ProofValid && proof.Reason != "" {
+		p.Log.Warn(msgLeft, keyReason, proof.Reason)
 	}
-	switch now.Result {
+	switch proof.Result {
 	case ProofValid:
 		p.Log.Log(level, msgProved)
 	case ProofInvalid:
-		p.Log.Error(msgStale, keyReason, now.Reason, keyAdvice, "put the right key into the Secret before Vault restarts")
+		p.Log.Error(msgStale, keyReason, proof.Reason, keyAdvice, "put the right key into the Secret before Vault restarts")
 	default:
-		p.Log.Log(level, msgNotProved, keyReason, now.Reason)
+		p.Log.Log(level, msgNotProved, keyReason, proof.Reason)
+		if p.proved.Result == ProofInvalid {
+			return
+		}
 	}
+	p.proved, p.keys = proof, mountOf(p.state)
+	p.Publish(proof)
 }

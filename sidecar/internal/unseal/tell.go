@@ -7,13 +7,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-const (
-	// tellsAnHour is how many phases are told aloud within an hour; all more
-	// of them are told at debug. A recovery takes about five.
-	tellsAnHour = 240
-	// logAfter is how long a phase has to last to be told after all.
-	logAfter = time.Minute
-)
+// tellsAnHour is how many phases are told aloud within an hour; all more
+// of them are told at debug. A recovery takes about five.
+const tellsAnHour = 240
 
 // logLimiter keeps a Vault that flaps from filling the log.
 type logLimiter struct {
@@ -40,7 +36,53 @@ func (v *logLimiter) allow(now time.Time) bool {
 	return !v.limited
 }
 
-// logPhase says that the current phase began.
+// enter makes phase p the current one, and reports whether it was not.
+func (l *Loop) enter(p Phase, now time.Time) bool {
+	reason := l.reasonFor(p)
+	if p == l.phase && reason == l.reason {
+		return false
+	}
+	from, changed := l.phase, p != l.phase
+	if changed {
+		after := round(now.Sub(l.since))
+		l.phase, l.since = p, now
+		l.prober.next = now.Add(pollInterval(p, 0, random()))
+		over := l.timeline.enter(p, now)
+		l.onEnter(p)
+		if over != nil {
+			older := l.memory.History // it was published: a new list takes its place
+			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...)
+			l.Meter.Recovered(*over)
+			l.save()
+		}
+		l.logPhase(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
+	}
+	l.reason = reason
+	l.publish()
+	return changed
+}
+
+func (l *Loop) onEnter(p Phase) {
+	switch {
+	case p == Held && l.memory.Held == nil:
+		l.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
+		l.save()
+	case l.prober.answer == AnswerSealed && l.released():
+		l.Log.Info(msgReleased)
+		l.memory.Unsealed, l.memory.Held = "", nil
+		l.save()
+	case p == Unsealing && l.memory.Unsealed == l.process.current && l.process.current != "":
+		l.Log.Warn(msgOverruled)
+		l.memory.Unsealed = "" // said once for each seal
+	case p.unsealed():
+		l.sender.failures, l.sender.interfered, l.sender.interferenceLogged = 0, 0, false
+		l.sender.confirmation, l.sender.recheck = confirmation{}, recheck{}
+		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
+			l.opened(l.sender.undecided)
+		}
+	}
+}
+
 func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) {
 	t, last := phases[l.phase], l.timeline.last
 	if reason != "" {
@@ -69,9 +111,6 @@ func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) 
 }
 
 func (l *Loop) publish() {
-	if l.Publish == nil {
-		return
-	}
 	shares := len(l.keys.lengths)
 	if l.keys.problem != "" {
 		shares = 0
@@ -87,13 +126,11 @@ func (l *Loop) publish() {
 		Remarks:  l.keys.remarks,
 		Keys:     l.keys.version,
 		Process:  l.process.current,
-		Current:  l.timeline.current.copied(),
-		Last:     l.timeline.last.copied(),
+		Current:  l.timeline.current,
+		Last:     l.timeline.last,
+		History:  l.memory.History,
 	}
-	for _, r := range l.timeline.history {
-		s.History = append(s.History, r.copied())
-	}
-	if o := l.saved.memory.Opened; o != nil {
+	if o := l.memory.Opened; o != nil {
 		s.UnsealedAt, s.KeyChanged = o.At, l.keys.version != "" && l.keys.version != o.Keys
 	}
 	l.Publish(s)
@@ -129,6 +166,8 @@ func (l *Loop) reasonFor(p Phase) string {
 	}
 }
 
+// leftAloneReason is why key shares cannot or must not unseal such a Vault; it is
+// empty when they can.
 func leftAloneReason(s SealStatus) string {
 	switch {
 	case s.Removed:
@@ -137,7 +176,9 @@ func leftAloneReason(s SealStatus) string {
 		return "a seal migration is under way"
 	case s.Recovery:
 		return "its seal is an auto-unseal with recovery keys, which open nothing"
-	default:
+	case s.Type != "shamir":
 		return "its seal is " + s.Type + ", not shamir"
+	default:
+		return ""
 	}
 }

@@ -130,35 +130,35 @@ func (c *Client) Trusted(ctx context.Context) error {
 
 // Health asks GET sys/health and reads its status code
 // (vault/http/sys_health.go).
-func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
+func (c *Client) Health(ctx context.Context) (unseal.Answer, error) {
 	c.refresh()
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/health")
 	var answered *api.ResponseError
 	if err != nil && !errors.As(err, &answered) {
-		return unseal.HealthOther, classify(ctx, err)
+		return unseal.NoAnswer, classify(ctx, err)
 	}
 	defer drain(resp.Body)
 	raw, readErr := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if readErr != nil {
-		return unseal.HealthOther, classify(ctx, readErr)
+		return unseal.NoAnswer, classify(ctx, readErr)
 	}
 	// The same statuses come from a proxy. Vault says this with each of them.
 	var h struct{ Initialized, Sealed *bool }
 	if json.Unmarshal(raw, &h) != nil || h.Initialized == nil || h.Sealed == nil {
 		if err != nil {
-			return unseal.HealthOther, classify(ctx, err)
+			return unseal.NoAnswer, classify(ctx, err)
 		}
-		return unseal.HealthOther, fmt.Errorf("answered %d without its health, %w", resp.StatusCode, unseal.ErrNotVault)
+		return unseal.NoAnswer, fmt.Errorf("answered %d without its health, %w", resp.StatusCode, unseal.ErrNotVault)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return unseal.HealthActive, nil
+		return unseal.AnswerActive, nil
 	case http.StatusTooManyRequests, 472, 473, 474: // standby, DR secondary, performance standby, standby without its active node
-		return unseal.HealthStandby, nil
+		return unseal.AnswerStandby, nil
 	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialized, removed
-		return unseal.HealthSealed, nil
+		return unseal.AnswerSealed, nil
 	default:
-		return unseal.HealthOther, fmt.Errorf("answered %d", resp.StatusCode)
+		return unseal.NoAnswer, fmt.Errorf("answered %d", resp.StatusCode)
 	}
 }
 

@@ -191,10 +191,10 @@ func TestSealStatus_ReadsEveryField(t *testing.T) {
 const healthBody = `{"initialized":true,"sealed":false,"standby":false}`
 
 func TestHealth_FollowsTheStatusCode(t *testing.T) {
-	for code, want := range map[int]unseal.Health{
-		200: unseal.HealthActive,
-		429: unseal.HealthStandby, 472: unseal.HealthStandby, 473: unseal.HealthStandby, 474: unseal.HealthStandby,
-		503: unseal.HealthSealed, 501: unseal.HealthSealed, 530: unseal.HealthSealed,
+	for code, want := range map[int]unseal.Answer{
+		200: unseal.AnswerActive,
+		429: unseal.AnswerStandby, 472: unseal.AnswerStandby, 473: unseal.AnswerStandby, 474: unseal.AnswerStandby,
+		503: unseal.AnswerSealed, 501: unseal.AnswerSealed, 530: unseal.AnswerSealed,
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			s := serve(t, responds(code, healthBody))
@@ -205,25 +205,25 @@ func TestHealth_FollowsTheStatusCode(t *testing.T) {
 			for _, body := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"sealed":false}`} {
 				got, err := client(t, serve(t, responds(code, body)).URL).Health(t.Context())
 				assert.ErrorIs(t, err, unseal.ErrNotVault, "%s: a proxy has this status too", body)
-				assert.Equal(t, unseal.HealthOther, got)
+				assert.Equal(t, unseal.NoAnswer, got)
 			}
 			got, err = client(t, serve(t, responds(code, `{"errors":["context canceled"]}`)).URL).Health(t.Context())
 			assert.Error(t, err)
-			assert.Equal(t, unseal.HealthOther, got)
+			assert.Equal(t, unseal.NoAnswer, got)
 		})
 	}
 	got, err := client(t, serve(t, responds(500, healthBody)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500")
-	assert.Equal(t, unseal.HealthOther, got)
+	assert.Equal(t, unseal.NoAnswer, got)
 	got, err = client(t, serve(t, responds(500, `{"errors":["input/output error"]}`)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500: input/output error")
 	assert.NotErrorIs(t, err, unseal.ErrNotVault)
-	assert.Equal(t, unseal.HealthOther, got)
+	assert.Equal(t, unseal.NoAnswer, got)
 	for _, code := range []int{202, 204, 301, 302, 304, 307, 400, 403, 404, 500, 502} {
 		t.Run(fmt.Sprint(code, " without a body"), func(t *testing.T) {
 			got, err := client(t, serve(t, responds(code, "")).URL).Health(t.Context())
 			assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
-			assert.Equal(t, unseal.HealthOther, got)
+			assert.Equal(t, unseal.NoAnswer, got)
 		})
 	}
 }

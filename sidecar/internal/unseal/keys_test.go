@@ -40,11 +40,7 @@ func TestKeySet_PicksACombination(t *testing.T) {
 		t.Run(row.sentence, func(t *testing.T) {
 			var r keySet
 			var m Memory
-			cloned := make([]Share, len(row.shares))
-			for n, s := range row.shares {
-				cloned[n] = s.clone()
-			}
-			r.set("stamp", read{shares: cloned, err: row.err}, row.t, m.fingerprint)
+			r.load(&fakeKeys{shares: row.shares, err: row.err}, row.t, m.fingerprint)
 			for _, loaded := range []bool{true, false} { // it picks without the shares in memory too
 				if !loaded {
 					r.wipe()
@@ -63,7 +59,7 @@ func TestKeySet_ReportsChanges(t *testing.T) {
 	var m Memory
 	one := func() []Share { return []Share{shareOf(1, 32)} }
 	set := func(shares []Share, err error) bool {
-		return r.set("", read{shares: shares, err: err}, 1, m.fingerprint)
+		return r.load(&fakeKeys{shares: shares, err: err}, 1, m.fingerprint)
 	}
 	missing := errors.New("missing")
 
@@ -86,16 +82,39 @@ func TestKeySet_ReportsChanges(t *testing.T) {
 func TestKeySet_WipesReplacedShares(t *testing.T) {
 	var r keySet
 	var m Memory
-	first, second := shareOf(1, 32), shareOf(2, 32)
-	r.set("1", read{shares: []Share{first}, err: nil}, 1, m.fingerprint)
-	assert.True(t, r.loaded())
-	r.set("2", read{shares: []Share{second}, err: nil}, 1, m.fingerprint)
+	var keys fakeKeys
+	keys.mount(shareOf(1, 32))
+	r.load(&keys, 1, m.fingerprint)
+	first := r.shares[0]
+	assert.Equal(t, 32, first.Len())
+	keys.mount(shareOf(2, 32))
+	r.load(&keys, 1, m.fingerprint)
+	second := r.shares[0]
 	assert.Zero(t, first.Len(), "shares that are replaced are wiped")
 	assert.Equal(t, 32, second.Len())
-	r.set("3", read{shares: nil, err: errors.New("gone")}, 1, m.fingerprint)
+	keys.fail("gone")
+	r.load(&keys, 1, m.fingerprint)
 	assert.Zero(t, second.Len(), "shares that are gone are wiped")
-	assert.False(t, r.loaded())
+	assert.Empty(t, r.shares)
 	assert.Equal(t, []int{32}, r.lengths, "what is known of them stays")
+}
+
+// halfWritten is replaced while it is read for the first time.
+type halfWritten struct{ fakeKeys }
+
+func (k *halfWritten) Read() ([]Share, []Remark, error) {
+	defer k.mount(shareOf(1, 32))
+	return k.fakeKeys.Read()
+}
+
+func TestKeySet_ReadsAgainWhatWasReplacedMeanwhile(t *testing.T) {
+	var r keySet
+	var m Memory
+	keys := halfWritten{fakeKeys{err: errors.New("malformed")}}
+	assert.True(t, r.load(&keys, 1, m.fingerprint))
+	assert.Empty(t, r.problem)
+	assert.Len(t, r.shares, 1)
+	assert.NotEqual(t, keys.Stamp(), r.stamp, "and once more at the next look")
 }
 
 func TestRefused_CountsWithinItsScope(t *testing.T) {
