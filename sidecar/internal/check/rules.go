@@ -10,13 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
 var rulesReviews = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "selfsubjectrulesreviews"}
-
-// nowhere is a namespace that does not exist. What is granted there is granted in
-// the whole cluster.
-const nowhere = "vault-unseal-sidecar-check"
 
 // rule is one of RBAC's.
 type rule struct {
@@ -39,11 +36,12 @@ func (r rule) allows(right Right) bool {
 		(len(r.ResourceNames) == 0 || right.Name != "" && slices.Contains(r.ResourceNames, right.Name))
 }
 
-// rulesIn asks for all that we may do in a namespace at once. Where an authorizer is
-// asked that cannot list its rules, such as a webhook, the list is not complete.
+// rulesIn asks for all that we may do in a namespace at once, or in all of them: what
+// is granted in one that does not exist is granted by no RoleBinding. Where an authorizer
+// is asked that cannot list its rules, such as a webhook, the list is not complete.
 func (c *Checker) rulesIn(ctx context.Context, namespace string) (rules []rule, complete bool) {
 	if namespace == "" {
-		namespace = nowhere
+		namespace = policy.UnusedName()
 	}
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()

@@ -5,6 +5,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -47,8 +48,9 @@ const (
 	forbiddenLabel  = `{"metadata":{"labels":{"vault-unseal-sidecar/check":"dry-run"}}}`
 )
 
-// nonexistentPod is of no pod, so that nothing is evicted whatever comes of it.
-const nonexistentPod = "vault-unseal-sidecar-check"
+// UnusedName returns a name that no object has, nor can be given before it is asked
+// for: what is found under it is not made up by others.
+func UnusedName() string { return kube.Name + "-check-" + strings.ToLower(rand.Text()) }
 
 // ErrNothing is why a policy was not tried that has nothing to be tried on.
 var ErrNothing = errors.New("there is no object of its kinds yet")
@@ -122,10 +124,11 @@ func (t Trial) Run(ctx context.Context, pod string) Verdicts {
 		}
 	}
 	n.dropReason(ErrNothing)
-	err := t.TryEviction(ctx, nonexistentPod)
+	noPod := UnusedName() // so that nothing is evicted whatever comes of it
+	err := t.TryEviction(ctx, noPod)
 	// The policies come first, and then it is found that there is no such pod
 	// (pkg/registry/core/pod/storage/eviction.go).
-	n.record("eviction", "eviction", apierrors.IsNotFound(err) && strings.Contains(err.Error(), nonexistentPod), err)
+	n.record("eviction", "eviction", apierrors.IsNotFound(err) && strings.Contains(err.Error(), noPod), err)
 	return n
 }
 
@@ -167,7 +170,7 @@ func (t Trial) tryEvent(ctx context.Context, pod string) error {
 	defer cancel()
 	e := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event",
-		"metadata":       map[string]any{"name": nonexistentPod, "namespace": t.config.Namespace},
+		"metadata":       map[string]any{"name": UnusedName(), "namespace": t.config.Namespace},
 		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": t.config.Namespace},
 	}}
 	_, err := t.api.Resource(kube.Events).Namespace(t.config.Namespace).

@@ -101,3 +101,21 @@ func TestTrial_RunTwice(t *testing.T) {
 		})
 	}
 }
+
+// Who may make pods beside ESO's can make one of a name that is known before.
+func TestTrial_NobodyCanPrepareThePodOfTheEviction(t *testing.T) {
+	prepared, asked := map[string]bool{}, []string{}
+	api := &kubetest.API{OnCreate: func(at kubetest.At, o *unstructured.Unstructured, _ metav1.CreateOptions, sub []string) error {
+		if !slices.Equal(sub, []string{"eviction"}) || prepared[o.GetName()] {
+			return nil
+		}
+		asked = append(asked, o.GetName())
+		return apierrors.NewNotFound(at.Resource.GroupResource(), o.GetName())
+	}}
+	for range 2 {
+		assert.Equal(t, Missing, Trial{api, Config{}}.Run(t.Context(), "").State("eviction"))
+		for _, name := range asked {
+			prepared[name] = true
+		}
+	}
+}
