@@ -19,10 +19,22 @@ const (
 	Failure       // the next recovery fails, or somebody can do what nobody should
 )
 
-var levelNames = [...]string{OK: "ok", Unknown: "unknown", Warning: "warning", Failure: "failure"}
+// levels has the names of each level, and what it means where it is the worst. That
+// something could not be seen is no reason to fail: in the container it is so by design.
+// The other exit codes are 1, the check could not run, and 2, bad usage.
+var levels = [...]struct {
+	name, plural string
+	exitCode     int
+	verdict      string
+}{
+	OK:      {"ok", "ok", 0, "The next reboot would recover."},
+	Unknown: {"unknown", "unknown", 0, "As far as can be seen from here, the next reboot would recover."},
+	Warning: {"warning", "warnings", 3, "The next reboot would recover, but see the warnings."},
+	Failure: {"failure", "failures", 4, "See the failures: do not count on the next recovery."},
+}
 
 // String returns the level's name as it is shown.
-func (l Level) String() string { return levelNames[l] }
+func (l Level) String() string { return levels[l].name }
 
 // MarshalText implements encoding.TextMarshaler.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
@@ -56,25 +68,8 @@ func Worst(all []Finding) Level {
 	return worst
 }
 
-// The exit codes beside 1, the check could not run, and 2, bad usage.
-const (
-	exitFine    = 0
-	exitWarning = 3
-	exitFailure = 4
-)
-
-// ExitCode is what the worst finding comes to. That something could not be
-// seen is no reason to fail: in the container it is so by design.
-func ExitCode(worst Level) int {
-	switch worst {
-	case Failure:
-		return exitFailure
-	case Warning:
-		return exitWarning
-	default:
-		return exitFine
-	}
-}
+// ExitCode is what the worst finding comes to.
+func ExitCode(worst Level) int { return levels[worst].exitCode }
 
 // Sort puts the worst first, and leaves those of one level as they were found.
 func Sort(all []Finding) {

@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,6 +15,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // checkTimeout bounds all requests of a check.
@@ -27,27 +27,54 @@ type Config struct {
 	Kubeconfig     string // path; empty: the pod's own service account
 	Version        string // for the User-Agent
 	Pod, Namespace string
+	KubernetesOff  bool   // the sidecar does not speak to Kubernetes
 	Gate           string // condition type of the readiness gate
 	ESO            eso.Config
 	PlainHTTP      bool    // the key goes to Vault over plain HTTP
 	VaultUID       *uint32 // whose processes get the key; nil: whoever listens
 }
 
-func (c Config) policies() policy.Config {
-	return policy.Config{Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
+// uses reports whether the sidecar has a use for what a component of manifests/ grants.
+func (c Config) uses(component string) bool {
+	recovery := c.ESO.Recovery
+	switch component {
+	case "gate":
+		return !c.KubernetesOff
+	case "stores":
+		return !c.KubernetesOff && recovery != eso.RecoveryOff
+	case "externalsecrets", "more":
+		return recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge
+	case "eviction":
+		return recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart
+	}
+	return false
 }
 
-// Checker looks at Kubernetes once and changes nothing.
+// Checker looks once, at what the sidecar's container sees or at Kubernetes, and changes
+// nothing.
 type Checker struct {
-	config  Config
+	Config
+	here    Container // the zero one where it looks at Kubernetes
 	api     dynamic.Interface
 	outside bool // we are a person with a kubeconfig, and not the pod
 	resolve OptionResolver
+
+	vault  Vault
+	shares []unseal.Share
+	key    Key
+	past   Recovery
+	pod    *pod                       // nil: it could not be read
+	object *unstructured.Unstructured // the same
+
+	account, who string // whose rights are asked for: the pod's ServiceAccount, and in words
+
+	about    string // the part that is looked at now
+	findings []Finding
 }
 
-// OptionResolver tells what the options of a sidecar come to that is started so, whether
-// it speaks to Kubernetes at all, and what is to be said of them.
-type OptionResolver func(Start) (as Config, mute bool, said []Finding)
+// OptionResolver tells what the options of a sidecar come to that is started so, and
+// what is to be said of them.
+type OptionResolver func(Start) (as Config, said []Finding)
 
 // NewChecker returns a Checker that has not connected yet. It speaks as the
 // pod, or as whoever the kubeconfig names, whose own options are not those of
@@ -58,7 +85,7 @@ func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{config: c, api: api, outside: c.Kubeconfig != "", resolve: there}, nil
+	return &Checker{Config: c, api: api, outside: c.Kubeconfig != "", resolve: there}, nil
 }
 
 // Check returns what was found. From outside it fails when the API server does
@@ -66,108 +93,43 @@ func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	object, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
-	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && err != nil || apierrors.IsUnauthorized(err) {
-		if c.outside {
-			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
-		}
-		return []Finding{{About: AboutAPI, Level: Warning,
-			Text:   "requests to the Kubernetes API fail: " + kube.DescribeError(err).Error(),
-			Advice: "Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted"}}, nil
-	}
-	var pod *pod
-	if err == nil {
-		pod, err = podOf(object)
-	}
-	var out []Finding
-	var mute bool
-	if c.outside && err == nil {
-		if start, found := pod.start(); found {
-			c.config, mute, out = c.resolve(start)
-		}
-	}
-	home := c.scope(pod, mute)
-	if err != nil {
-		out = append(out, c.podNotVisible(err))
-	} else {
-		out = append(out, c.checkPod(ctx, pod, object, home)...)
-	}
-	out = append(out, c.checkRights(ctx, home, pod)...)
-	return append(out, c.checkSecrets(ctx, home)...), nil
-}
-
-// scope is where the sidecar is; the pod is nil when it could not be read.
-func (c *Checker) scope(pod *pod, mute bool) Scope {
-	recovery := c.config.ESO.Recovery
-	h := Scope{
-		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESO.ControllerNamespace,
-		Secrets:          []string{keySecret},
-		Gated:            c.config.Gate != "" && (pod == nil || pod.declares(c.config.Gate)),
-		KubernetesOff:    mute,
-		WritesConditions: c.config.Gate != "" || recovery != eso.RecoveryOff,
-		WatchesStores:    recovery != eso.RecoveryOff,
-		Resyncs:          recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge,
-		Evicts:           recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart,
-	}
-	if pod != nil {
-		h.Node = pod.Spec.NodeName
-		if mounted := pod.secrets(); len(mounted) > 0 {
-			h.Secrets = mounted
-		}
-	}
-	return h
-}
-
-// keySecret is where the key is, as patches mounts it.
-const keySecret = "vault-unseal-key"
-
-// secrets returns the Secrets that the pod mounts.
-func (p *pod) secrets() (out []string) {
-	for _, volume := range p.Spec.Volumes {
-		out = append(out, volume.Secret.SecretName)
-		for _, source := range volume.Projected.Sources {
-			out = append(out, source.Secret.Name)
-		}
-	}
-	slices.Sort(out)
-	return slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
-}
-
-func (c *Checker) podNotVisible(err error) Finding {
-	name := c.config.Namespace + "/" + c.config.Pod
-	if apierrors.IsNotFound(err) {
-		return Finding{About: AboutPod, Level: Failure, Text: "there is no pod " + name,
-			Advice: "name Vault's pod with --pod-name and --pod-namespace"}
-	}
-	return c.notVisible(AboutPod, "the pod "+name, kube.GrantsGate, err)
-}
-
-// notVisible is the finding that something could not be looked at. Grants names
-// the manifests that would let us; in the container there are none for what
-// only the check wants, by design.
-func (c *Checker) notVisible(about, what, grants string, err error) Finding {
-	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be read: %v", what, kube.DescribeError(err))}
-	if !apierrors.IsForbidden(err) {
-		return f
-	}
-	f.Text = what + " may not be read from here"
+	object, err := c.get(ctx, kube.Pods, c.Namespace, c.Pod)
+	away := err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown || apierrors.IsUnauthorized(err)
 	switch {
-	case c.outside:
-	case grants != "":
-		f.Advice = "apply " + grants
-	default:
-		f.Advice = "run check --kubeconfig as an administrator; do not grant this to the sidecar"
+	case away && c.outside:
+		return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
+	case away:
+		c.about = AboutAPI
+		c.warn("requests to the Kubernetes API fail: "+kube.DescribeError(err).Error(),
+			"Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted")
+		return c.findings, nil
+	case err == nil:
+		c.pod, err = podOf(object)
 	}
-	return f
+	c.object = object
+	if err != nil {
+		c.about = AboutPod
+		c.podNotVisible(err)
+		return c.run(ctx, kubernetes), nil
+	}
+	if start, found := c.pod.start(); found && c.outside {
+		c.Config, c.findings = c.resolve(start)
+	}
+	return c.run(ctx, kubernetes|ourPod), nil
 }
 
-// grantHint names the manifests that would let us look, where the sidecar has a
-// use for them beside the check.
-func grantHint(used bool, grants string) string {
-	if used {
-		return grants
+func (c *Checker) podNotVisible(err error) {
+	name := c.Namespace + "/" + c.Pod
+	if apierrors.IsNotFound(err) {
+		c.fail("there is no pod "+name, "name Vault's pod with --pod-name and --pod-namespace")
+		return
 	}
-	return ""
+	c.notVisible("the pod "+name, "gate", err)
+}
+
+// trial tries the policies as whoever we are.
+func (c *Checker) trial() policy.Trial {
+	return policy.Trial{API: c.api, Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
 }
 
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {

@@ -32,33 +32,15 @@ type Container struct {
 // Check looks at the mounted key, at the Vault beside us, and at what the sidecar
 // that runs here has written down. It changes nothing, but for a proof.
 func (h Container) Check(ctx context.Context) []Finding {
-	seen := h.readVault(ctx)
+	c := &Checker{here: h, vault: h.readVault(ctx)}
 	shares, remarks, err := h.Keys.Read()
 	defer unseal.WipeAll(shares)
-	out := append(h.readKey(shares, remarks, err).evaluate(seen), seen.evaluate())
-	if h.VaultUID != nil && seen.Err == nil {
-		out = append(out, h.readOwner(ctx).evaluate())
-	}
-	var ends Certificates
-	ends.Vault, ends.Client = h.Vault.Certificates()
-	out = append(out, ends.evaluate(time.Now())...)
+	c.key = h.readKey(shares, remarks, err)
 	if err != nil {
-		if h.Prover != nil {
-			out = append(out, Proof{Reason: "it cannot be used; mend it, and run check --prove-key again"}.evaluate())
-		}
-		return out
+		return c.run(ctx, container)
 	}
-	past := h.readSavedState(shares)
-	if h.ProveRole != "" && h.Prover == nil && seen.Err == nil && !seen.Sealed {
-		out = append(out, h.tryRole(ctx).evaluate())
-	}
-	if h.Prover != nil {
-		proof := h.Prover.Prove(ctx)
-		valid, invalid := proof.Result == unseal.ProofValid, proof.Result == unseal.ProofInvalid
-		past.Tried = valid || invalid
-		out = append(out, Proof{Valid: valid, Invalid: invalid, Reason: proof.Reason}.evaluate())
-	}
-	return append(out, past.evaluate(time.Now()))
+	c.past = h.readSavedState(shares)
+	return c.run(ctx, container|usableKey)
 }
 
 func (h Container) readVault(ctx context.Context) Vault {
@@ -69,34 +51,6 @@ func (h Container) readVault(ctx context.Context) Vault {
 		err = fmt.Errorf("it takes connections and gives no answer within %v", vaultWithin)
 	}
 	return Vault{s, err}
-}
-
-func (h Container) readOwner(ctx context.Context) Owner {
-	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
-	defer cancel()
-	return Owner{UID: *h.VaultUID, Err: h.Vault.Trusted(ctx)}
-}
-
-// tryRole logs in as a proof does, and gives the token back.
-func (h Container) tryRole(ctx context.Context) Role {
-	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
-	defer cancel()
-	r := Role{Name: h.ProveRole}
-	session, err := h.Login(ctx)
-	if err != nil {
-		r.Err = err
-		return r
-	}
-	_, asked := session.Rekey(ctx)
-	if r.Lacks, err = session.Lacks(ctx); err != nil { // without the policy default, a token cannot ask what it may do
-		r.Err = asked
-	}
-	end, ended := context.WithTimeout(context.WithoutCancel(ctx), vaultWithin) // whatever came of it
-	defer ended()
-	if err := session.Logout(end); err != nil && r.Err == nil {
-		r.Err = fmt.Errorf("revoking its token: %w", err)
-	}
-	return r
 }
 
 func (h Container) readKey(shares []unseal.Share, remarks []unseal.Remark, err error) Key {
@@ -112,7 +66,7 @@ func (h Container) readKey(shares []unseal.Share, remarks []unseal.Remark, err e
 		}
 	}
 	if facts, err := h.Keys.Inspect(); err == nil {
-		k.Repeated, k.Padded, k.Loose, k.Writable = facts.Repeated, facts.Padded, facts.Loose, facts.Writable
+		k.Facts = facts
 	}
 	return k
 }

@@ -15,32 +15,37 @@ const (
 
 // excessPermission is a permission that unsealing does not need, and what it would allow.
 type excessPermission struct {
+	where                  scope
 	verbs, group, resource string // verbs and resources with blanks between
 	impact                 string
 }
 
-var excessInNamespace = []excessPermission{
-	{"get list watch", "", "secrets", "read Secrets"},
-	{"create update patch delete", "", "secrets", "write Secrets"},
-	{"create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
-	{"create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
-	{"update patch", "", "pods/ephemeralcontainers", "get into pods"},
-	{"create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
-	{"delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
-	{"create update patch", "batch", "jobs cronjobs", "run anything through a job"},
-	{"create", "", "serviceaccounts/token", "become another ServiceAccount"},
-	{"impersonate", "", "serviceaccounts", "act as somebody else"},
-	{"create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
-	{"bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
-}
+// scope is where a permission is asked for.
+type scope string
 
-// excessInCluster are those that are of no namespace.
-var excessInCluster = []excessPermission{
-	{"create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
-	{"impersonate", "", "users groups", "act as somebody else"},
-	{"get create", "", "nodes/proxy", "get into every pod of a node"},
-	{"update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
-	{"create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+const (
+	cluster    scope = "cluster"    // it is of no namespace
+	namespaces scope = "namespaces" // in all, in ours, and in External Secrets'
+)
+
+var excess = []excessPermission{
+	{cluster, "create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
+	{cluster, "impersonate", "", "users groups", "act as somebody else"},
+	{cluster, "get create", "", "nodes/proxy", "get into every pod of a node"},
+	{cluster, "update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
+	{cluster, "create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+	{namespaces, "get list watch", "", "secrets", "read Secrets"},
+	{namespaces, "create update patch delete", "", "secrets", "write Secrets"},
+	{namespaces, "create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
+	{namespaces, "create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
+	{namespaces, "update patch", "", "pods/ephemeralcontainers", "get into pods"},
+	{namespaces, "create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
+	{namespaces, "delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
+	{namespaces, "create update patch", "batch", "jobs cronjobs", "run anything through a job"},
+	{namespaces, "create", "", "serviceaccounts/token", "become another ServiceAccount"},
+	{namespaces, "impersonate", "", "serviceaccounts", "act as somebody else"},
+	{namespaces, "create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
+	{namespaces, "bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
 }
 
 // administratorRight is what a cluster's administrator has.
@@ -49,133 +54,115 @@ var administratorRight = Right{Verb: wildcard, Group: wildcard, Resource: wildca
 // resourceNames are of the objects that a right would be granted for by resourceNames:
 // to a question without a name the answer is then no. The pod itself is not
 // among them: Vault's service registration patches it.
-func (h Scope) resourceNames(namespace, resource string) []string {
+func (c *Checker) resourceNames(namespace, resource string) []string {
 	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
 	type place struct{ namespace, resource string }
-	set := h.Pod[:max(0, strings.LastIndex(h.Pod, "-"))]
+	set := c.Pod[:max(0, strings.LastIndex(c.Pod, "-"))]
 	policies := []string{ours + "-gate", ours + "-events", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
+	secrets, node := []string{keySecret}, ""
+	if c.pod != nil {
+		secrets, node = c.pod.secrets(), c.pod.Spec.NodeName
+	}
 	names := map[place][]string{
-		{h.Namespace, "secrets"}:                  h.Secrets,
-		{h.Namespace, "statefulsets"}:             {set},
-		{h.Namespace, "pods/exec"}:                {h.Pod},
-		{h.Namespace, "pods/attach"}:              {h.Pod},
-		{h.Namespace, "pods/portforward"}:         {h.Pod},
-		{h.Namespace, "pods/ephemeralcontainers"}: {h.Pod},
-		{h.Namespace, "roles"}:                    {ours},
-		{h.Namespace, "rolebindings"}:             {ours},
-		{h.Namespace, "clusterroles"}:             {"cluster-admin"},
-		{h.ESONamespace, "deployments"}:           {controller},
-		{h.ESONamespace, "serviceaccounts"}:       {controller},
-		{h.ESONamespace, "serviceaccounts/token"}: {controller},
-		{"", "clusterroles"}:                      {"cluster-admin"},
-		{"", "groups"}:                            {"system:masters"},
-		{"", "nodes/proxy"}:                       {h.Node},
-		{"", "validatingadmissionpolicies"}:       policies,
-		{"", "validatingadmissionpolicybindings"}: policies,
+		{c.Namespace, "secrets"}:                             secrets,
+		{c.Namespace, "statefulsets"}:                        {set},
+		{c.Namespace, "pods/exec"}:                           {c.Pod},
+		{c.Namespace, "pods/attach"}:                         {c.Pod},
+		{c.Namespace, "pods/portforward"}:                    {c.Pod},
+		{c.Namespace, "pods/ephemeralcontainers"}:            {c.Pod},
+		{c.Namespace, "roles"}:                               {ours},
+		{c.Namespace, "rolebindings"}:                        {ours},
+		{c.Namespace, "clusterroles"}:                        {"cluster-admin"},
+		{c.ESO.ControllerNamespace, "deployments"}:           {controller},
+		{c.ESO.ControllerNamespace, "serviceaccounts"}:       {controller},
+		{c.ESO.ControllerNamespace, "serviceaccounts/token"}: {controller},
+		{"", "clusterroles"}:                                 {"cluster-admin"},
+		{"", "groups"}:                                       {"system:masters"},
+		{"", "nodes/proxy"}:                                  {node},
+		{"", "validatingadmissionpolicies"}:                  policies,
+		{"", "validatingadmissionpolicybindings"}:            policies,
 	}[place{namespace, resource}]
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
 }
 
-// rights spells out what a risk consists of in a namespace; "" is all of them.
-func (r excessPermission) rights(h Scope, namespace string) (out []Right) {
-	for verb := range strings.FieldsSeq(r.verbs) {
-		for what := range strings.FieldsSeq(r.resource) {
-			resource, sub, _ := strings.Cut(what, "/")
-			right := Right{Verb: verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: namespace}
-			out = append(out, right)
-			for _, name := range h.resourceNames(namespace, what) {
-				right.Name = name
-				out = append(out, right)
-			}
+// namespaces are those in which a permission is asked for, the widest first.
+func (c *Checker) namespaces(p excessPermission) []string {
+	switch eso := c.ESO.ControllerNamespace; {
+	case p.where == cluster:
+		return []string{""}
+	case eso == "" || eso == c.Namespace:
+		return []string{"", c.Namespace}
+	default:
+		return []string{"", c.Namespace, eso}
+	}
+}
+
+// spellOut lists what a permission consists of in a namespace; "" is all of them.
+func (c *Checker) spellOut(p excessPermission, namespace string) (out []Right) {
+	for verb := range strings.FieldsSeq(p.verbs) {
+		for resource := range strings.FieldsSeq(p.resource) {
+			names := append([]string{""}, c.resourceNames(namespace, resource)...)
+			out = append(out, spell(verb, p.group, resource, namespace, names...)...)
 		}
 	}
 	return out
 }
 
-// coveredBy reports whether a right is held with a wider one.
-func (r Right) coveredBy(held map[Right]bool) bool {
-	for _, namespace := range []string{r.Namespace, ""} {
-		for _, name := range []string{r.Name, ""} {
-			wider := r
-			wider.Namespace, wider.Name = namespace, name
-			if held[wider] {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// excessPermissions lists the rights that the sidecar should not have in such a home.
-func (h Scope) excessPermissions() []Right {
+// excessPermissions lists the rights that the sidecar should not have.
+func (c *Checker) excessPermissions() []Right {
 	out := []Right{administratorRight}
-	for _, r := range excessInCluster {
-		out = append(out, r.rights(h, "")...)
-	}
-	for _, r := range excessInNamespace {
-		for _, namespace := range h.namespaces() {
-			out = append(out, r.rights(h, namespace)...)
+	for _, p := range excess {
+		for _, namespace := range c.namespaces(p) {
+			out = append(out, c.spellOut(p, namespace)...)
 		}
 	}
 	return out
 }
 
-// namespaces are all at once, our own, and External Secrets'.
-func (h Scope) namespaces() []string {
-	out := []string{"", h.Namespace}
-	if h.ESONamespace != "" && h.ESONamespace != h.Namespace {
-		out = append(out, h.ESONamespace)
+// within reports whether a wider right includes this one.
+func (r Right) within(wide Right) bool {
+	if wide.Namespace == "" {
+		r.Namespace = ""
 	}
-	return out
+	if wide.Name == "" {
+		r.Name = ""
+	}
+	return r == wide
 }
 
-// isAdministrator reports whether who was asked about may do everything.
-func (h Scope) isAdministrator(answers map[Right]Answer) bool {
-	return answers[administratorRight].Allowed
-}
-
-// evaluateExcess reports what who may do and should not.
-func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
+// evaluateExcess reports what is granted and should not be.
+func (c *Checker) evaluateExcess(answers map[Right]Answer) {
 	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
-	if h.isAdministrator(answers) {
-		return []Finding{{AboutRights, Failure, who + " may do everything in the cluster", advice}}
+	if answers[administratorRight].Allowed {
+		c.fail(c.who+" may do everything in the cluster", advice)
+		return
 	}
-	var out []Finding
-	unasked := 0
-	var why error
-	judge := func(r excessPermission, namespaces []string) {
-		held := map[Right]bool{} // so that what is held more widely is not reported again
-		for _, namespace := range namespaces {
+	none := true
+	var unknown error
+	for _, p := range excess {
+		var held []Right
+		for _, namespace := range c.namespaces(p) {
 			var may []Right
-			for _, right := range r.rights(h, namespace) {
+			for _, right := range c.spellOut(p, namespace) {
 				a := answers[right]
 				if a.Err != nil {
-					unasked, why = unasked+1, a.Err
+					unknown = a.Err
 				}
-				if !a.Allowed || right.coveredBy(held) {
-					continue
+				if a.Allowed && !slices.ContainsFunc(held, right.within) { // that is reported already
+					held = append(held, right)
+					may = append(may, right)
 				}
-				held[right] = true
-				may = append(may, right)
 			}
 			if len(may) > 0 {
-				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, describeRights(may), r.impact), advice})
+				none = false
+				c.fail(fmt.Sprintf("%s may %s: it could %s", c.who, describeRights(may), p.impact), advice)
 			}
 		}
 	}
-	for _, r := range excessInCluster {
-		judge(r, []string{""})
-	}
-	for _, r := range excessInNamespace {
-		judge(r, h.namespaces())
-	}
 	switch {
-	case unasked > 0:
-		out = append(out, Finding{AboutRights, Unknown,
-			fmt.Sprintf("whether %s has excess rights is not known: %v", who, why), ""})
-	case len(out) == 0:
-		out = append(out, Finding{AboutRights, OK,
-			fmt.Sprintf("%s has none of the %d excess rights that were checked", who, len(h.excessPermissions())), ""})
+	case unknown != nil:
+		c.unknown(fmt.Sprintf("whether %s has excess rights is not known: %v", c.who, unknown), "")
+	case none:
+		c.ok(fmt.Sprintf("%s has none of the %d excess rights that were checked", c.who, len(c.excessPermissions())))
 	}
-	return out
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"net/url"
@@ -10,54 +11,50 @@ import (
 )
 
 // probes yields those that have the kubelet kill a container, by their names.
-func (c container) probes() iter.Seq2[string, *probe] {
+func (c podContainer) probes() iter.Seq2[string, *probe] {
 	return func(yield func(string, *probe) bool) {
-		_ = yield("livenessProbe", c.LivenessProbe) && yield("startupProbe", c.StartupProbe)
+		_ = (c.LivenessProbe == nil || yield("livenessProbe", c.LivenessProbe)) &&
+			(c.StartupProbe == nil || yield("startupProbe", c.StartupProbe))
 	}
 }
 
-// evaluateLiveness looks for a probe that would have the kubelet kill a Vault for
+// checkLiveness looks for a probe that would have the kubelet kill a Vault for
 // being sealed: it then never stays up until its storage is back.
-func evaluateLiveness(pod *pod) []Finding {
-	var out []Finding
-	for _, c := range pod.Spec.Containers {
-		for kind, probe := range c.probes() {
-			if probe == nil || c.isOurs() {
+func (c *Checker) checkLiveness(context.Context) {
+	fine := true
+	for _, other := range c.pod.Spec.Containers {
+		for kind, probe := range other.probes() {
+			why, known := killsSealed(probe)
+			if other.isOurs() || why == "" && known {
 				continue
 			}
-			switch why, known := killsSealed(probe); {
-			case why != "":
-				out = append(out, Finding{About: AboutPod, Level: Failure,
-					Text:   fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, c.Name, why),
-					Advice: "take the probe away (server.livenessProbe.enabled=false in the chart)"})
-			case !known:
-				out = append(out, Finding{About: AboutPod, Level: Unknown,
-					Text:   fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, c.Name),
-					Advice: "see that the command succeeds while Vault is sealed, or take the probe away"})
+			fine = false
+			if !known {
+				c.unknown(fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, other.Name),
+					"see that the command succeeds while Vault is sealed, or take the probe away")
+				continue
 			}
+			c.fail(fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, other.Name, why),
+				"take the probe away (server.livenessProbe.enabled=false in the chart)")
 		}
 	}
-	if len(out) == 0 {
-		out = append(out, Finding{About: AboutPod, Text: "no probe kills Vault for being sealed"})
+	if fine {
+		c.ok("no probe kills Vault for being sealed")
 	}
-	return out
 }
 
-// evaluateOwnProbe looks for a probe of our own container, which an earlier patches
+// checkOwnProbe looks for a probe of our own container, which an earlier patches
 // gave it: it asks a port that strangers can fill, and then the sidecar is killed.
-func evaluateOwnProbe(pod *pod) []Finding {
-	ours := pod.ours()
+func (c *Checker) checkOwnProbe(context.Context) {
+	ours := c.pod.ours()
 	if ours == nil {
-		return nil
+		return
 	}
-	for kind, probe := range ours.probes() {
-		if probe != nil {
-			return []Finding{{About: AboutPod, Level: Warning,
-				Text:   fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
-				Advice: "apply " + grantsPatch + " anew, which has none: the sidecar ends by itself when its loop is stuck"}}
-		}
+	for kind := range ours.probes() {
+		c.warn(fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
+			"apply patches anew, which has none: the sidecar ends by itself when its loop is stuck")
+		return
 	}
-	return nil
 }
 
 // healthURL is where a command asks Vault for its health.

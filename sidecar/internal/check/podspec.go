@@ -1,6 +1,8 @@
 package check
 
 import (
+	"path"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,13 +21,11 @@ type pod struct {
 		ServiceAccountName  string          `json:"serviceAccountName"`
 		HostNetwork         bool            `json:"hostNetwork"`
 		SecurityContext     securityContext `json:"securityContext"`
-		Containers          []container     `json:"containers"`
-		InitContainers      []container     `json:"initContainers"`
-		EphemeralContainers []container     `json:"ephemeralContainers"`
-		ReadinessGates      []struct {
-			ConditionType string `json:"conditionType"`
-		} `json:"readinessGates"`
-		Volumes []struct {
+		Containers          []podContainer  `json:"containers"`
+		InitContainers      []podContainer  `json:"initContainers"`
+		EphemeralContainers []podContainer  `json:"ephemeralContainers"`
+		ReadinessGates      []readinessGate `json:"readinessGates"`
+		Volumes             []struct {
 			Secret struct {
 				SecretName string `json:"secretName"`
 			} `json:"secret"`
@@ -51,7 +51,11 @@ type pod struct {
 	} `json:"status"`
 }
 
-type container struct {
+type readinessGate struct {
+	ConditionType string `json:"conditionType"`
+}
+
+type podContainer struct {
 	Name            string          `json:"name"`
 	Image           string          `json:"image"`
 	RestartPolicy   string          `json:"restartPolicy"`
@@ -108,11 +112,11 @@ func isOurs(name, image string) bool {
 	return name == kube.Name || strings.Contains(image, kube.Name)
 }
 
-func (c container) isOurs() bool { return isOurs(c.Name, c.Image) }
+func (c podContainer) isOurs() bool { return isOurs(c.Name, c.Image) }
 
 // ours returns the sidecar's container; nil where there is none.
-func (p *pod) ours() *container {
-	for _, all := range [][]container{p.Spec.InitContainers, p.Spec.Containers} {
+func (p *pod) ours() *podContainer {
+	for _, all := range [][]podContainer{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range all {
 			if all[i].isOurs() {
 				return &all[i]
@@ -120,4 +124,75 @@ func (p *pod) ours() *container {
 		}
 	}
 	return nil
+}
+
+// keySecret is where the key is, as patches mounts it.
+const keySecret = "vault-unseal-key"
+
+// secrets returns the Secrets that the pod mounts, or else the key's.
+func (p *pod) secrets() (out []string) {
+	for _, volume := range p.Spec.Volumes {
+		out = append(out, volume.Secret.SecretName)
+		for _, source := range volume.Projected.Sources {
+			out = append(out, source.Secret.Name)
+		}
+	}
+	slices.Sort(out)
+	out = slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
+	if len(out) == 0 {
+		return []string{keySecret}
+	}
+	return out
+}
+
+// Start is how the sidecar in a pod is started, as far as the pod itself says.
+type Start struct {
+	Args          []string
+	Env           map[string]string
+	UnresolvedEnv []string // variables whose values the pod does not say
+	Unclear       []string // what else it does not say
+}
+
+// start reads it from our container; not found where the pod has none.
+func (p *pod) start() (s Start, found bool) {
+	ours := p.ours()
+	if ours == nil {
+		return Start{}, false
+	}
+	s.command(ours)
+	s.variables(ours)
+	return s, true
+}
+
+// command takes the arguments. Kubernetes puts variables into them where it
+// says $(NAME), which is left to it.
+func (s *Start) command(c *podContainer) {
+	command, args := c.Command, c.Args
+	if len(command) > 0 {
+		if path.Base(command[0]) != kube.Name {
+			s.Unclear = append(s.Unclear, "what its command starts")
+			return
+		}
+		args = slices.Concat(command[1:], args)
+	}
+	if strings.Contains(strings.Join(args, " "), "$(") {
+		s.Unclear = append(s.Unclear, "which variables its arguments hold")
+		return
+	}
+	s.Args = args
+}
+
+func (s *Start) variables(c *podContainer) {
+	if len(c.EnvFrom) > 0 {
+		s.Unclear = append(s.Unclear, "what envFrom brings")
+	}
+	s.Env = map[string]string{}
+	for _, v := range c.Env {
+		if v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
+			delete(s.Env, v.Name)
+			s.UnresolvedEnv = append(s.UnresolvedEnv, v.Name)
+			continue
+		}
+		s.Env[v.Name] = v.Value
+	}
 }

@@ -2,10 +2,10 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,30 +15,47 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
-const admission = "admissionregistration.k8s.io"
-
 var (
-	policies = schema.GroupVersionResource{Group: admission, Version: "v1", Resource: "validatingadmissionpolicies"}
-	bindings = schema.GroupVersionResource{Group: admission, Version: "v1", Resource: "validatingadmissionpolicybindings"}
+	policies = schema.GroupVersionResource{Group: hookGroup, Version: "v1", Resource: "validatingadmissionpolicies"}
+	bindings = schema.GroupVersionResource{Group: hookGroup, Version: "v1", Resource: "validatingadmissionpolicybindings"}
 )
+
+// policyDelay is how soon a policy is in force that was just applied, at the latest.
+const policyDelay = 3 * time.Second
+
+// checkPolicies looks whether policies restrict what is granted: from outside by reading
+// them, as the pod by dry runs.
+func (c *Checker) checkPolicies(ctx context.Context, granted []Requirement, answers map[Right]Answer) {
+	if c.outside {
+		c.evaluatePolicies(c.readPolicies(ctx, granted, answers),
+			"its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb "+policy.RestrictedVerb)
+		return
+	}
+	name := ""
+	if c.pod != nil {
+		name = c.pod.Name
+	}
+	c.evaluatePolicies(c.trial().RunTwice(ctx, name, policyDelay), "a dry run that its policy has to deny was admitted")
+}
 
 // readPolicies looks whether they are there and bound to deny, and whether they
 // bind the account.
-func (c *Checker) readPolicies(ctx context.Context, account string, whole []Requirement, answers map[Right]Answer) policy.Verdicts {
-	n := policy.Verdicts{Missing: map[string]bool{}, Unknown: map[string]error{},
-		Why: "its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb " + policy.RestrictedVerb, Admitted: nil}
-	enforced, err := c.enforced(ctx)
-	for _, component := range satisfied(whole, answers) {
-		if err != nil {
-			n.Unknown[component] = kube.DescribeError(err)
-			continue
+func (c *Checker) readPolicies(ctx context.Context, granted []Requirement, answers map[Right]Answer) policy.Verdicts {
+	n := policy.Verdicts{}
+	enforced, unread := c.enforced(ctx)
+	for _, component := range satisfied(granted, answers) {
+		restricted, err := false, unread
+		if err == nil {
+			restricted, err = c.restricts(ctx, rightsOf(granted, component), enforced)
 		}
-		restricted, err := c.restricts(ctx, account, component, whole, enforced)
-		if err != nil {
-			n.Unknown[component] = kube.DescribeError(err)
-			continue
+		switch {
+		case err != nil:
+			n[component] = policy.Verdict{State: policy.Unknown, Err: kube.DescribeError(err)}
+		case restricted:
+			n[component] = policy.Verdict{State: policy.Enforced}
+		default:
+			n[component] = policy.Verdict{State: policy.Missing}
 		}
-		n.Missing[component] = !restricted
 	}
 	return n
 }
@@ -66,16 +83,19 @@ func (c *Checker) enforced(ctx context.Context) (out []*unstructured.Unstructure
 	return out, err
 }
 
-// restricts reports whether each right to write of a component is one that a
+// restricts reports whether each of some rights that is one to write is one that a
 // policy is about, and whether it binds the account.
-func (c *Checker) restricts(ctx context.Context, account, component string, whole []Requirement, enforced []*unstructured.Unstructured) (bool, error) {
-	for _, right := range writeRights(whole, component) {
+func (c *Checker) restricts(ctx context.Context, rights []Right, enforced []*unstructured.Unstructured) (bool, error) {
+	for _, right := range rights {
+		if right.Verb != "patch" && right.Verb != "create" {
+			continue
+		}
 		if !slices.ContainsFunc(enforced, func(o *unstructured.Unstructured) bool { return isAbout(o, right) }) {
 			return false, nil
 		}
 		for verb, want := range map[string]bool{policy.RestrictedVerb: true, policy.UnrestrictedVerb: false} {
 			right.Verb = verb
-			if a := c.ask(ctx, account, right); a.Err != nil || a.Allowed != want {
+			if a := c.ask(ctx, right); a.Err != nil || a.Allowed != want {
 				return false, a.Err
 			}
 		}
@@ -85,58 +105,32 @@ func (c *Checker) restricts(ctx context.Context, account, component string, whol
 
 // isAbout reports whether a policy is asked about what a right allows.
 func isAbout(policy *unstructured.Unstructured, r Right) bool {
-	what := r.Resource
-	if r.Subresource != "" {
-		what += "/" + r.Subresource
-	}
 	return slices.ContainsFunc(kube.Entries(policy.Object, "spec", "matchConstraints", "resourceRules"), func(rule map[string]any) bool {
 		groups, _, _ := unstructured.NestedStringSlice(rule, "apiGroups")
 		resources, _, _ := unstructured.NestedStringSlice(rule, "resources")
-		return slices.Contains(groups, r.Group) && slices.Contains(resources, what)
+		return slices.Contains(groups, r.Group) && slices.Contains(resources, r.Resource)
 	})
 }
 
-// evaluatePolicies reports whether policies restrict what is granted.
-func evaluatePolicies(n policy.Verdicts, needs []Requirement) []Finding {
-	var out []Finding
-	var shut, unseen []string
-	var why error
-	for _, component := range policy.Components {
-		isOpen, known := n.Missing[component]
-		switch err := n.Unknown[component]; {
-		case isOpen:
-			out = append(out, Finding{About: AboutRights, Level: Failure,
-				Text:   fmt.Sprintf("no admission policy restricts manifests/%s: %s%s", component, n.Why, admittedSuffix(n.Admitted[component])),
-				Advice: policyAdvice(component, needs)})
-		case errors.Is(err, policy.ErrNothing): // there is nothing to spoil either
-		case err != nil:
-			unseen, why = append(unseen, component), err
-		case known:
-			shut = append(shut, component)
+// evaluatePolicies takes what was seen of the policies, and why one seems to be missing.
+// One that has nothing to be tried on is not reported: there is nothing to spoil either.
+func (c *Checker) evaluatePolicies(n policy.Verdicts, why string) {
+	for _, component := range n.In(policy.Missing) {
+		on := ""
+		if n[component].Admitted != "" {
+			on = ", on " + kube.SafeText(n[component].Admitted)
 		}
+		advice := "delete what manifests/" + component + " made: the sidecar's options have no use for it"
+		if c.uses(component) {
+			advice = "apply manifests/" + component + ", which takes Kubernetes 1.30 or later"
+		}
+		c.fail(fmt.Sprintf("no admission policy restricts manifests/%s: %s%s", component, why, on), advice)
 	}
-	if len(unseen) > 0 {
-		out = append(out, Finding{About: AboutRights, Level: Unknown,
-			Text: fmt.Sprintf("whether admission policies restrict %s is not known: %v", strings.Join(unseen, ", "), why)})
+	if unknown := n.In(policy.Unknown); len(unknown) > 0 {
+		why := n[unknown[len(unknown)-1]].Err
+		c.unknown(fmt.Sprintf("whether admission policies restrict %s is not known: %v", strings.Join(unknown, ", "), why), "")
 	}
-	if len(shut) > 0 {
-		out = append(out, Finding{About: AboutRights, Text: "admission policies restrict " + strings.Join(shut, ", ")})
+	if enforced := n.In(policy.Enforced); len(enforced) > 0 {
+		c.ok("admission policies restrict " + strings.Join(enforced, ", "))
 	}
-	return out
-}
-
-// admittedSuffix names the objects that a dry run was of.
-func admittedSuffix(on string) string {
-	if on == "" {
-		return ""
-	}
-	return ", on " + kube.SafeText(on)
-}
-
-// policyAdvice says what to do about rights that nothing narrows.
-func policyAdvice(component string, needs []Requirement) string {
-	if slices.ContainsFunc(needs, func(n Requirement) bool { return n.Component == component }) {
-		return "apply manifests/" + component + ", which takes Kubernetes 1.30 or later"
-	}
-	return "delete what manifests/" + component + " made: the sidecar's options have no use for it"
 }

@@ -1,77 +1,51 @@
 package check
 
 import (
-	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
-const authorization = "authorization.k8s.io"
+// reviewStatus is what Kubernetes answers to a review.
+type reviewStatus struct {
+	Allowed       bool   `json:"allowed"`
+	Incomplete    bool   `json:"incomplete"`
+	ResourceRules []rule `json:"resourceRules"`
+}
 
-var (
-	ownReviews     = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "selfsubjectaccessreviews"}
-	subjectReviews = schema.GroupVersionResource{Group: authorization, Version: "v1", Resource: "subjectaccessreviews"}
-)
-
-// policyDelay is how soon a policy is in force that was just applied, at the latest.
-const policyDelay = 3 * time.Second
+// review has Kubernetes answer a review of a kind.
+func (c *Checker) review(ctx context.Context, kind string, spec map[string]any) (reviewStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
+	defer cancel()
+	reviews := schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: strings.ToLower(kind) + "s"}
+	review := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": reviews.GroupVersion().String(), "kind": kind, "spec": spec,
+	}}
+	var answer struct {
+		Status reviewStatus `json:"status"`
+	}
+	given, err := c.api.Resource(reviews).Create(ctx, review, metav1.CreateOptions{})
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(given.Object, &answer)
+	}
+	return answer.Status, err
+}
 
 // maxConcurrentReviews bounds how many rights are asked for at once.
 const maxConcurrentReviews = 8
 
-// checkRights asks for each right that the sidecar needs, and for each that it
-// should not have. Everybody may ask for his own; from outside it is asked for
-// the pod's ServiceAccount, and not for whoever runs this. The pod is nil when
-// it could not be read.
-func (c *Checker) checkRights(ctx context.Context, home Scope, pod *pod) []Finding {
-	who, account := "the sidecar's ServiceAccount", ""
-	if pod != nil {
-		account = cmp.Or(pod.Spec.ServiceAccountName, "default")
-		who = "the ServiceAccount " + home.Namespace + "/" + account
-	}
-	if c.outside && account == "" {
-		return []Finding{{About: AboutRights, Level: Unknown,
-			Text: "the pod's ServiceAccount is not known, and so neither are its rights"}}
-	}
-	needs, whole := home.requirements(), home.everything().requirements()
-	rights := home.excessPermissions()
-	for _, n := range whole {
-		rights = append(rights, n.Rights...)
-	}
-	answers := c.askAll(ctx, account, rights)
-	out := evaluateRequirements(needs, who, answers)
-	out = append(out, home.evaluateExcess(who, answers)...)
-	if home.isAdministrator(answers) { // whom no policy binds
-		return out
-	}
-	var seen policy.Verdicts // also of what is granted and not used
-	if c.outside {
-		seen = c.readPolicies(ctx, account, whole, answers)
-	} else {
-		name := ""
-		if pod != nil {
-			name = pod.Name
-		}
-		seen = policy.NewTrial(c.api, c.config.policies()).RunTwice(ctx, name, policyDelay)
-	}
-	return append(out, evaluatePolicies(seen, needs)...)
-}
-
-func userOf(namespace, account string) string {
-	return "system:serviceaccount:" + namespace + ":" + account
-}
-
 // askAll asks for all the rights: for our own by their lists, and for what these do
 // not answer one by one, several at a time.
-func (c *Checker) askAll(ctx context.Context, account string, rights []Right) map[Right]Answer {
+func (c *Checker) askAll(ctx context.Context, rights []Right) map[Right]Answer {
 	answers := map[Right]Answer{}
 	if !c.outside {
 		rights = c.askRules(ctx, rights, answers)
@@ -83,7 +57,7 @@ func (c *Checker) askAll(ctx context.Context, account string, rights []Right) ma
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			a := c.ask(ctx, account, r)
+			a := c.ask(ctx, r)
 			mu.Lock()
 			defer mu.Unlock()
 			answers[r] = a
@@ -93,24 +67,70 @@ func (c *Checker) askAll(ctx context.Context, account string, rights []Right) ma
 	return answers
 }
 
-func (c *Checker) ask(ctx context.Context, account string, r Right) Answer {
-	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
-	defer cancel()
+func (c *Checker) ask(ctx context.Context, r Right) Answer {
+	resource, subresource, _ := strings.Cut(r.Resource, "/")
 	spec := map[string]any{"resourceAttributes": map[string]any{
-		"verb": r.Verb, "group": r.Group, "resource": r.Resource, "subresource": r.Subresource, "namespace": r.Namespace, "name": r.Name,
+		"verb": r.Verb, "group": r.Group, "resource": resource, "subresource": subresource, "namespace": r.Namespace, "name": r.Name,
 	}}
-	reviews, kind := ownReviews, "SelfSubjectAccessReview"
+	kind := "SelfSubjectAccessReview"
 	if c.outside {
-		reviews, kind = subjectReviews, "SubjectAccessReview"
+		kind = "SubjectAccessReview"
 		const accounts = "system:serviceaccounts"
-		spec["user"] = userOf(c.config.Namespace, account)
-		spec["groups"] = []any{accounts, accounts + ":" + c.config.Namespace, "system:authenticated"}
+		spec["user"] = "system:serviceaccount:" + c.Namespace + ":" + c.account
+		spec["groups"] = []any{accounts, accounts + ":" + c.Namespace, "system:authenticated"}
 	}
-	review := &unstructured.Unstructured{Object: map[string]any{"apiVersion": authorization + "/v1", "kind": kind, "spec": spec}}
-	answer, err := c.api.Resource(reviews).Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
-		return Answer{Err: kube.DescribeError(err)}
+	status, err := c.review(ctx, kind, spec)
+	return Answer{status.Allowed, kube.DescribeError(err)}
+}
+
+// askRules answers what the rules of the namespaces answer; the rest is left.
+func (c *Checker) askRules(ctx context.Context, rights []Right, answers map[Right]Answer) (left []Right) {
+	known := map[string]reviewStatus{}
+	for _, right := range rights {
+		rules, asked := known[right.Namespace]
+		if !asked {
+			rules = c.rulesIn(ctx, right.Namespace)
+			known[right.Namespace] = rules
+		}
+		if rules.Incomplete {
+			left = append(left, right)
+			continue
+		}
+		allows := func(r rule) bool { return r.allows(right) }
+		answers[right] = Answer{Allowed: slices.ContainsFunc(rules.ResourceRules, allows)}
 	}
-	allowed, _, _ := unstructured.NestedBool(answer.Object, "status", "allowed")
-	return Answer{Allowed: allowed}
+	return left
+}
+
+// rulesIn asks for all that we may do in a namespace at once, or in all of them: what
+// is granted in one that does not exist is granted by no RoleBinding. Where an authorizer
+// is asked that cannot list its rules, such as a webhook, the list is not complete.
+func (c *Checker) rulesIn(ctx context.Context, namespace string) reviewStatus {
+	if namespace == "" {
+		namespace = policy.UnusedName()
+	}
+	rules, err := c.review(ctx, "SelfSubjectRulesReview", map[string]any{"namespace": namespace})
+	rules.Incomplete = rules.Incomplete || err != nil
+	return rules
+}
+
+// rule is one of RBAC's.
+type rule struct {
+	Verbs         []string `json:"verbs"`
+	APIGroups     []string `json:"apiGroups"`
+	Resources     []string `json:"resources"`
+	ResourceNames []string `json:"resourceNames"`
+}
+
+// allows decides as the authorizer does (pkg/apis/rbac/v1/evaluation_helpers.go).
+func (r rule) allows(right Right) bool {
+	what := []string{wildcard, right.Resource}
+	if _, subresource, is := strings.Cut(right.Resource, "/"); is {
+		what = append(what, wildcard+"/"+subresource)
+	}
+	has := func(list []string, any ...string) bool {
+		return slices.ContainsFunc(any, func(s string) bool { return slices.Contains(list, s) })
+	}
+	return has(r.Verbs, wildcard, right.Verb) && has(r.APIGroups, wildcard, right.Group) && has(r.Resources, what...) &&
+		(len(r.ResourceNames) == 0 || right.Name != "" && slices.Contains(r.ResourceNames, right.Name))
 }

@@ -68,32 +68,20 @@ func Table(w io.Writer, all []Finding) error {
 	return err
 }
 
-var verdicts = [...]string{
-	OK:      "The next reboot would recover.",
-	Unknown: "As far as can be seen from here, the next reboot would recover.",
-	Warning: "The next reboot would recover, but see the warnings.",
-	Failure: "See the failures: do not count on the next recovery.",
-}
-
-var plurals = [...]string{OK: "ok", Unknown: "unknown", Warning: "warnings", Failure: "failures"}
-
 // summary is the last line: how many there are of each level, and what that
 // means.
 func summary(all []Finding) string {
-	var counts [len(levelNames)]int
+	var counts [len(levels)]int
 	for _, f := range all {
 		counts[f.Level]++
 	}
 	var parts []string
-	for level := Failure; ; level-- {
-		if counts[level] > 0 {
-			parts = append(parts, count(counts[level], level.String(), plurals[level]))
-		}
-		if level == OK {
-			break
+	for level, n := range slices.Backward(counts[:]) {
+		if n > 0 {
+			parts = append(parts, count(n, levels[level].name, levels[level].plural))
 		}
 	}
-	return strings.TrimPrefix(strings.Join(parts, ", ")+". "+verdicts[Worst(all)], ". ")
+	return strings.TrimPrefix(strings.Join(parts, ", ")+". "+levels[Worst(all)].verdict, ". ")
 }
 
 // wrap breaks a text at blanks into lines of at most limit characters; none
@@ -114,4 +102,22 @@ func wrap(text string, limit int) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// namedAtMost bounds how many of a kind are named.
+const namedAtMost = 5
+
+// enumerate names things, and only counts those after the first few.
+func enumerate(names []string) string {
+	if len(names) <= namedAtMost {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:namedAtMost], ", "), len(names)-namedAtMost)
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
