@@ -97,6 +97,14 @@ func TestJSON_WritesLevelsAsWords(t *testing.T) {
 	assert.Equal(t, map[string]string{"about": "vault", "level": "failure", "text": "vault does not answer", "advice": "look at its log"}, out.Findings[2])
 }
 
+// shares are of these lengths, in bytes.
+func shares(lengths ...int) (out []unseal.Share) {
+	for _, n := range lengths {
+		out = append(out, unseal.NewShare(make([]byte, n)))
+	}
+	return out
+}
+
 // open is a Vault that takes t of n shares.
 func open(t, n int) Vault {
 	return Vault{SealStatus: unseal.SealStatus{Initialized: true, Type: "shamir", Threshold: t, Shares: n}}
@@ -135,25 +143,25 @@ func TestVault_LevelFollowsTheSealStatus(t *testing.T) {
 }
 
 func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
-	whole := []int{32}
+	whole := shares(32)
 	for sentence, row := range map[string]struct {
 		key   Key
 		vault Vault
 		level Level
 		text  string
 	}{
-		"a whole key":                  {Key{Lengths: whole}, open(1, 1), OK, "vault needs 1"},
-		"two keys, in a rotation":      {Key{Lengths: []int{32, 32}}, open(1, 1), OK, "2 shares are mounted"},
-		"as many shares as are needed": {Key{Lengths: []int{33, 33, 33}}, open(3, 5), OK, "vault needs 3"},
-		"with others among them":       {Key{Lengths: []int{33, 17, 33, 33}}, open(3, 5), OK, "4 shares are mounted"},
+		"a whole key":                  {Key{Shares: whole}, open(1, 1), OK, "vault needs 1"},
+		"two keys, in a rotation":      {Key{Shares: shares(32, 32)}, open(1, 1), OK, "2 shares are mounted"},
+		"as many shares as are needed": {Key{Shares: shares(33, 33, 33)}, open(3, 5), OK, "vault needs 3"},
+		"with others among them":       {Key{Shares: shares(33, 17, 33, 33)}, open(3, 5), OK, "4 shares are mounted"},
 		"none":                         {Key{Err: errors.New("/keys: no unseal key there")}, open(1, 1), Failure, "no unseal key there"},
-		"too few":                      {Key{Lengths: []int{33, 33}}, open(3, 5), Failure, "2 of the 3 shares"},
-		"shares of a split key at 1":   {Key{Lengths: []int{33, 33}}, open(1, 1), Failure, "shares of a split key"},
-		"of several keys":              {Key{Lengths: []int{33, 17, 33, 17}}, open(3, 5), Failure, "not of one key"},
-		"a vault that was not seen":    {Key{Lengths: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
-		"a vault that is new":          {Key{Lengths: whole}, Vault{}, Unknown, "not known"},
-		"one that is there twice":      {Key{Lengths: whole, Facts: keyfile.Facts{Repeated: 1}}, open(1, 1), OK, "1 share is there again"},
-		"with blanks":                  {Key{Lengths: whole, Facts: keyfile.Facts{Padded: 2}}, open(1, 1), OK, "white space in 2 files is forgiven"},
+		"too few":                      {Key{Shares: shares(33, 33)}, open(3, 5), Failure, "2 of the 3 shares"},
+		"shares of a split key at 1":   {Key{Shares: shares(33, 33)}, open(1, 1), Failure, "shares of a split key"},
+		"of several keys":              {Key{Shares: shares(33, 17, 33, 17)}, open(3, 5), Failure, "not of one key"},
+		"a vault that was not seen":    {Key{Shares: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
+		"a vault that is new":          {Key{Shares: whole}, Vault{}, Unknown, "not known"},
+		"one that is there twice":      {Key{Shares: whole, Facts: keyfile.Facts{Repeated: 1}}, open(1, 1), OK, "1 share is there again"},
+		"with blanks":                  {Key{Shares: whole, Facts: keyfile.Facts{Padded: 2}}, open(1, 1), OK, "white space in 2 files is forgiven"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			out := findings(t, &Checker{key: row.key, vault: row.vault}, (*Checker).checkKey)
@@ -165,7 +173,7 @@ func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 }
 
 func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
-	k := Key{Path: "/keys", Lengths: []int{32}, Facts: keyfile.Facts{Loose: []string{"a", "b"}, Writable: true}}
+	k := Key{Path: "/keys", Shares: shares(32), Facts: keyfile.Facts{Loose: []string{"a", "b"}, Writable: true}}
 	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 3)
 	assert.Equal(t, Warning, out[1].Level)
@@ -175,7 +183,7 @@ func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
 }
 
 func TestKey_WarnsOfFilesThatAreNoShares(t *testing.T) {
-	k := Key{Lengths: []int{32}, Tokens: []string{"root: a token"}, Others: []string{"a: empty", "b: empty"}}
+	k := Key{Shares: shares(32), Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "root", What: "a token", Token: true}, {Entry: "b", What: "empty"}}}
 	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 3)
 	assert.Equal(t, OK, out[0].Level)

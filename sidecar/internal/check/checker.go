@@ -15,8 +15,83 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
+
+// need is what a check cannot do without.
+type need uint8
+
+const (
+	container  need = 1 << iota // we are in the sidecar's container: the key and Vault are at hand
+	usableKey                   // and the mounted key could be read
+	kubernetes                  // the Kubernetes API answers, to the pod or to a person with a kubeconfig
+	ourPod                      // and our pod could be read
+)
+
+// checks are all that is looked at, in the order of the findings: what they are about,
+// what is needed, and what looks.
+var checks = []struct {
+	about string
+	needs need
+	look  func(*Checker, context.Context)
+}{
+	{AboutKey, container, (*Checker).checkKey},
+	{AboutVault, container, (*Checker).checkVault},
+	{AboutVault, container, (*Checker).checkListener},
+	{AboutVault, container, (*Checker).checkCertificates},
+	{AboutVault, usableKey, (*Checker).checkRole},
+	{AboutKey, container, (*Checker).checkProof},
+	{AboutRecovery, usableKey, (*Checker).checkRecovery},
+
+	{AboutPod, ourPod, (*Checker).checkGate},
+	{AboutPod, ourPod, (*Checker).checkContainer},
+	{AboutPod, ourPod, (*Checker).checkLiveness},
+	{AboutPod, ourPod, (*Checker).checkOwnProbe},
+	{AboutPod, ourPod, (*Checker).checkNetwork},
+	{AboutPod, ourPod, (*Checker).checkUsers},
+	{AboutPod, ourPod, (*Checker).checkCapture},
+	{AboutPod, ourPod, (*Checker).checkStatefulSet},
+	{AboutServices, ourPod, (*Checker).checkServices},
+	{AboutRights, kubernetes, (*Checker).checkRights},
+	{AboutSecrets, kubernetes, (*Checker).checkSecrets},
+}
+
+// run does the checks that have what they need.
+func (c *Checker) run(ctx context.Context, has need) []Finding {
+	for _, check := range checks {
+		if check.needs&has != 0 {
+			c.about = check.about
+			check.look(c, ctx)
+		}
+	}
+	return c.findings
+}
+
+// add takes a finding of the check that runs.
+func (c *Checker) add(level Level, text, advice string) {
+	c.findings = append(c.findings, Finding{c.about, level, text, advice})
+}
+
+func (c *Checker) ok(text string)              { c.add(OK, text, "") }
+func (c *Checker) unknown(text, advice string) { c.add(Unknown, text, advice) }
+func (c *Checker) warn(text, advice string)    { c.add(Warning, text, advice) }
+func (c *Checker) fail(text, advice string)    { c.add(Failure, text, advice) }
+
+// notVisible is the finding that something could not be looked at. Component names the
+// manifest that would let the sidecar look; in the container there is none for what
+// only the check wants, by design.
+func (c *Checker) notVisible(what, component string, err error) {
+	switch {
+	case !apierrors.IsForbidden(err):
+		c.unknown(fmt.Sprintf("%s cannot be read: %v", what, kube.DescribeError(err)), "")
+	case c.outside:
+		c.unknown(what+" may not be read from here", "")
+	case c.uses(component):
+		c.unknown(what+" may not be read from here", "apply manifests/"+component)
+	default:
+		c.unknown(what+" may not be read from here",
+			"run check --kubeconfig as an administrator; do not grant this to the sidecar")
+	}
+}
 
 // checkTimeout bounds all requests of a check.
 const checkTimeout = 40 * time.Second
@@ -59,12 +134,10 @@ type Checker struct {
 	outside bool // we are a person with a kubeconfig, and not the pod
 	resolve OptionResolver
 
-	vault  Vault
-	shares []unseal.Share
-	key    Key
-	past   Recovery
-	pod    *pod                       // nil: it could not be read
-	object *unstructured.Unstructured // the same
+	vault Vault
+	key   Key
+	past  Recovery
+	pod   *pod // nil: it could not be read
 
 	account, who string // whose rights are asked for: the pod's ServiceAccount, and in words
 
@@ -95,36 +168,31 @@ func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	defer cancel()
 	object, err := c.get(ctx, kube.Pods, c.Namespace, c.Pod)
 	away := err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown || apierrors.IsUnauthorized(err)
-	switch {
-	case away && c.outside:
+	if away && c.outside {
 		return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
+	}
+	if err == nil {
+		c.pod, err = podOf(object)
+	}
+	name := c.Namespace + "/" + c.Pod
+	c.about = AboutPod
+	switch {
 	case away:
 		c.about = AboutAPI
 		c.warn("requests to the Kubernetes API fail: "+kube.DescribeError(err).Error(),
 			"Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted")
 		return c.findings, nil
-	case err == nil:
-		c.pod, err = podOf(object)
-	}
-	c.object = object
-	if err != nil {
-		c.about = AboutPod
-		c.podNotVisible(err)
-		return c.run(ctx, kubernetes), nil
-	}
-	if start, found := c.pod.start(); found && c.outside {
-		c.Config, c.findings = c.resolve(start)
-	}
-	return c.run(ctx, kubernetes|ourPod), nil
-}
-
-func (c *Checker) podNotVisible(err error) {
-	name := c.Namespace + "/" + c.Pod
-	if apierrors.IsNotFound(err) {
+	case apierrors.IsNotFound(err):
 		c.fail("there is no pod "+name, "name Vault's pod with --pod-name and --pod-namespace")
-		return
+	case err != nil:
+		c.notVisible("the pod "+name, "gate", err)
+	default:
+		if start, found := c.pod.start(); found && c.outside {
+			c.Config, c.findings = c.resolve(start)
+		}
+		return c.run(ctx, kubernetes|ourPod), nil
 	}
-	c.notVisible("the pod "+name, "gate", err)
+	return c.run(ctx, kubernetes), nil
 }
 
 // trial tries the policies as whoever we are.

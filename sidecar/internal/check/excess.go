@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -15,37 +16,29 @@ const (
 
 // excessPermission is a permission that unsealing does not need, and what it would allow.
 type excessPermission struct {
-	where                  scope
+	namespaced             bool   // it is asked for in our namespace and in External Secrets' too
 	verbs, group, resource string // verbs and resources with blanks between
 	impact                 string
 }
 
-// scope is where a permission is asked for.
-type scope string
-
-const (
-	cluster    scope = "cluster"    // it is of no namespace
-	namespaces scope = "namespaces" // in all, in ours, and in External Secrets'
-)
-
 var excess = []excessPermission{
-	{cluster, "create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
-	{cluster, "impersonate", "", "users groups", "act as somebody else"},
-	{cluster, "get create", "", "nodes/proxy", "get into every pod of a node"},
-	{cluster, "update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
-	{cluster, "create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
-	{namespaces, "get list watch", "", "secrets", "read Secrets"},
-	{namespaces, "create update patch delete", "", "secrets", "write Secrets"},
-	{namespaces, "create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
-	{namespaces, "create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
-	{namespaces, "update patch", "", "pods/ephemeralcontainers", "get into pods"},
-	{namespaces, "create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
-	{namespaces, "delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
-	{namespaces, "create update patch", "batch", "jobs cronjobs", "run anything through a job"},
-	{namespaces, "create", "", "serviceaccounts/token", "become another ServiceAccount"},
-	{namespaces, "impersonate", "", "serviceaccounts", "act as somebody else"},
-	{namespaces, "create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
-	{namespaces, "bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
+	{false, "create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
+	{false, "impersonate", "", "users groups", "act as somebody else"},
+	{false, "get create", "", "nodes/proxy", "get into every pod of a node"},
+	{false, "update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
+	{false, "create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+	{true, "get list watch", "", "secrets", "read Secrets"},
+	{true, "create update patch delete", "", "secrets", "write Secrets"},
+	{true, "create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
+	{true, "create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
+	{true, "update patch", "", "pods/ephemeralcontainers", "get into pods"},
+	{true, "create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
+	{true, "delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
+	{true, "create update patch", "batch", "jobs cronjobs", "run anything through a job"},
+	{true, "create", "", "serviceaccounts/token", "become another ServiceAccount"},
+	{true, "impersonate", "", "serviceaccounts", "act as somebody else"},
+	{true, "create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
+	{true, "bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
 }
 
 // administratorRight is what a cluster's administrator has.
@@ -85,15 +78,21 @@ func (c *Checker) resourceNames(namespace, resource string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
 }
 
-// namespaces are those in which a permission is asked for, the widest first.
-func (c *Checker) namespaces(p excessPermission) []string {
-	switch eso := c.ESO.ControllerNamespace; {
-	case p.where == cluster:
-		return []string{""}
-	case eso == "" || eso == c.Namespace:
-		return []string{"", c.Namespace}
-	default:
-		return []string{"", c.Namespace, eso}
+// excessRights yields the rights that the sidecar should not have, with what they would
+// allow: those of one permission in one namespace after the other, the widest first.
+func (c *Checker) excessRights() iter.Seq2[string, []Right] {
+	return func(yield func(string, []Right) bool) {
+		for _, p := range excess {
+			namespaces := []string{""}
+			if p.namespaced {
+				namespaces = slices.Compact([]string{"", c.Namespace, c.ESO.ControllerNamespace})
+			}
+			for _, namespace := range namespaces {
+				if !yield(p.impact, c.spellOut(p, namespace)) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -103,17 +102,6 @@ func (c *Checker) spellOut(p excessPermission, namespace string) (out []Right) {
 		for resource := range strings.FieldsSeq(p.resource) {
 			names := append([]string{""}, c.resourceNames(namespace, resource)...)
 			out = append(out, spell(verb, p.group, resource, namespace, names...)...)
-		}
-	}
-	return out
-}
-
-// excessPermissions lists the rights that the sidecar should not have.
-func (c *Checker) excessPermissions() []Right {
-	out := []Right{administratorRight}
-	for _, p := range excess {
-		for _, namespace := range c.namespaces(p) {
-			out = append(out, c.spellOut(p, namespace)...)
 		}
 	}
 	return out
@@ -137,32 +125,31 @@ func (c *Checker) evaluateExcess(answers map[Right]Answer) {
 		c.fail(c.who+" may do everything in the cluster", advice)
 		return
 	}
-	none := true
+	none, checked := true, 1 // the administrator's
 	var unknown error
-	for _, p := range excess {
-		var held []Right
-		for _, namespace := range c.namespaces(p) {
-			var may []Right
-			for _, right := range c.spellOut(p, namespace) {
-				a := answers[right]
-				if a.Err != nil {
-					unknown = a.Err
-				}
-				if a.Allowed && !slices.ContainsFunc(held, right.within) { // that is reported already
-					held = append(held, right)
-					may = append(may, right)
-				}
+	var held []Right
+	for impact, rights := range c.excessRights() {
+		var may []Right
+		for _, right := range rights {
+			a := answers[right]
+			if a.Err != nil {
+				unknown = a.Err
 			}
-			if len(may) > 0 {
-				none = false
-				c.fail(fmt.Sprintf("%s may %s: it could %s", c.who, describeRights(may), p.impact), advice)
+			if a.Allowed && !slices.ContainsFunc(held, right.within) { // that is reported already
+				held = append(held, right)
+				may = append(may, right)
 			}
+		}
+		checked += len(rights)
+		if len(may) > 0 {
+			none = false
+			c.fail(fmt.Sprintf("%s may %s: it could %s", c.who, describeRights(may), impact), advice)
 		}
 	}
 	switch {
 	case unknown != nil:
 		c.unknown(fmt.Sprintf("whether %s has excess rights is not known: %v", c.who, unknown), "")
 	case none:
-		c.ok(fmt.Sprintf("%s has none of the %d excess rights that were checked", c.who, len(c.excessPermissions())))
+		c.ok(fmt.Sprintf("%s has none of the %d excess rights that were checked", c.who, checked))
 	}
 }

@@ -14,11 +14,10 @@ import (
 // Key is what was seen of the mounted key.
 type Key struct {
 	Path          string
-	Err           error    // why it cannot be read
-	Lengths       []int    // of the shares, each once, in bytes
-	Tokens        []string // entries that look like tokens of Vault's, and why
-	Others        []string // entries that are no share, and what they look like
-	keyfile.Facts          // of its files
+	Shares        []unseal.Share  // each once
+	Remarks       []unseal.Remark // on entries that are no shares
+	Err           error           // why it cannot be read
+	keyfile.Facts                 // of its files
 }
 
 // checkKey reports whether the key could open such a Vault, by its form alone, and
@@ -26,12 +25,20 @@ type Key struct {
 func (c *Checker) checkKey(context.Context) {
 	k := c.key
 	c.checkForm()
-	if len(k.Tokens) > 0 {
-		c.warn("a Vault token is mounted with the key, where an intruder in the pod finds it: "+strings.Join(k.Tokens, "; "),
+	var tokens, others []string
+	for _, r := range k.Remarks {
+		if r.Token {
+			tokens = append(tokens, r.String())
+		} else {
+			others = append(others, r.String())
+		}
+	}
+	if len(tokens) > 0 {
+		c.warn("a Vault token is mounted with the key, where an intruder in the pod finds it: "+strings.Join(tokens, "; "),
 			"revoke it and take it out of the Secret; until then mount the entries with shares alone, by items of the Secret's volume")
 	}
-	if len(k.Others) > 0 && k.Err == nil { // or the error has said it
-		c.warn("entries that are not key shares are mounted with the key and ignored: "+strings.Join(k.Others, "; "),
+	if len(others) > 0 && k.Err == nil { // or the error has said it
+		c.warn("entries that are not key shares are mounted with the key and ignored: "+strings.Join(others, "; "),
 			"fix or remove them in the Secret, or mount the shares alone, by items of the Secret's volume")
 	}
 	if len(k.Loose) > 0 {
@@ -44,28 +51,27 @@ func (c *Checker) checkKey(context.Context) {
 }
 
 func (c *Checker) checkForm() {
-	const advice = "put the shares of this Vault into the Secret: scripts/seed-key"
-	k := c.key
+	k, misfit := c.key, ""
 	t, known := c.vault.threshold()
 	switch {
 	case k.Err != nil:
-		c.fail("the key cannot be used: "+k.Err.Error(), advice)
-		return
-	case known && len(k.Lengths) < t:
-		c.fail(fmt.Sprintf("%d of the %d shares that vault's threshold needs are mounted", len(k.Lengths), t), advice)
-		return
-	case known && t == 1 && !slices.ContainsFunc(k.Lengths, isWhole):
-		c.fail("at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key", advice)
-		return
-	case known && mostAlike(k.Lengths) < t:
-		c.fail(fmt.Sprintf("no %d of the %d mounted shares are of equal length: they are not of one key", t, len(k.Lengths)), advice)
+		misfit = "the key cannot be used: " + k.Err.Error()
+	case known && len(k.Shares) < t:
+		misfit = fmt.Sprintf("%d of the %d shares that vault's threshold needs are mounted", len(k.Shares), t)
+	case known && t == 1 && !slices.ContainsFunc(k.Shares, isWhole):
+		misfit = "at threshold 1 the key has 16, 24 or 32 bytes, and no mounted share has: these are shares of a split key"
+	case known && mostAlike(k.Shares) < t:
+		misfit = fmt.Sprintf("no %d of the %d mounted shares are of equal length: they are not of one key", t, len(k.Shares))
+	}
+	if misfit != "" {
+		c.fail(misfit, "put the shares of this Vault into the Secret: scripts/seed-key")
 		return
 	}
 	level, needed := OK, fmt.Sprintf("vault needs %d", t)
 	if !known {
 		level, needed = Unknown, "how many vault needs is not known"
 	}
-	text := count(len(k.Lengths), "share is mounted", "shares are mounted") + ", well-formed; " + needed
+	text := count(len(k.Shares), "share is mounted", "shares are mounted") + ", well-formed; " + needed
 	if k.Repeated > 0 {
 		text += fmt.Sprintf("; %s again", count(k.Repeated, "share is there", "shares are there"))
 	}
@@ -75,14 +81,14 @@ func (c *Checker) checkForm() {
 	c.add(level, text, "")
 }
 
-func isWhole(length int) bool { return length == 16 || length == 24 || length == 32 }
+func isWhole(s unseal.Share) bool { return s.Len() == 16 || s.Len() == 24 || s.Len() == 32 }
 
-// mostAlike returns how many of the lengths are the same, at most.
-func mostAlike(lengths []int) int {
+// mostAlike returns how many of the shares are of the same length, at most.
+func mostAlike(shares []unseal.Share) int {
 	most, seen := 0, map[int]int{}
-	for _, l := range lengths {
-		seen[l]++
-		most = max(most, seen[l])
+	for _, s := range shares {
+		seen[s.Len()]++
+		most = max(most, seen[s.Len()])
 	}
 	return most
 }

@@ -25,7 +25,12 @@ func (c *Checker) checkGate(context.Context) {
 			return
 		}
 	}
-	now := c.pod.condition(c.Gate)
+	now := "not written"
+	for _, written := range kube.ConditionsOf(c.pod.Whole) {
+		if written.Type == c.Gate {
+			now = written.Status + ", " + written.Reason
+		}
+	}
 	declared := fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", c.Gate, now)
 	switch {
 	case c.Gate == "":
@@ -46,22 +51,12 @@ func (c *Checker) gated() bool {
 	return c.Gate != "" && (c.pod == nil || slices.Contains(c.pod.Spec.ReadinessGates, readinessGate{c.Gate}))
 }
 
-// condition says how a condition of the pod is.
-func (p *pod) condition(kind string) string {
-	for _, c := range p.Status.Conditions {
-		if c.Type == kind {
-			return kube.SafeText(c.Status) + ", " + kube.SafeText(c.Reason)
-		}
-	}
-	return "not written"
-}
-
 // checkContainer looks whether our container runs, and where it is among the others.
 func (c *Checker) checkContainer(context.Context) {
 	level, text, advice := c.place()
 	if why := c.pod.notRunning(); why != "" && level < Failure {
 		level, text = Failure, "the sidecar does not run: "+why+"; the readiness gate keeps its last status"
-		advice = fmt.Sprintf("see why: kubectl -n %s describe pod %s", c.pod.Namespace, c.pod.Name)
+		advice = fmt.Sprintf("see why: kubectl -n %s describe pod %s", c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
 	}
 	c.add(level, text, advice)
 }
@@ -107,14 +102,14 @@ func (c *Checker) place() (level Level, text, advice string) {
 
 // checkStatefulSet looks whether a change of the pod's template still waits.
 func (c *Checker) checkStatefulSet(ctx context.Context) {
-	owners := c.pod.OwnerReferences
+	owners := c.pod.Whole.GetOwnerReferences()
 	at := slices.IndexFunc(owners, func(o metav1.OwnerReference) bool { return o.Kind == "StatefulSet" })
 	if at < 0 {
 		c.warn("no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
 			"run Vault as a StatefulSet")
 		return
 	}
-	set, err := c.get(ctx, statefulSets, c.pod.Namespace, owners[at].Name)
+	set, err := c.get(ctx, statefulSets, c.pod.Whole.GetNamespace(), owners[at].Name)
 	if err != nil {
 		c.notVisible("the StatefulSet "+owners[at].Name, "", err)
 		return
@@ -123,7 +118,7 @@ func (c *Checker) checkStatefulSet(ctx context.Context) {
 }
 
 func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
-	name, revision := "the StatefulSet "+set.GetName(), c.pod.Labels["controller-revision-hash"]
+	name, revision := "the StatefulSet "+set.GetName(), c.pod.Whole.GetLabels()["controller-revision-hash"]
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
 	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
 	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
@@ -135,7 +130,7 @@ func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
 		c.ok("the pod was made from the newest template of " + name)
 		return
 	}
-	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", c.pod.Namespace, c.pod.Name)
+	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
 	if kind != "OnDelete" && partition == 0 {
 		advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
 	}
@@ -145,8 +140,8 @@ func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
 // checkServices looks whether traffic is led to a Vault that is sealed.
 func (c *Checker) checkServices(ctx context.Context) {
 	seen, unsafe := 0, 0
-	err := c.each(ctx, c.api.Resource(kube.Services).Namespace(c.pod.Namespace), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
-		if eso.ServiceHosts(service, c.object) == nil {
+	err := c.each(ctx, c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+		if eso.ServiceHosts(service, c.pod.Whole) == nil {
 			return
 		}
 		seen++

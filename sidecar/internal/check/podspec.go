@@ -5,16 +5,16 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// pod is what is read of Vault's pod. (The types of k8s.io/api would add megabytes.)
+// pod is Vault's pod, with types for what is read most. (Those of k8s.io/api would add
+// megabytes.)
 type pod struct {
-	metav1.ObjectMeta `json:"metadata"`
+	Whole *unstructured.Unstructured `json:"-"`
 
 	Spec struct {
 		NodeName            string          `json:"nodeName"`
@@ -25,26 +25,9 @@ type pod struct {
 		InitContainers      []podContainer  `json:"initContainers"`
 		EphemeralContainers []podContainer  `json:"ephemeralContainers"`
 		ReadinessGates      []readinessGate `json:"readinessGates"`
-		Volumes             []struct {
-			Secret struct {
-				SecretName string `json:"secretName"`
-			} `json:"secret"`
-			Projected struct {
-				Sources []struct {
-					Secret struct {
-						Name string `json:"name"`
-					} `json:"secret"`
-				} `json:"sources"`
-			} `json:"projected"`
-		} `json:"volumes"`
 	} `json:"spec"`
 
 	Status struct {
-		Conditions []struct {
-			Type   string `json:"type"`
-			Status string `json:"status"`
-			Reason string `json:"reason"`
-		} `json:"conditions"`
 		ContainerStatuses          []containerStatus `json:"containerStatuses"`
 		InitContainerStatuses      []containerStatus `json:"initContainerStatuses"`
 		EphemeralContainerStatuses []containerStatus `json:"ephemeralContainerStatuses"`
@@ -92,19 +75,19 @@ type probe struct {
 }
 
 type containerStatus struct {
-	Name  string           `json:"name"`
-	Image string           `json:"image"`
-	State map[string]state `json:"state"`
-}
-
-type state struct {
-	Reason string `json:"reason"`
+	Name  string `json:"name"`
+	Image string `json:"image"`
+	State map[string]struct {
+		Reason string `json:"reason"`
+	} `json:"state"`
 }
 
 // podOf reads a pod. It fails where one is malformed.
 func podOf(o *unstructured.Unstructured) (*pod, error) {
 	p := &pod{}
-	return p, runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, p)
+	err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, p)
+	p.Whole = o
+	return p, err
 }
 
 // isOurs reports whether a container, or its status, is the sidecar's.
@@ -116,11 +99,9 @@ func (c podContainer) isOurs() bool { return isOurs(c.Name, c.Image) }
 
 // ours returns the sidecar's container; nil where there is none.
 func (p *pod) ours() *podContainer {
-	for _, all := range [][]podContainer{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range all {
-			if all[i].isOurs() {
-				return &all[i]
-			}
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		if c.isOurs() {
+			return &c
 		}
 	}
 	return nil
@@ -130,19 +111,24 @@ func (p *pod) ours() *podContainer {
 const keySecret = "vault-unseal-key"
 
 // secrets returns the Secrets that the pod mounts, or else the key's.
-func (p *pod) secrets() (out []string) {
-	for _, volume := range p.Spec.Volumes {
-		out = append(out, volume.Secret.SecretName)
-		for _, source := range volume.Projected.Sources {
-			out = append(out, source.Secret.Name)
+func (p *pod) secrets() []string {
+	var out []string
+	add := func(object map[string]any, path ...string) {
+		if name, _, _ := unstructured.NestedString(object, path...); name != "" {
+			out = append(out, name)
 		}
 	}
-	slices.Sort(out)
-	out = slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
+	for _, volume := range kube.Entries(p.Whole.Object, "spec", "volumes") {
+		add(volume, "secret", "secretName")
+		for _, source := range kube.Entries(volume, "projected", "sources") {
+			add(source, "secret", "name")
+		}
+	}
 	if len(out) == 0 {
 		return []string{keySecret}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Start is how the sidecar in a pod is started, as far as the pod itself says.
@@ -153,41 +139,30 @@ type Start struct {
 	Unclear       []string // what else it does not say
 }
 
-// start reads it from our container; not found where the pod has none.
+// start reads it from our container; not found where the pod has none. Kubernetes puts
+// variables into arguments and values that say $(NAME), which is left to it.
 func (p *pod) start() (s Start, found bool) {
 	ours := p.ours()
 	if ours == nil {
 		return Start{}, false
 	}
-	s.command(ours)
-	s.variables(ours)
-	return s, true
-}
-
-// command takes the arguments. Kubernetes puts variables into them where it
-// says $(NAME), which is left to it.
-func (s *Start) command(c *podContainer) {
-	command, args := c.Command, c.Args
+	args, command := ours.Args, ours.Command
 	if len(command) > 0 {
-		if path.Base(command[0]) != kube.Name {
-			s.Unclear = append(s.Unclear, "what its command starts")
-			return
-		}
 		args = slices.Concat(command[1:], args)
 	}
-	if strings.Contains(strings.Join(args, " "), "$(") {
+	switch {
+	case len(command) > 0 && path.Base(command[0]) != kube.Name:
+		s.Unclear = append(s.Unclear, "what its command starts")
+	case strings.Contains(strings.Join(args, " "), "$("):
 		s.Unclear = append(s.Unclear, "which variables its arguments hold")
-		return
+	default:
+		s.Args = args
 	}
-	s.Args = args
-}
-
-func (s *Start) variables(c *podContainer) {
-	if len(c.EnvFrom) > 0 {
+	if len(ours.EnvFrom) > 0 {
 		s.Unclear = append(s.Unclear, "what envFrom brings")
 	}
 	s.Env = map[string]string{}
-	for _, v := range c.Env {
+	for _, v := range ours.Env {
 		if v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
 			delete(s.Env, v.Name)
 			s.UnresolvedEnv = append(s.UnresolvedEnv, v.Name)
@@ -195,4 +170,5 @@ func (s *Start) variables(c *podContainer) {
 		}
 		s.Env[v.Name] = v.Value
 	}
+	return s, true
 }

@@ -33,7 +33,7 @@ func (c *Checker) checkPolicies(ctx context.Context, granted []Requirement, answ
 	}
 	name := ""
 	if c.pod != nil {
-		name = c.pod.Name
+		name = c.pod.Whole.GetName()
 	}
 	c.evaluatePolicies(c.trial().RunTwice(ctx, name, policyDelay), "a dry run that its policy has to deny was admitted")
 }
@@ -44,18 +44,11 @@ func (c *Checker) readPolicies(ctx context.Context, granted []Requirement, answe
 	n := policy.Verdicts{}
 	enforced, unread := c.enforced(ctx)
 	for _, component := range satisfied(granted, answers) {
-		restricted, err := false, unread
+		state, err := policy.Unknown, unread
 		if err == nil {
-			restricted, err = c.restricts(ctx, rightsOf(granted, component), enforced)
+			state, err = c.readPolicy(ctx, rightsOf(granted, component), enforced)
 		}
-		switch {
-		case err != nil:
-			n[component] = policy.Verdict{State: policy.Unknown, Err: kube.DescribeError(err)}
-		case restricted:
-			n[component] = policy.Verdict{State: policy.Enforced}
-		default:
-			n[component] = policy.Verdict{State: policy.Missing}
-		}
+		n[component] = policy.Verdict{State: state, Err: kube.DescribeError(err)}
 	}
 	return n
 }
@@ -83,24 +76,27 @@ func (c *Checker) enforced(ctx context.Context) (out []*unstructured.Unstructure
 	return out, err
 }
 
-// restricts reports whether each of some rights that is one to write is one that a
-// policy is about, and whether it binds the account.
-func (c *Checker) restricts(ctx context.Context, rights []Right, enforced []*unstructured.Unstructured) (bool, error) {
+// readPolicy looks whether each of some rights that is one to write is one that a policy
+// is about, and whether the policy binds the account.
+func (c *Checker) readPolicy(ctx context.Context, rights []Right, enforced []*unstructured.Unstructured) (policy.State, error) {
 	for _, right := range rights {
 		if right.Verb != "patch" && right.Verb != "create" {
 			continue
 		}
 		if !slices.ContainsFunc(enforced, func(o *unstructured.Unstructured) bool { return isAbout(o, right) }) {
-			return false, nil
+			return policy.Missing, nil
 		}
 		for verb, want := range map[string]bool{policy.RestrictedVerb: true, policy.UnrestrictedVerb: false} {
 			right.Verb = verb
-			if a := c.ask(ctx, right); a.Err != nil || a.Allowed != want {
-				return false, a.Err
+			switch a := c.ask(ctx, right); {
+			case a.Err != nil:
+				return policy.Unknown, a.Err
+			case a.Allowed != want:
+				return policy.Missing, nil
 			}
 		}
 	}
-	return true, nil
+	return policy.Enforced, nil
 }
 
 // isAbout reports whether a policy is asked about what a right allows.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,27 +44,31 @@ func (c *Checker) review(ctx context.Context, kind string, spec map[string]any) 
 // maxConcurrentReviews bounds how many rights are asked for at once.
 const maxConcurrentReviews = 8
 
-// askAll asks for all the rights: for our own by their lists, and for what these do
-// not answer one by one, several at a time.
+// askAll asks for all the rights: by the rules of their namespaces, or where these are
+// not complete one by one.
 func (c *Checker) askAll(ctx context.Context, rights []Right) map[Right]Answer {
-	answers := map[Right]Answer{}
-	if !c.outside {
-		rights = c.askRules(ctx, rights, answers)
-	}
+	rules, answers := map[string]reviewStatus{}, map[Right]Answer{}
 	var mu sync.Mutex
-	var group sync.WaitGroup
-	slots := make(chan struct{}, maxConcurrentReviews)
+	var group errgroup.Group
+	group.SetLimit(maxConcurrentReviews)
 	for _, r := range rights {
-		slots <- struct{}{}
-		group.Go(func() {
-			defer func() { <-slots }()
-			a := c.ask(ctx, r)
+		known, asked := rules[r.Namespace]
+		if !asked {
+			known = c.rulesIn(ctx, r.Namespace)
+			rules[r.Namespace] = known
+		}
+		group.Go(func() error {
+			a := Answer{Allowed: slices.ContainsFunc(known.ResourceRules, func(rule rule) bool { return rule.allows(r) })}
+			if known.Incomplete {
+				a = c.ask(ctx, r)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			answers[r] = a
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait()
 	return answers
 }
 
@@ -83,29 +88,14 @@ func (c *Checker) ask(ctx context.Context, r Right) Answer {
 	return Answer{status.Allowed, kube.DescribeError(err)}
 }
 
-// askRules answers what the rules of the namespaces answer; the rest is left.
-func (c *Checker) askRules(ctx context.Context, rights []Right, answers map[Right]Answer) (left []Right) {
-	known := map[string]reviewStatus{}
-	for _, right := range rights {
-		rules, asked := known[right.Namespace]
-		if !asked {
-			rules = c.rulesIn(ctx, right.Namespace)
-			known[right.Namespace] = rules
-		}
-		if rules.Incomplete {
-			left = append(left, right)
-			continue
-		}
-		allows := func(r rule) bool { return r.allows(right) }
-		answers[right] = Answer{Allowed: slices.ContainsFunc(rules.ResourceRules, allows)}
-	}
-	return left
-}
-
 // rulesIn asks for all that we may do in a namespace at once, or in all of them: what
 // is granted in one that does not exist is granted by no RoleBinding. Where an authorizer
-// is asked that cannot list its rules, such as a webhook, the list is not complete.
+// is asked that cannot list its rules, such as a webhook, the list is not complete; nor
+// is it ever from outside, where nobody lists what another may do.
 func (c *Checker) rulesIn(ctx context.Context, namespace string) reviewStatus {
+	if c.outside {
+		return reviewStatus{Incomplete: true}
+	}
 	if namespace == "" {
 		namespace = policy.UnusedName()
 	}

@@ -31,9 +31,6 @@ func spell(verbs, group, resources, namespace string, names ...string) (out []Ri
 	return out
 }
 
-// String returns the right as people say it.
-func (r Right) String() string { return r.Verb + " " + r.object() }
-
 // object is what the right speaks of.
 func (r Right) object() string {
 	what := r.Resource
@@ -86,7 +83,10 @@ func (c *Checker) checkRights(ctx context.Context) {
 	whole := *c // also of what is granted and not used
 	whole.KubernetesOff, whole.ESO.Recovery = false, eso.RecoveryBoth
 	granted := whole.requirements()
-	rights := c.excessPermissions()
+	rights := []Right{administratorRight}
+	for _, excess := range c.excessRights() {
+		rights = append(rights, excess...)
+	}
 	for _, n := range granted {
 		rights = append(rights, n.Rights...)
 	}

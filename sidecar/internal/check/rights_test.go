@@ -6,21 +6,20 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
-// gated is a pod that declares the readiness gate.
-var gated = func() *pod {
-	p := &pod{}
-	p.Spec.NodeName = "shelf"
-	p.Spec.ReadinessGates = []readinessGate{{ourGate}}
-	return p
-}()
+// String returns the right as people say it.
+func (r Right) String() string { return describeRights([]Right{r}) }
 
 // house is a sidecar that does everything.
 func house() *Checker {
-	return &Checker{pod: gated, who: "it", Config: Config{Namespace: "security", Pod: "vault-0", Gate: ourGate,
+	pod, _ := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"nodeName": "shelf", "readinessGates": []any{map[string]any{"conditionType": ourGate}},
+	}}})
+	return &Checker{pod: pod, who: "it", Config: Config{Namespace: "security", Pod: "vault-0", Gate: ourGate,
 		ESO: eso.Config{ControllerNamespace: "eso", Recovery: eso.RecoveryBoth}}}
 }
 
@@ -80,6 +79,15 @@ func evaluated(c *Checker, needs []Requirement, answers map[Right]Answer) []Find
 	c.about = AboutRights
 	c.evaluateRequirements(needs, answers)
 	return c.findings
+}
+
+// excessRights lists what this sidecar should not have.
+func excessRights(c *Checker) []Right {
+	all := []Right{administratorRight}
+	for _, rights := range c.excessRights() {
+		all = append(all, rights...)
+	}
+	return all
 }
 
 // excessOf is what is found of the house's excess rights.
@@ -156,14 +164,14 @@ func TestExcess_RequiredRightsAreNoExcess(t *testing.T) {
 	require.Len(t, out, 1)
 	assert.Equal(t, OK, out[0].Level)
 	for _, r := range needed {
-		assert.NotContains(t, house().excessPermissions(), r, "what is needed is no risk")
+		assert.NotContains(t, excessRights(house()), r, "what is needed is no risk")
 	}
 }
 
 // A Role with resourceNames is not seen by a question that names nothing.
 func TestExcess_AsksForObjectsByName(t *testing.T) {
 	var all []string
-	for _, r := range house().excessPermissions() {
+	for _, r := range excessRights(house()) {
 		all = append(all, r.String())
 	}
 	for _, r := range []string{
@@ -182,11 +190,11 @@ func TestExcess_AsksForObjectsByName(t *testing.T) {
 
 	unnamed := house()
 	unnamed.pod = nil
-	assert.Less(t, len(unnamed.excessPermissions()), len(house().excessPermissions()), "a node that is not known is not asked for twice")
+	assert.Less(t, len(excessRights(unnamed)), len(excessRights(house())), "a node that is not known is not asked for twice")
 }
 
 func TestExcess_EachPermissionIsAFailure(t *testing.T) {
-	for _, r := range house().excessPermissions() {
+	for _, r := range excessRights(house()) {
 		out := excessOf(granted(r))
 		require.Len(t, out, 1, "%s", r)
 		assert.Equal(t, Failure, out[0].Level)
@@ -211,7 +219,7 @@ func TestExcess_ClusterWideRightIsReportedOnce(t *testing.T) {
 	assert.Contains(t, out[1].Text, "may list secrets in eso:")
 	assert.Contains(t, out[2].Text, "may bind clusterroles cluster-admin everywhere:")
 
-	all := granted(house().excessPermissions()...)
+	all := granted(excessRights(house())...)
 	out = excessOf(all)
 	require.Len(t, out, 1, "the administrator's rights are told as one")
 	assert.Contains(t, out[0].Text, "everything")
@@ -219,7 +227,7 @@ func TestExcess_ClusterWideRightIsReportedOnce(t *testing.T) {
 
 func TestExcess_FailedReviewIsUnknown(t *testing.T) {
 	answers := map[Right]Answer{}
-	for _, r := range house().excessPermissions() {
+	for _, r := range excessRights(house()) {
 		answers[r] = Answer{Err: errors.New("refused")}
 	}
 	out := excessOf(answers)

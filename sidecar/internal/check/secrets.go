@@ -55,9 +55,10 @@ func (c *Checker) stores(ctx context.Context) (found, ignored []eso.Store, err e
 				ignored = append(ignored, s)
 			}
 		})
-		if apierrors.IsNotFound(err) {
+		switch {
+		case apierrors.IsNotFound(err):
 			absent = append(absent, err)
-		} else if err != nil {
+		case err != nil:
 			return nil, nil, err
 		}
 	}
