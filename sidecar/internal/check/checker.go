@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -109,20 +110,17 @@ type Config struct {
 	VaultUID       *uint32 // whose processes get the key; nil: whoever listens
 }
 
+// usedComponents are those of manifests/ that the sidecar uses, by its recovery option.
+var usedComponents = map[eso.Recovery][]string{
+	eso.RecoveryOff:     {"gate"},
+	eso.RecoveryNudge:   {"gate", "stores", "externalsecrets", "more"},
+	eso.RecoveryRestart: {"gate", "stores", "eviction"},
+	eso.RecoveryBoth:    {"gate", "stores", "externalsecrets", "more", "eviction"},
+}
+
 // uses reports whether the sidecar has a use for what a component of manifests/ grants.
 func (c Config) uses(component string) bool {
-	recovery := c.ESO.Recovery
-	switch component {
-	case "gate":
-		return !c.KubernetesOff
-	case "stores":
-		return !c.KubernetesOff && recovery != eso.RecoveryOff
-	case "externalsecrets", "more":
-		return recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge
-	case "eviction":
-		return recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart
-	}
-	return false
+	return !c.KubernetesOff && slices.Contains(usedComponents[c.ESO.Recovery], component)
 }
 
 // Checker looks once, at what the sidecar's container sees or at Kubernetes, and changes
@@ -139,8 +137,7 @@ type Checker struct {
 	past  Recovery
 	pod   *pod // nil: it could not be read
 
-	account, who string // whose rights are asked for: the pod's ServiceAccount, and in words
-
+	who      string // whose rights are asked for, in words
 	about    string // the part that is looked at now
 	findings []Finding
 }

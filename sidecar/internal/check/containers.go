@@ -132,18 +132,17 @@ func (c *Checker) checkLiveness(context.Context) {
 	fine := true
 	for _, other := range c.pod.Spec.Containers {
 		for kind, probe := range other.probes() {
-			why, known := killsSealed(probe)
-			if other.isOurs() || why == "" && known {
-				continue
-			}
-			fine = false
-			if !known {
+			switch why, known := killsSealed(probe); {
+			case other.isOurs():
+			case why != "":
+				fine = false
+				c.fail(fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, other.Name, why),
+					"take the probe away (server.livenessProbe.enabled=false in the chart)")
+			case !known:
+				fine = false
 				c.unknown(fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, other.Name),
 					"see that the command succeeds while Vault is sealed, or take the probe away")
-				continue
 			}
-			c.fail(fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, other.Name, why),
-				"take the probe away (server.livenessProbe.enabled=false in the chart)")
 		}
 	}
 	if fine {

@@ -122,19 +122,18 @@ func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
 	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
 	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
-	switch {
-	case newest == "" || revision == "":
-		c.unknown(name+" does not show which of its templates the pod was made from", "")
-		return
-	case newest == revision:
-		c.ok("the pod was made from the newest template of " + name)
-		return
-	}
 	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
 	if kind != "OnDelete" && partition == 0 {
 		advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
 	}
-	c.warn(fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name), advice)
+	switch {
+	case newest == "" || revision == "":
+		c.unknown(name+" does not show which of its templates the pod was made from", "")
+	case newest == revision:
+		c.ok("the pod was made from the newest template of " + name)
+	default:
+		c.warn(fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name), advice)
+	}
 }
 
 // checkServices looks whether traffic is led to a Vault that is sealed.

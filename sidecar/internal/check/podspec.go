@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -89,6 +90,9 @@ func podOf(o *unstructured.Unstructured) (*pod, error) {
 	p.Whole = o
 	return p, err
 }
+
+// account names the pod's ServiceAccount.
+func (p *pod) account() string { return cmp.Or(p.Spec.ServiceAccountName, "default") }
 
 // isOurs reports whether a container, or its status, is the sidecar's.
 func isOurs(name, image string) bool {

@@ -81,7 +81,7 @@ func (c *Checker) ask(ctx context.Context, r Right) Answer {
 	if c.outside {
 		kind = "SubjectAccessReview"
 		const accounts = "system:serviceaccounts"
-		spec["user"] = "system:serviceaccount:" + c.Namespace + ":" + c.account
+		spec["user"] = "system:serviceaccount:" + c.Namespace + ":" + c.pod.account()
 		spec["groups"] = []any{accounts, accounts + ":" + c.Namespace, "system:authenticated"}
 	}
 	status, err := c.review(ctx, kind, spec)

@@ -70,15 +70,12 @@ type Answer struct {
 // should not have. Everybody may ask for his own; from outside it is asked for
 // the pod's ServiceAccount, and not for whoever runs this.
 func (c *Checker) checkRights(ctx context.Context) {
-	switch {
-	case c.pod != nil:
-		c.account = cmp.Or(c.pod.Spec.ServiceAccountName, "default")
-		c.who = "the ServiceAccount " + c.Namespace + "/" + c.account
-	case c.outside:
+	c.who = "the sidecar's ServiceAccount"
+	if c.pod != nil {
+		c.who = "the ServiceAccount " + c.Namespace + "/" + c.pod.account()
+	} else if c.outside {
 		c.unknown("the pod's ServiceAccount is not known, and so neither are its rights", "")
 		return
-	default:
-		c.who = "the sidecar's ServiceAccount"
 	}
 	whole := *c // also of what is granted and not used
 	whole.KubernetesOff, whole.ESO.Recovery = false, eso.RecoveryBoth

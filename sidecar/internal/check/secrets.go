@@ -33,18 +33,19 @@ func (c *Checker) checkSecrets(ctx context.Context) {
 		return
 	case err != nil:
 		c.notVisible("the stores", "stores", err)
-		c.checkController(ctx)
-		return
+	default:
+		c.evaluateStores(stores, ignored)
 	}
-	c.evaluateStores(stores, ignored)
 	c.checkController(ctx)
-	c.checkSynced(ctx, stores)
+	if err == nil {
+		c.checkSynced(ctx, stores)
+	}
 }
 
 // stores returns those that are managed, and those that are ignored. It
 // fails as not found when neither kind is served.
 func (c *Checker) stores(ctx context.Context) (found, ignored []eso.Store, err error) {
-	var absent []error
+	missing := false // one of the two
 	for _, kind := range []schema.GroupVersionResource{eso.ClusterStores, eso.NamespaceStores} {
 		ours, others := eso.StoreLimit{}, eso.StoreLimit{} // the rest is not followed either
 		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
@@ -55,15 +56,11 @@ func (c *Checker) stores(ctx context.Context) (found, ignored []eso.Store, err e
 				ignored = append(ignored, s)
 			}
 		})
-		switch {
-		case apierrors.IsNotFound(err):
-			absent = append(absent, err)
-		case err != nil:
+		if apierrors.IsNotFound(err) && !missing {
+			missing = true
+		} else if err != nil {
 			return nil, nil, err
 		}
-	}
-	if len(absent) == 2 {
-		return nil, nil, absent[0]
 	}
 	return found, ignored, nil
 }
