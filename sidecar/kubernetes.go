@@ -65,7 +65,7 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, serv
 		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: server.PublishImage,
 	}, api)
 	k.policies = policy.New(policy.Config{
-		Trial: policy.Trial{API: api, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
+		Trial: policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
 		Log:   log, Meter: counts,
 	}, k.pod)
 	if c.esoRecovery != eso.RecoveryOff {

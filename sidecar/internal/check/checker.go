@@ -97,8 +97,7 @@ func (c *Checker) notVisible(what, component string, err error) {
 // checkTimeout bounds all requests of a check.
 const checkTimeout = 40 * time.Second
 
-// Config says what is looked at, and by which options the sidecar there is
-// judged.
+// Config says what is looked at, and by which options the sidecar there is judged.
 type Config struct {
 	Kubeconfig     string // path; empty: the pod's own service account
 	Version        string // for the User-Agent
@@ -123,8 +122,7 @@ func (c Config) uses(component string) bool {
 	return !c.KubernetesOff && slices.Contains(usedComponents[c.ESO.Recovery], component)
 }
 
-// Checker looks once, at what the sidecar's container sees or at Kubernetes, and changes
-// nothing.
+// Checker looks once, at what the sidecar's container sees or at Kubernetes, and changes nothing.
 type Checker struct {
 	Config
 	here    Container // the zero one where it looks at Kubernetes
@@ -192,9 +190,13 @@ func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	return c.run(ctx, kubernetes), nil
 }
 
-// trial tries the policies as whoever we are.
+// trial tries the policies as whoever we are, on our pod where it could be read.
 func (c *Checker) trial() policy.Trial {
-	return policy.Trial{API: c.api, Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
+	t := policy.Trial{API: c.api, Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
+	if c.pod != nil {
+		t.Pod = c.pod.Whole.GetName()
+	}
+	return t
 }
 
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {

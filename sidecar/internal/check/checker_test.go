@@ -3,7 +3,9 @@ package check
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,6 +18,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const ourGate = "vault-unseal-sidecar/unsealed"
@@ -43,6 +46,50 @@ func TestGate_LevelFollowsDeclarationAndCondition(t *testing.T) {
 			assert.Equal(t, row.level, out[0].Level)
 			assert.Contains(t, out[0].Text, row.text)
 		})
+	}
+}
+
+// abouts returns what the findings are about, each part once.
+func abouts(all []Finding) (out []string) {
+	for _, f := range all {
+		out = append(out, f.About)
+	}
+	return slices.Compact(out)
+}
+
+func TestChecker_FindsInTheOrderOfTheTable(t *testing.T) {
+	served := &kubetest.API{OnGet: func(kubetest.At, string) *unstructured.Unstructured {
+		return read(t, `{metadata: {name: vault-0, namespace: security}, spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}}`)
+	}}
+	away := &kubetest.API{}
+	for sentence, row := range map[string]struct {
+		api     *kubetest.API
+		outside bool
+		want    []string
+		fails   bool
+	}{
+		"as the pod":                      {served, false, []string{AboutPod, AboutServices, AboutRights, AboutSecrets}, false},
+		"from outside":                    {served, true, []string{"options", AboutPod, AboutServices, AboutRights, AboutSecrets}, false},
+		"as the pod, without an API":      {away, false, []string{AboutAPI}, false},
+		"from outside, and there is none": {away, true, nil, true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // policies that seem to be missing are tried twice
+				c := &Checker{api: row.api, outside: row.outside, Config: Config{Pod: "vault-0", Namespace: "security"}}
+				c.resolve = func(Start) (Config, []Finding) { return c.Config, []Finding{{About: "options"}} }
+				out, err := c.Check(t.Context())
+				assert.Equal(t, row.fails, err != nil)
+				assert.Equal(t, row.want, abouts(out))
+			})
+		})
+	}
+}
+
+func TestChecker_RunsWhatHasItsNeed(t *testing.T) {
+	for has, want := range map[need][]string{0: nil, usableKey: {AboutRecovery}, kubernetes: {AboutRights, AboutSecrets}} {
+		c := &Checker{outside: true, Config: Config{KubernetesOff: true}}
+		c.here.Prover = &unseal.Prover{} // the role is not tried then
+		assert.Equal(t, want, abouts(c.run(t.Context(), has)))
 	}
 }
 
@@ -260,7 +307,8 @@ func TestOwnProbe_IsAWarning(t *testing.T) {
 }
 
 func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
-	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1},
+		ownerReferences: [{kind: Node, name: n}, {kind: StatefulSet, name: vault}]}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
 		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
 	}
@@ -277,8 +325,12 @@ func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
 		"nothing is told":              {set(onDelete, ""), Unknown, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			c := &Checker{pod: pod}
-			c.evaluateStatefulSet(row.set)
+			c := &Checker{pod: pod, api: &kubetest.API{OnGet: func(at kubetest.At, name string) *unstructured.Unstructured {
+				assert.Equal(t, kubetest.At{Resource: statefulSets, Namespace: "security"}, at)
+				assert.Equal(t, "vault", name)
+				return row.set
+			}}}
+			c.checkStatefulSet(t.Context())
 			require.Len(t, c.findings, 1)
 			assert.Equal(t, row.level, c.findings[0].Level)
 			assert.Contains(t, c.findings[0].Advice, row.advice)
@@ -286,15 +338,36 @@ func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
 	}
 }
 
-func TestService_PublishingNotReadyAddressesIsUnsafe(t *testing.T) {
-	for spec, unsafe := range map[string]bool{
-		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: true}`:  true,
-		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: false}`: false,
-		`{clusterIP: 10.96.0.7}`:                                  false,
-		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
+func TestStatefulSet_PodWithoutOneIsAWarning(t *testing.T) {
+	out := findings(t, &Checker{pod: readPod(t, `{metadata: {name: vault-0}}`)}, (*Checker).checkStatefulSet)
+	assert.Equal(t, []Level{Warning}, levelsOf(out))
+}
+
+func TestServices_WarnOfNotReadyAddresses(t *testing.T) {
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {app: vault}}, spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`)
+	const ours = `selector: {app: vault}, `
+	for sentence, row := range map[string]struct {
+		spec string
+		gate string
+		want Level
+		text string
+	}{
+		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "the Service vault publishes"},
+		"not published":          {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: false`, ourGate, OK, "none of 1"},
+		"by default":             {ours + `clusterIP: 10.96.0.7`, ourGate, OK, "none of 1"},
+		"of the headless one":    {ours + `clusterIP: None, publishNotReadyAddresses: true`, ourGate, OK, "none of 1"},
+		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, OK, "none of 0"},
+		"published, and no gate": {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, "", OK, "1 select the pod; without the gate"},
 	} {
-		t.Run(spec, func(t *testing.T) {
-			assert.Equal(t, unsafe, publishesNotReady(read(t, `{metadata: {name: vault}, spec: `+spec+`}`)))
+		t.Run(sentence, func(t *testing.T) {
+			api := &kubetest.API{OnList: func(_ context.Context, at kubetest.At, _ metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+				assert.Equal(t, kubetest.At{Resource: kube.Services, Namespace: "security"}, at)
+				return []unstructured.Unstructured{*read(t, `{metadata: {name: vault, namespace: security}, spec: {`+row.spec+`}}`)}, "", nil
+			}}
+			out := findings(t, &Checker{pod: pod, api: api, Config: Config{Gate: row.gate}}, (*Checker).checkServices)
+			require.Len(t, out, 1)
+			assert.Equal(t, row.want, out[0].Level)
+			assert.Contains(t, out[0].Text, row.text)
 		})
 	}
 }

@@ -129,23 +129,21 @@ func (c podContainer) probes() iter.Seq2[string, *probe] {
 // checkLiveness looks for a probe that would have the kubelet kill a Vault for
 // being sealed: it then never stays up until its storage is back.
 func (c *Checker) checkLiveness(context.Context) {
-	fine := true
+	before := len(c.findings)
 	for _, other := range c.pod.Spec.Containers {
 		for kind, probe := range other.probes() {
 			switch why, known := killsSealed(probe); {
 			case other.isOurs():
 			case why != "":
-				fine = false
 				c.fail(fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, other.Name, why),
 					"take the probe away (server.livenessProbe.enabled=false in the chart)")
 			case !known:
-				fine = false
 				c.unknown(fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, other.Name),
 					"see that the command succeeds while Vault is sealed, or take the probe away")
 			}
 		}
 	}
-	if fine {
+	if len(c.findings) == before {
 		c.ok("no probe kills Vault for being sealed")
 	}
 }
@@ -153,10 +151,7 @@ func (c *Checker) checkLiveness(context.Context) {
 // checkOwnProbe looks for a probe of our own container, which an earlier patches
 // gave it: it asks a port that strangers can fill, and then the sidecar is killed.
 func (c *Checker) checkOwnProbe(context.Context) {
-	ours := c.pod.ours()
-	if ours == nil {
-		return
-	}
+	ours, _ := c.pod.ours()
 	for kind := range ours.probes() {
 		c.warn(fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
 			"apply patches anew, which has none: the sidecar ends by itself when its loop is stuck")

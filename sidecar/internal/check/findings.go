@@ -139,8 +139,7 @@ func Table(w io.Writer, all []Finding) error {
 	return err
 }
 
-// summary is the last line: how many there are of each level, and what that
-// means.
+// summary is the last line: how many there are of each level, and what that means.
 func summary(all []Finding) string {
 	var counts [len(levels)]int
 	for _, f := range all {
@@ -155,8 +154,7 @@ func summary(all []Finding) string {
 	return strings.TrimPrefix(strings.Join(parts, ", ")+". "+levels[Worst(all)].verdict, ". ")
 }
 
-// wrap breaks a text at blanks into lines of at most limit characters; none
-// for an empty text.
+// wrap breaks a text at blanks into lines of at most limit characters; none for an empty text.
 func wrap(text string, limit int) (lines []string) {
 	for word := range strings.FieldsSeq(text) {
 		last := len(lines) - 1

@@ -102,27 +102,24 @@ func (c *Checker) place() (level Level, text, advice string) {
 
 // checkStatefulSet looks whether a change of the pod's template still waits.
 func (c *Checker) checkStatefulSet(ctx context.Context) {
-	owners := c.pod.Whole.GetOwnerReferences()
+	namespace, owners := c.pod.Whole.GetNamespace(), c.pod.Whole.GetOwnerReferences()
 	at := slices.IndexFunc(owners, func(o metav1.OwnerReference) bool { return o.Kind == "StatefulSet" })
 	if at < 0 {
 		c.warn("no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
 			"run Vault as a StatefulSet")
 		return
 	}
-	set, err := c.get(ctx, statefulSets, c.pod.Whole.GetNamespace(), owners[at].Name)
+	name := "the StatefulSet " + owners[at].Name
+	set, err := c.get(ctx, statefulSets, namespace, owners[at].Name)
 	if err != nil {
-		c.notVisible("the StatefulSet "+owners[at].Name, "", err)
+		c.notVisible(name, "", err)
 		return
 	}
-	c.evaluateStatefulSet(set)
-}
-
-func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
-	name, revision := "the StatefulSet "+set.GetName(), c.pod.Whole.GetLabels()["controller-revision-hash"]
+	revision := c.pod.Whole.GetLabels()["controller-revision-hash"]
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
 	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
 	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
-	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
+	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", namespace, c.pod.Whole.GetName())
 	if kind != "OnDelete" && partition == 0 {
 		advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
 	}
@@ -139,12 +136,15 @@ func (c *Checker) evaluateStatefulSet(set *unstructured.Unstructured) {
 // checkServices looks whether traffic is led to a Vault that is sealed.
 func (c *Checker) checkServices(ctx context.Context) {
 	seen, unsafe := 0, 0
-	err := c.each(ctx, c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
+	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
 		if eso.ServiceHosts(service, c.pod.Whole) == nil {
 			return
 		}
 		seen++
-		if c.gated() && publishesNotReady(service) {
+		publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
+		address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+		if c.gated() && publishes && address != "None" { // the headless one has to: raft finds its peers through it
 			unsafe++
 			c.warn(fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
 				"apply patches/services")
@@ -159,12 +159,4 @@ func (c *Checker) checkServices(ctx context.Context) {
 	default:
 		c.ok(fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen))
 	}
-}
-
-// publishesNotReady reports whether a Service leads to pods that are not Ready. The
-// headless one has to: raft finds its peers through it.
-func publishesNotReady(service *unstructured.Unstructured) bool {
-	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
-	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
-	return publishes && address != "None"
 }

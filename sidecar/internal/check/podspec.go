@@ -12,8 +12,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-// pod is Vault's pod, with types for what is read most. (Those of k8s.io/api would add
-// megabytes.)
+// pod is Vault's pod, with types for what is read most. (Those of k8s.io/api would add megabytes.)
 type pod struct {
 	Whole *unstructured.Unstructured `json:"-"`
 
@@ -91,7 +90,6 @@ func podOf(o *unstructured.Unstructured) (*pod, error) {
 	return p, err
 }
 
-// account names the pod's ServiceAccount.
 func (p *pod) account() string { return cmp.Or(p.Spec.ServiceAccountName, "default") }
 
 // isOurs reports whether a container, or its status, is the sidecar's.
@@ -101,14 +99,14 @@ func isOurs(name, image string) bool {
 
 func (c podContainer) isOurs() bool { return isOurs(c.Name, c.Image) }
 
-// ours returns the sidecar's container; nil where there is none.
-func (p *pod) ours() *podContainer {
+// ours returns the sidecar's container; not found where there is none.
+func (p *pod) ours() (_ podContainer, found bool) {
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		if c.isOurs() {
-			return &c
+			return c, true
 		}
 	}
-	return nil
+	return podContainer{}, false
 }
 
 // keySecret is where the key is, as patches mounts it.
@@ -146,8 +144,8 @@ type Start struct {
 // start reads it from our container; not found where the pod has none. Kubernetes puts
 // variables into arguments and values that say $(NAME), which is left to it.
 func (p *pod) start() (s Start, found bool) {
-	ours := p.ours()
-	if ours == nil {
+	ours, found := p.ours()
+	if !found {
 		return Start{}, false
 	}
 	args, command := ours.Args, ours.Command

@@ -170,7 +170,6 @@ func (c *Checker) evaluateRequirements(needs []Requirement, answers map[Right]An
 	}
 }
 
-// rightsOf returns the rights of a component.
 func rightsOf(needs []Requirement, component string) (out []Right) {
 	for _, n := range needs {
 		if n.Component == component {

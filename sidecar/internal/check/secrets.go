@@ -132,8 +132,7 @@ func (c *Checker) checkController(ctx context.Context) {
 	}
 }
 
-// checkSynced counts the ExternalSecrets that are not synced, of those that use
-// the stores.
+// checkSynced counts the ExternalSecrets that are not synced, of those that use the stores.
 func (c *Checker) checkSynced(ctx context.Context, stores []eso.Store) {
 	is := func(name eso.StoreName) bool { return contains(stores, name) }
 	total, failed := 0, 0

@@ -49,14 +49,10 @@ func New(c Config, p *podstatus.Pod) *Restriction {
 
 // Run tries until ctx is done.
 func (r *Restriction) Run(ctx context.Context) {
-	name := ""
-	if r.pod != nil {
-		name = r.pod.Name
-		r.pod.AwaitObserved(ctx, time.Minute) // then the API answers
-	}
+	r.pod.AwaitObserved(ctx, time.Minute) // then the API answers
 	wait, failures := firstTrialDelay, 0
 	for kube.Sleep(ctx, wait) {
-		n := r.trial.RunTwice(ctx, name, confirmDelay)
+		n := r.trial.RunTwice(ctx, confirmDelay)
 		if ctx.Err() != nil {
 			return
 		}
@@ -111,7 +107,8 @@ func (r *Restriction) condition() kube.Condition {
 		if len(r.known.In(Unknown)) > 0 {
 			why = "The dry runs failed."
 		}
-		return is(kube.Unknown, "NotTried", "Whether a policy restricts what is granted by %s is not known. %s", manifests(unknown), why)
+		return is(kube.Unknown, "NotTried", "Whether a policy restricts what is granted by %s is not known. %s",
+			manifests(unknown), why)
 	case len(unknown) > 0:
 		return is(kube.True, "PoliciesEnforced", "Admission policies restrict what is granted by %s; %s could not be tried.",
 			manifests(enforced), manifests(unknown))

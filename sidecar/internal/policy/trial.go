@@ -107,42 +107,34 @@ func (n Verdicts) In(states ...State) (out []string) {
 // Trial tries the policies on behalf of whoever the client speaks for.
 type Trial struct {
 	API                 dynamic.Interface
-	Namespace           string // of our pod
+	Pod, Namespace      string // our pod; without either it is not tried
 	ControllerNamespace string // where ESO's pods are
 }
 
-// Run does, as dry runs that change nothing, what RBAC alone would allow and a
-// policy has to refuse. Nobody grants us to read the policies, and this shows
-// that they bind us.
-func (t Trial) Run(ctx context.Context, pod string) Verdicts {
+// Run does, as dry runs that change nothing, what RBAC alone would allow and a policy has to
+// refuse. Nobody grants us to read the policies, and this shows that they bind us.
+func (t Trial) Run(ctx context.Context) Verdicts {
 	n := Verdicts{}
-	if pod != "" {
+	if t.Pod != "" && t.Namespace != "" {
 		n.add("gate", verdictOf("gate",
-			t.patch(ctx, kube.Pods, t.Namespace, pod, types.StrategicMergePatchType, forbiddenStatus, "status")))
-		n.add("gate", verdictOf("events", t.createEvent(ctx, pod)))
+			t.patch(ctx, kube.Pods, t.Namespace, t.Pod, types.StrategicMergePatchType, forbiddenStatus, "status")))
+		n.add("gate", verdictOf("events", t.createEvent(ctx)))
 	}
 	for _, c := range Components {
 		for _, kind := range guardedKinds[c] {
 			n.add(c, t.tryKind(ctx, c, kind))
 		}
 	}
-	noPod := UnusedName() // so that nothing is evicted whatever comes of it
-	err := t.TryEviction(ctx, noPod)
-	// The policies come first, and then it is found that there is no such pod
-	// (pkg/registry/core/pod/storage/eviction.go).
-	if apierrors.IsNotFound(err) && strings.Contains(err.Error(), noPod) {
-		err = nil
-	}
-	n.add("eviction", verdictOf("eviction", err))
+	n.add("eviction", verdictOf("eviction", t.TryEviction(ctx, UnusedName()))) // which is of no pod
 	return n
 }
 
 // RunTwice is Run, once more after a while where a policy seems to be missing: one that
 // was just applied is in force a moment later.
-func (t Trial) RunTwice(ctx context.Context, pod string, after time.Duration) Verdicts {
-	n := t.Run(ctx, pod)
+func (t Trial) RunTwice(ctx context.Context, after time.Duration) Verdicts {
+	n := t.Run(ctx)
 	if len(n.In(Missing)) > 0 && kube.Sleep(ctx, after) {
-		return t.Run(ctx, pod)
+		return t.Run(ctx)
 	}
 	return n
 }
@@ -166,25 +158,29 @@ func (t Trial) create(ctx context.Context, r schema.GroupVersionResource, o *uns
 }
 
 // createEvent asks for an Event under a name that none of ours has.
-func (t Trial) createEvent(ctx context.Context, pod string) error {
+func (t Trial) createEvent(ctx context.Context) error {
 	return t.create(ctx, kube.Events, &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event",
 		"metadata":       map[string]any{"name": UnusedName(), "namespace": t.Namespace},
-		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": t.Namespace},
+		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "name": t.Pod, "namespace": t.Namespace},
 	}})
 }
 
-// TryEviction asks for the eviction of a pod.
+// TryEviction asks for the eviction of a pod. That there is no such pod is found after
+// the policies (pkg/registry/core/pod/storage/eviction.go): it is no refusal.
 func (t Trial) TryEviction(ctx context.Context, name string) error {
-	return t.create(ctx, kube.Pods, eso.EvictionOf(name, t.ControllerNamespace), "eviction")
+	err := t.create(ctx, kube.Pods, eso.EvictionOf(name, t.ControllerNamespace), "eviction")
+	if apierrors.IsNotFound(err) && strings.Contains(err.Error(), name) {
+		return nil
+	}
+	return err
 }
 
 // triedNamespaces is in how many namespaces a policy is tried.
 const triedNamespaces = 3
 
 // tryKind tries a policy on objects of a kind, each of another namespace. Who may grant
-// rights in a namespace can have the policy spare us there, so that one refusal is
-// enough.
+// rights in a namespace can have the policy spare us there, so that one refusal is enough.
 func (t Trial) tryKind(ctx context.Context, policy string, r schema.GroupVersionResource) Verdict {
 	unknown := Verdict{State: Untried}
 	var admitted, others []string
@@ -220,8 +216,7 @@ func (t Trial) tryKind(ctx context.Context, policy string, r schema.GroupVersion
 	return Verdict{State: Missing, Admitted: r.Resource + " " + strings.Join(admitted, ", ")}
 }
 
-// firstObject returns an object of a kind that a field selector lets through; nil when
-// there is none.
+// firstObject returns an object of a kind that a field selector lets through, or nil.
 func (t Trial) firstObject(ctx context.Context, r schema.GroupVersionResource, selector string) (
 	*unstructured.Unstructured, error) {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)

@@ -64,7 +64,7 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 		"nothing is there":          {nil, Untried, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			n := Trial{API: namespacedAPI(row.answers)}.Run(t.Context(), "")
+			n := Trial{API: namespacedAPI(row.answers)}.Run(t.Context())
 			assert.Equal(t, row.state, n["stores"].State)
 			assert.Equal(t, row.on, n["stores"].Admitted)
 			r := New(Config{Log: hclog.NewNullLogger()}, nil)
@@ -96,7 +96,7 @@ func TestTrial_RunTwice(t *testing.T) {
 					}
 					return nil
 				}
-				assert.Equal(t, row.state, Trial{API: api}.RunTwice(t.Context(), "", 3*time.Second)["stores"].State)
+				assert.Equal(t, row.state, Trial{API: api}.RunTwice(t.Context(), 3*time.Second)["stores"].State)
 			})
 		})
 	}
@@ -113,7 +113,7 @@ func TestTrial_NobodyCanPrepareThePodOfTheEviction(t *testing.T) {
 		return apierrors.NewNotFound(at.Resource.GroupResource(), o.GetName())
 	}}
 	for range 2 {
-		assert.Equal(t, Missing, Trial{API: api}.Run(t.Context(), "")["eviction"].State)
+		assert.Equal(t, Missing, Trial{API: api}.Run(t.Context())["eviction"].State)
 		for _, name := range asked {
 			prepared[name] = true
 		}

@@ -60,3 +60,11 @@ func TestVerdicts_HighestStateOfAComponentCounts(t *testing.T) {
 		})
 	}
 }
+
+func TestState_IsNamedAsTheMetricHasIt(t *testing.T) {
+	var names []string
+	for s := NotGranted; s <= Missing; s++ {
+		names = append(names, s.String())
+	}
+	assert.Equal(t, []string{"not-granted", "unknown", "enforced", "unknown", "missing"}, names)
+}
