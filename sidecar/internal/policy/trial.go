@@ -43,8 +43,8 @@ const (
 	forbiddenLabel  = `{"metadata":{"labels":{"vault-unseal-sidecar/check":"dry-run"}}}`
 )
 
-// UnusedName returns a name that no object has, nor can be given before it is asked
-// for: what is found under it is not made up by others.
+// UnusedName returns a name that no object has, and that nobody can know before it is
+// asked for: others cannot have prepared what is found under it.
 func UnusedName() string { return kube.Name + "-check-" + strings.ToLower(rand.Text()) }
 
 // State is what is known of the policy for what a manifest grants, in rising order: of
