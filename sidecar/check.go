@@ -114,9 +114,9 @@ func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, 
 			Text:   "the sidecar does not know its own pod: it writes no readiness gate and no Events",
 			Advice: "set POD_NAME and POD_NAMESPACE from the downward API"}}, nil
 	}
-	checker, err := check.NewChecker(lookedAt(c), func(s check.Start) (check.Config, bool, []check.Finding) {
+	checker, err := check.NewChecker(lookedAt(c), func(s check.Start) (check.Config, []check.Finding) {
 		there, said := optionsThere(c, args, s)
-		return lookedAt(there), there.kubernetes == "off", said
+		return lookedAt(there), said
 	})
 	if err != nil && c.kubeconfig == "" {
 		return []check.Finding{{About: check.AboutAPI, Level: check.Warning, Text: "the Kubernetes API is not used: " + err.Error(),

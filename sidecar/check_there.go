@@ -14,8 +14,8 @@ var judgedBy = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate
 
 func lookedAt(c config) check.Config {
 	return check.Config{
-		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate,
-		ESO:       c.eso(),
+		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace,
+		KubernetesOff: c.kubernetes == "off", Gate: c.readinessGate, ESO: c.eso(),
 		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"), VaultUID: c.vaultUID,
 	}
 }

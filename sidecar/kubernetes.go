@@ -65,8 +65,9 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, serv
 		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: server.PublishImage,
 	}, api)
 	k.policies = policy.New(policy.Config{
-		Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace, Log: log, Meter: counts,
-	}, api, k.pod)
+		Trial: policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
+		Log:   log, Meter: counts,
+	}, k.pod)
 	if c.esoRecovery != eso.RecoveryOff {
 		e := c.eso()
 		e.Log, e.Meter, e.Memory = log, counts, statefile.New(c.stateDir, evictionName)
