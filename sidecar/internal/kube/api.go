@@ -69,9 +69,9 @@ func RetryAfter(n int, limit time.Duration, err error) time.Duration {
 
 func Jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
 
-// EachPage lists in pages and calls f with each. A page that is too large is
-// asked for again with half as many objects. A list that the server has forgotten
-// half-way begins again: f meets some objects twice.
+// EachPage lists in pages and calls f with each. A page that is too large, or that
+// does not come in time, is asked for again with half as many objects. A list that the
+// server has forgotten half-way begins again: f meets some objects twice.
 func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
 	o.Limit = pageSize
 	for again, pages := 0, 0; ; pages++ {
@@ -79,7 +79,8 @@ func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 			return "", errEndless
 		}
 		list, err := listOnce(ctx, api, o)
-		if errors.Is(err, errTooLarge) && o.Limit > 1 {
+		tooLong := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if (tooLong || errors.Is(err, errTooLarge)) && o.Limit > 1 {
 			o.Limit /= 2
 			continue
 		}

@@ -1,9 +1,12 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,4 +45,50 @@ func TestEachPage_OmitsObjectsWithInvalidNames(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	}
+}
+
+// What a tenant stores is large, and the server is slow: it takes so long for each
+// object of a page.
+func TestEachPage_HalvesAPageThatTimesOut(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		each     time.Duration
+		limits   []int64 // of the requests
+		want     error
+	}{
+		{"until it is answered in time", time.Second, []int64{100, 50, 25, 12, 6}, nil},
+		{"down to one object", callLimit + time.Second, []int64{100, 50, 25, 12, 6, 3, 1}, context.DeadlineExceeded},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var limits []int64
+				api := &kubetest.API{OnList: func(ctx context.Context, _ kubetest.At, o metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+					limits = append(limits, o.Limit)
+					Sleep(ctx, time.Duration(o.Limit)*row.each)
+					return nil, "", ctx.Err()
+				}}
+				_, err := EachPage(t.Context(), api.Resource(Pods), metav1.ListOptions{}, func([]unstructured.Unstructured) error { return nil })
+				assert.ErrorIs(t, err, row.want)
+				assert.Equal(t, row.limits, limits)
+			})
+		})
+	}
+}
+
+// Whoever asks has no more time, and is answered at once.
+func TestEachPage_EndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), ShortTimeout)
+		defer cancel()
+		began, asked := time.Now(), 0
+		api := &kubetest.API{OnList: func(ctx context.Context, _ kubetest.At, _ metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+			asked++
+			<-ctx.Done()
+			return nil, "", fmt.Errorf("reading the answer: %w", ctx.Err())
+		}}
+		_, err := EachPage(ctx, api.Resource(Pods), metav1.ListOptions{}, func([]unstructured.Unstructured) error { return nil })
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 1, asked)
+		assert.Equal(t, ShortTimeout, time.Since(began))
+	})
 }
