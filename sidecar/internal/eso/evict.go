@@ -65,18 +65,16 @@ func (e *evictor) vaultHosts(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	room := maxNames
-	_, err = kube.EachPage(ctx, e.api.Resource(kube.Services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			for _, name := range ServiceHosts(&page[i], self) {
-				if room -= len(name) + kube.EntryCost; room < 0 {
-					return errStopList
-				}
-				names = append(names, name)
+	_, err = kube.EachObject(ctx, e.api.Resource(kube.Services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		for _, name := range ServiceHosts(o, self) {
+			if room -= len(name) + kube.EntryCost; room < 0 {
+				return false
 			}
+			names = append(names, name)
 		}
-		return nil
+		return true
 	})
-	if err != nil && !errors.Is(err, errStopList) {
+	if err != nil {
 		return nil, fmt.Errorf("listing the Services beside us: %w", err)
 	}
 	return names, nil
@@ -107,18 +105,13 @@ func ServiceHosts(service, pod *unstructured.Unstructured) []string {
 func (e *evictor) evict(ctx context.Context) ([]string, error) {
 	api := e.api.Resource(kube.Pods).Namespace(e.config.ControllerNamespace)
 	var found []string
-	_, err := kube.EachPage(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			if len(found) == maxControllers {
-				return errStopList
-			}
-			if page[i].GetDeletionTimestamp() == nil {
-				found = append(found, page[i].GetName())
-			}
+	_, err := kube.EachObject(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(o *unstructured.Unstructured) bool {
+		if o.GetDeletionTimestamp() == nil {
+			found = append(found, o.GetName())
 		}
-		return nil
+		return len(found) < maxControllers
 	})
-	if err != nil && !errors.Is(err, errStopList) {
+	if err != nil {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {

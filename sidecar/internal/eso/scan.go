@@ -1,6 +1,7 @@
 package eso
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,22 +84,17 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync,
 		picks    func(o *unstructured.Unstructured, is func(StoreName) bool) bool
 		grants   string
 	}{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushesTo, kube.GrantsMore}} {
-		_, err := kube.EachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-			for i := range page {
-				if w.stopped.Load() {
-					return errStopList
-				}
-				if o := &page[i]; FailedSync(o) && kind.picks(o, is) {
-					if err := f(kind.resource, o); err != nil {
-						return err
-					}
-				}
+		var failed error
+		_, err := kube.EachObject(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+			if FailedSync(o) && kind.picks(o, is) {
+				failed = f(kind.resource, o)
 			}
-			return nil
+			return failed == nil && !w.stopped.Load()
 		})
 		if ctx.Err() != nil || w.stopped.Load() {
 			return nil
 		}
+		err = cmp.Or(err, failed)
 		s.errors[kind.resource].Log(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
 		if err != nil && !(kind.resource == PushSecrets && kube.IsForbiddenOrNotFound(err)) {
 			return err

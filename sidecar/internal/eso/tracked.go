@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
@@ -16,6 +17,9 @@ import (
 const (
 	maxStores   = 1000
 	maxStoresIn = 100
+	// maxListed bounds what is taken of a list. What is wanted is fewer, unless a
+	// server lists the same again and again.
+	maxListed = 3000
 )
 
 // StoreLimit counts the stores of a kind, by their namespaces.
@@ -32,41 +36,45 @@ func (c StoreLimit) Admit(namespace string) bool {
 	return true
 }
 
-func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector[Store] {
-	var left *StoreName // out of the newest list
-	return &kube.Reflector[Store]{
+func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector {
+	return &kube.Reflector{
 		API:          api,
 		MissingRetry: kube.MissingKindRetry,
-		Convert:      StoreOf,
-		Filter: func() func(Store) bool {
-			ours, others := StoreLimit{}, StoreLimit{}
-			left = nil
-			return func(s Store) bool {
-				if !n.config.Manages(s) {
-					return n.config.Ignores(s) && others.Admit(s.Namespace)
-				}
-				room := len(n.config.Stores) > 0 || ours.Admit(s.Namespace)
-				if !room && left == nil {
-					left = &s.StoreName
-				}
-				return room
+		List: func(ctx context.Context) (string, error) {
+			all, version, err := n.listStores(ctx, api)
+			if err == nil {
+				n.handle(func() { n.replaceStores(kind, all) })
 			}
+			return version, err
 		},
-		Replace: func(all []Store) {
-			first := left
-			n.handle(func() {
-				n.replaceStores(kind, all)
-				if first != nil {
-					n.logStoreLimit(*first)
-				}
-			})
+		Update: func(o *unstructured.Unstructured, gone bool) {
+			n.handle(func() { n.updateStore(StoreOf(o), gone) })
 		},
-		Update: func(s Store, gone bool) { n.handle(func() { n.updateStore(s, gone) }) },
 		OnError: func(err error) {
 			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
 			n.handle(func() { n.handleWatchResult(kind, err, older) })
 		},
 	}
+}
+
+// listStores returns the stores of a kind that are managed or ignored, as far as there is
+// room, and the first for which there is none, which is to be logged.
+func (n *Controller) listStores(ctx context.Context, api dynamic.ResourceInterface) (all []Store, version string, err error) {
+	ours, others := StoreLimit{}, StoreLimit{}
+	named, full := len(n.config.Stores) > 0, false
+	version, err = kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		switch s := StoreOf(o); {
+		case len(all) == maxListed:
+		case n.config.Ignores(s) && others.Admit(s.Namespace),
+			n.config.Manages(s) && (named || ours.Admit(s.Namespace)):
+			all = append(all, s)
+		case n.config.Manages(s) && !full:
+			full = true
+			all = append(all, s)
+		}
+		return true
+	})
+	return all, version, err
 }
 
 // handleWatchResult takes whether a kind of stores is seen.

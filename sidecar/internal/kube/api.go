@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,9 +45,6 @@ const (
 	MissingKindRetry = 5 * time.Minute
 )
 
-// errResourceExpired ends a watch that the server cannot go on with: list again.
-var errResourceExpired = errors.New("the watch has to begin anew")
-
 // errEndless is what becomes of a list without an end.
 var errEndless = errors.New("the list does not end")
 
@@ -69,10 +65,12 @@ func RetryAfter(n int, limit time.Duration, err error) time.Duration {
 
 func Jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
 
-// EachPage lists in pages and calls f with each. A page that is too large, or that
-// does not come in time, is asked for again with half as many objects. A list that the
-// server has forgotten half-way begins again: f meets some objects twice.
-func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
+// EachObject lists in pages and calls f with each object, as long as f reports that more
+// are wanted. A page that is too large, or that does not come in time, is asked for again
+// with half as many objects. A list that the server has forgotten half-way begins again:
+// f meets some objects twice.
+func EachObject(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions,
+	f func(*unstructured.Unstructured) (more bool)) (version string, err error) {
 	o.Limit = pageSize
 	for again, pages := 0, 0; ; pages++ {
 		if pages == maxPages {
@@ -91,8 +89,10 @@ func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 		if err != nil {
 			return "", err
 		}
-		if err := f(slices.DeleteFunc(list.Items, func(o unstructured.Unstructured) bool { return !hasValidName(&o) })); err != nil {
-			return "", err
+		for i := range list.Items {
+			if object := &list.Items[i]; hasValidName(object) && !f(object) {
+				return "", nil
+			}
 		}
 		o.Continue, o.Limit = list.GetContinue(), min(o.Limit+max(1, o.Limit/4), pageSize)
 		if o.Continue == "" {

@@ -170,14 +170,12 @@ func serveLargeObjects(t *testing.T, count, size int, fill func(size int) string
 	return api, &limits
 }
 
-func TestEachPage_HalvesAPageThatIsTooLarge(t *testing.T) {
+func TestEachObject_HalvesAPageThatIsTooLarge(t *testing.T) {
 	api, limits := serveLargeObjects(t, 25, 1<<20, func(size int) string { return `{"x":"` + strings.Repeat("y", size) + `"}` })
 	var seen []string
-	version, err := EachPage(t.Context(), api.Resource(served), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-		for _, o := range page {
-			seen = append(seen, o.GetName())
-		}
-		return nil
+	version, err := EachObject(t.Context(), api.Resource(served), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		seen = append(seen, o.GetName())
+		return true
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "7", version)
@@ -202,24 +200,22 @@ func TestTransport_LimitsTheReceiveBuffer(t *testing.T) {
 }
 
 // JSON of small objects takes fifty times its size when it is decoded.
-func TestEachPage_BoundsTheMemoryForDecoding(t *testing.T) {
+func TestEachObject_BoundsTheMemoryForDecoding(t *testing.T) {
 	api, _ := serveLargeObjects(t, 25, 1<<20, func(size int) string {
 		return `{"data":[` + strings.Repeat(`{"a":0},`, size/8) + `{"sourceRef":{"storeRef":{"name":"home"}}}]}`
 	})
 	var most uint64
 	count := 0
-	_, err := EachPage(t.Context(), api.Resource(served), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+	_, err := EachObject(t.Context(), api.Resource(served), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
 		most = max(most, m.HeapAlloc)
-		for i := range page {
-			data := Entries(page[i].Object, "spec", "data")
-			name, _, _ := unstructured.NestedString(data[len(data)-1], "sourceRef", "storeRef", "name")
-			assert.Equal(t, "home", name, "the last entry counts")
-			count++
-		}
-		return nil
+		data := Entries(o.Object, "spec", "data")
+		name, _, _ := unstructured.NestedString(data[len(data)-1], "sourceRef", "storeRef", "name")
+		assert.Equal(t, "home", name, "the last entry counts")
+		count++
+		return true
 	})
 	require.NoError(t, err)
 	assert.Equal(t, 25, count)

@@ -134,18 +134,17 @@ func (p *Pod) SetCondition(c kube.Condition) {
 
 // watch observes changes of the pod by others.
 func (p *Pod) watch(ctx context.Context) {
-	type object = *unstructured.Unstructured
-	f := kube.Reflector[object]{
+	self := metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name}
+	f := kube.Reflector{
 		API:     p.api,
-		Options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name},
-		Convert: func(o object) object { return o },
-		Filter:  func() func(object) bool { return func(object) bool { return true } },
-		Replace: func(found []object) {
-			for _, o := range found {
+		Options: self,
+		List: func(ctx context.Context) (string, error) {
+			return kube.EachObject(ctx, p.api, self, func(o *unstructured.Unstructured) bool {
 				p.observe(o)
-			}
+				return true
+			})
 		},
-		Update: func(o object, gone bool) {
+		Update: func(o *unstructured.Unstructured, gone bool) {
 			if !gone {
 				p.observe(o)
 			}
@@ -156,7 +155,6 @@ func (p *Pod) watch(ctx context.Context) {
 				kube.Notify(p.refused)
 			}
 		},
-		Limit:        1,
 		MissingRetry: 30 * time.Second,
 	}
 	f.Run(ctx)
