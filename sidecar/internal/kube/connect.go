@@ -31,41 +31,27 @@ type Config struct {
 // credentials, or they cannot be read.
 func Connect(c Config) (dynamic.Interface, error) {
 	redirectKlog(c.Log)
-	connection, err := restConfig(c)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
-	}
-	wrap := bound
-	if c.Whole {
-		wrap = boundCheck
-	}
-	connection.Wrap(wrap)
-	api, err := dynamic.NewForConfig(connection)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
-	}
-	return api, nil
-}
-
-func restConfig(c Config) (*rest.Config, error) {
 	var connection *rest.Config
 	var err error
-	if c.Kubeconfig == "" {
-		if connection, err = rest.InClusterConfig(); err == nil {
-			connection.Proxy = noProxy
-		}
-	} else {
+	if c.Kubeconfig != "" {
 		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	} else if connection, err = rest.InClusterConfig(); err == nil {
+		connection.Proxy = noProxy
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
 	}
 	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
 	connection.QPS = -1 // each kind of write has a limiter of its own
 	// The only warnings so far are of deprecations, which a person who runs
 	// this cannot do anything about.
 	connection.WarningHandler = rest.NoWarnings{}
-	return connection, nil
+	connection.Wrap(bound(c.Whole))
+	api, err := dynamic.NewForConfig(connection)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
+	}
+	return api, nil
 }
 
 // noProxy is for the pod, whose environment may name a proxy that is meant for

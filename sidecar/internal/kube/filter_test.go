@@ -161,7 +161,7 @@ func serveLargeObjects(t *testing.T, count, size int, fill func(size int) string
 	}))
 	t.Cleanup(server.Close)
 	c := &rest.Config{Host: server.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
-	c.Wrap(bound)
+	c.Wrap(bound(false))
 	for _, wrap := range wraps {
 		c.Wrap(wrap)
 	}
@@ -186,7 +186,7 @@ func TestEachObject_HalvesAPageThatIsTooLarge(t *testing.T) {
 
 func TestTransport_LimitsTheReceiveBuffer(t *testing.T) {
 	c := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true, ServerName: t.Name()}}
-	c.Wrap(bound)
+	c.Wrap(bound(false))
 	at, err := rest.TransportFor(c)
 	require.NoError(t, err)
 	for {

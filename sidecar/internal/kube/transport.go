@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/transport"
 )
 
 const (
@@ -28,29 +29,24 @@ const (
 // as often as he likes.
 type bounded struct {
 	http.RoundTripper
-	whole bool // what the sidecar that runs does not read is kept as it is
+	whole bool // Config.Whole
 }
 
-// bound is for the sidecar that runs.
-func bound(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, false) }
-
-// boundCheck is for a check, which is a short process of its own and reads more.
-func boundCheck(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, true) }
-
-func boundAs(inner http.RoundTripper, whole bool) http.RoundTripper {
-	for at := inner; ; {
-		switch t := at.(type) {
-		case *http.Transport:
-			if t.HTTP2 == nil { // client-go keeps its transports: it may be in use
-				t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
-				t.MaxResponseHeaderBytes = maxHeaders // of HTTP/2 as well
+func bound(whole bool) transport.WrapperFunc {
+	return func(inner http.RoundTripper) http.RoundTripper {
+		at := inner
+		for {
+			wrapper, wraps := at.(utilnet.RoundTripperWrapper)
+			if !wraps {
+				break
 			}
-			return bounded{inner, whole}
-		case utilnet.RoundTripperWrapper:
-			at = t.WrappedRoundTripper()
-		default:
-			return bounded{inner, whole}
+			at = wrapper.WrappedRoundTripper()
 		}
+		if t, is := at.(*http.Transport); is && t.HTTP2 == nil { // client-go keeps its transports: it may be in use
+			t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
+			t.MaxResponseHeaderBytes = maxHeaders // of HTTP/2 as well
+		}
+		return bounded{inner, whole}
 	}
 }
 
