@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -46,13 +47,13 @@ type recorder struct {
 	writing kube.ErrorLog
 }
 
-// pendingEvent is an event that is not written yet.
+// pendingEvent is an event that is not written yet, or was.
 type pendingEvent struct {
 	Event
-	count       int
+	count       int // how often it happened since it was written
 	first, last time.Time
+	due         time.Time // when the limiter lets it be written
 	limiter     *rate.Limiter
-	due         bool
 }
 
 func newRecorder(p *Pod, api dynamic.Interface) *recorder {
@@ -126,92 +127,80 @@ func (r *recorder) add(all map[string]*pendingEvent, e Event) {
 		all[e.Reason] = p
 	}
 	now := time.Now()
-	if !p.due {
-		p.first, p.count = now, 0
+	if p.count == 0 {
+		p.first, p.due = now, now.Add(p.limiter.Reserve().Delay())
 	}
-	p.Event, p.last, p.due = e, now, true
+	p.Event, p.last = e, now
 	p.count++
 }
 
-// flush writes what is due and may be written, and returns when to come again
-// for the rest; 0 when there is none.
+// flush writes what is due, and returns when to come again for the rest; 0 when there
+// is none.
 func (r *recorder) flush(ctx context.Context, all map[string]*pendingEvent) (again time.Duration, err error) {
 	for _, p := range all {
-		if !p.due {
+		if p.count == 0 {
 			continue
 		}
-		now := time.Now()
-		reserved := p.limiter.ReserveN(now, 1)
-		if wait := reserved.DelayFrom(now); wait > 0 {
-			reserved.CancelAt(now)
+		if wait := time.Until(p.due); wait > 0 {
 			if again == 0 || wait < again {
 				again = wait
 			}
 			continue
 		}
 		if err := r.write(ctx, p); err != nil {
-			reserved.CancelAt(now)
 			return 0, err
 		}
-		p.due = false
+		p.count = 0
 	}
 	return again, nil
 }
 
-func (r *recorder) name(reason string) string {
-	return r.pod.Name + ".vault-unseal-sidecar." + strings.ToLower(reason)
-}
-
 // write makes the Event, or adds to the one that is there.
 func (r *recorder) write(ctx context.Context, p *pendingEvent) error {
-	uid := r.pod.uid()
 	ctx, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
-	fresh := r.fields(p, uid)
+	name, uid := r.pod.Name+".vault-unseal-sidecar."+strings.ToLower(p.Reason), r.pod.seen().uid
+	kind := "Normal"
+	if p.Warning {
+		kind = "Warning"
+	}
+	event := map[string]any{
+		"type": kind, "reason": p.Reason, "message": p.Message, "count": int64(p.count),
+		"firstTimestamp": timestamp(p.first), "lastTimestamp": timestamp(p.last),
+		"source": map[string]any{"component": kube.Name},
+		"involvedObject": map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "name": r.pod.Name, "namespace": r.pod.Namespace, "uid": uid,
+		},
+	}
+	fresh := maps.Clone(event)
 	fresh["apiVersion"], fresh["kind"] = "v1", "Event"
-	fresh["metadata"] = map[string]any{"name": r.name(p.Reason), "namespace": r.pod.Namespace}
-	fresh["firstTimestamp"], fresh["count"] = timestamp(p.first), int64(p.count)
+	fresh["metadata"] = map[string]any{"name": name, "namespace": r.pod.Namespace}
 	_, err := r.api.Create(ctx, &unstructured.Unstructured{Object: fresh}, metav1.CreateOptions{FieldManager: kube.Name})
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	// A patch that changes nothing shows what is there: the right to patch is
 	// enough.
-	there, err := r.patch(ctx, p.Reason, map[string]any{})
+	there, err := r.patch(ctx, name, map[string]any{})
 	if err != nil {
 		return err
 	}
-	more := r.fields(p, uid)
-	was, _, _ := unstructured.NestedString(there.Object, "involvedObject", "uid")
-	count, _, _ := unstructured.NestedInt64(there.Object, "count")
-	more["count"] = count + int64(p.count)
-	if was != uid { // of a pod that had our name
-		more["count"], more["firstTimestamp"] = int64(p.count), timestamp(p.first)
+	// One of a pod that had our name is begun anew.
+	if of, _, _ := unstructured.NestedString(there.Object, "involvedObject", "uid"); of == uid {
+		count, _, _ := unstructured.NestedInt64(there.Object, "count")
+		event["count"] = count + int64(p.count)
+		delete(event, "firstTimestamp")
 	}
-	_, err = r.patch(ctx, p.Reason, more)
+	_, err = r.patch(ctx, name, event)
 	return err
 }
 
-func (r *recorder) fields(p *pendingEvent, uid string) map[string]any {
-	kind := "Normal"
-	if p.Warning {
-		kind = "Warning"
-	}
-	return map[string]any{
-		"type": kind, "reason": p.Reason, "message": p.Message, "lastTimestamp": timestamp(p.last),
-		"source": map[string]any{"component": kube.Name},
-		"involvedObject": map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "name": r.pod.Name, "namespace": r.pod.Namespace, "uid": uid,
-		},
-	}
-}
-
-func (r *recorder) patch(ctx context.Context, reason string, fields map[string]any) (*unstructured.Unstructured, error) {
+func (r *recorder) patch(ctx context.Context, name string, fields map[string]any) (*unstructured.Unstructured, error) {
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return nil, err
 	}
-	return r.api.Patch(ctx, r.name(reason), types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
+	return r.api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -6,6 +6,7 @@ package podstatus
 import (
 	"context"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +56,10 @@ type Pod struct {
 	gate     atomic.Pointer[kube.Condition]
 	secrets  atomic.Pointer[kube.Condition]
 	observed atomic.Pointer[observedPod]
-	known    chan struct{} // closed once something was seen
-	refused  chan struct{} // has one when we may not look
+
+	observing sync.Mutex    // held while what is observed is replaced
+	known     chan struct{} // closed once something was seen
+	refused   chan struct{} // has one when we may not look
 
 	watching, writing kube.ErrorLog
 }
@@ -168,23 +171,28 @@ func (p *Pod) observe(o *unstructured.Unstructured) {
 	for _, c := range kube.ConditionsOf(o) {
 		next.Conditions[c.Type] = c
 	}
-	for {
-		last := p.observed.Load()
-		if last != nil && (last.uid != next.uid || version < last.version) {
-			return
-		}
-		if !p.observed.CompareAndSwap(last, next) {
-			continue
-		}
-		if id := imageOf(o); id != "" && p.OnImage != nil {
-			p.OnImage(id)
-		}
-		if last == nil {
-			close(p.known)
-		}
-		kube.Notify(p.wake)
+	p.observing.Lock()
+	defer p.observing.Unlock()
+	last := p.observed.Load()
+	if last != nil && (last.uid != next.uid || version < last.version) {
 		return
 	}
+	p.observed.Store(next)
+	if id := imageOf(o); id != "" && p.OnImage != nil {
+		p.OnImage(id)
+	}
+	if last == nil {
+		close(p.known)
+	}
+	kube.Notify(p.wake)
+}
+
+// seen returns what was last seen of the pod; the zero value before that.
+func (p *Pod) seen() observedPod {
+	if last := p.observed.Load(); last != nil {
+		return *last
+	}
+	return observedPod{}
 }
 
 // AwaitObserved waits until the pod was seen, or for at most so long.
@@ -199,9 +207,16 @@ func (p *Pod) AwaitObserved(ctx context.Context, limit time.Duration) {
 	}
 }
 
-func (p *Pod) uid() string {
-	if s := p.observed.Load(); s != nil {
-		return s.uid
+// imageOf returns what the pod runs in our container: the image's name and
+// digest, or what the runtime calls it; "" when the pod does not tell.
+func imageOf(o *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		for _, m := range kube.Entries(o.Object, "status", field) {
+			if m["name"] == kube.Name {
+				id, _ := m["imageID"].(string)
+				return kube.SafeText(id)
+			}
+		}
 	}
 	return ""
 }
