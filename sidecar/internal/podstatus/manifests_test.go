@@ -29,7 +29,7 @@ func TestMessage_FitsTheLimitOfThePolicies(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	p := &Pod{wake: make(chan struct{}, 1)}
 	p.SetCondition(kube.Condition{Type: "gate", Status: kube.False, Message: long})
-	written := []string{p.gate.Load().Message}
+	written := []string{p.gate.Message}
 	r := &recorder{queue: make(chan Event, 1)}
 	r.enqueue(Event{Message: long})
 	written = append(written, (<-r.queue).Message)

@@ -29,7 +29,7 @@ func TestPod_IgnoresAnotherPodOfItsName(t *testing.T) {
 			p.observe(kubetest.Object(t, fmt.Sprintf(pod, "first", "5", kube.False)))
 			p.observe(kubetest.Object(t, fmt.Sprintf(pod, row.uid, row.version, row.status)))
 			assert.Equal(t, "first", p.seen().uid)
-			assert.Equal(t, row.want, p.observed.Load().Conditions["gate"].Status)
+			assert.Equal(t, row.want, p.seen().Conditions["gate"].Status)
 		})
 	}
 }

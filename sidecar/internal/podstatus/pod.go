@@ -7,7 +7,6 @@ import (
 	"context"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -52,19 +51,17 @@ type Pod struct {
 	log     kube.Telemetry
 	limiter *rate.Limiter
 	wake    chan struct{}
-
-	gate     atomic.Pointer[kube.Condition]
-	secrets  atomic.Pointer[kube.Condition]
-	observed atomic.Pointer[observedPod]
-
-	observing sync.Mutex    // held while what is observed is replaced
-	known     chan struct{} // closed once something was seen
-	refused   chan struct{} // has one when we may not look
+	known   chan struct{} // closed once something was seen
+	refused chan struct{} // has one when we may not look
 
 	watching, writing kube.ErrorLog
+
+	mu            sync.Mutex     // guards what follows
+	gate, secrets kube.Condition // to be kept; the zero one is not
+	observed      observedPod
 }
 
-// observedPod is what was last seen of the pod.
+// observedPod is what was last seen of the pod; the zero value before that.
 type observedPod struct {
 	version    uint64
 	uid        string
@@ -123,15 +120,17 @@ func (p *Pod) SetCondition(c kube.Condition) {
 	if p == nil {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	slot := &p.gate
 	if c.Type == SecretsCondition {
 		slot = &p.secrets
 	}
 	c.Message = safetext.Line(c.Message, kube.MaxOwnText)
-	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
+	if c.Type == "" || *slot == c {
 		return
 	}
-	slot.Store(&c)
+	*slot = c
 	kube.Notify(p.wake)
 }
 
@@ -167,32 +166,30 @@ func (p *Pod) watch(ctx context.Context) {
 // The first pod of our name is ours; one that follows it is another's.
 func (p *Pod) observe(o *unstructured.Unstructured) {
 	version, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
-	next := &observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.ExistingCondition{}}
+	next := observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.ExistingCondition{}}
 	for _, c := range kube.ConditionsOf(o) {
 		next.Conditions[c.Type] = c
 	}
-	p.observing.Lock()
-	defer p.observing.Unlock()
-	last := p.observed.Load()
-	if last != nil && (last.uid != next.uid || version < last.version) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.observed.Conditions == nil
+	if !first && (p.observed.uid != next.uid || version < p.observed.version) {
 		return
 	}
-	p.observed.Store(next)
+	p.observed = next
 	if id := imageOf(o); id != "" && p.OnImage != nil {
 		p.OnImage(id)
 	}
-	if last == nil {
+	if first {
 		close(p.known)
 	}
 	kube.Notify(p.wake)
 }
 
-// seen returns what was last seen of the pod; the zero value before that.
 func (p *Pod) seen() observedPod {
-	if last := p.observed.Load(); last != nil {
-		return *last
-	}
-	return observedPod{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.observed
 }
 
 // AwaitObserved waits until the pod was seen, or for at most so long.

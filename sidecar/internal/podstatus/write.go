@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,17 +14,14 @@ import (
 
 // pending returns the conditions to write, and whether that is urgent.
 func (p *Pod) pending() (due []kube.Condition, urgent bool) {
-	seen := p.seen()
-	for _, slot := range []*atomic.Pointer[kube.Condition]{&p.gate, &p.secrets} {
-		c := slot.Load()
-		if c == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range []kube.Condition{p.gate, p.secrets} {
+		now := p.observed.Conditions[c.Type]
+		if c.Type == "" || equivalent(now.Condition, c) {
 			continue
 		}
-		now := seen.Conditions[c.Type]
-		if equivalent(now.Condition, *c) {
-			continue
-		}
-		due = append(due, *c)
+		due = append(due, c)
 		urgent = urgent || now.Status != c.Status
 	}
 	return due, urgent
