@@ -32,7 +32,6 @@ type Controller struct {
 	// queue holds the stores that are due, and resyncKey.
 	queue    workqueue.TypedDelayingInterface[StoreName]
 	resyncer *resyncer // used for resyncKey alone, which one worker has at a time
-	evictor  *evictor
 
 	mu            sync.Mutex // guards what follows
 	reportedAt    time.Time
@@ -96,7 +95,6 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter),
 		queue:         newQueue(),
 		resyncer:      newResyncer(c, api),
-		evictor:       &evictor{api: api, config: c},
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},

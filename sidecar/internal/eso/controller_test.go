@@ -99,7 +99,6 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, w := controllerWithStore(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
-				n.evictor.config = n.config
 				setStatus := func(status string) {
 					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
 					during(time.Second)

@@ -25,12 +25,12 @@ func TestEvictor_BoundsEndlessLists(t *testing.T) {
 	object := kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s","labels":{"app":"vault"}},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250)))
 	api := endlessList(object)
 	api.OnGet = func(kubetest.At, string) *unstructured.Unstructured { return object }
-	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).vaultHosts(t.Context())
+	names, err := newController(t, Config{Namespace: "security", Pod: "vault-0"}, api, nil).vaultHosts(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, names)
 	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
 
-	evicted, err := (&evictor{api: endlessList(kubetest.Object(t, `{"metadata":{"name":"eso"}}`))}).evict(t.Context())
+	evicted, err := newController(t, Config{}, endlessList(kubetest.Object(t, `{"metadata":{"name":"eso"}}`)), nil).evict(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, evicted, maxControllers)
 }
@@ -72,7 +72,6 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Active)
 		memory := &evictionMemory{}
 		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
-		n.evictor.config = n.config
 		n.handle(func() {
 			n.handleWatchResult(kindClusterStore, nil, false)
 			n.handleWatchResult(kindStore, nil, false)

@@ -88,7 +88,7 @@ func TestResync_BoundsTheObjectsItRemembers(t *testing.T) {
 	turn := &quota{began: time.Now(), perNamespace: maxResyncedIn, tried: map[string]int{}}
 	for i := range maxResynced + 10 {
 		o := kubetest.Object(t, fmt.Sprintf(`{"kind":"ExternalSecret","metadata":{"name":"a","namespace":"app-%d","uid":"%d"}}`, i%100, i))
-		assert.NoError(t, s.resyncObject(t.Context(), w, turn, ExternalSecrets, o))
+		assert.NoError(t, s.resyncObject(t.Context(), w, turn, syncedKinds[0], o))
 	}
 	assert.Len(t, w.resyncs, maxResynced)
 	assert.Len(t, s.resyncedAt, maxResynced)
