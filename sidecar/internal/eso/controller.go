@@ -38,24 +38,29 @@ type Controller struct {
 	tracked       map[StoreName]*storeState
 	ignoredLogged map[StoreName]bool
 	limitLogged   bool // that there are too many
-	phase         unseal.Phase
-	outageID      int64
-	phaseSince    time.Time // when Vault entered this phase
-	since         time.Time // when Vault became active, or a store got down after the resync was done
 	evicting      bool
 	evicted       bool // in this outage
 	saved         Eviction
-	sparedFor     StoreName     // with which ESO works since this outage, as was logged
-	slowestStore  time.Duration // that a store took to get Ready since then
-	resync        *resync       // the newest; nil: none since Vault changed its phase
-	resyncDue     bool          // another is to be started
-	resyncDone    bool
-	resyncs       int         // in this outage
-	nextResync    time.Time   // not before then
-	scan          *scanResult // by the newest scan since Vault became active
+	resync        *resync // the newest; nil: none is under way
+	phaseState
 
 	watching map[string]*watchState // by the kind of stores
 	noESO    string                 // why, as it was logged
+}
+
+// phaseState is what is forgotten when Vault enters another phase.
+type phaseState struct {
+	phase        unseal.Phase
+	phaseSince   time.Time // when Vault entered it
+	outageID     int64
+	since        time.Time     // when Vault became active, or a store got down after the resync was done
+	sparedFor    StoreName     // with which ESO works since this outage, as was logged
+	slowestStore time.Duration // that a store took to get Ready since then
+	resyncDue    bool          // another is to be started
+	resyncDone   bool
+	resyncs      int         // in this outage
+	nextResync   time.Time   // not before then
+	scan         *scanResult // by the newest scan
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -68,12 +73,9 @@ const workers = 2
 // watchState is how far the watch of a kind of stores has come.
 type watchState struct {
 	kube.ErrorLog
-	answered  bool // with a list or with a refusal
-	absent    bool // there is no such kind
-	forbidden bool
+	answered bool  // with a list or with a refusal
+	refusal  error // the newest; nil: the stores are seen
 }
-
-func (w *watchState) unavailable() bool { return w.absent || w.forbidden }
 
 // storeState is a store and what was done for it.
 type storeState struct {
@@ -201,10 +203,7 @@ func (n *Controller) syncPhase(now time.Time) {
 		n.queue.Add(name)
 	}
 	n.stopResync()
-	n.phase, n.outageID, n.phaseSince, n.since = phase, activations, now, now
-	n.slowestStore, n.resyncDone, n.sparedFor = 0, false, StoreName{}
-	n.scan, n.resyncDue = nil, phase == unseal.Active
-	n.resyncs, n.nextResync = 0, time.Time{}
+	n.phaseState = phaseState{phase: phase, outageID: activations, phaseSince: now, since: now, resyncDue: phase == unseal.Active}
 }
 
 func (n *Controller) readyStores() map[StoreName]bool {
@@ -221,7 +220,7 @@ func (n *Controller) readyStores() map[StoreName]bool {
 // known it would be done twice, and while no store is Ready for nothing.
 func (n *Controller) storesKnown() bool {
 	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.unavailable() && spaces.unavailable() {
+	if !clusters.answered || !spaces.answered || clusters.refusal != nil && spaces.refusal != nil {
 		return false
 	}
 	return len(n.tracked) == 0 || len(n.readyStores()) > 0

@@ -73,22 +73,20 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	name, down := p.StoreName, p.downSince
 	pace := resyncAfter(now.Sub(down))
 	next := kube.Jittered(pace)
-	hope := evictAfter
-	if n.config.Recovery == RecoveryRestart {
-		hope = 0
-	}
+	hope := time.Duration(0)
 	if n.config.Recovery != RecoveryRestart {
+		hope = evictAfter
 		var err error
 		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name, annotation) })
 		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
 			return next
 		}
 		p.resyncErrors.Log(n.log, "annotating "+p.String(), kube.GrantsStores, err)
-		p.failures++
 		if err == nil {
 			p.failures = 0
 			n.log.Touched(p.kind())
 		} else { // ESO's webhook, for one, comes up after its stores do
+			p.failures++
 			next = min(next, kube.RetryAfter(p.failures, pace, err))
 		}
 		if !n.isDown(p, down) {

@@ -79,13 +79,9 @@ func newResync(stores map[StoreName]bool, outageID int64) *resync {
 // continueResync scans what uses the stores that are Ready, when that is due.
 func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after time.Duration, more bool) {
 	if n.resyncIn() <= 0 {
-		n.resyncDue = false
 		n.startResync()
 	}
-	after = n.scanNext(ctx)
-	if again := n.resyncIn(); after < 0 || again < after {
-		after = again
-	}
+	after = min(n.scanNext(ctx), n.resyncIn())
 	return after, after < never
 }
 
@@ -101,12 +97,11 @@ func (n *Controller) resyncIn() time.Duration {
 	return max(0, time.Until(n.nextResync))
 }
 
-// scanNext scans if it is time, and returns after how long the next scan is due;
-// negative: none is.
+// scanNext scans if it is time, and returns after how long the next scan is due.
 func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
-	if w == nil || w.due.IsZero() || w.stopped.Load() {
-		return -1
+	if w == nil || w.stopped.Load() {
+		return never
 	}
 	if wait := time.Until(w.due); wait > 0 {
 		return wait
@@ -114,14 +109,15 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
 	if w.stopped.Load() || ctx.Err() != nil {
-		return -1
+		return never
 	}
 	wait, reports := n.resyncer.next(w, &f)
 	if reports {
 		n.handleScan(f)
 	}
-	if w.due = time.Now().Add(wait); wait < 0 {
-		w.due = time.Time{}
+	w.due = time.Now().Add(wait)
+	if wait == never {
+		n.resync = nil
 	}
 	return wait
 }
@@ -144,6 +140,7 @@ func resyncGap(n int) time.Duration {
 }
 
 func (n *Controller) startResync() {
+	n.resyncDue = false
 	if n.config.Recovery == RecoveryRestart {
 		return
 	}
@@ -166,8 +163,7 @@ func (n *Controller) stopResync() {
 	}
 }
 
-// next decides after how long the next scan is due, negative for none, and whether
-// the newest is reported. While ESO makes progress it is left alone: to annotate what
+// next decides after how long the next scan is due, and whether the newest is reported. While ESO makes progress it is left alone: to annotate what
 // it is about to sync costs it a conflict and a retry. When it does not, what is left
 // is annotated once more. What is left after that is not caused by the outage; it is
 // watched until it is synced.
@@ -180,7 +176,7 @@ func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports b
 		}
 		f.final, f.afterResync = true, true
 		if f.unsyncedCount == 0 {
-			return -1, true
+			return never, true
 		}
 		return w.wait, true
 	}
@@ -201,7 +197,7 @@ func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports b
 		w.done, w.annotates, w.wait = true, false, recheckInterval
 		debug.FreeOSMemory()
 		if f.unsyncedCount == 0 {
-			return -1, true
+			return never, true
 		}
 		return w.wait, true
 	case w.annotates && w.rounds == 0:

@@ -115,7 +115,7 @@ func drive(ctx context.Context, s *resyncer, w *resync, report func(scanResult))
 		if reports {
 			report(f)
 		}
-		if wait < 0 || !kube.Sleep(ctx, wait) {
+		if wait == never || !kube.Sleep(ctx, wait) {
 			return
 		}
 	}

@@ -79,9 +79,9 @@ func (n *Controller) listStores(ctx context.Context, api dynamic.ResourceInterfa
 
 // handleWatchResult takes whether a kind of stores is seen.
 func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
-	w, unseen := n.watching[kind], n.watching[kind].unavailable()
+	w, unseen := n.watching[kind], n.watching[kind].refusal != nil
 	if err == nil || kube.IsForbiddenOrNotFound(err) {
-		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
+		w.answered, w.refusal = true, err
 	}
 	if !apierrors.IsNotFound(err) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
@@ -90,7 +90,8 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 		n.requestResync()
 		n.noESO = ""
 	}
-	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
+	absent := apierrors.IsNotFound(n.watching[kindClusterStore].refusal) && apierrors.IsNotFound(n.watching[kindStore].refusal)
+	if absent && n.noESO == "" {
 		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + kube.ESOGroup + "/v1"
 		if olderAPI {
 			n.noESO += ", only of v1beta1: ESO is older than 0.16"
@@ -111,7 +112,6 @@ func (n *Controller) olderAPI(ctx context.Context) bool {
 
 // replaceStores takes a whole kind of stores; those that are not among them are gone.
 func (n *Controller) replaceStores(kind string, all []Store) {
-	n.watching[kind].answered = true
 	there := map[StoreName]bool{}
 	for _, s := range all {
 		there[s.StoreName] = true
@@ -126,15 +126,6 @@ func (n *Controller) replaceStores(kind string, all []Store) {
 		if name.kind() == kind && !there[name] {
 			n.log.Warn(msgUnknownName, keyStore, name.String())
 		}
-	}
-}
-
-// logStoreLimit says once that a store is not followed for want of room.
-func (n *Controller) logStoreLimit(name StoreName) {
-	if !n.limitLogged {
-		n.limitLogged = true
-		n.log.Warn(msgTooMany, keyStore, name.String(),
-			keyAdvice, "name those to manage in --eso-stores")
 	}
 }
 
@@ -164,7 +155,10 @@ func (n *Controller) updateStore(s Store, gone bool) {
 		return
 	}
 	if p == nil && !n.hasRoom(s.StoreName) {
-		n.logStoreLimit(s.StoreName)
+		if !n.limitLogged {
+			n.limitLogged = true
+			n.log.Warn(msgTooMany, keyStore, s.String(), keyAdvice, "name those to manage in --eso-stores")
+		}
 		return
 	}
 	if p == nil || p.uid != s.uid {
