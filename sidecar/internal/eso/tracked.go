@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // Tenants make stores, and each that is followed takes memory. So many of a kind
@@ -17,9 +18,6 @@ import (
 const (
 	maxStores   = 1000
 	maxStoresIn = 100
-	// maxListed bounds what is taken of a list. What is wanted is fewer, unless a
-	// server lists the same again and again.
-	maxListed = 3000
 )
 
 // StoreLimit counts the stores of a kind, by their namespaces.
@@ -40,13 +38,7 @@ func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.Res
 	return &kube.Reflector{
 		API:          api,
 		MissingRetry: kube.MissingKindRetry,
-		List: func(ctx context.Context) (string, error) {
-			all, version, err := n.listStores(ctx, api)
-			if err == nil {
-				n.handle(func() { n.replaceStores(kind, all) })
-			}
-			return version, err
-		},
+		List:         func(ctx context.Context) (string, error) { return n.listStores(ctx, kind, api) },
 		Update: func(o *unstructured.Unstructured, gone bool) {
 			n.handle(func() { n.updateStore(StoreOf(o), gone) })
 		},
@@ -57,24 +49,35 @@ func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.Res
 	}
 }
 
-// listStores returns the stores of a kind that are managed or ignored, as far as there is
-// room, and the first for which there is none, which is to be logged.
-func (n *Controller) listStores(ctx context.Context, api dynamic.ResourceInterface) (all []Store, version string, err error) {
-	ours, others := StoreLimit{}, StoreLimit{}
-	named, full := len(n.config.Stores) > 0, false
+// listStores takes a whole kind of stores; those that are not among them are gone.
+func (n *Controller) listStores(ctx context.Context, kind string, api dynamic.ResourceInterface) (version string, err error) {
+	there := map[StoreName]bool{} // that are tracked
 	version, err = kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
-		switch s := StoreOf(o); {
-		case len(all) == maxListed:
-		case n.config.Ignores(s) && others.Admit(s.Namespace),
-			n.config.Manages(s) && (named || ours.Admit(s.Namespace)):
-			all = append(all, s)
-		case n.config.Manages(s) && !full:
-			full = true
-			all = append(all, s)
+		s := StoreOf(o)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.syncPhase(time.Now())
+		if n.updateStore(s, false) {
+			there[s.StoreName] = true
 		}
 		return true
 	})
-	return all, version, err
+	if err != nil {
+		return "", err
+	}
+	n.handle(func() {
+		for name := range n.tracked {
+			if name.kind() == kind && !there[name] {
+				delete(n.tracked, name)
+			}
+		}
+		for _, name := range n.config.Stores {
+			if name.kind() == kind && !there[name] {
+				n.log.Warn(msgUnknownName, keyStore, name.String())
+			}
+		}
+	})
+	return version, nil
 }
 
 // handleWatchResult takes whether a kind of stores is seen.
@@ -110,25 +113,6 @@ func (n *Controller) olderAPI(ctx context.Context) bool {
 	return err == nil
 }
 
-// replaceStores takes a whole kind of stores; those that are not among them are gone.
-func (n *Controller) replaceStores(kind string, all []Store) {
-	there := map[StoreName]bool{}
-	for _, s := range all {
-		there[s.StoreName] = true
-		n.updateStore(s, false)
-	}
-	for name := range n.tracked {
-		if name.kind() == kind && !there[name] {
-			delete(n.tracked, name)
-		}
-	}
-	for _, name := range n.config.Stores {
-		if name.kind() == kind && !there[name] {
-			n.log.Warn(msgUnknownName, keyStore, name.String())
-		}
-	}
-}
-
 // hasRoom reports whether one more store can be followed. For those that were named
 // there always is.
 func (n *Controller) hasRoom(name StoreName) bool {
@@ -144,7 +128,8 @@ func (n *Controller) hasRoom(name StoreName) bool {
 	return there.Admit(name.Namespace)
 }
 
-func (n *Controller) updateStore(s Store, gone bool) {
+// updateStore takes a store that is there, or gone, and reports whether it is tracked.
+func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 	p := n.tracked[s.StoreName]
 	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && len(n.ignoredLogged) < maxStores {
 		n.ignoredLogged[s.StoreName] = true
@@ -152,14 +137,14 @@ func (n *Controller) updateStore(s Store, gone bool) {
 	}
 	if gone || !n.config.Manages(s) {
 		delete(n.tracked, s.StoreName)
-		return
+		return false
 	}
 	if p == nil && !n.hasRoom(s.StoreName) {
 		if !n.limitLogged {
 			n.limitLogged = true
 			n.log.Warn(msgTooMany, keyStore, s.String(), keyAdvice, "name those to manage in --eso-stores")
 		}
-		return
+		return false
 	}
 	if p == nil || p.uid != s.uid {
 		p = &storeState{}
@@ -169,10 +154,10 @@ func (n *Controller) updateStore(s Store, gone bool) {
 	p.readyAfterOutage = p.readyAfterOutage || fails && n.outageIsOver()
 	p.Store = s
 	if !recovered {
-		if !s.Ready() {
+		if !s.Ready() && n.phase == unseal.Active {
 			n.queue.Add(s.StoreName)
 		}
-		return
+		return true
 	}
 	works := p.workedInOutage
 	if !p.downSince.IsZero() {
@@ -186,4 +171,5 @@ func (n *Controller) updateStore(s Store, gone bool) {
 	}
 	*p = storeState{Store: s, workedInOutage: works}
 	n.requestResync()
+	return true
 }

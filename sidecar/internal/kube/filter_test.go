@@ -30,7 +30,10 @@ func filtered(text string, keep fields) (string, error) {
 
 func TestFilter_KeepsOnlyTheFieldsInUse(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","labels":{"b":"c"},"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
+		`{"items":[{"metadata":{"name":"a","labels":{"b":"c"}}}]}`:                                                     `{"items":[{"metadata":{"name":"a"}}]}`,
+		`{"type":"ADDED","object":{"metadata":{"name":"a","labels":{"b":"c"}}}}`:                                       `{"type":"ADDED","object":{"metadata":{"name":"a"}}}`,
+		`{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"},"annotations":{"b":"c"}}}`:                            `{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"}}}`,
+		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","managedFields":[],"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
 		`{ "spec" : { "provider" : { "vault" : { "server":"s", "caBundle":"x" }, "b":[{}] } } }`:                       `{"spec":{"provider":{"vault":{"server":"s"}}}}`,
 		`{"spec":{"provider":{"vault":{}}}}`:                                                                           `{"spec":{"provider":{"vault":{}}}}`,
 		`{"spec":{"data":[{"secretKey":"a"},{"sourceRef":{"storeRef":{"name":"s"}}}]}}`:                                `{"spec":{"data":[{"sourceRef":{"storeRef":{"name":"s"}}}]}}`,
@@ -95,7 +98,7 @@ func TestFilter_BoundsTheSizeOfAnObject(t *testing.T) {
 func TestFilter_PassesEachWatchEventAtOnce(t *testing.T) {
 	server, client := io.Pipe()
 	_ = server
-	f := newFilter(server, eventFields)
+	f := newFilter(server, answerFields)
 	for i := range 3 {
 		go fmt.Fprintf(client, `{"type":"ADDED","object":{"kind":"S%d","x":"%s"}}`+"\n", i, strings.Repeat("y", 100_000))
 		got := make([]byte, 1000)

@@ -56,18 +56,11 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.Body == nil {
 		return resp, err
 	}
-	var read io.Reader
-	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
-	case kind != "application/json":
+	var read io.Reader = newFilter(resp.Body, answerFields)
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "application/json" {
 		read = io.LimitReader(resp.Body, maxPlain)
-	case resp.StatusCode >= http.StatusBadRequest:
-		read = newFilter(resp.Body, answerFields)
-	default:
-		if keep := t.fieldsFor(r); keep != nil {
-			read = newFilter(resp.Body, keep)
-		} else {
-			read = &limited{resp.Body, maxWhole}
-		}
+	} else if resp.StatusCode < http.StatusBadRequest && t.keepsWhole(r) {
+		read = &limited{resp.Body, maxWhole}
 	}
 	resp.Body = body{read, resp.Body}
 	resp.ContentLength = -1
@@ -83,23 +76,12 @@ type body struct {
 	io.Closer
 }
 
-// fieldsFor returns what is kept of the answer to a request; nil stands for all.
-func (t bounded) fieldsFor(r *http.Request) fields {
+// keepsWhole reports whether all is kept of the answer to a request: of what a check asks
+// for, but of no list of what tenants make.
+func (t bounded) keepsWhole(r *http.Request) bool {
 	path := r.URL.Path
-	switch {
-	case r.URL.Query().Get("watch") != "":
-		return eventFields
-	case r.Method == http.MethodPatch:
-		return answerFields
-	case r.Method == http.MethodGet && (strings.HasPrefix(path, "/apis/"+ESOGroup+"/") ||
-		strings.HasSuffix(path, "/pods") || strings.HasSuffix(path, "/services")):
-		return answerFields
-	case t.whole:
-		return nil
-	case r.Method == http.MethodGet:
-		return podFields
-	}
-	return answerFields
+	return t.whole && r.Method != http.MethodPatch && !strings.HasPrefix(path, "/apis/"+ESOGroup+"/") &&
+		!strings.HasSuffix(path, "/pods") && !strings.HasSuffix(path, "/services")
 }
 
 // limited fails where more is read than left.
