@@ -3,7 +3,6 @@ package eso
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -203,14 +202,9 @@ func isObjectError(err error) bool {
 
 // annotateForceSync sets an annotation to a value that it never had.
 func annotateForceSync(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"annotations": map[string]any{with: time.Now().UTC().Format(time.RFC3339Nano)},
-	}})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := kube.WithRequestTimeout(ctx)
-	defer cancel()
-	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	_, err := kube.Patch(ctx, api, name, types.MergePatchType, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{with: now}},
+	})
 	return err
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -51,6 +53,18 @@ var errEndless = errors.New("the list does not end")
 // WithRequestTimeout bounds one request.
 func WithRequestTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callLimit)
+}
+
+// Patch changes fields of an object, or of its subresource, in one bounded request.
+func Patch(ctx context.Context, api dynamic.ResourceInterface, name string, kind types.PatchType, changes map[string]any,
+	subresource ...string) (*unstructured.Unstructured, error) {
+	body, err := json.Marshal(changes)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := WithRequestTimeout(ctx)
+	defer cancel()
+	return api.Patch(ctx, name, kind, body, metav1.PatchOptions{FieldManager: Name}, subresource...)
 }
 
 // RetryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to

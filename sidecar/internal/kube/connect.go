@@ -36,7 +36,9 @@ func Connect(c Config) (dynamic.Interface, error) {
 	if c.Kubeconfig != "" {
 		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	} else if connection, err = rest.InClusterConfig(); err == nil {
-		connection.Proxy = noProxy
+		// The environment of the pod may name a proxy that is meant for Vault: the API
+		// server is beside it, and its calls are nobody else's business.
+		connection.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
 	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
@@ -53,7 +55,3 @@ func Connect(c Config) (dynamic.Interface, error) {
 	}
 	return api, nil
 }
-
-// noProxy is for the pod, whose environment may name a proxy that is meant for
-// Vault: the API server is beside it, and its calls are nobody else's business.
-func noProxy(*http.Request) (*url.URL, error) { return nil, nil }

@@ -2,30 +2,22 @@ package kube
 
 import (
 	"context"
-	"flag"
 	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 )
 
 var silenced sync.Once
 
 // redirectKlog has what client-go prints by itself in the log at debug: it is of no
-// use to the person who runs this, and repeats what others wrote. By default
-// klog writes errors to stderr too, and to the output once for each severity.
+// use to the person who runs this, and repeats what others wrote.
 func redirectKlog(log hclog.Logger) {
 	silenced.Do(func() {
-		flags := flag.NewFlagSet("klog", flag.ContinueOnError)
-		klog.InitFlags(flags)
-		for name, value := range map[string]string{
-			"logtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true",
-		} {
-			_ = flags.Set(name, value) // these are klog's own
-		}
-		klog.SetOutput(debugLog{log})
+		klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(debugLog{log}))))
 		// A watch decodes in a goroutine of client-go's own. One that panics
 		// ends, and is begun again.
 		utilruntime.ReallyCrash = false

@@ -2,7 +2,6 @@ package podstatus
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -181,7 +180,7 @@ func (r *recorder) write(ctx context.Context, p *pendingEvent) error {
 	}
 	// A patch that changes nothing shows what is there: the right to patch is
 	// enough.
-	there, err := r.patch(ctx, name, map[string]any{})
+	there, err := kube.Patch(ctx, r.api, name, types.MergePatchType, map[string]any{})
 	if err != nil {
 		return err
 	}
@@ -191,16 +190,8 @@ func (r *recorder) write(ctx context.Context, p *pendingEvent) error {
 		event["count"] = count + int64(p.count)
 		delete(event, "firstTimestamp")
 	}
-	_, err = r.patch(ctx, name, event)
+	_, err = kube.Patch(ctx, r.api, name, types.MergePatchType, event)
 	return err
-}
-
-func (r *recorder) patch(ctx context.Context, name string, fields map[string]any) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return nil, err
-	}
-	return r.api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -3,10 +3,8 @@ package podstatus
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
@@ -103,13 +101,7 @@ func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
 		// Not on a successor of the same name.
 		patch["metadata"] = map[string]any{"uid": seen.uid}
 	}
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := kube.WithRequestTimeout(ctx)
-	defer cancel()
-	o, err := p.api.Patch(ctx, p.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name}, "status")
+	o, err := kube.Patch(ctx, p.api, p.Name, types.StrategicMergePatchType, patch, "status")
 	if err != nil {
 		return err
 	}
