@@ -25,26 +25,21 @@ const (
 	Unknown = "Unknown"
 )
 
-// Condition is one of a pod's, without its times.
+// Condition is one of an object's.
 type Condition struct {
 	Type    string
 	Status  string
 	Reason  string
 	Message string
-}
-
-// ExistingCondition is a condition as it stands in the pod.
-type ExistingCondition struct {
-	Condition
-	Since string // lastTransitionTime
+	Since   string // lastTransitionTime; empty: it is not written yet
 }
 
 // ConditionsOf reads an object's conditions; what is malformed reads as empty.
-func ConditionsOf(o *unstructured.Unstructured) []ExistingCondition {
-	var out []ExistingCondition
+func ConditionsOf(o *unstructured.Unstructured) []Condition {
+	var out []Condition
 	for _, m := range Entries(o.Object, "status", "conditions") {
 		text := func(key string) string { s, _ := m[key].(string); return SafeText(s) }
-		out = append(out, ExistingCondition{Condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
+		out = append(out, Condition{text("type"), text("status"), text("reason"), text("message"), text("lastTransitionTime")})
 	}
 	return out
 }

@@ -46,7 +46,6 @@ type Config struct {
 type Pod struct {
 	Config
 	api     dynamic.ResourceInterface
-	events  *recorder
 	phase   unseal.Phase // the newest; Publish's
 	log     kube.Telemetry
 	limiter *rate.Limiter
@@ -55,6 +54,10 @@ type Pod struct {
 	refused chan struct{} // has one when we may not look
 
 	watching, writing kube.ErrorLog
+
+	eventAPI      dynamic.ResourceInterface
+	events        chan Event // to be recorded
+	writingEvents kube.ErrorLog
 
 	mu            sync.Mutex     // guards what follows
 	gate, secrets kube.Condition // to be kept; the zero one is not
@@ -65,7 +68,7 @@ type Pod struct {
 type observedPod struct {
 	version    uint64
 	uid        string
-	Conditions map[string]kube.ExistingCondition
+	Conditions map[string]kube.Condition
 }
 
 // New returns nil when it is not known which pod is ours.
@@ -73,16 +76,16 @@ func New(c Config, api dynamic.Interface) *Pod {
 	if c.Name == "" || c.Namespace == "" {
 		return nil
 	}
-	p := &Pod{
+	return &Pod{
 		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter),
 		// A Vault that flaps may write ten times at once, then once in two seconds.
-		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
-		wake:    make(chan struct{}, 1),
-		known:   make(chan struct{}),
-		refused: make(chan struct{}, 1),
+		limiter:  rate.NewLimiter(rate.Every(2*time.Second), 10),
+		wake:     make(chan struct{}, 1),
+		known:    make(chan struct{}),
+		refused:  make(chan struct{}, 1),
+		eventAPI: api.Resource(kube.Events).Namespace(c.Namespace),
+		events:   make(chan Event, 16),
 	}
-	p.events = newRecorder(p, api)
-	return p
 }
 
 // Publish takes the core's newest state. It does not block.
@@ -93,7 +96,7 @@ func (p *Pod) Publish(s unseal.State) {
 	p.SetCondition(gateCondition(p.Gate, s))
 	if s.Phase != p.phase {
 		p.phase = s.Phase
-		p.events.phaseEntered(s)
+		p.recordPhase(s)
 	}
 }
 
@@ -104,14 +107,7 @@ func (p *Pod) Run(ctx context.Context, start func(func())) {
 	}
 	start(func() { p.watch(ctx) })
 	start(func() { p.writeConditions(ctx) })
-	start(func() { p.events.run(ctx) })
-}
-
-// RecordEvent writes an Event. It does not block.
-func (p *Pod) RecordEvent(e Event) {
-	if p != nil {
-		p.events.enqueue(e)
-	}
+	start(func() { p.writeEvents(ctx) })
 }
 
 // SetCondition sets a condition that is to be kept from now on. The zero one is
@@ -166,7 +162,7 @@ func (p *Pod) watch(ctx context.Context) {
 // The first pod of our name is ours; one that follows it is another's.
 func (p *Pod) observe(o *unstructured.Unstructured) {
 	version, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
-	next := observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.ExistingCondition{}}
+	next := observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.Condition{}}
 	for _, c := range kube.ConditionsOf(o) {
 		next.Conditions[c.Type] = c
 	}

@@ -10,13 +10,21 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
+// What is logged of a condition that was written.
+const (
+	msgWritten   = "condition written"
+	keyCondition = "condition" // its type
+	keyReason    = "reason"
+	keyStatus    = "status"
+)
+
 // pending returns the conditions to write, and whether that is urgent.
 func (p *Pod) pending() (due []kube.Condition, urgent bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range []kube.Condition{p.gate, p.secrets} {
 		now := p.observed.Conditions[c.Type]
-		if c.Type == "" || equivalent(now.Condition, c) {
+		if c.Type == "" || equivalent(now, c) {
 			continue
 		}
 		due = append(due, c)
@@ -49,10 +57,10 @@ func (p *Pod) writeConditions(ctx context.Context) {
 				return
 			}
 			p.writing.Log(p.log, "writing a condition of our own pod", kube.GrantsGate, err)
-			wait, failures = nil, failures+1
 			if err == nil {
-				failures = 0
+				wait, failures = nil, 0
 			} else {
+				failures++
 				wait = time.After(kube.RetryAfter(failures, maxWriteRetry, err))
 			}
 		case wait == nil:
@@ -74,7 +82,7 @@ func (p *Pod) WriteCondition(ctx context.Context, c kube.Condition) error {
 	if p == nil {
 		return nil
 	}
-	if equivalent(p.seen().Conditions[c.Type].Condition, c) {
+	if equivalent(p.seen().Conditions[c.Type], c) {
 		return nil
 	}
 	return p.write(ctx, []kube.Condition{c})
