@@ -105,7 +105,7 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 				}
 				setStatus(kube.True)
 				if recovery == RecoveryBoth {
-					n.handle(func() { n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()}) })
+					n.handle(func() { n.handleScan(scanResult{final: true, at: time.Now()}) })
 					during(time.Second)
 				} else { // until External Secrets has looked, Ready is from before
 					during(evictAfter)

@@ -35,9 +35,6 @@ func (n *Controller) storeNames() []StoreName {
 
 // handleScan takes what a scan has found.
 func (n *Controller) handleScan(f scanResult) {
-	if n.phase != unseal.Active || f.outageID != n.outageID {
-		return
-	}
 	if f.afterResync && n.worstStore().Type != "" {
 		return // a store is down, and with it more than anybody has to mend
 	}

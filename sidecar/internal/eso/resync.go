@@ -43,7 +43,6 @@ type resyncer struct {
 // goes on counting where that was.
 type resync struct {
 	stores      map[StoreName]bool
-	outageID    int64
 	resyncs     map[string]int // by what was annotated
 	namespaces  map[string]int // how much was, by namespace
 	limitLogged bool           // that it was too many
@@ -69,10 +68,10 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	}
 }
 
-func newResync(stores map[StoreName]bool, outageID int64) *resync {
+func newResync(stores map[StoreName]bool) *resync {
 	return &resync{
-		stores: stores, outageID: outageID, least: math.MaxInt, annotates: true,
-		resyncs: map[string]int{}, namespaces: map[string]int{},
+		stores: stores, resyncs: map[string]int{}, namespaces: map[string]int{},
+		least: math.MaxInt, annotates: true, due: time.Now(),
 	}
 }
 
@@ -149,8 +148,7 @@ func (n *Controller) startResync() {
 	before := n.resync
 	n.stopResync()
 	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
-	n.resync = newResync(n.readyStores(), n.outageID)
-	n.resync.due = time.Now()
+	n.resync = newResync(n.readyStores())
 	if before != nil && !before.done {
 		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
 	}
@@ -163,10 +161,10 @@ func (n *Controller) stopResync() {
 	}
 }
 
-// next decides after how long the next scan is due, and whether the newest is reported. While ESO makes progress it is left alone: to annotate what
-// it is about to sync costs it a conflict and a retry. When it does not, what is left
-// is annotated once more. What is left after that is not caused by the outage; it is
-// watched until it is synced.
+// next decides after how long the next scan is due, and whether the newest is reported.
+// While ESO makes progress it is left alone: to annotate what it is about to sync costs
+// it a conflict and a retry. When it does not, what is left is annotated once more. What
+// is left after that is not caused by the outage; it is watched until it is synced.
 func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports bool) {
 	if w.done {
 		debug.FreeOSMemory() // most of it will not be needed again for months

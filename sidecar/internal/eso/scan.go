@@ -27,13 +27,10 @@ const (
 	maxResyncedIn = 2_000
 	// firstPerNamespace bounds how many in a namespace are annotated before those in others.
 	firstPerNamespace = 100
-	// maxKey bounds what each is remembered by: a UID, or a name.
-	maxKey = 253
 )
 
 // scanResult is what a scan has found.
 type scanResult struct {
-	outageID      int64
 	at            time.Time
 	took          time.Duration // since the trouble began; the controller's
 	slowest       time.Duration // that a store took to get Ready; the controller's
@@ -57,7 +54,7 @@ var syncedKinds = []syncedKind{{ExternalSecrets, Uses, kube.GrantsSecrets}, {Pus
 // scan lists what uses the stores, and annotates what failed if the resync is to. Where
 // much of a namespace failed, it lists once more.
 func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
-	f := scanResult{outageID: w.outageID}
+	var f scanResult
 	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
 	again := false
 	handle := func(kind syncedKind, o *unstructured.Unstructured) error {
@@ -152,7 +149,7 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 		annotated = kindClusterSecret
 	}
 	last, first := s.resyncedAt[key], w.resyncs[key] == 0
-	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval || len(key) > maxKey {
+	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
 		return nil
 	}
 	if s.overLimit(w, t, namespace, first) {
