@@ -62,7 +62,10 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	} else if resp.StatusCode < http.StatusBadRequest && t.keepsWhole(r) {
 		read = &limited{resp.Body, maxWhole}
 	}
-	resp.Body = body{read, resp.Body}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{read, resp.Body}
 	resp.ContentLength = -1
 	resp.Header.Del("Content-Length")
 	return resp, nil
@@ -70,11 +73,6 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // WrappedRoundTripper returns the transport that is bounded.
 func (t bounded) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
-
-type body struct {
-	io.Reader
-	io.Closer
-}
 
 // keepsWhole reports whether all is kept of the answer to a request: of what a check asks
 // for, but of no list of what tenants make.
