@@ -130,7 +130,7 @@ func (n *Controller) process(ctx context.Context, key StoreName) {
 	defer n.queue.Done(key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.syncPhase(time.Now())
+	n.syncPhase()
 	next := n.reconcile
 	if key == resyncKey {
 		next = n.continueResync
@@ -152,7 +152,7 @@ func (n *Controller) unlocked(f func()) {
 func (n *Controller) handle(news func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.syncPhase(time.Now())
+	n.syncPhase()
 	news()
 	n.queue.Add(resyncKey) // one may be possible now
 	n.publish()
@@ -189,7 +189,7 @@ func (n *Controller) Publish(s unseal.State) {
 
 // syncPhase takes over what phase Vault is in. An outage begins when it is active
 // no more.
-func (n *Controller) syncPhase(now time.Time) {
+func (n *Controller) syncPhase() {
 	phase, activations := unseal.Phase(n.publishedPhase.Load()), n.activations.Load()
 	if phase == n.phase && activations == n.outageID {
 		return
@@ -203,6 +203,7 @@ func (n *Controller) syncPhase(now time.Time) {
 		n.queue.Add(name)
 	}
 	n.stopResync()
+	now := time.Now()
 	n.phaseState = phaseState{phase: phase, outageID: activations, phaseSince: now, since: now, resyncDue: phase == unseal.Active}
 }
 

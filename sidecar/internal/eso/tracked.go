@@ -56,7 +56,7 @@ func (n *Controller) listStores(ctx context.Context, kind string, api dynamic.Re
 		s := StoreOf(o)
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.syncPhase(time.Now())
+		n.syncPhase()
 		if n.updateStore(s, false) {
 			there[s.StoreName] = true
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -70,14 +70,15 @@ func Patch(ctx context.Context, api dynamic.ResourceInterface, name string, kind
 // RetryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to
 // limit, or what the server asked for, and a random part more.
 func RetryAfter(n int, limit time.Duration, err error) time.Duration {
-	wait := min(100*time.Millisecond<<min(n-1, 12), limit)
+	after := min(100*time.Millisecond<<min(n-1, 12), limit)
 	if seconds, asked := apierrors.SuggestsClientDelay(err); asked {
-		wait = max(wait, min(time.Duration(seconds)*time.Second, limit))
+		after = max(after, min(time.Duration(seconds)*time.Second, limit))
 	}
-	return Jittered(wait)
+	return Jittered(after)
 }
 
-func Jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
+// Jittered is d and up to a quarter more.
+func Jittered(d time.Duration) time.Duration { return wait.Jitter(d, 0.25) }
 
 // EachObject lists in pages and calls f with each object, as long as f reports that more
 // are wanted. A page that is too large, or that does not come in time, is asked for again
