@@ -37,7 +37,8 @@ type Controller struct {
 	reportedAt    time.Time
 	tracked       map[StoreName]*storeState
 	ignoredLogged map[StoreName]bool
-	limitLogged   bool // that there are too many
+	ignoredCount  StoreLimit // of both kinds
+	limitLogged   bool       // that there are too many
 	evicting      bool
 	evicted       bool // in this outage
 	saved         Eviction
@@ -99,6 +100,7 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		resyncer:      newResyncer(c, api),
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
+		ignoredCount:  StoreLimit{},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
 }

@@ -131,7 +131,7 @@ func (n *Controller) hasRoom(name StoreName) bool {
 // updateStore takes a store that is there, or gone, and reports whether it is tracked.
 func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 	p := n.tracked[s.StoreName]
-	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && len(n.ignoredLogged) < maxStores {
+	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && n.ignoredCount.Admit(s.Namespace) {
 		n.ignoredLogged[s.StoreName] = true
 		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, AdviceElsewhere)
 	}

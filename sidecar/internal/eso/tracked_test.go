@@ -58,6 +58,21 @@ func TestController_BoundsTheTrackedStores(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(log.String(), msgTooMany), "said once: %s", log.String())
 }
 
+// A namespace with many stores of another Vault keeps no other's from being logged.
+func TestController_BoundsTheIgnoredStoresOfANamespace(t *testing.T) {
+	var log bytes.Buffer
+	n := newController(t, Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, &fakeCluster{t: t}, nil)
+	ignore := func(namespace, name string) {
+		n.updateStore(Store{StoreName: StoreName{namespace, name}, Vault: true, Server: "http://vault.test.svc"}, false)
+	}
+	for i := range 2 * maxStores {
+		ignore("tenant", fmt.Sprint("s", i))
+	}
+	ignore("other", "s")
+	assert.Equal(t, maxStoresIn+1, strings.Count(log.String(), msgElsewhere))
+	assert.Contains(t, log.String(), "SecretStore/other/s")
+}
+
 // storeObject is a store as the API lists it.
 func storeObject(t *testing.T, namespace, name, provider string) *unstructured.Unstructured {
 	return kubetest.Object(t, fmt.Sprintf(`{"metadata":{"namespace":%q,"name":%q,"uid":"u"},"spec":{"provider":{%q:{"server":"http://vault"}}}}`,
