@@ -206,7 +206,9 @@ func (n *Controller) syncPhase() {
 	}
 	n.stopResync()
 	now := time.Now()
-	n.phaseState = phaseState{phase: phase, outageID: activations, phaseSince: now, since: now, resyncDue: phase == unseal.Active}
+	n.phaseState = phaseState{
+		phase: phase, phaseSince: now, outageID: activations, since: now, resyncDue: phase == unseal.Active,
+	}
 }
 
 func (n *Controller) readyStores() map[StoreName]bool {

@@ -116,7 +116,8 @@ func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	room := maxNames
-	_, err = kube.EachObject(ctx, n.api.Resource(kube.Services).Namespace(n.config.Namespace), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+	services := n.api.Resource(kube.Services).Namespace(n.config.Namespace)
+	_, err = kube.EachObject(ctx, services, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
 		for _, name := range ServiceHosts(o, self) {
 			if room -= len(name) + kube.EntryCost; room < 0 {
 				return false

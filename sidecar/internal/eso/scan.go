@@ -84,7 +84,8 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind,
 	is := func(n StoreName) bool { return w.stores[n] }
 	for _, kind := range syncedKinds {
 		var failed error
-		_, err := kube.EachObject(ctx, s.api.Resource(kind.GroupVersionResource), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		api := s.api.Resource(kind.GroupVersionResource)
+		_, err := kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
 			if FailedSync(o) && kind.uses(o, is) {
 				failed = f(kind, o)
 			}
@@ -139,7 +140,8 @@ func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 
 // resyncObject annotates an object, or the one that made it, at most twice a resync.
 // That one of many is gone meanwhile is no error.
-func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind, o *unstructured.Unstructured) error {
+func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
+	o *unstructured.Unstructured) error {
 	namespace := o.GetNamespace()
 	api, name, key, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), string(o.GetUID()), annotation
 	annotated := o.GetKind()
