@@ -209,11 +209,9 @@ func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namesp
 func (c *Checker) each(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func(*unstructured.Unstructured)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*kube.ShortTimeout)
 	defer cancel()
-	_, err := kube.EachPage(ctx, api, o, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			f(&page[i])
-		}
-		return nil
+	_, err := kube.EachObject(ctx, api, o, func(o *unstructured.Unstructured) bool {
+		f(o)
+		return true
 	})
 	return err
 }

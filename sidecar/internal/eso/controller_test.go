@@ -99,14 +99,13 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, w := controllerWithStore(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
-				n.evictor.config = n.config
 				setStatus := func(status string) {
 					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
 					during(time.Second)
 				}
 				setStatus(kube.True)
 				if recovery == RecoveryBoth {
-					n.handle(func() { n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()}) })
+					n.handle(func() { n.handleScan(scanResult{final: true, at: time.Now()}) })
 					during(time.Second)
 				} else { // until External Secrets has looked, Ready is from before
 					during(evictAfter)
@@ -151,15 +150,15 @@ func (f *expiringList) List(_ context.Context, o metav1.ListOptions) (*unstructu
 	return list, nil
 }
 
-func TestEachPage_RestartsAfterAnExpiredContinueToken(t *testing.T) {
-	all := func([]unstructured.Unstructured) error { return nil }
+func TestEachObject_RestartsAfterAnExpiredContinueToken(t *testing.T) {
+	all := func(*unstructured.Unstructured) bool { return true }
 	api := &expiringList{expirations: 1}
-	version, err := kube.EachPage(t.Context(), api, metav1.ListOptions{}, all)
+	version, err := kube.EachObject(t.Context(), api, metav1.ListOptions{}, all)
 	require.NoError(t, err)
 	assert.Equal(t, "7", version)
 	assert.Equal(t, []string{"", "second", "", "second"}, api.asked)
 
-	_, err = kube.EachPage(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
+	_, err = kube.EachObject(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
 	assert.True(t, apierrors.IsResourceExpired(err), "not for ever: %v", err)
 }
 

@@ -22,19 +22,24 @@ import (
 
 // What is remembered of a list is bounded, whatever the server has listed.
 func TestEvictor_BoundsEndlessLists(t *testing.T) {
-	const pages = 30_000
-	api := &kubetest.Endless{Object: kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250))), Each: 1, Most: pages}
-	api.Object.SetLabels(map[string]string{"app": "vault"})
-	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).vaultHosts(t.Context())
+	object := kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s","labels":{"app":"vault"}},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250)))
+	api := endlessList(object)
+	api.OnGet = func(kubetest.At, string) *unstructured.Unstructured { return object }
+	names, err := newController(t, Config{Namespace: "security", Pod: "vault-0"}, api, nil).vaultHosts(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, names)
 	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
 
-	evicted, err := (&evictor{api: &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
-		return []unstructured.Unstructured{*kubetest.Object(t, `{"metadata":{"name":"eso"}}`)}, "more", nil
-	}}}).evict(t.Context())
+	evicted, err := newController(t, Config{}, endlessList(kubetest.Object(t, `{"metadata":{"name":"eso"}}`)), nil).evict(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, evicted, maxControllers)
+}
+
+// endlessList lists an object on each of its pages, which do not end.
+func endlessList(o *unstructured.Unstructured) *kubetest.API {
+	return &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+		return []unstructured.Unstructured{*o}, "more", nil
+	}}
 }
 
 // evictionMemory is a memory that does not fail.
@@ -67,7 +72,6 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Active)
 		memory := &evictionMemory{}
 		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
-		n.evictor.config = n.config
 		n.handle(func() {
 			n.handleWatchResult(kindClusterStore, nil, false)
 			n.handleWatchResult(kindStore, nil, false)

@@ -100,7 +100,7 @@ func TestResync_TriesABoundedNumberOfNamespaces(t *testing.T) {
 	}
 	w := &resync{resyncs: map[string]int{}, namespaces: map[string]int{}}
 	o := kubetest.Object(t, `{"kind":"ExternalSecret","metadata":{"namespace":"one-more","name":"e","uid":"u"}}`)
-	require.NoError(t, s.resyncObject(t.Context(), w, tried, ExternalSecrets, o))
+	require.NoError(t, s.resyncObject(t.Context(), w, tried, syncedKinds[0], o))
 	assert.True(t, tried.exceeded)
 	assert.Len(t, tried.tried, maxResynced)
 }

@@ -43,10 +43,11 @@ func gateCondition(kind string, s unseal.State) kube.Condition {
 
 const recoveredIn = " Recovered in "
 
-// equivalent reports whether a condition that is there already says what c does. Once the sidecar was
-// started again it knows no more of the last recovery, which is no reason to
-// have it forgotten.
+// equivalent reports whether a condition that is there already says what c does. Once
+// the sidecar was started again it knows no more of the last recovery, which is no
+// reason to have it forgotten.
 func equivalent(there, c kube.Condition) bool {
+	there.Since = ""
 	if there.Status == kube.True && strings.HasPrefix(there.Message, c.Message+recoveredIn) {
 		there.Message = c.Message
 	}

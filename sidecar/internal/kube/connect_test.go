@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"io"
 	"net/http"
 	"testing"
 
@@ -16,7 +17,10 @@ type panickingBody struct{ http.RoundTripper }
 func (w panickingBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := w.RoundTripper.RoundTrip(r)
 	if err == nil {
-		resp.Body = body{readerFunc(func([]byte) (int, error) { panic("broken") }), resp.Body}
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{readerFunc(func([]byte) (int, error) { panic("broken") }), resp.Body}
 	}
 	return resp, err
 }
