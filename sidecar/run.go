@@ -20,6 +20,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
@@ -98,15 +99,12 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts := metrics.New(version, commit, func() bool { return web.Stuck(p.loop.Turned()) }, client.Certificates)
-	p.server = web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
-	p.kubernetesHalf = newCluster(c, log, counts, p.server)
+	latest := status.NewLatest(version)
+	counts := metrics.New(commit, latest, client.Certificates)
+	p.server = web.New(web.Config{Bind: c.httpBind, Latest: latest, Log: log, Metrics: counts.Handler()})
+	p.kubernetesHalf = newCluster(c, log, counts, latest)
 	p.proofs = unseal.NewProofs(unseal.Proofs{
-		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log,
-		Publish: func(proof unseal.Proof) {
-			counts.PublishProof(proof)
-			p.server.PublishProof(proof)
-		},
+		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log, Publish: latest.PublishProof,
 	})
 	p.loop = unseal.New(unseal.Config{
 		Vault:        client,
@@ -119,13 +117,12 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		Wake:         wake,
 		Meter:        counts,
 		Publish: func(s unseal.State) {
-			counts.Publish(s)
-			p.server.Publish(s)
+			latest.Publish(s)
 			p.kubernetesHalf.Publish(s)
 			p.proofs.Take(s)
 		},
 	})
-	p.server.Turned = p.loop.Turned
+	latest.Turned = p.loop.Turned
 	return p, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
@@ -54,8 +55,8 @@ func serveStatus(t *testing.T, host string) string {
 	_, port, err := net.SplitHostPort(free.Addr().String())
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
-	server := web.New(web.Config{Bind: net.JoinHostPort(host, port), Version: "v1", Log: hclog.NewNullLogger()})
-	server.Turned = func() time.Duration { return 0 }
+	latest := status.NewLatest("v1")
+	server := web.New(web.Config{Bind: net.JoinHostPort(host, port), Latest: latest, Log: hclog.NewNullLogger()})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.Run(ctx) }()

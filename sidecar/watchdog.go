@@ -7,7 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
 const (
@@ -40,7 +40,7 @@ func (w watchdog) run(ctx context.Context, ticks <-chan time.Time) {
 		case <-ticks:
 		}
 		stuck++
-		if !web.Stuck(w.turned()) {
+		if !status.Stuck(w.turned()) {
 			stuck = 0
 		}
 	}

@@ -8,7 +8,6 @@ package metrics
 import (
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,9 +22,7 @@ const prefix = "vault_unseal_sidecar_"
 
 // Metrics is all that is counted. Its methods may be called from any goroutine.
 type Metrics struct {
-	registry *prometheus.Registry
-	snapshot *snapshot
-
+	registry   *prometheus.Registry
 	attempts   *prometheus.CounterVec
 	keyChanges prometheus.Counter
 	steps      *prometheus.HistogramVec
@@ -48,10 +45,9 @@ var policyStates = []string{"unknown", "enforced", "missing", "not-granted"}
 // seconds.
 var durations = []float64{0.01, 0.1, 1, 10, 60, 300, 1200, 3600}
 
-// New returns Metrics in which nothing has happened yet. stuck tells whether
-// the state that was last published is not to be believed any more, and
-// certificates until when those last that TLS with Vault depends on.
-func New(version, commit string, stuck func() bool, certificates func() (server, client time.Time)) *Metrics {
+// New returns Metrics in which nothing has happened yet. certificates tells until
+// when those last that TLS with Vault depends on.
+func New(commit string, latest *status.Latest, certificates func() (server, client time.Time)) *Metrics {
 	counters := func(name, help, label string, values []string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
 		for _, value := range values {
@@ -61,7 +57,6 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		snapshot: &snapshot{stuck: stuck, certificates: certificates},
 		attempts: counters("unseal_attempts_total", "Combinations of shares sent to Vault, by what became of them.",
 			"result", unseal.Results()),
 		keyChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "key_changes_total",
@@ -96,12 +91,9 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info",
 		Help:        "Always 1; the labels tell what runs.",
-		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}})
+		ConstLabels: prometheus.Labels{"version": latest.Known().Version, "commit": commit, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
-	m.snapshot.proof.Store(&unseal.Proof{})
-	m.snapshot.secrets.Store(&secrets{})
-	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
+	m.registry.MustRegister(build, snapshot{latest, certificates}, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -111,25 +103,6 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 // 0.6 MB for each that is in flight, and the container has little.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
-}
-
-// Publish takes the core's newest state.
-func (m *Metrics) Publish(s unseal.State) { m.snapshot.state.Store(&s) }
-
-// PublishProof takes the newest proof of the key.
-func (m *Metrics) PublishProof(p unseal.Proof) { m.snapshot.proof.Store(&p) }
-
-// PublishSecrets takes what is newest of External Secrets Operator (ESO).
-func (m *Metrics) PublishSecrets(e status.ExternalSecrets) {
-	s := secrets{left: e.LeftCount}
-	for _, store := range e.Stores {
-		if store.Ready {
-			s.ready++
-		} else {
-			s.notReady++
-		}
-	}
-	m.snapshot.secrets.Store(&s)
 }
 
 // Attempted counts an attempt to unseal.
@@ -166,14 +139,4 @@ func (m *Metrics) Policy(manifest, state string) {
 // recovery.
 func (m *Metrics) Reached(step string, took time.Duration) {
 	m.reached.WithLabelValues(step).Observe(took.Seconds())
-}
-
-// snapshot tells what is, as opposed to what has happened.
-type snapshot struct {
-	state   atomic.Pointer[unseal.State]
-	proof   atomic.Pointer[unseal.Proof]
-	secrets atomic.Pointer[secrets]
-	stuck   func() bool
-
-	certificates func() (server, client time.Time)
 }

@@ -15,9 +15,9 @@ const (
 	maxLine   = 2000 // of what the core says, which repeats an error
 )
 
-// Bounded is e with its texts bounded; of very many stores it keeps those that are
+// bounded is e with its texts bounded; of very many stores it keeps those that are
 // not ready. It shares nothing with e that could be changed later.
-func (e ExternalSecrets) Bounded() ExternalSecrets {
+func (e ExternalSecrets) bounded() ExternalSecrets {
 	e.Reason, e.Message = bounded(e.Reason), bounded(e.Message)
 	e.Stores = slices.Clone(e.Stores)
 	slices.SortStableFunc(e.Stores, func(a, b Store) int {

@@ -13,7 +13,7 @@ func TestBounded_KeepsStoresThatAreNotReady(t *testing.T) {
 	for i := range 2 * maxStores {
 		stores = append(stores, Store{Name: "store", Ready: i != 2*maxStores-1})
 	}
-	kept := ExternalSecrets{Status: "False", Stores: stores}.Bounded().Stores
+	kept := ExternalSecrets{Status: "False", Stores: stores}.bounded().Stores
 	require.Len(t, kept, maxStores)
 	assert.False(t, kept[0].Ready)
 	assert.True(t, stores[0].Ready, "the caller's own are left alone")

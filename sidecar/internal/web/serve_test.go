@@ -19,7 +19,7 @@ import (
 )
 
 // start starts s and returns what ends it, and waits until it did.
-func start(t *testing.T, s *Server) (stop func()) {
+func start(t *testing.T, s *testServer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -129,7 +129,7 @@ func countOpen(conns []net.Conn, while time.Duration) int {
 }
 
 // waitAnswered sends requests, each on a new connection, until one is answered.
-func waitAnswered(t *testing.T, s *Server) (took time.Duration) {
+func waitAnswered(t *testing.T, s *testServer) (took time.Duration) {
 	t.Helper()
 	began := time.Now()
 	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, 10*tick)
