@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"reflect"
 )
 
@@ -62,14 +61,6 @@ func clean(v reflect.Value) {
 
 // JSON is the status as /status tells it.
 func (s Status) JSON() ([]byte, error) {
-	var b bytes.Buffer
-	err := s.Write(&b)
-	return b.Bytes(), err
-}
-
-// Write writes it.
-func (s Status) Write(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(s)
+	raw, err := json.MarshalIndent(s, "", "  ")
+	return append(raw, '\n'), err
 }

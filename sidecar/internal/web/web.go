@@ -107,5 +107,6 @@ func local(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
-	_ = s.Latest.Known().Status(time.Now()).Write(w)
+	raw, _ := s.Latest.Known().Status(time.Now()).JSON()
+	_, _ = w.Write(raw)
 }
