@@ -47,6 +47,9 @@ type config struct {
 	proveKey   bool
 	watch      bool
 
+	// given are the flags of the command line.
+	given []string
+
 	// refused are the values that were not accepted, of options without which
 	// Vault is unsealed all the same: the default took the place of each.
 	refused []refusedValue

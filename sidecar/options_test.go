@@ -206,7 +206,7 @@ func TestOptions_InvalidValueIsReportedAndTheDefaultUsed(t *testing.T) {
 					c, err := parse(call.args, environment(call.env))
 					require.NoError(t, err, "Vault would stay sealed over it")
 					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.defaultValue, name != o.env}}, c.refused)
-					c.refused = nil
+					c.refused, c.given = nil, nil
 					assert.Equal(t, defaults, c, "the default is used")
 					code, stdout, stderr := runCommand(call.env, append([]string{"check"}, call.args...)...)
 					if name == o.env && name != "KUBECONFIG" {
