@@ -45,7 +45,7 @@ func (s *Server) Run(ctx context.Context) {
 		if err == nil {
 			s.Log.Info("http is served", "address", l.Addr().String())
 			said = false
-			err = s.serve(ctx, l)
+			err = s.serve(ctx, &limited{Listener: l, open: map[string]int{}})
 		}
 		if err != nil && !said && ctx.Err() == nil {
 			said = true
