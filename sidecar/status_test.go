@@ -90,20 +90,22 @@ func TestStatusCommand_ReachesTheSidecarAtEachBindAddress(t *testing.T) {
 	}
 }
 
-func TestStatusAt_DialsFromLoopback(t *testing.T) {
+func TestDialSidecar_DialsFromLoopback(t *testing.T) {
 	for bind, want := range map[string]string{
-		":9810": "127.0.0.1:9810", "0.0.0.0:9810": "127.0.0.1:9810", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
-		"[::]:9810": "[::1]:9810", "[::1]:9810": "[::1]:9810", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
+		":1": "127.0.0.1:1", "0.0.0.0:1": "127.0.0.1:1", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
+		"[::]:1": "127.0.0.1:1", "[::1]:1": "[::1]:1", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
 	} {
 		t.Run(bind, func(t *testing.T) {
-			to, from, err := statusAt(t.Context(), bind)
-			require.NoError(t, err)
+			_, err := dialSidecar(t.Context(), bind)
+			var failed *net.OpError // nothing listens there
+			require.ErrorAs(t, err, &failed)
+			to, from := failed.Addr.(*net.TCPAddr), failed.Source.(*net.TCPAddr)
 			assert.Equal(t, want, to.String())
 			assert.True(t, from.IP.IsLoopback())
 			assert.Equal(t, to.IP.To4() == nil, from.IP.To4() == nil, "of one family")
 		})
 	}
-	_, _, err := statusAt(t.Context(), "no.such.host.invalid:9810")
+	_, err := dialSidecar(t.Context(), "no.such.host.invalid:9810")
 	assert.ErrorContains(t, err, "no.such.host.invalid")
 }
 
