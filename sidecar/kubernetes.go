@@ -16,23 +16,12 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// cluster is what is told of Vault in Kubernetes.
-type cluster interface {
-	Publish(unseal.State)
-	Run(context.Context)
-}
-
-// noopCluster stands where there is no Kubernetes to tell.
-type noopCluster struct{}
-
-func (noopCluster) Publish(unseal.State) {}
-func (noopCluster) Run(context.Context)  {}
-
-// newCluster never fails: whatever is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) cluster {
+// newCluster returns nil where there is no Kubernetes to tell. It never fails: whatever
+// is wrong there, Vault is unsealed.
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) *guarded {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
-		return noopCluster{}
+		return nil
 	}
 	if c.podName == "" || c.podNamespace == "" {
 		log.Warn("our own pod is not known, no condition and no Event is written", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
@@ -41,7 +30,7 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *sta
 	first, err := start()
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
-		return noopCluster{}
+		return nil
 	}
 	return newGuarded(log, first, start)
 }

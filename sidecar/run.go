@@ -79,7 +79,7 @@ type parts struct {
 	loop           *unseal.Loop
 	keys           *keyfile.Source
 	proofs         *unseal.Proofs
-	kubernetesHalf cluster
+	kubernetesHalf *guarded // nil without Kubernetes
 	server         *web.Server
 	notify         func() // wakes the loop
 }
@@ -118,7 +118,9 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		Meter:        counts,
 		Publish: func(s unseal.State) {
 			latest.Publish(s)
-			p.kubernetesHalf.Publish(s)
+			if p.kubernetesHalf != nil {
+				p.kubernetesHalf.Publish(s)
+			}
 			p.proofs.Take(s)
 		},
 	})
@@ -144,7 +146,9 @@ func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended cha
 			log.Warn("key changes are seen by looking once a second only", "error", err)
 		}
 	})
-	group.Go(func() { p.kubernetesHalf.Run(ctx) })
+	if p.kubernetesHalf != nil {
+		group.Go(func() { p.kubernetesHalf.Run(ctx) })
+	}
 	group.Go(func() { p.proofs.Run(ctx) })
 	ended = make(chan struct{})
 	go func() {
