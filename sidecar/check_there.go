@@ -16,7 +16,7 @@ func lookedAt(c config) check.Config {
 	return check.Config{
 		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate,
 		ESO:       c.eso(),
-		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"), VaultUID: c.vaultUID,
+		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vault.Addr), "http:"), VaultUID: c.vaultUID,
 	}
 }
 

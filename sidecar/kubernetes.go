@@ -32,7 +32,7 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *sta
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
 		return nil
 	}
-	return newGuarded(log, first, start)
+	return &guarded{first: first, start: start, log: log}
 }
 
 // kubernetesHalf is all that is told and done in Kubernetes.

@@ -17,30 +17,26 @@ import (
 
 // config is what the options come to.
 type config struct {
-	vaultAddr       string
-	vaultCACert     string
-	vaultServerName string
-	vaultClientCert string
-	vaultClientKey  string
-	vaultUID        *uint32 // nil: whoever listens
-	keys            string
-	operatorSeal    string
-	storageProbe    time.Duration
-	proveInterval   time.Duration
-	proveRole       string
-	proveMount      string
-	stateDir        string
-	httpBind        string
-	kubernetes      string
-	kubeconfig      string
-	podName         string
-	podNamespace    string
-	readinessGate   string
-	esoRecovery     eso.Recovery
-	esoStores       []eso.StoreName
-	esoNamespace    string
-	logLevel        hclog.Level
-	logJSON         bool
+	vault         vault.Config
+	vaultUID      *uint32 // nil: whoever listens
+	keys          string
+	operatorSeal  string
+	storageProbe  time.Duration
+	proveInterval time.Duration
+	proveRole     string
+	proveMount    string
+	stateDir      string
+	httpBind      string
+	kubernetes    string
+	kubeconfig    string
+	podName       string
+	podNamespace  string
+	readinessGate string
+	esoRecovery   eso.Recovery
+	esoStores     []eso.StoreName
+	esoNamespace  string
+	logLevel      hclog.Level
+	logJSON       bool
 
 	// Of the subcommand check alone.
 	outputJSON bool
@@ -90,22 +86,22 @@ var options = []option{
 	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
 		"https://HOST:PORT, http:// with a loopback host (a key never crosses a network in plain text), or unix:///PATH",
 		func(c *config, v string) bool {
-			c.vaultAddr = v
+			c.vault.Addr = v
 			path, socket := vault.SocketPath(v)
 			return vault.CheckAddr(v) == nil && (!socket || isPath(path))
 		}},
 	{"vault-cacert", "VAULT_CACERT", "", "PEM file of the CA that signed Vault's certificate; empty: the system's CAs",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.CACert = v; return v == "" || isPath(v) }},
 	{"vault-server-name", "VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate; empty: the host of --vault-addr",
 		"a host name",
-		func(c *config, v string) bool { c.vaultServerName = v; return v == "" || isHost(v) }},
+		func(c *config, v string) bool { c.vault.ServerName = v; return v == "" || isHost(v) }},
 	{"vault-client-cert", "VAULT_CLIENT_CERT", "", "PEM file of the certificate for a Vault that wants one of its clients; empty: none",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultClientCert = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.ClientCert = v; return v == "" || isPath(v) }},
 	{"vault-client-key", "VAULT_CLIENT_KEY", "", "PEM file of that certificate's key",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultClientKey = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.ClientKey = v; return v == "" || isPath(v) }},
 	{"vault-uid", "VAULT_UID", "", "uid that Vault runs as: no key goes to a process of another; empty: it goes to whoever listens",
 		"a number from 0 to 4294967294",
 		func(c *config, v string) bool { return v == "" || isUID(&c.vaultUID, v) }},

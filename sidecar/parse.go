@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,7 +15,7 @@ var errHelp = errors.New("help was asked for")
 
 // halfPair says that of a certificate and its key one is given alone.
 func (c config) halfPair() error {
-	if (c.vaultClientCert == "") == (c.vaultClientKey == "") {
+	if (c.vault.ClientCert == "") == (c.vault.ClientKey == "") {
 		return nil
 	}
 	return errors.New("--vault-client-cert, VAULT_CLIENT_CERT and --vault-client-key, VAULT_CLIENT_KEY: one without the other; accepted: both or none")
@@ -119,11 +120,7 @@ func (o option) tell(w io.Writer) {
 	if o.env != "" {
 		names += ", " + o.env
 	}
-	defaultValue := o.defaultValue
-	if defaultValue == "" {
-		defaultValue = "(empty)"
-	}
-	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, defaultValue, o.help, o.accepts)
+	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, cmp.Or(o.defaultValue, "(empty)"), o.help, o.accepts)
 }
 
 func utc() time.Time { return time.Now().UTC() }

@@ -59,7 +59,7 @@ func run(c config, stderr io.Writer) int {
 
 	all, err := wire(c, log)
 	if err != nil { // the address was accepted by the option table
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vault.CACert, err)
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -93,7 +93,7 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		default:
 		}
 	}}
-	processes, to := identity(c.vaultAddr), c.vault()
+	processes, to := identity(c.vault.Addr), c.vaultConfig()
 	to.Broken, to.Process = p.notify, processes.Process
 	client, err := vault.New(to)
 	if err != nil {
@@ -133,8 +133,8 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended chan struct{}) {
 	var group sync.WaitGroup
 	// First of all: a log that nobody reads holds up whoever writes to it.
-	group.Go(func() { watchOver(ctx, p.loop.Turned, log) })
-	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
+	group.Go(func() { watchdog{p.loop.Turned, log, os.Exit}.run(ctx) })
+	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vault.Addr, "keys", c.keys)
 	for _, r := range c.refused {
 		log.Warn("an option's value is not accepted, its default is used",
 			"option", r.option, "value", r.value, "accepted", r.accepts, "used", r.used)
@@ -173,16 +173,12 @@ func login(ctx context.Context, c config, v *vault.Client) (*vault.Client, error
 	return v.Login(ctx, vault.Login{Mount: c.proveMount, Role: c.proveRole, TokenFile: tokenFile})
 }
 
-// vault is how Vault is spoken to.
-func (c config) vault() vault.Config {
-	v := vault.Config{
-		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName,
-		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
-	}
+// vaultConfig is how Vault is spoken to: where a uid is given, only with its processes.
+func (c config) vaultConfig() vault.Config {
 	if c.vaultUID != nil {
-		v.Trusts = procid.NewOwner(*c.vaultUID).Check
+		c.vault.Trusts = procid.NewOwner(*c.vaultUID).Check
 	}
-	return v
+	return c.vault
 }
 
 // forgetVaultEnvironment takes away what vault/api would read by itself:

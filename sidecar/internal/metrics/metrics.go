@@ -55,14 +55,26 @@ func New(commit string, latest *status.Latest, certificates func() (server, clie
 		}
 		return v
 	}
+	histograms := func(name, help, label string, values []string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: durations}, []string{label})
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+		return v
+	}
+	var steps []string
+	for _, p := range unseal.Phases() {
+		if !p.Serving() {
+			steps = append(steps, p.String())
+		}
+	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		attempts: counters("unseal_attempts_total", "Combinations of shares sent to Vault, by what became of them.",
 			"result", unseal.Results()),
 		keyChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "key_changes_total",
 			Help: "How often other key shares were found mounted than before."}),
-		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "recovery_step_duration_seconds",
-			Help: "Time spent in a phase of a recovery, by phase.", Buckets: durations}, []string{"phase"}),
+		steps: histograms("recovery_step_duration_seconds", "Time spent in a phase of a recovery, by phase.", "phase", steps),
 		recoveries: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "recovery_duration_seconds",
 			Help: "Time from Vault being away to Vault serving.", Buckets: durations}),
 		errors: counters("kubernetes_errors_total", "Calls to the Kubernetes API that failed, by the manifest that grants them.",
@@ -71,23 +83,15 @@ func New(commit string, latest *status.Latest, certificates func() (server, clie
 			"kind", []string{"ClusterSecretStore", "SecretStore", "ExternalSecret", "ClusterExternalSecret", "PushSecret"}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "eso_evictions_total",
 			Help: "Evictions of pods of the controller of External Secrets."}),
-		reached: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "eso_recovery_duration_seconds",
-			Help:    "Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
-			Buckets: durations}, []string{"until"}),
+		reached: histograms("eso_recovery_duration_seconds",
+			"Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
+			"until", []string{"store", "objects"}),
 		policies: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "admission_policy",
 			Help: "1 for the state of the admission policy that restricts what a manifest grants, by the newest dry run that told."},
 			[]string{"manifest", "state"}),
 	}
 	for _, manifest := range manifests {
 		m.Policy(manifest, policyStates[0])
-	}
-	for _, step := range []string{"store", "objects"} {
-		m.reached.WithLabelValues(step)
-	}
-	for _, p := range unseal.Phases() {
-		if !p.Serving() {
-			m.steps.WithLabelValues(p.String())
-		}
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info",
 		Help:        "Always 1; the labels tell what runs.",
