@@ -113,14 +113,10 @@ var options = []option{
 		func(c *config, v string) bool { return oneOf(&c.operatorSeal, v, "hold", "unseal") }},
 	{"storage-probe", "STORAGE_PROBE", "0", "how often an unsealed Vault is made to read its storage; 0: only after each recovery",
 		"0, or a duration of at least 1s such as 30s",
-		func(c *config, v string) bool {
-			return isDuration(&c.storageProbe, v, time.Second)
-		}},
+		func(c *config, v string) bool { return isDuration(&c.storageProbe, v, time.Second) }},
 	{"prove-interval", "PROVE_INTERVAL", "0", "how often it is proved that the mounted key still opens Vault; 0: never",
 		"0, or a duration of at least 1m such as 24h",
-		func(c *config, v string) bool {
-			return isDuration(&c.proveInterval, v, time.Minute)
-		}},
+		func(c *config, v string) bool { return isDuration(&c.proveInterval, v, time.Minute) }},
 	{"prove-role", "PROVE_ROLE", "", "role of Vault's Kubernetes auth method to log in with for a proof, with the pod's own token; empty: no login",
 		"a role's name",
 		func(c *config, v string) bool { c.proveRole = v; return v == "" || isRole(v) }},
