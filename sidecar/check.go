@@ -74,7 +74,7 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 
 // lookHere looks at what the container sees.
 func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
-	client, err := vault.New(c.vault())
+	client, err := vault.New(c.vaultConfig())
 	if err != nil {
 		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
 	}

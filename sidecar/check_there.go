@@ -16,7 +16,7 @@ func lookedAt(c config) check.Config {
 	return check.Config{
 		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace,
 		KubernetesOff: c.kubernetes == "off", Gate: c.readinessGate, ESO: c.eso(),
-		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vaultAddr), "http:"), VaultUID: c.vaultUID,
+		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vault.Addr), "http:"), VaultUID: c.vaultUID,
 	}
 }
 
@@ -39,7 +39,7 @@ func optionsThere(c config, args []string, s check.Start) (config, []check.Findi
 	}
 	said = append(said, refusedFindings(there.refused)...)
 	for _, o := range options {
-		if !slices.Contains(judgedBy, o.flag) || given(args, o.flag) {
+		if !slices.Contains(judgedBy, o.flag) || slices.Contains(there.given, o.flag) {
 			continue
 		}
 		if _, known := s.Env[o.env]; !known && slices.Contains(s.UnresolvedEnv, o.env) {
@@ -55,11 +55,4 @@ func optionsThere(c config, args []string, s check.Start) (config, []check.Findi
 		there.readinessGate, there.esoRecovery = "", eso.RecoveryOff
 	}
 	return there, said
-}
-
-func given(args []string, flag string) bool {
-	return slices.ContainsFunc(args, func(a string) bool {
-		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-"), "=")
-		return strings.HasPrefix(a, "-") && name == flag
-	})
 }

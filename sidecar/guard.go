@@ -29,6 +29,7 @@ type half interface {
 // guarded is a half that cannot end the process, which unseals Vault. One that
 // panics is left, and another begins with the newest state.
 type guarded struct {
+	first half // taken before start is called; may be nil
 	start func() (half, error)
 	log   hclog.Logger
 
@@ -36,17 +37,6 @@ type guarded struct {
 	newest *unseal.State
 	now    half // nil while none runs
 	end    context.CancelCauseFunc
-}
-
-// newGuarded takes the first, and what starts those that follow it.
-func newGuarded(log hclog.Logger, first half, start func() (half, error)) *guarded {
-	return &guarded{log: log, start: func() (half, error) {
-		if next := first; next != nil {
-			first = nil
-			return next, nil
-		}
-		return start()
-	}}
 }
 
 // Publish takes the core's newest state. It neither blocks nor panics.
@@ -107,9 +97,12 @@ func (g *guarded) once(ctx context.Context) (err error) {
 		defer g.mu.Unlock()
 		g.now = nil
 	}()
-	next, err := g.start()
-	if err != nil {
-		return err
+	next := g.first
+	g.first = nil
+	if next == nil {
+		if next, err = g.start(); err != nil {
+			return err
+		}
 	}
 	g.begin(next, cancel)
 	if err := next.Run(ctx); err != nil {

@@ -3,7 +3,9 @@ package keyfile_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -12,45 +14,76 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 )
 
-// waitSettled waits until two calls agree, and returns what they say.
-func waitSettled(t *testing.T, source *keyfile.Source) string {
+// granularity is above the age at which Stamp trusts a time.
+const granularity = 2 * time.Second
+
+// sleepPastFileTimes moves the clock of a bubble, which is that of time.Since alone,
+// until no file that was written before is younger than age.
+func sleepPastFileTimes(t *testing.T, age time.Duration) {
 	t.Helper()
-	var last string
-	require.Eventually(t, func() bool {
-		last = source.Stamp()
-		return last == source.Stamp()
-	}, 5*time.Second, 20*time.Millisecond, "the stamp never settled")
-	return last
+	var files syscall.Timeval
+	require.NoError(t, syscall.Gettimeofday(&files))
+	time.Sleep(time.Until(time.Unix(files.Unix()).Add(age)))
+}
+
+// settledStamp returns the stamp when all that was written is old.
+func settledStamp(t *testing.T, source *keyfile.Source) string {
+	t.Helper()
+	sleepPastFileTimes(t, granularity)
+	stamp := source.Stamp()
+	require.Equal(t, stamp, source.Stamp(), "the stamp has not settled")
+	return stamp
+}
+
+// awaitTick waits until what is written gets other times than what was written
+// before: nothing else shows a change within a tick of the kernel's clock for files.
+func awaitTick(t *testing.T) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "clock")
+	modified := func() time.Time {
+		info, err := os.Stat(write(t, path, ""))
+		require.NoError(t, err)
+		return info.ModTime()
+	}
+	for before := modified(); !modified().After(before); {
+	}
 }
 
 func TestStamp_IsUniqueWhileAWriteCouldBeMissed(t *testing.T) {
-	m := newMount(t, map[string]string{"key": b64(key(32))})
-	source := keyfile.New(m.dir)
-	seen := map[string]bool{}
-	for range 100 {
-		seen[source.Stamp()] = true
-	}
-	assert.Len(t, seen, 100)
-	settled := waitSettled(t, source)
-	assert.False(t, seen[settled], "the stamp that settled was there before, so a change would be missed")
-	assert.Equal(t, settled, source.Stamp())
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t, map[string]string{"key": b64(key(32))})
+		source := keyfile.New(m.dir)
+		sleepPastFileTimes(t, 0)
+		seen := map[string]bool{}
+		for range 100 {
+			seen[source.Stamp()] = true
+		}
+		assert.Len(t, seen, 100)
+		settled := settledStamp(t, source)
+		assert.False(t, seen[settled], "the stamp that settled was there before, so a change would be missed")
+	})
 }
 
 func TestStamp_NeverSettlesForAFutureModificationTime(t *testing.T) {
-	path := write(t, filepath.Join(openDir(t), "key"), b64(key(32)))
-	require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
-	source := keyfile.New(path)
-	time.Sleep(2100 * time.Millisecond) // now only the future time is left as a reason
-	assert.NotEqual(t, source.Stamp(), source.Stamp())
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, filepath.Join(openDir(t), "key"), b64(key(32)))
+		source := keyfile.New(path)
+		sleepPastFileTimes(t, granularity) // now only the future time is left as a reason
+		require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
+		assert.NotEqual(t, source.Stamp(), source.Stamp())
+	})
 }
 
 func TestStamp_ConsidersTheAgeOfEachFile(t *testing.T) {
-	dir := openDir(t)
-	path := write(t, dir+"/key", b64(key(32)))
-	source := keyfile.New(dir)
-	waitSettled(t, source)
-	write(t, path, b64(key(32))) // in place: the directory stays as old as it was
-	assert.NotEqual(t, source.Stamp(), source.Stamp())
+	synctest.Test(t, func(t *testing.T) {
+		dir := openDir(t)
+		path := write(t, dir+"/key", b64(key(32)))
+		source := keyfile.New(dir)
+		settledStamp(t, source)
+		awaitTick(t)
+		write(t, path, b64(key(32))) // in place: the directory stays as old as it was
+		assert.NotEqual(t, source.Stamp(), source.Stamp())
+	})
 }
 
 func TestStamp_SettlesForAMissingPath(t *testing.T) {
@@ -113,38 +146,35 @@ func TestStamp_ChangesWithTheResultOfRead(t *testing.T) {
 		{"a link points to another file of the same content", func(w fixture) string { return w.empty + "/../link" },
 			func(t *testing.T, w fixture) { link(t, "b", w.empty+"/../link") }},
 	}
-	// All rows wait together for their stamps to settle.
-	fixtures, sources, before := make([]fixture, len(rows)), make([]*keyfile.Source, len(rows)), make([]string, len(rows))
-	for n, row := range rows {
-		dir := openDir(t)
-		w := fixture{newMount(t, map[string]string{"a": b64(k), "b": b64(k)}), dir + "/file", dir + "/empty"}
-		write(t, w.file, b64(k))
-		write(t, dir+"/a", b64(k))
-		write(t, dir+"/b", b64(k))
-		link(t, "a", dir+"/link")
-		require.NoError(t, os.Mkdir(w.empty, 0o755))
-		fixtures[n], sources[n] = w, keyfile.New(row.path(w))
-	}
-	for n := range rows {
-		before[n] = waitSettled(t, sources[n])
-	}
-	for n, row := range rows {
-		row.change(t, fixtures[n])
-	}
-	for n, row := range rows {
+	for _, row := range rows {
 		t.Run("when "+row.sentence, func(t *testing.T) {
-			assert.NotEqual(t, before[n], waitSettled(t, sources[n]))
+			synctest.Test(t, func(t *testing.T) {
+				dir := openDir(t)
+				w := fixture{newMount(t, map[string]string{"a": b64(k), "b": b64(k)}), dir + "/file", dir + "/empty"}
+				write(t, w.file, b64(k))
+				write(t, dir+"/a", b64(k))
+				write(t, dir+"/b", b64(k))
+				link(t, "a", dir+"/link")
+				require.NoError(t, os.Mkdir(w.empty, 0o755))
+				source := keyfile.New(row.path(w))
+				before := settledStamp(t, source)
+				awaitTick(t)
+				row.change(t, w)
+				assert.NotEqual(t, before, settledStamp(t, source))
+			})
 		})
 	}
 }
 
 func TestStamp_DoesNotChangeByReading(t *testing.T) {
-	m := newMount(t, map[string]string{"key": b64(key(32))})
-	source := keyfile.New(m.dir)
-	before := waitSettled(t, source)
-	_, _, err := source.Read()
-	require.NoError(t, err)
-	assert.Equal(t, before, source.Stamp())
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t, map[string]string{"key": b64(key(32))})
+		source := keyfile.New(m.dir)
+		before := settledStamp(t, source)
+		_, _, err := source.Read()
+		require.NoError(t, err)
+		assert.Equal(t, before, source.Stamp())
+	})
 }
 
 func BenchmarkStamp(b *testing.B) {

@@ -14,7 +14,7 @@ import (
 )
 
 // scrape returns the samples by their names with labels, as they are written.
-func scrape(t *testing.T, m *Metrics) map[string]string {
+func scrape(t *testing.T, m testMetrics) map[string]string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -28,7 +28,18 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 	return samples
 }
 
-func newMetrics() *Metrics { return New("v1", "abc", func() bool { return false }, noCertificates) }
+// testMetrics are Metrics with what is published to them.
+type testMetrics struct {
+	*Metrics
+	*status.Latest
+}
+
+func newMetrics() testMetrics { return newMetricsWith(noCertificates) }
+
+func newMetricsWith(certificates func() (vault, client time.Time)) testMetrics {
+	latest := status.NewLatest("v1")
+	return testMetrics{New("abc", latest, certificates), latest}
+}
 
 func noCertificates() (vault, client time.Time) { return }
 
@@ -134,17 +145,16 @@ func TestMetrics_VaultHasOneState(t *testing.T) {
 }
 
 func TestMetrics_VaultStateIsUnknownWhileTheLoopIsStuck(t *testing.T) {
-	stuck := false
-	m := New("v1", "abc", func() bool { return stuck }, noCertificates)
+	m := newMetrics()
 	m.Publish(unseal.State{Phase: unseal.Active})
 	assert.Equal(t, []string{"active"}, vaultStates(scrape(t, m)))
-	stuck = true
+	m.Turned = func() time.Duration { return status.StuckAfter }
 	assert.Equal(t, []string{"unknown"}, vaultStates(scrape(t, m)))
 }
 
 func TestMetrics_CertificateExpiryIsInSeconds(t *testing.T) {
 	var server, client time.Time
-	m := New("v1", "abc", func() bool { return false }, func() (time.Time, time.Time) { return server, client })
+	m := newMetricsWith(func() (time.Time, time.Time) { return server, client })
 	name := func(whose string) string {
 		return prefix + `certificate_expiry_timestamp_seconds{whose="` + whose + `"}`
 	}
@@ -169,7 +179,7 @@ func (w stuckWriter) Write(b []byte) (int, error) {
 
 // Four requests of one slow client must not block other clients.
 func TestHandler_SlowClientsBlockNoOthers(t *testing.T) {
-	m := New("v", "c", func() bool { return false }, func() (a, b time.Time) { return })
+	m := newMetrics()
 	h := m.Handler()
 	until := make(chan struct{})
 	defer close(until)

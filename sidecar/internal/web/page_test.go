@@ -21,9 +21,8 @@ import (
 const hostile = `<script>document.title='taken'</script><img src=x onerror="document.title='taken'">"'><b id=taken>&amp;` + "\x00\x1b"
 
 // hostileServer returns a server to which very many hostile texts were published.
-func hostileServer() *Server {
-	s := newServer("")
-	s.Version = hostile
+func hostileServer() *testServer {
+	s := newServerOf(hostile, "")
 	s.Publish(unseal.State{
 		Phase: unseal.Active, Since: time.Now(), Message: hostile, Reason: hostile, Advice: hostile, KeyError: hostile + "of the key",
 		History: []*unseal.Recovery{{Began: time.Now().Add(-time.Hour), Took: time.Minute, Done: true, Steps: []unseal.Step{
@@ -115,7 +114,7 @@ func TestPage_EscapesAndLimitsHostileTexts(t *testing.T) {
 
 // failingSecretsServer returns a server whose Vault is unsealed while External
 // Secrets fails.
-func failingSecretsServer() *Server {
+func failingSecretsServer() *testServer {
 	s := newServer("")
 	scene := statustest.Scenes()["secrets-not-recovered"]
 	began := time.Now().Add(-2 * time.Minute)

@@ -26,14 +26,22 @@ const (
 )
 
 // newServer returns a Server whose loop turned a moment ago.
-func newServer(bind string) *Server {
-	s := New(Config{Bind: bind, Version: "v1", Log: hclog.NewNullLogger()})
-	s.Turned = func() time.Duration { return time.Second }
-	return s
+func newServer(bind string) *testServer { return newServerOf("v1", bind) }
+
+func newServerOf(version, bind string) *testServer {
+	latest := status.NewLatest(version)
+	latest.Turned = func() time.Duration { return time.Second }
+	return &testServer{New(Config{Bind: bind, Latest: latest, Log: hclog.NewNullLogger()}), latest}
+}
+
+// testServer is a Server with what is published to it.
+type testServer struct {
+	*Server
+	*status.Latest
 }
 
 // request sends one request past the network.
-func request(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+func request(s *testServer, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:4711", "127.0.0.1:9810"
 	for _, f := range change {
@@ -47,7 +55,7 @@ func request(s *Server, method, path string, change ...func(*http.Request)) *htt
 func TestHealthz_FailsOnlyWhileTheLoopIsStuck(t *testing.T) {
 	s := newServer("")
 	for turned, code := range map[time.Duration]int{
-		0: 200, time.Second: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
+		0: 200, time.Second: 200, status.StuckAfter - 1: 200, status.StuckAfter: 503, time.Hour: 503,
 	} {
 		t.Run(turned.String(), func(t *testing.T) {
 			s.Turned = func() time.Duration { return turned }
@@ -82,7 +90,7 @@ func TestReadyz_FailsWhileTheLoopIsStuck(t *testing.T) {
 	s := newServer("")
 	s.Publish(unseal.State{Phase: unseal.Active})
 	for turned, code := range map[time.Duration]int{
-		0: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
+		0: 200, status.StuckAfter - 1: 200, status.StuckAfter: 503, time.Hour: 503,
 	} {
 		t.Run(turned.String(), func(t *testing.T) {
 			s.Turned = func() time.Duration { return turned }
