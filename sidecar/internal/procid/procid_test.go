@@ -27,8 +27,8 @@ func process(t *testing.T, addr string) string {
 	require.NoError(t, err)
 	asked, err := identity.Process()
 	require.NoError(t, err)
-	require.False(t, identity.onlyTables.Load(), "the kernel could not be asked")
-	identity.onlyTables.Store(true)
+	require.False(t, identity.kernel.onlyTables.Load(), "the kernel could not be asked")
+	identity.kernel.onlyTables.Store(true)
 	read, err := identity.Process()
 	require.NoError(t, err)
 	require.Equal(t, asked, read, "both ways give the same name")
@@ -120,7 +120,7 @@ func BenchmarkProcess(b *testing.B) {
 		b.Run(fmt.Sprintf("onlyTables=%t", onlyTables), func(b *testing.B) {
 			identity, err := New("127.0.0.1:8200")
 			require.NoError(b, err)
-			identity.onlyTables.Store(onlyTables)
+			identity.kernel.onlyTables.Store(onlyTables)
 			for b.Loop() {
 				_, _ = identity.Process()
 			}
