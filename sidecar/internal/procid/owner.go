@@ -41,6 +41,9 @@ func (o *Owner) Check(conn net.Conn) error {
 // checkTCP looks at the other end. While no process has accepted it, whoever
 // listens may: all of those have to run as the user. The one in whose queue it
 // waits was among them, for it is older than the connection.
+//
+// That root has accepted it says nothing of who listens: for an AF_SMC socket of
+// any user the kernel itself accepts (net/smc/af_smc.c, smc_tcp_listen_work).
 func (o *Owner) checkTCP(local, remote netip.AddrPort) error {
 	listen, err := o.kernel.listening([]netip.Addr{remote.Addr()}, remote.Port())
 	if err != nil {
@@ -51,7 +54,9 @@ func (o *Owner) checkTCP(local, remote netip.AddrPort) error {
 		return err
 	}
 	if other.taken() {
-		return o.judge(other.uid)
+		if err := o.judge(other.uid); err != nil || o.uid != 0 {
+			return err
+		}
 	}
 	if len(listen) == 0 {
 		return net.ErrClosed

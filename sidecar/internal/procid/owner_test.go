@@ -145,6 +145,38 @@ func TestOwner_FindsAPeerThatAcceptsDuringTheCheck(t *testing.T) {
 	assert.Equal(t, 1, calls)
 }
 
+// The kernel itself accepts what comes to an AF_SMC socket, as root, for whoever
+// listens with it.
+func TestOwner_RootIsWhoListensAsWell(t *testing.T) {
+	local, remote := netip.MustParseAddrPort("127.0.0.1:40000"), netip.MustParseAddrPort("127.0.0.1:8200")
+	listener := func(uid uint32) tcpSocket { return tcpSocket{local: remote, state: stateListen, uid: uid, inode: 11} }
+	for _, row := range []struct {
+		sentence string
+		uid      uint32 // that --vault-uid says, and the other end has
+		listen   []tcpSocket
+		message  string // in the error; empty: none
+	}{
+		{"root accepts what root listens for", 0, []tcpSocket{listener(0)}, ""},
+		{"root accepts what another listens for", 0, []tcpSocket{listener(1234)}, "runs as uid 1234 and --vault-uid says 0"},
+		{"root accepts what no socket that shows listens for", 0, nil, net.ErrClosed.Error()},
+		{"another accepts what root listens for", 100, []tcpSocket{listener(0)}, ""},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			o := NewOwner(row.uid)
+			o.kernel.askListening = func(uint16) ([]tcpSocket, error) { return row.listen, nil }
+			o.kernel.askConnection = func(local, remote netip.AddrPort) ([]tcpSocket, error) {
+				return []tcpSocket{{local: local, remote: remote, state: stateOpen, uid: row.uid, inode: 12}}, nil
+			}
+			err := o.checkTCP(local, remote)
+			if row.message == "" {
+				require.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, row.message)
+		})
+	}
+}
+
 // A full queue: the kernel has answered us, and has yet to open its own end.
 func TestOwner_ChecksAConnectionInAFullBacklog(t *testing.T) {
 	var socket int
