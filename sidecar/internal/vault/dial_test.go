@@ -212,9 +212,8 @@ func TestClient_SendsPlainHTTPToLoopbackOnly(t *testing.T) {
 				conn, err := net.Dial("tcp", s.Listener.Addr().String())
 				require.NoError(t, err)
 				conn = misdirectedConn{conn, row.to}
-				o := &opened{}
-				o.conn.Store(&conn)
-				err = call(c, context.WithValue(t.Context(), openedKey{}, o))
+				c.dialer.kept.keep(conn)
+				err = call(c, t.Context())
 				if row.stays {
 					assert.Equal(t, 1, s.requestCount())
 					return

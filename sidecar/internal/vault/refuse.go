@@ -110,10 +110,8 @@ func (d *dialer) keep(fd int) {
 	file := os.NewFile(uintptr(fd), "vault")
 	defer file.Close()
 	if conn, err := net.FileConn(file); err == nil {
-		d.kept.close()
 		to, _ := d.listens() // of whom it only knows, by TLS, who it is
-		conn = newTied(d, conn, to)
-		d.kept.conn.Store(&conn)
+		d.kept.keep(newTied(d, conn, to))
 	}
 }
 

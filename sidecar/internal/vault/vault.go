@@ -108,9 +108,8 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	c.refresh()
-	ctx, done, err := c.dialer.reach(ctx)
-	defer done()
-	if err != nil {
+	defer c.dialer.kept.close()
+	if err := c.dialer.reach(ctx); err != nil {
 		return unseal.SealStatus{}, classify(ctx, err)
 	}
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/seal-status")
