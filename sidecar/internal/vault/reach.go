@@ -8,21 +8,16 @@ import (
 )
 
 // kept is a connection that is open before the request that it is for.
-type kept struct{ conn atomic.Pointer[net.Conn] }
+type kept struct{ conn atomic.Pointer[tied] }
 
 // keep keeps a connection in the place of the last one.
-func (k *kept) keep(conn net.Conn) {
-	if last := k.conn.Swap(&conn); last != nil {
-		_ = (*last).Close()
+func (k *kept) keep(conn *tied) {
+	if last := k.conn.Swap(conn); last != nil {
+		_ = last.Close()
 	}
 }
 
-func (k *kept) take() net.Conn {
-	if conn := k.conn.Swap(nil); conn != nil {
-		return *conn
-	}
-	return nil
-}
+func (k *kept) take() *tied { return k.conn.Swap(nil) }
 
 // close ends the connection if nobody has taken it.
 func (k *kept) close() {
@@ -32,7 +27,7 @@ func (k *kept) close() {
 }
 
 // connect takes the connection that is kept, or opens one. It is tied.
-func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) connect(ctx context.Context, network, addr string) (*tied, error) {
 	conn := d.kept.take()
 	if conn == nil {
 		var err error

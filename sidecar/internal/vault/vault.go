@@ -120,9 +120,8 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 // key would not be sent to whoever answers, if that is so.
 func (c *Client) Trusted(ctx context.Context) error {
 	_, err := c.SealStatus(guarded(ctx))
-	var kept withheld
-	if errors.As(err, &kept) {
-		return kept
+	if errors.Is(err, unseal.ErrWithheld) {
+		return err
 	}
 	return nil
 }
