@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -197,16 +195,10 @@ func identity(vaultAddr string) unseal.Processes {
 	if path, found := vault.SocketPath(vaultAddr); found {
 		return procid.NewSocket(path)
 	}
-	u, _ := url.Parse(vaultAddr) // accepted by the option table
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if at := vault.Loopback(vaultAddr); len(at) > 0 {
+		return procid.New(at)
 	}
-	id, err := procid.New(net.JoinHostPort(u.Hostname(), port))
-	if err != nil {
-		return unknownProcess{err}
-	}
-	return id
+	return unknownProcess{fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", vaultAddr)}
 }
 
 // unknownProcess stands where processes cannot be told apart.

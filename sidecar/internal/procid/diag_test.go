@@ -11,8 +11,7 @@ import (
 )
 
 func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
+	identity := listenerAt(t, "127.0.0.1:8200")
 	identity.kernel.proc = fakeProc(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
 	asked := 0
 	identity.kernel.askListening = func(port uint16) ([]tcpSocket, error) {
@@ -32,8 +31,7 @@ func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
 }
 
 func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
+	identity := listenerAt(t, "127.0.0.1:8200")
 	answer := func(family, state uint8, port uint16, addr ...byte) []byte {
 		a := diagAnswer{Family: family, State: state, ID: diagID{LocalPort: networkOrder(port)}, UID: 100, Inode: 11}
 		copy(a.ID.Local[:], addr)
@@ -61,7 +59,7 @@ func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
 				assert.Equal(t, []any{uint32(100), uint64(11)}, []any{s.uid, s.inode})
 				return []tcpSocket{s}, nil
 			}
-			found, err := identity.kernel.listening(identity.hosts, identity.port)
+			found, err := identity.kernel.listening(identity.at)
 			require.NoError(t, err)
 			if row.want == "" {
 				assert.Empty(t, found)
@@ -71,7 +69,7 @@ func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
 			assert.Equal(t, row.want, found[0].local.Addr().String())
 		})
 	}
-	_, err = parseAnswer(make([]byte, 71))
+	_, err := parseAnswer(make([]byte, 71))
 	require.EqualError(t, err, "an answer of 71 bytes, expected 72")
 	assert.Equal(t, syscall.ENOENT, refusal(binary.NativeEndian.AppendUint32(nil, ^uint32(syscall.ENOENT)+1)))
 	assert.NoError(t, refusal(make([]byte, 4)))

@@ -49,8 +49,8 @@ func newKernel() *kernel {
 	return &kernel{proc: "/proc", askListening: askListening, askConnection: askConnection}
 }
 
-// listening returns the sockets that take connections to a port of the hosts: the
-// ones on IPv4 where there are any, or else the ones on IPv6.
+// listening returns the sockets that take connections to an address of at, whose
+// port is the same: the ones on IPv4 where there are any, or else the ones on IPv6.
 //
 // Everybody in the pod may bind [::] or [::1] beside a Vault that listens on
 // IPv4, with IPV6_V6ONLY, and must not look like a Vault that was restarted.
@@ -58,12 +58,13 @@ func newKernel() *kernel {
 // tables do not tell it from one that takes both families. Beside one of those,
 // the kernel refuses to bind a socket on IPv4 (net/ipv4/inet_connection_sock.c,
 // inet_csk_get_port): where there is one on IPv4, no other takes IPv4.
-func (k *kernel) listening(hosts []netip.Addr, port uint16) ([]tcpSocket, error) {
-	ask := func() ([]tcpSocket, error) { return k.askListening(port) }
+func (k *kernel) listening(at []netip.AddrPort) ([]tcpSocket, error) {
+	ask := func() ([]tcpSocket, error) { return k.askListening(at[0].Port()) }
 	found, err := k.find(ask, func(s tcpSocket) bool {
 		local := s.local.Addr()
-		return s.state == stateListen && s.local.Port() == port && slices.ContainsFunc(hosts, func(host netip.Addr) bool {
-			return local == host || local.IsUnspecified() && (local.Is6() || host.Is4())
+		return s.state == stateListen && slices.ContainsFunc(at, func(to netip.AddrPort) bool {
+			anyAddress := local.IsUnspecified() && (local.Is6() || to.Addr().Is4())
+			return s.local.Port() == to.Port() && (local == to.Addr() || anyAddress)
 		})
 	})
 	onIPv6 := func(s tcpSocket) bool { return s.local.Addr().Is6() }

@@ -45,7 +45,7 @@ func (o *Owner) Check(conn net.Conn) error {
 // That root has accepted it says nothing of who listens: for an AF_SMC socket of
 // any user the kernel itself accepts (net/smc/af_smc.c, smc_tcp_listen_work).
 func (o *Owner) checkTCP(local, remote netip.AddrPort) error {
-	listen, err := o.kernel.listening([]netip.Addr{remote.Addr()}, remote.Port())
+	listen, err := o.kernel.listening([]netip.AddrPort{remote})
 	if err != nil {
 		return unseen(err)
 	}

@@ -10,7 +10,6 @@ package procid
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,56 +19,23 @@ import (
 	"sync/atomic"
 )
 
-// Listener is the address of a server, whose process it can name.
+// Listener is a server's addresses, whose process it can name.
 type Listener struct {
-	hosts  []netip.Addr
-	port   uint16
+	at     []netip.AddrPort
 	kernel *kernel
 	boot   boot
 }
 
-// New returns the Listener of the server at addr, the host:port of VAULT_ADDR.
-// It fails unless the host is a loopback address or localhost: what listens
-// elsewhere is in another network namespace, or may be.
-func New(addr string) (*Listener, error) {
-	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("naming the process behind %q: %w", addr, err)
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil || port == 0 {
-		return nil, fmt.Errorf("naming the process behind %q: the port is not a number from 1 to 65535", addr)
-	}
-	hosts := loopback(host)
-	if hosts == nil {
-		return nil, fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", addr)
-	}
-	return &Listener{hosts: hosts, port: uint16(port), kernel: newKernel()}, nil
-}
-
-// loopback returns the addresses that host stands for, none when one of them
-// may lie outside.
-func loopback(host string) []netip.Addr {
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil
-	}
-	addr = addr.WithZone("").Unmap()
-	if !addr.IsLoopback() {
-		return nil
-	}
-	return []netip.Addr{addr}
-}
+// New returns the Listener of the server that is reached at one of these loopback
+// addresses: what listens elsewhere is in another network namespace, or may be.
+func New(at []netip.AddrPort) *Listener { return &Listener{at: at, kernel: newKernel()} }
 
 // Process returns a name that stays the same as long as the same process
 // listens: the boot's id and the inodes of its sockets, as in
 // "6f1c…/184467". It is empty when nobody listens. An error means that it
 // cannot be known now, and says why.
 func (l *Listener) Process() (string, error) {
-	servers, err := l.kernel.listening(l.hosts, l.port)
+	servers, err := l.kernel.listening(l.at)
 	if err != nil {
 		return "", fmt.Errorf("reading the listening sockets: %w", err)
 	}

@@ -82,8 +82,7 @@ func TestProcess_ReadsTheKernelTables(t *testing.T) {
 		{"one line that comes twice", "127.0.0.1", socket(loop4, "0A", "11") + socket(loop4, "0A", "11"), "", "boot/11"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			identity, err := New(row.host + ":8200")
-			require.NoError(t, err)
+			identity := listenerAt(t, row.host+":8200")
 			identity.kernel.onlyTables.Store(true)
 			identity.kernel.proc = fakeProc(t, map[string]string{
 				"self/net/tcp": heading + row.tcp4, "self/net/tcp6": heading + row.tcp6})
@@ -118,8 +117,7 @@ func TestProcess_ReportsUnreadableTables(t *testing.T) {
 			"reading the listening sockets: PROC/self/net/tcp: bufio.Scanner: token too long"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			identity, err := New("127.0.0.1:8200")
-			require.NoError(t, err)
+			identity := listenerAt(t, "127.0.0.1:8200")
 			identity.kernel.onlyTables.Store(true)
 			identity.kernel.proc = fakeProc(t, row.files)
 			name, err := identity.Process()
@@ -135,8 +133,7 @@ func TestProcess_ReportsUnreadableTables(t *testing.T) {
 }
 
 func TestProcess_LargeTableAllocatesLittle(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
+	identity := listenerAt(t, "127.0.0.1:8200")
 	identity.kernel.onlyTables.Store(true)
 	identity.kernel.proc = fakeProc(t, map[string]string{"self/net/tcp": heading +
 		strings.Repeat(socket("0A00020A:2008", "01", "7"), 100_000) + socket("0100007F:2008", "0A", "11")})

@@ -60,7 +60,7 @@ func New(c Config) (*Client, error) {
 	if err := CheckAddr(c.Addr); err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	dialer := &dialer{config: c, expiries: &expiries{}, near: near(c.Addr), lookAgain: lookAgain, secure: strings.HasPrefix(c.Addr, "https:")}
+	dialer := &dialer{config: c, expiries: &expiries{}, near: Loopback(c.Addr), lookAgain: lookAgain, secure: strings.HasPrefix(c.Addr, "https:")}
 	dialer.refused = make([]reusable, len(dialer.near))
 	if path, found := SocketPath(c.Addr); found {
 		dialer.socket, c.Addr = path, "http://localhost" // a host that no request goes to

@@ -533,6 +533,30 @@ func TestClient_CallsRunConcurrently(t *testing.T) {
 	assert.Equal(t, 5*5*len(calls), s.requestCount())
 }
 
+func TestLoopback_IsEmptyForAnAddressThatMayLieElsewhere(t *testing.T) {
+	for addr, want := range map[string]string{
+		"https://127.0.0.1":          "[127.0.0.1:443]",
+		"http://[::ffff:127.0.0.1]":  "[127.0.0.1:80]",
+		"http://127.8.9.10:8200/":    "[127.8.9.10:8200]",
+		"https://[::1%25lo]:8200":    "[[::1]:8200]",
+		"http://LocalHost:8200":      "[127.0.0.1:8200 [::1]:8200]",
+		"https://localhost.:8200":    "[127.0.0.1:8200 [::1]:8200]",
+		"https://10.0.0.1:8200":      "[]",
+		"https://0.0.0.0:8200":       "[]",
+		"https://[::]:8200":          "[]",
+		"https://[::ffff:10.0.0.1]":  "[]",
+		"https://[fe80::1%25lo]":     "[]",
+		"https://vault.security.svc": "[]",
+		"https://localhost.example":  "[]",
+		"https://127.0.0.1.example":  "[]",
+		"unix:///run/localhost:8200": "[]",
+		"https://127.0.0.1:65536":    "[]",
+		"https://127.0.0.1:https":    "[]",
+	} {
+		t.Run(addr, func(t *testing.T) { assert.Equal(t, want, fmt.Sprint(Loopback(addr))) })
+	}
+}
+
 func TestCheckAddr_AcceptsHTTPSLoopbackAndUnixAddresses(t *testing.T) {
 	for _, row := range []struct {
 		addr string
@@ -546,6 +570,8 @@ func TestCheckAddr_AcceptsHTTPSLoopbackAndUnixAddresses(t *testing.T) {
 		{"http://localhost:8200", true},
 		{"http://LOCALHOST:8200", true},
 		{"HTTP://localhost:8200", true},
+		{"http://localhost.:8200", true},
+		{"http://[::1%25lo]:8200", true},
 		{"https://vault.security.svc:8200", true},
 		{"https://10.0.0.1:8200", true},
 		{"https://vault", true},
