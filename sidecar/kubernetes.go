@@ -18,7 +18,7 @@ import (
 
 // newCluster returns nil where there is no Kubernetes to tell. It never fails: whatever
 // is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) *guarded {
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) *restarted {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
 		return nil
@@ -26,13 +26,13 @@ func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *sta
 	if c.podName == "" || c.podNamespace == "" {
 		log.Warn("our own pod is not known, no condition and no Event is written", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
 	}
-	start := func() (half, error) { return newKubernetesHalf(c, log, counts, latest) }
+	start := func() (component, error) { return newKubernetesHalf(c, log, counts, latest) }
 	first, err := start()
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
 		return nil
 	}
-	return &guarded{first: first, start: start, log: log}
+	return &restarted{first: first, start: start, log: log}
 }
 
 // kubernetesHalf is all that is told and done in Kubernetes.
@@ -71,7 +71,7 @@ func (c config) eso() eso.Config {
 }
 
 // Publish takes the core's newest state. It does not block.
-func (k *kubernetesHalf) Publish(s unseal.State) {
+func (k *kubernetesHalf) Publish(s unseal.Snapshot) {
 	k.pod.Publish(s)
 	if k.controller != nil {
 		k.controller.Publish(s)

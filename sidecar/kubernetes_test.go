@@ -21,10 +21,10 @@ import (
 func TestKubernetesHalf_RunsWithNothingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		g := &guarded{
+		g := &restarted{
 			first: &kubernetesHalf{},
 			log:   hclog.New(&hclog.LoggerOptions{Output: &log}),
-			start: func() (half, error) {
+			start: func() (component, error) {
 				assert.Fail(t, "it has ended")
 				return &kubernetesHalf{}, nil
 			},

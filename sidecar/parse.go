@@ -13,8 +13,8 @@ import (
 
 var errHelp = errors.New("help was asked for")
 
-// halfPair says that of a certificate and its key one is given alone.
-func (c config) halfPair() error {
+// incompletePair says that of a certificate and its key one is given alone.
+func (c config) incompletePair() error {
 	if (c.vault.ClientCert == "") == (c.vault.ClientKey == "") {
 		return nil
 	}
@@ -60,7 +60,7 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, redact(name))
 	}
 	if set.NArg() > 0 {
-		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
+		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), lastOf(args, set.NArg()))
 	}
 	var c config
 	for _, o := range all {
@@ -86,9 +86,9 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	return c, nil
 }
 
-// last names the option before the n arguments that are left over, without
+// lastOf names the option before the n arguments that are left over, without
 // repeating those: one of them may be a key.
-func last(args []string, n int) string {
+func lastOf(args []string, n int) string {
 	if len(args) == n {
 		return "vault-unseal-sidecar"
 	}
@@ -105,17 +105,17 @@ func usage(w io.Writer) {
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {
-		o.tell(w)
+		o.writeUsage(w)
 	}
 	for _, name := range []string{"check", "status"} {
 		fmt.Fprintf(w, "\nOf %s alone:\n\n", name)
 		for _, o := range ownOptions[name] {
-			o.tell(w)
+			o.writeUsage(w)
 		}
 	}
 }
 
-func (o option) tell(w io.Writer) {
+func (o option) writeUsage(w io.Writer) {
 	names := "--" + o.flag
 	if o.env != "" {
 		names += ", " + o.env

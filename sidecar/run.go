@@ -76,8 +76,8 @@ func run(c config, stderr io.Writer) int {
 type parts struct {
 	loop           *unseal.Loop
 	keys           *keyfile.Source
-	proofs         *unseal.Proofs
-	kubernetesHalf *guarded // nil without Kubernetes
+	proofs         *unseal.ProofSchedule
+	kubernetesHalf *restarted // nil without Kubernetes
 	server         *web.Server
 	notify         func() // wakes the loop
 }
@@ -101,7 +101,7 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 	counts := metrics.New(commit, latest, client.Certificates)
 	p.server = web.New(web.Config{Bind: c.httpBind, Latest: latest, Log: log, Metrics: counts.Handler()})
 	p.kubernetesHalf = newCluster(c, log, counts, latest)
-	p.proofs = unseal.NewProofs(unseal.Proofs{
+	p.proofs = unseal.NewProofSchedule(unseal.ProofSchedule{
 		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log, Publish: latest.PublishProof,
 	})
 	p.loop = unseal.New(unseal.Config{
@@ -114,12 +114,12 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		StorageProbe: c.storageProbe,
 		Wake:         wake,
 		Meter:        counts,
-		Publish: func(s unseal.State) {
+		Publish: func(s unseal.Snapshot) {
 			latest.Publish(s)
 			if p.kubernetesHalf != nil {
 				p.kubernetesHalf.Publish(s)
 			}
-			p.proofs.Take(s)
+			p.proofs.Update(s)
 		},
 	})
 	latest.Turned = p.loop.Turned

@@ -160,8 +160,8 @@ func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 		"of several keys":              {Key{Shares: shares(33, 17, 33, 17)}, open(3, 5), Failure, "not of one key"},
 		"a vault that was not seen":    {Key{Shares: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
 		"a vault that is new":          {Key{Shares: whole}, Vault{}, Unknown, "not known"},
-		"one that is there twice":      {Key{Shares: whole, Facts: keyfile.Facts{Repeated: 1}}, open(1, 1), OK, "1 share is there again"},
-		"with blanks":                  {Key{Shares: whole, Facts: keyfile.Facts{Padded: 2}}, open(1, 1), OK, "white space in 2 files is forgiven"},
+		"one that is there twice":      {Key{Shares: whole, Inspection: keyfile.Inspection{Repeated: 1}}, open(1, 1), OK, "1 share is there again"},
+		"with blanks":                  {Key{Shares: whole, Inspection: keyfile.Inspection{HaveWhitespace: 2}}, open(1, 1), OK, "white space in 2 files is forgiven"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			out := findings(t, &Checker{key: row.key, vault: row.vault}, (*Checker).checkKey)
@@ -173,7 +173,7 @@ func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 }
 
 func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
-	k := Key{Path: "/keys", Shares: shares(32), Facts: keyfile.Facts{Loose: []string{"a", "b"}, Writable: true}}
+	k := Key{Path: "/keys", Shares: shares(32), Inspection: keyfile.Inspection{WritableByOthers: []string{"a", "b"}, DirectoryWritable: true}}
 	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 3)
 	assert.Equal(t, Warning, out[1].Level)

@@ -36,7 +36,7 @@ func (h Container) Check(ctx context.Context) []Finding {
 	c.key.Path = h.KeysPath
 	c.key.Shares, c.key.Remarks, c.key.Err = h.Keys.Read()
 	defer unseal.WipeAll(c.key.Shares)
-	c.key.Facts, _ = h.Keys.Inspect() // of what can be read
+	c.key.Inspection, _ = h.Keys.Inspect() // of what can be read
 	if c.key.Err != nil {
 		return c.run(ctx, container)
 	}
@@ -56,16 +56,16 @@ func (h Container) readVault(ctx context.Context) Vault {
 
 // readSavedState reads what the sidecar that runs here has written down.
 func (h Container) readSavedState(shares []unseal.Share) Recovery {
-	var m unseal.Memory
+	var m unseal.SavedState
 	if err := h.SavedState.Load(&m); err != nil {
 		return Recovery{Err: errors.Unwrap(err)} // without what a start would make of it
 	}
-	r := Recovery{Same: m.Fits(shares), Refused: m.Refuses(shares)}
-	if m.Opened != nil {
-		r.Opened = m.Opened.At
+	r := Recovery{Same: m.Fits(shares), Refused: m.Rejects(shares)}
+	if m.LastUnseal != nil {
+		r.Opened = m.LastUnseal.At
 	}
 	if r.Refused {
-		r.RefusedAt = m.Refused.At
+		r.RefusedAt = m.Rejected.At
 	}
 	var n unseal.ProofNotes
 	if err := h.SavedProofs.Load(&n); err == nil {

@@ -13,11 +13,11 @@ import (
 
 // Key is what was seen of the mounted key.
 type Key struct {
-	Path          string
-	Shares        []unseal.Share  // each once
-	Remarks       []unseal.Remark // on entries that are no shares
-	Err           error           // why it cannot be read
-	keyfile.Facts                 // of its files
+	Path               string
+	Shares             []unseal.Share  // each once
+	Remarks            []unseal.Remark // on entries that are no shares
+	Err                error           // why it cannot be read
+	keyfile.Inspection                 // of its files
 }
 
 // checkKey reports whether the key could open such a Vault, by its form alone, and
@@ -41,11 +41,11 @@ func (c *Checker) checkKey(context.Context) {
 		c.warn("entries that are not key shares are mounted with the key and ignored: "+strings.Join(others, "; "),
 			"fix or remove them in the Secret, or mount the shares alone, by items of the Secret's volume")
 	}
-	if len(k.Loose) > 0 {
-		c.warn("files of the key can be written by their group or by everybody: "+enumerate(k.Loose),
+	if len(k.WritableByOthers) > 0 {
+		c.warn("files of the key can be written by their group or by everybody: "+enumerate(k.WritableByOthers),
 			"mount the Secret with defaultMode 0440 or 0444")
 	}
-	if k.Writable {
+	if k.DirectoryWritable {
 		c.warn(fmt.Sprintf("the sidecar may write in %s, which it never needs", k.Path), "mount the Secret with readOnly: true")
 	}
 }
@@ -75,8 +75,8 @@ func (c *Checker) checkForm() {
 	if k.Repeated > 0 {
 		text += fmt.Sprintf("; %s again", count(k.Repeated, "share is there", "shares are there"))
 	}
-	if k.Padded > 0 {
-		text += fmt.Sprintf("; white space in %s is forgiven", count(k.Padded, "file", "files"))
+	if k.HaveWhitespace > 0 {
+		text += fmt.Sprintf("; white space in %s is forgiven", count(k.HaveWhitespace, "file", "files"))
 	}
 	c.add(level, text, "")
 }

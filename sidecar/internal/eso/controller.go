@@ -178,7 +178,7 @@ func (n *Controller) publish() {
 }
 
 // Publish takes the core's newest state. It does not block.
-func (n *Controller) Publish(s unseal.State) {
+func (n *Controller) Publish(s unseal.Snapshot) {
 	if unseal.Phase(n.publishedPhase.Load()) == s.Phase {
 		return
 	}

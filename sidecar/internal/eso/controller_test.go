@@ -47,7 +47,7 @@ func controllerWithStore(t *testing.T, phase unseal.Phase) (*Controller, *fakeCl
 	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, w, nil)
 	name := StoreName{"", "home"}
 	n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
-	n.Publish(unseal.State{Phase: phase})
+	n.Publish(unseal.Snapshot{Phase: phase})
 	working(t, n)
 	return n, w
 }
@@ -63,10 +63,10 @@ func TestController_AnnotatesNothingWhileStandby(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Standby)
 		during(time.Hour)
 		assert.Zero(t, w.annotations())
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(time.Second)
 		assert.Equal(t, 1, w.annotations(), "at once, however long it was a standby")
-		n.Publish(unseal.State{Phase: unseal.Standby})
+		n.Publish(unseal.Snapshot{Phase: unseal.Standby})
 		during(time.Hour)
 		assert.Equal(t, 1, w.annotations(), "another is active again")
 	})
@@ -115,10 +115,10 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 				during(time.Hour)
 				assert.Empty(t, w.evictions(), "Vault was there throughout")
 
-				n.Publish(unseal.State{Phase: unseal.Unreachable})
+				n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 				during(time.Second)
 				setStatus(kube.True)
-				n.Publish(unseal.State{Phase: unseal.Active})
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				during(time.Second)
 				setStatus(kube.False)
 				during(time.Hour)
@@ -173,9 +173,9 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 		w.mu.Lock()
 		w.patched = func() {
 			once.Do(func() {
-				n.Publish(unseal.State{Phase: unseal.Unreachable})
+				n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 				time.Sleep(time.Second)
-				n.Publish(unseal.State{Phase: unseal.Active})
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				time.Sleep(time.Second)
 				interrupted.Store(true)
 			})

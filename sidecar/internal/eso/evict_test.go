@@ -84,7 +84,7 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 	t.Run("by Vault that is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, memory := evict(t)
-			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 			during(time.Second)
 			assert.Zero(t, memory.at().At)
 		})
@@ -118,7 +118,7 @@ func TestEviction_IsSkippedForAStoreThatBecameReady(t *testing.T) {
 			})
 		}
 		working(t, n)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(time.Hour)
 		assert.Empty(t, w.evictions())
 	})
@@ -129,7 +129,7 @@ func TestEviction_HappensOnceForTwoStores(t *testing.T) {
 		w := &fakeCluster{t: t, asked: func() { time.Sleep(time.Minute) }}
 		working(t, func() *Controller {
 			n := controllerOfVault(t, w, "home", "other")
-			n.Publish(unseal.State{Phase: unseal.Active})
+			n.Publish(unseal.Snapshot{Phase: unseal.Active})
 			return n
 		}())
 		during(time.Hour)
@@ -154,7 +154,7 @@ func TestEviction_IsNotForAStoreThatGotReadyDuringARequest(t *testing.T) {
 			})
 		}
 		working(t, n)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(evictAfter - time.Second)
 		assert.Empty(t, w.evictions())
 		n.handle(func() { assert.Empty(t, n.tracked[StoreName{"", "home"}].failureReported) })

@@ -210,9 +210,9 @@ func TestEviction_IsSkippedOnceAnotherStoreRecovered(t *testing.T) {
 			n.handle(func() { n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false) })
 		}
 		outage := func() {
-			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 			during(time.Minute)
-			n.Publish(unseal.State{Phase: unseal.Active})
+			n.Publish(unseal.Snapshot{Phase: unseal.Active})
 			during(time.Second)
 		}
 		setStatus(mine, kube.False)

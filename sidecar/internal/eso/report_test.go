@@ -114,7 +114,7 @@ func withBrokenStores(t *testing.T) (*Controller, *reached, func(status string, 
 			n.process(t.Context(), StoreName{"", name})
 		}
 	}
-	n.Publish(unseal.State{Phase: unseal.Active})
+	n.Publish(unseal.Snapshot{Phase: unseal.Active})
 	setStatus(kube.False, "a", "b")
 	return n, meter, setStatus
 }

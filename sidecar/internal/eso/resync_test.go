@@ -274,7 +274,7 @@ func withReadyStores(t *testing.T, api dynamic.Interface, names ...string) *Cont
 			n.updateStore(Store{StoreName: StoreName{"app", name}, Vault: true, Status: kube.True}, false)
 		}
 	})
-	n.Publish(unseal.State{Phase: unseal.Active})
+	n.Publish(unseal.Snapshot{Phase: unseal.Active})
 	return n
 }
 
@@ -286,12 +286,12 @@ func TestResync_EndsWithTheNextOutage(t *testing.T) {
 		n := withReadyStores(t, eso, "home")
 		eso.wait(time.Hour)
 		assert.Equal(t, 2, eso.annotated["broken"])
-		n.Publish(unseal.State{Phase: unseal.Unreachable})
+		n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 		eso.wait(time.Second)
 		before := eso.lists
 		eso.wait(time.Hour)
 		assert.Equal(t, before, eso.lists)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		eso.wait(10 * time.Minute)
 		assert.Equal(t, 4, eso.annotated["broken"], "and it begins anew")
 	})

@@ -50,7 +50,7 @@ const (
 // Source is a file, or a directory of files, that holds key shares.
 type Source struct {
 	path  string
-	calls atomic.Uint64 // told apart by Stamp
+	calls atomic.Uint64 // told apart by Revision
 }
 
 // New returns the Source at path, which is absolute. Whether it is a file or a

@@ -45,7 +45,7 @@ func noCertificates() (vault, client time.Time) { return }
 
 // vaultStates returns the states whose sample is 1.
 func vaultStates(samples map[string]string) (states []string) {
-	for _, state := range unseal.States() {
+	for _, state := range unseal.VaultStates() {
 		if samples[prefix+`vault_state{state="`+state+`"}`] == "1" {
 			states = append(states, state)
 		}
@@ -61,7 +61,7 @@ func TestMetrics_ExposesEverySeriesFromTheStart(t *testing.T) {
 	}
 	var steps []unseal.Step
 	for _, p := range unseal.Phases() {
-		m.Publish(unseal.State{Phase: p, Since: time.Now(), UnsealedAt: time.Now(), Shares: 1, KeyChanged: true})
+		m.Publish(unseal.Snapshot{Phase: p, Since: time.Now(), UnsealedAt: time.Now(), Shares: 1, KeyChanged: true})
 		if !p.Serving() {
 			steps = append(steps, unseal.Step{Phase: p, Took: time.Second})
 		}
@@ -100,22 +100,22 @@ func TestMetrics_ExposesEverySeriesFromTheStart(t *testing.T) {
 func TestMetrics_KeyTokenMountedFollowsTheRemarks(t *testing.T) {
 	m := newMetrics()
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
-	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
+	m.Publish(unseal.Snapshot{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
-	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "b", Token: true}}})
+	m.Publish(unseal.Snapshot{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "b", Token: true}}})
 	assert.Equal(t, "1", scrape(t, m)[prefix+"key_token_mounted"])
 }
 
 func TestMetrics_KeyUsableNeedsAReadableKey(t *testing.T) {
 	for _, row := range []struct {
 		sentence       string
-		state          unseal.State
+		state          unseal.Snapshot
 		usable, shares string
 	}{
-		{"nothing was read yet", unseal.State{}, "0", "0"},
-		{"shares are mounted", unseal.State{Shares: 3}, "1", "3"},
-		{"they cannot be read", unseal.State{KeyError: "no key file is there"}, "0", "0"},
-		{"they are too few", unseal.State{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
+		{"nothing was read yet", unseal.Snapshot{}, "0", "0"},
+		{"shares are mounted", unseal.Snapshot{Shares: 3}, "1", "3"},
+		{"they cannot be read", unseal.Snapshot{KeyError: "no key file is there"}, "0", "0"},
+		{"they are too few", unseal.Snapshot{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			m := newMetrics()
@@ -138,7 +138,7 @@ func TestMetrics_VaultHasOneState(t *testing.T) {
 	for _, p := range unseal.Phases() {
 		t.Run(p.String(), func(t *testing.T) {
 			m := newMetrics()
-			m.Publish(unseal.State{Phase: p})
+			m.Publish(unseal.Snapshot{Phase: p})
 			assert.Equal(t, []string{want[p]}, vaultStates(scrape(t, m)))
 		})
 	}
@@ -146,7 +146,7 @@ func TestMetrics_VaultHasOneState(t *testing.T) {
 
 func TestMetrics_VaultStateIsUnknownWhileTheLoopIsStuck(t *testing.T) {
 	m := newMetrics()
-	m.Publish(unseal.State{Phase: unseal.Active})
+	m.Publish(unseal.Snapshot{Phase: unseal.Active})
 	assert.Equal(t, []string{"active"}, vaultStates(scrape(t, m)))
 	m.Turned = func() time.Duration { return status.StuckAfter }
 	assert.Equal(t, []string{"unknown"}, vaultStates(scrape(t, m)))

@@ -54,7 +54,7 @@ func (s snapshot) Collect(to chan<- prometheus.Metric) {
 	if k.Stuck > 0 {
 		vault = "unknown"
 	}
-	for _, each := range unseal.States() {
+	for _, each := range unseal.VaultStates() {
 		gauge(descVault, one(each == vault), each)
 	}
 	for _, p := range unseal.Phases() {

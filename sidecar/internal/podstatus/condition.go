@@ -20,7 +20,7 @@ const RestrictedCondition = "vault-unseal-sidecar/restricted"
 // gateCondition is what a state means for the readiness gate of type kind. Its
 // message changes only when something happened: it holds no running times. It
 // is the zero condition, which is not written, while nothing is known.
-func gateCondition(kind string, s unseal.State) kube.Condition {
+func gateCondition(kind string, s unseal.Snapshot) kube.Condition {
 	if kind == "" || s.Phase == unseal.Starting {
 		return kube.Condition{}
 	}

@@ -45,7 +45,7 @@ type pendingEvent struct {
 }
 
 // recordPhase records a phase that begins, where it matters.
-func (p *Pod) recordPhase(s unseal.State) {
+func (p *Pod) recordPhase(s unseal.Snapshot) {
 	switch {
 	case s.Phase.Serving() && s.Last != nil && wasUnsealed(s.Last):
 		p.RecordEvent(Event{eventUnsealed, false, fmt.Sprintf("Vault is unsealed, after %s: %s.", kube.Short(s.Last.Took), s.Last)})

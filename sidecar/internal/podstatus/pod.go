@@ -89,7 +89,7 @@ func New(c Config, api dynamic.Interface) *Pod {
 }
 
 // Publish takes the core's newest state. It does not block.
-func (p *Pod) Publish(s unseal.State) {
+func (p *Pod) Publish(s unseal.Snapshot) {
 	if p == nil {
 		return
 	}

@@ -27,7 +27,7 @@ type Latest struct {
 func NewLatest(version string) *Latest {
 	return &Latest{
 		Turned: func() time.Duration { return 0 },
-		known:  Known{Version: version, State: unseal.State{Since: time.Now()}},
+		known:  Known{Version: version, State: unseal.Snapshot{Since: time.Now()}},
 	}
 }
 
@@ -49,7 +49,7 @@ func (l *Latest) change(f func(*Known)) {
 }
 
 // Publish replaces the core's state.
-func (l *Latest) Publish(s unseal.State) { l.change(func(k *Known) { k.State = s }) }
+func (l *Latest) Publish(s unseal.Snapshot) { l.change(func(k *Known) { k.State = s }) }
 
 // PublishProof replaces the last proof of the key.
 func (l *Latest) PublishProof(p unseal.Proof) { l.change(func(k *Known) { k.Proof = p }) }

@@ -86,7 +86,7 @@ type Store struct {
 // Known is what was published last.
 type Known struct {
 	Version string
-	State   unseal.State
+	State   unseal.Snapshot
 	Proof   unseal.Proof  // without a result: there was none
 	Image   string        // of our container, with its digest; "" unknown
 	Stuck   time.Duration // how long the loop has been; 0: it is not

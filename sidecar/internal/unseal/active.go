@@ -31,11 +31,11 @@ func (l *Loop) storageState(now time.Time) StorageState {
 func (l *Loop) checkStorage(now time.Time) {
 	l.storage.call = l.start(now, func(ctx context.Context) func() {
 		err := l.Vault.ReadStorage(ctx)
-		return func() { l.handleLookup(err) }
+		return func() { l.handleStorageRead(err) }
 	})
 }
 
-func (l *Loop) handleLookup(err error) {
+func (l *Loop) handleStorageRead(err error) {
 	l.storage.call = nil
 	if errors.Is(err, ErrNotVault) {
 		l.forgetProcess()
@@ -86,7 +86,7 @@ func (l *Loop) askThreshold(now time.Time) {
 	})
 }
 
-// checkShortfall tells when the mounted shares could not open Vault, however they
+// checkShortfall reports when the mounted shares could not open Vault, however they
 // are combined. That is said only of a threshold that was asked for after they
 // were mounted: a rotation changes Vault first and then takes out the old ones.
 func (l *Loop) checkShortfall(now time.Time) {

@@ -12,13 +12,13 @@ import (
 // in both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
 // decides on the one share alone: that refusal is believed at once.)
 type confirmation struct {
-	now      *Refused // in this round
-	before   *Refused // in the round before
-	watching bool     // for others, between the rounds
+	now      *RejectedKeys // in this round
+	before   *RejectedKeys // in the round before
+	watching bool          // for others, between the rounds
 }
 
-// rejected takes a refusal that showed no trace of anybody else.
-func (l *Loop) rejected(a *attempt) {
+// recordRejection takes a refusal that showed no trace of anybody else.
+func (l *Loop) recordRejection(a *attempt) {
 	l.sender.failures, l.sender.interfered = 0, 0
 	if a.scope != l.scope() {
 		return
@@ -30,8 +30,8 @@ func (l *Loop) rejected(a *attempt) {
 	if !l.sender.recheck.running {
 		l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
 	}
-	l.memory.Refused = l.memory.Refused.with(a.scope, a.shares)
-	l.memory.Refused.At = time.Now().UTC()
+	l.saved.Rejected = l.saved.Rejected.with(a.scope, a.shares)
+	l.saved.Rejected.At = time.Now().UTC()
 	l.save()
 }
 
@@ -74,20 +74,20 @@ func (l *Loop) recheckIsDue(now time.Time) bool {
 		fallthrough
 	case r.at.IsZero():
 		r.at = now.Add(recheckInterval(r.count, random()))
-		r.latest = r.at.Add(2 * foreignPatience)
+		r.latest = r.at.Add(2 * foreignSharesPause)
 		return false
 	case l.prober.statusAt.Before(l.sender.notBefore): // it may count ours
 		return false
 	case r.foreign != foreign:
 		r.foreign = foreign
 		if foreign != "" { // a person may be entering them
-			r.at = now.Add(max(r.at.Sub(now), min(foreignPatience, r.latest.Sub(now))))
+			r.at = now.Add(max(r.at.Sub(now), min(foreignSharesPause, r.latest.Sub(now))))
 		}
 		return false
 	case now.Before(r.at):
 		return false
 	}
 	r.running = true
-	l.memory.Refused, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
+	l.saved.Rejected, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
 	return true
 }

@@ -60,9 +60,9 @@ type SealStatus struct {
 
 // Keys is the mounted Secret.
 type Keys interface {
-	// Stamp is cheap, touches no key material, and differs whenever Read
+	// Revision is cheap, touches no key material, and differs whenever Read
 	// might return something else than before.
-	Stamp() string
+	Revision() string
 	// Read returns the shares, the oldest first; the caller wipes them. The
 	// remarks name what is no share, and come with an error too, which names
 	// the file and the reason. Neither holds any content.
@@ -78,14 +78,14 @@ type Remark struct {
 
 func (r Remark) String() string { return r.Entry + ": " + r.What }
 
-// Processes tells one run of Vault from the next.
+// Processes distinguishes one run of Vault from the next.
 type Processes interface {
 	// Process names the process that listens now, "" when none does. An
 	// error means that it cannot be known here.
 	Process() (string, error)
 }
 
-// Store keeps a Memory over a restart of the sidecar alone.
+// Store keeps a SavedState over a restart of the sidecar alone.
 type Store interface {
 	Load(into any) error
 	Save(v any) error

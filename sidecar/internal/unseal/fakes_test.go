@@ -388,7 +388,7 @@ type fakeKeys struct {
 	reads      int
 }
 
-func (k *fakeKeys) Stamp() string {
+func (k *fakeKeys) Revision() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stampReads = append(k.stampReads, time.Now())
@@ -486,7 +486,7 @@ type harness struct {
 	stop  func() // ends the loop and waits until it did
 
 	mu     sync.Mutex
-	states []State
+	states []Snapshot
 	output bytes.Buffer
 }
 
@@ -542,7 +542,7 @@ func (h *harness) start(change ...func(*Config)) {
 	c := Config{
 		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true, Meter: &h.meter,
 		Log: hclog.New(&hclog.LoggerOptions{Output: h, Level: hclog.Debug, JSONFormat: true}),
-		Publish: func(s State) {
+		Publish: func(s Snapshot) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.states = append(h.states, s)
@@ -599,7 +599,7 @@ func (h *harness) phases() []string {
 	return slices.Compact(names)
 }
 
-func (h *harness) state() State {
+func (h *harness) state() Snapshot {
 	h.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()

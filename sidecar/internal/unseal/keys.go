@@ -17,7 +17,7 @@ type keySet struct {
 	remarks      []Remark // on what is mounted beside them
 	version      string   // fingerprint of the last usable content
 	problem      string   // why the mounted keys cannot be used now
-	stamp        string   // of the content last read
+	revision     string   // of the content last read
 	read         bool     // the stamp's content has been read at least once
 
 	next      time.Time // when they are looked at again
@@ -29,9 +29,9 @@ type keySet struct {
 // it is new.
 func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string) (changed bool) {
 	k.wipe()
-	stamp := from.Stamp()
+	stamp := from.Revision()
 	shares, remarks, err := from.Read()
-	if err != nil && from.Stamp() != stamp { // replaced while it was read
+	if err != nil && from.Revision() != stamp { // replaced while it was read
 		shares, remarks, err = from.Read()
 	}
 	problem, version := "", k.version
@@ -42,7 +42,7 @@ func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string
 		k.lengths, k.combinations = lengthsOf(shares), combinations(shares, threshold)
 	}
 	changed = !k.read || problem != k.problem || version != k.version || !slices.Equal(remarks, k.remarks)
-	k.stamp, k.read, k.threshold = stamp, true, threshold
+	k.revision, k.read, k.threshold = stamp, true, threshold
 	k.problem, k.version, k.remarks = problem, version, remarks
 	return changed
 }
@@ -100,7 +100,7 @@ func (l *Loop) readKeys(now time.Time) {
 		return
 	}
 	l.keys.next = now.Add(keysInterval)
-	if other || !l.keys.read || l.Keys.Stamp() != l.keys.stamp {
+	if other || !l.keys.read || l.Keys.Revision() != l.keys.revision {
 		l.loadKeys(l.sender.attempt != nil)
 	}
 }
@@ -109,7 +109,7 @@ func (l *Loop) readKeys(now time.Time) {
 // them again unless they are to be sent.
 func (l *Loop) loadKeys(keep bool) {
 	version := l.keys.version
-	changed := l.keys.load(l.Keys, l.prober.status.Threshold, l.memory.fingerprint)
+	changed := l.keys.load(l.Keys, l.prober.status.Threshold, l.saved.fingerprint)
 	if !keep {
 		l.keys.wipe()
 	}
@@ -132,8 +132,8 @@ func (l *Loop) loadKeys(keep bool) {
 	l.publish()
 }
 
-// logRemarks tells what is mounted beside the shares. A problem names it too,
-// but a token is told in any case.
+// logRemarks logs what is mounted beside the shares. A problem names it too,
+// but a token is logged in any case.
 func (l *Loop) logRemarks() {
 	var tokens, others []string
 	for _, r := range l.keys.remarks {
@@ -144,21 +144,21 @@ func (l *Loop) logRemarks() {
 		}
 	}
 	if len(tokens) > 0 {
-		l.Log.Warn(msgToken, keyEntries, strings.Join(tokens, "; "), keyAdvice, adviceToken)
+		l.Log.Warn(msgTokenMounted, keyEntries, strings.Join(tokens, "; "), keyAdvice, adviceToken)
 	}
 	if len(others) > 0 && l.keys.problem == "" {
-		l.Log.Warn(msgNoShare, keyEntries, strings.Join(others, "; "))
+		l.Log.Warn(msgNotShares, keyEntries, strings.Join(others, "; "))
 	}
 }
 
-func (l *Loop) released() bool {
-	h := l.memory.Held
+func (l *Loop) holdReleased() bool {
+	h := l.saved.Hold
 	return h != nil && h.Process == l.process.current && l.keys.version != "" && l.keys.version != h.Keys
 }
 
 // scope is what a refusal now would speak of.
-func (l *Loop) scope() Scope {
-	return Scope{Process: l.process.current, Keys: l.keys.version, Threshold: l.prober.status.Threshold, Shares: l.prober.status.Shares}
+func (l *Loop) scope() AttemptScope {
+	return AttemptScope{Process: l.process.current, Keys: l.keys.version, Threshold: l.prober.status.Threshold, Shares: l.prober.status.Shares}
 }
 
 // pick chooses the next combination. There is none, and the keys are usable, when
@@ -166,7 +166,7 @@ func (l *Loop) scope() Scope {
 func (l *Loop) pick() ([]int, KeyState, string) {
 	scope := l.scope()
 	combination, state, reason := l.keys.pick(func(c []int) bool {
-		return l.memory.Refused.has(scope, c) || l.sender.confirmation.now.has(scope, c)
+		return l.saved.Rejected.has(scope, c) || l.sender.confirmation.now.has(scope, c)
 	})
 	if state == KeysRejected && l.sender.confirmation.now.in(scope) {
 		return nil, KeysUsable, ""

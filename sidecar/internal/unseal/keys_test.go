@@ -39,7 +39,7 @@ func TestKeySet_PicksACombination(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			var r keySet
-			var m Memory
+			var m SavedState
 			r.load(&fakeKeys{shares: row.shares, err: row.err}, row.t, m.fingerprint)
 			for _, loaded := range []bool{true, false} { // it picks without the shares in memory too
 				if !loaded {
@@ -56,7 +56,7 @@ func TestKeySet_PicksACombination(t *testing.T) {
 
 func TestKeySet_ReportsChanges(t *testing.T) {
 	var r keySet
-	var m Memory
+	var m SavedState
 	one := func() []Share { return []Share{shareOf(1, 32)} }
 	set := func(shares []Share, err error) bool {
 		return r.load(&fakeKeys{shares: shares, err: err}, 1, m.fingerprint)
@@ -81,7 +81,7 @@ func TestKeySet_ReportsChanges(t *testing.T) {
 
 func TestKeySet_WipesReplacedShares(t *testing.T) {
 	var r keySet
-	var m Memory
+	var m SavedState
 	var keys fakeKeys
 	keys.mount(shareOf(1, 32))
 	r.load(&keys, 1, m.fingerprint)
@@ -109,73 +109,73 @@ func (k *halfWritten) Read() ([]Share, []Remark, error) {
 
 func TestKeySet_ReadsAgainWhatWasReplacedMeanwhile(t *testing.T) {
 	var r keySet
-	var m Memory
+	var m SavedState
 	keys := halfWritten{fakeKeys{err: errors.New("malformed")}}
 	assert.True(t, r.load(&keys, 1, m.fingerprint))
 	assert.Empty(t, r.problem)
 	assert.Len(t, r.shares, 1)
-	assert.NotEqual(t, keys.Stamp(), r.stamp, "and once more at the next look")
+	assert.NotEqual(t, keys.Revision(), r.revision, "and once more at the next look")
 }
 
 func TestRefused_CountsWithinItsScope(t *testing.T) {
-	scope := Scope{Process: "p", Keys: "k", Threshold: 2, Shares: 3}
-	var m Memory
-	assert.False(t, m.Refused.has(scope, []int{0, 1}), "nothing was refused yet")
+	scope := AttemptScope{Process: "p", Keys: "k", Threshold: 2, Shares: 3}
+	var m SavedState
+	assert.False(t, m.Rejected.has(scope, []int{0, 1}), "nothing was refused yet")
 	combination := []int{0, 1}
-	m.Refused = m.Refused.with(scope, combination)
+	m.Rejected = m.Rejected.with(scope, combination)
 	combination[0] = 7
-	assert.True(t, m.Refused.has(scope, []int{0, 1}), "it is a copy that is kept")
-	assert.False(t, m.Refused.has(scope, []int{0, 2}))
-	assert.False(t, m.Refused.has(scope, []int{1, 0}))
-	for sentence, other := range map[string]Scope{
+	assert.True(t, m.Rejected.has(scope, []int{0, 1}), "it is a copy that is kept")
+	assert.False(t, m.Rejected.has(scope, []int{0, 2}))
+	assert.False(t, m.Rejected.has(scope, []int{1, 0}))
+	for sentence, other := range map[string]AttemptScope{
 		"another process":   {Process: "q", Keys: "k", Threshold: 2, Shares: 3},
 		"other keys":        {Process: "p", Keys: "l", Threshold: 2, Shares: 3},
 		"another threshold": {Process: "p", Keys: "k", Threshold: 1, Shares: 3},
 		"more shares":       {Process: "p", Keys: "k", Threshold: 2, Shares: 5},
 	} {
-		t.Run(sentence, func(t *testing.T) { assert.False(t, m.Refused.has(other, []int{0, 1})) })
+		t.Run(sentence, func(t *testing.T) { assert.False(t, m.Rejected.has(other, []int{0, 1})) })
 	}
 
-	m.Refused = m.Refused.with(scope, []int{0, 2})
-	assert.Len(t, m.Refused.Combinations, 2)
-	other := Scope{Process: "q", Keys: "k", Threshold: 2, Shares: 3}
-	m.Refused = m.Refused.with(other, []int{0, 2})
-	assert.False(t, m.Refused.has(scope, []int{0, 1}), "a new scope drops the old one's")
-	assert.True(t, m.Refused.has(other, []int{0, 2}))
-	assert.Len(t, m.Refused.Combinations, 1)
+	m.Rejected = m.Rejected.with(scope, []int{0, 2})
+	assert.Len(t, m.Rejected.Combinations, 2)
+	other := AttemptScope{Process: "q", Keys: "k", Threshold: 2, Shares: 3}
+	m.Rejected = m.Rejected.with(other, []int{0, 2})
+	assert.False(t, m.Rejected.has(scope, []int{0, 1}), "a new scope drops the old one's")
+	assert.True(t, m.Rejected.has(other, []int{0, 2}))
+	assert.Len(t, m.Rejected.Combinations, 1)
 }
 
 func TestMemory_PersistsNoUnknownProcess(t *testing.T) {
-	real := Memory{
-		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
-		Refused: &Refused{Scope: Scope{Process: "boot/1"}, Combinations: [][]int{{0}}},
+	real := SavedState{
+		Salt: []byte("salt"), Unsealed: "boot/1", Hold: &SealHold{Process: "boot/1", Keys: "k"},
+		Rejected: &RejectedKeys{Scope: AttemptScope{Process: "boot/1"}, Combinations: [][]int{{0}}},
 	}
 	assert.Equal(t, real, real.persistable(), "what names a process lasts")
 
-	madeUp := Memory{
-		Salt: []byte("salt"), Unsealed: unknownProcess + "3", Held: &Hold{Process: unknownProcess + "3", Keys: "k"},
-		Refused: &Refused{Scope: Scope{Process: unknownProcess + "3"}, Combinations: [][]int{{0}}},
+	madeUp := SavedState{
+		Salt: []byte("salt"), Unsealed: unknownProcess + "3", Hold: &SealHold{Process: unknownProcess + "3", Keys: "k"},
+		Rejected: &RejectedKeys{Scope: AttemptScope{Process: unknownProcess + "3"}, Combinations: [][]int{{0}}},
 	}
-	assert.Equal(t, Memory{Salt: []byte("salt")}, madeUp.persistable())
-	assert.NotNil(t, madeUp.Held, "only the copy lost it")
-	assert.Equal(t, Memory{}, Memory{}.persistable())
+	assert.Equal(t, SavedState{Salt: []byte("salt")}, madeUp.persistable())
+	assert.NotNil(t, madeUp.Hold, "only the copy lost it")
+	assert.Equal(t, SavedState{}, SavedState{}.persistable())
 }
 
 func TestFingerprint_IsSaltedAndDependsOnTheOrder(t *testing.T) {
 	raw := secretBytes()
 	a, b := NewShare(raw), shareOf(2, 33)
-	salted := Memory{Salt: []byte("one salt")}
+	salted := SavedState{Salt: []byte("one salt")}
 	name := salted.fingerprint([]Share{a, b})
 	assert.Len(t, name, 32)
 	assert.Equal(t, name, salted.fingerprint([]Share{a, b}), "the same shares have one name")
 	assert.NotEqual(t, name, salted.fingerprint([]Share{b, a}), "their order is part of it")
 	assert.NotEqual(t, name, salted.fingerprint([]Share{a}))
-	assert.NotEqual(t, name, (&Memory{Salt: []byte("another salt")}).fingerprint([]Share{a, b}), "each place has its own names")
+	assert.NotEqual(t, name, (&SavedState{Salt: []byte("another salt")}).fingerprint([]Share{a, b}), "each place has its own names")
 	assert.NotEqual(t,
 		salted.fingerprint([]Share{shareOf(1, 16), shareOf(1, 17)}),
 		salted.fingerprint([]Share{shareOf(1, 17), shareOf(1, 16)}), "where one share ends and the next begins is part of it")
 
-	var fresh, other Memory
+	var fresh, other SavedState
 	fresh.fingerprint([]Share{a})
 	other.fingerprint([]Share{a})
 	assert.Len(t, fresh.Salt, 16, "a salt is made when there is none")
@@ -191,13 +191,13 @@ func TestFingerprint_IsSaltedAndDependsOnTheOrder(t *testing.T) {
 }
 
 func TestMemory_SurvivesJSON(t *testing.T) {
-	m := Memory{
-		Salt: []byte("salt"), Unsealed: "boot/1", Held: &Hold{Process: "boot/1", Keys: "k"},
-		Refused: &Refused{Scope: Scope{Process: "boot/1", Keys: "k", Threshold: 3, Shares: 5}, Combinations: [][]int{{0, 1, 2}}},
+	m := SavedState{
+		Salt: []byte("salt"), Unsealed: "boot/1", Hold: &SealHold{Process: "boot/1", Keys: "k"},
+		Rejected: &RejectedKeys{Scope: AttemptScope{Process: "boot/1", Keys: "k", Threshold: 3, Shares: 5}, Combinations: [][]int{{0, 1, 2}}},
 	}
 	text, err := json.Marshal(m)
 	require.NoError(t, err)
-	var again Memory
+	var again SavedState
 	require.NoError(t, json.Unmarshal(text, &again))
 	assert.Equal(t, m, again)
 }

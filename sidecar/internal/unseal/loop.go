@@ -20,7 +20,7 @@ type Config struct {
 	Meter     Meter
 	// Publish is called with every new state, by the loop's own goroutine: it
 	// must not block.
-	Publish func(State)
+	Publish func(Snapshot)
 
 	// HoldSeals leaves a Vault that was sealed in the running process sealed.
 	HoldSeals bool
@@ -46,7 +46,7 @@ type Loop struct {
 	reason      string
 	timeline    timeline
 	logLimiter  logLimiter
-	deferredLog func() // tells the phase aloud, when it was not
+	deferredLog func() // logs the phase at its level, when it was not
 
 	trouble  string // the text of the last error of an unseal or a lookup
 	withheld bool   // the last error was an ErrWithheld
@@ -57,8 +57,8 @@ type Loop struct {
 	sender  sender
 	storage storageProbe
 
-	memory     Memory
-	saveFailed bool      // the memory is to be saved again; it was logged
+	saved      SavedState
+	saveFailed bool      // the state is to be saved again; it was logged
 	saveAt     time.Time // if it failed
 }
 
@@ -175,11 +175,11 @@ func (l *Loop) turn(now time.Time) time.Time {
 	l.checkShortfall(now)
 	l.startProbe(now)
 	l.askThreshold(now)
-	return l.wakeUp(now)
+	return l.nextTurn(now)
 }
 
-// wakeUp returns the next moment at which something is due by itself.
-func (l *Loop) wakeUp(now time.Time) time.Time {
+// nextTurn returns the next moment at which something is due by itself.
+func (l *Loop) nextTurn(now time.Time) time.Time {
 	due := []time.Time{
 		l.sender.notBefore, l.sender.recheck.at, l.sender.briefOpening.until, l.storage.notBefore, l.storage.due,
 	}
@@ -204,14 +204,14 @@ func (l *Loop) observe(now time.Time) Observation {
 	if probes := l.prober.inFlight; len(probes) > 0 && probes[0].overdue(now) {
 		l.prober.answer, l.prober.answerError = AnswerOverdue, ""
 	}
-	if l.prober.answer > AnswerUnsealed { // an unseal's own answer tells no health
+	if l.prober.answer > AnswerUnsealed { // an unseal's own answer has no health
 		l.sender.briefOpening = briefOpening{}
 	}
 	o := Observation{
 		Vault:          l.prober.answer,
 		HoldSeals:      l.HoldSeals,
-		SealedByHand:   l.process.current != "" && l.memory.Unsealed == l.process.current,
-		Released:       l.released(),
+		SealedByHand:   l.process.current != "" && l.saved.Unsealed == l.process.current,
+		Released:       l.holdReleased(),
 		Sending:        l.sender.call != nil,
 		SendingOverdue: l.sender.call.overdue(now),
 		SendingFails:   l.sender.failures > 0,

@@ -43,10 +43,10 @@ func TestLoop_LogsEachPhaseOnce(t *testing.T) {
 			h.advance(10 * time.Minute)
 		}
 		assert.Equal(h, []string{
-			msgKeysLoaded, msgNoMemory,
+			msgKeysLoaded, msgNoState,
 			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
 			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
-		}, sorted(h.logged(), msgKeysLoaded, msgNoMemory))
+		}, sorted(h.logged(), msgKeysLoaded, msgNoState))
 		h.expectSent(2)
 		assert.Greater(h, h.vault.count(&h.vault.probes), 2*600*25, "it was asked all the time")
 	})
@@ -123,7 +123,7 @@ func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l.prober.inFlight = []*call{start(), second}
 	l.handleProbe(time.Now(), probeResult{answer: AnswerUnsealed, process: "p"})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Equal(t, "p", l.memory.Unsealed)
+	assert.Equal(t, "p", l.saved.Unsealed)
 	assert.Empty(t, l.prober.inFlight)
 	assert.True(t, second.dropped, "the first answer won")
 	l.sender.call, l.storage.call = start(), start()
@@ -354,7 +354,7 @@ func TestLoop_SendsAllSharesToAJoiningRaftNode(t *testing.T) {
 		sent := len(h.vault.sentShares())
 		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
 		assert.Greater(h, sent, 3*3600/5-30)
-		assert.Zero(h, h.loggedTimes(msgDisturbed), "there was no interference")
+		assert.Zero(h, h.loggedTimes(msgInterfered), "there was no interference")
 		h.expectPhases(Starting, Unsealing)
 
 		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares, h.vault.parts = 3, 3, nil })
@@ -395,7 +395,7 @@ func TestLoop_WaitsForARaftNodeThatAcceptedTheKey(t *testing.T) {
 				h.expectPhase(Standby)
 				h.expectSent(n)
 				assert.Equal(h, 1, h.loggedTimes(msgJoining))
-				assert.Zero(h, h.loggedTimes(msgDisturbed))
+				assert.Zero(h, h.loggedTimes(msgInterfered))
 			})
 		})
 	}

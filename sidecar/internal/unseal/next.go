@@ -27,7 +27,7 @@ const (
 	KeysRejected                 // every combination was refused
 )
 
-// StorageState is what the last lookup of a made-up token told.
+// StorageState is what the last lookup of a made-up token showed.
 type StorageState uint8
 
 const (

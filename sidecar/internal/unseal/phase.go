@@ -66,7 +66,7 @@ func (p *Phase) UnmarshalText(text []byte) error {
 func (p Phase) Serving() bool { return p == Active || p == Standby }
 
 // unsealed reports whether sys/health is the question to ask next. Elsewhere
-// it is sys/seal-status, which tells threshold and progress.
+// it is sys/seal-status, which has threshold and progress.
 func (p Phase) unsealed() bool { return p == Activating || p == StorageHanging || p.Serving() }
 
 // Severity is how urgent a phase is for a person.
@@ -93,8 +93,8 @@ type PhaseInfo struct {
 	Step     string // what happens in such a step of a recovery
 }
 
-// States lists the states of Vault that PhaseInfo has.
-func States() []string {
+// VaultStates lists the states of Vault that PhaseInfo has.
+func VaultStates() []string {
 	return []string{"active", "standby", "unsealed", "sealed", "uninitialized", "unknown"}
 }
 

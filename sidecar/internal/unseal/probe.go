@@ -51,7 +51,7 @@ func (l *Loop) startProbe(now time.Time) {
 	identify := !health || !l.process.recorded
 	away := l.prober.answer == AnswerRefused
 	l.prober.inFlight = append(l.prober.inFlight, l.start(now, func(ctx context.Context) func() {
-		s := l.look(ctx, health, identify, away)
+		s := l.probe(ctx, health, identify, away)
 		return func() { l.handleProbe(now, s) }
 	}))
 }
@@ -89,16 +89,16 @@ func (l *Loop) renewProbe(now time.Time) {
 	}
 }
 
-// look asks Vault once. Who listens is read on both sides of the question,
+// probe asks Vault once. Who listens is read on both sides of the question,
 // so that an answer is never laid at another process's door. Not so while Vault
-// is away, when it would be most of what a probe costs: a seal is told by who
+// is away, when it would be most of what a probe costs: a seal shows in who
 // listens after it, and any other answer by the next probe, which comes at once.
-func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResult {
+func (l *Loop) probe(ctx context.Context, health, identify, away bool) probeResult {
 	var before string
 	if identify && !away {
 		before, _ = l.Processes.Process()
 	}
-	s := ask(ctx, l.Vault, health)
+	s := askVault(ctx, l.Vault, health)
 	if s.health && !identify || s.answer == AnswerRefused || s.answer == AnswerError {
 		return s
 	}
@@ -117,12 +117,12 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResul
 	return s
 }
 
-func ask(ctx context.Context, v Vault, health bool) probeResult {
+func askVault(ctx context.Context, v Vault, health bool) probeResult {
 	s := probeResult{health: health}
 	if health {
 		s.answer, s.err = v.Health(ctx)
 	}
-	if !health || s.err == nil && s.answer == AnswerSealed { // it alone tells threshold and kind of seal
+	if !health || s.err == nil && s.answer == AnswerSealed { // it alone has threshold and kind of seal
 		s.health = false
 		s.status, s.err = v.SealStatus(ctx)
 		s.answer = statusAnswer(s.status)
@@ -219,8 +219,8 @@ func (l *Loop) recordProcess(s probeResult) {
 		l.resetAttempt()
 	}
 	l.process.seenIn, l.process.recorded = l.process.epoch, s.answer.unsealed()
-	if l.process.recorded && (l.memory.Unsealed != process || l.memory.Held != nil) {
-		l.memory.Unsealed, l.memory.Held = process, nil
+	if l.process.recorded && (l.saved.Unsealed != process || l.saved.Hold != nil) {
+		l.saved.Unsealed, l.saved.Hold = process, nil
 		l.save()
 	}
 }
@@ -233,8 +233,8 @@ func (l *Loop) recordProcess(s probeResult) {
 func (l *Loop) forgetProcess() {
 	l.process.epoch++
 	l.process.current, l.process.recorded = "", false
-	if l.memory.Unsealed != "" || l.memory.Held != nil {
-		l.memory.Unsealed, l.memory.Held = "", nil
+	if l.saved.Unsealed != "" || l.saved.Hold != nil {
+		l.saved.Unsealed, l.saved.Hold = "", nil
 		l.save()
 	}
 }

@@ -42,7 +42,7 @@ func (l *Loop) send(now time.Time) (again bool) {
 			l.keys.wipe()
 			return true
 		}
-		l.sender.attempt = &attempt{shares: combination, scope: l.scope(), ours: true, raft: l.prober.status.Raft}
+		l.sender.attempt = &attempt{shares: combination, scope: l.scope(), allOurs: true, raft: l.prober.status.Raft}
 	}
 	if len(l.keys.shares) == 0 || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
 		l.endAttempt()
@@ -66,7 +66,7 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	l.sender.call = nil
 	now := time.Now()
 	a := l.sender.attempt
-	v, disturbed := a.took(s, err)
+	v, disturbed := a.record(s, err)
 	l.Log.Debug(msgAttempt, keyVerdict, v.String(), keyProgress, s.Progress, keyNeeded, a.scope.Threshold)
 	if err == nil {
 		l.prober.status, l.prober.statusAt = s, asked
@@ -83,7 +83,7 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 		l.sender.confirmation = confirmation{}
 		if !l.sender.interferenceLogged {
 			l.sender.interferenceLogged = true
-			l.Log.Warn(msgDisturbed)
+			l.Log.Warn(msgInterfered)
 		}
 	}
 	if v == more && a.scope == l.scope() {
@@ -91,7 +91,7 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	}
 	l.endAttempt()
 	l.sender.notBefore, l.sender.undecided = now, ""
-	if (v == sendFailed || v == joining) && a.ours && a.sent == len(a.shares) {
+	if (v == sendFailed || v == joining) && a.allOurs && a.sent == len(a.shares) {
 		l.sender.undecided = a.scope.Keys
 	}
 	if v != more {
@@ -103,13 +103,13 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
-		l.opened(a.scope.Keys)
+		l.recordUnseal(a.scope.Keys)
 		l.sender.briefOpening.opened(a.scope.Process, now)
 		if !l.prober.answer.unsealed() { // or somebody was faster
 			l.prober.answer, l.prober.answerError = AnswerUnsealed, ""
 		}
 	case rejected:
-		l.rejected(a)
+		l.recordRejection(a)
 	case interfered:
 		l.sender.interfered++
 		l.sender.failures = 0
@@ -119,7 +119,7 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 		l.sender.notBefore = now.Add(max(idleInterval, retryInterval(l.sender.interfered, random())))
 	case joining: // believed whatever lies in Vault then, or anybody could have the key sent again and again
 		l.Log.Info(msgJoining)
-		l.sender.notBefore = now.Add(joinsWithin)
+		l.sender.notBefore = now.Add(joinTimeout)
 	case connectionLost:
 		l.prober.answer, l.process.recorded = AnswerRefused, false
 		l.process.epoch++

@@ -25,9 +25,9 @@ type Recovery struct {
 	Steps []Step        `json:"steps"`
 }
 
-// State is what the rest of the program may know: one immutable snapshot for
+// Snapshot is what the rest of the program may know: one immutable snapshot for
 // each change.
-type State struct {
+type Snapshot struct {
 	Phase    Phase
 	Since    time.Time
 	Message  string   // the phase in words
@@ -45,7 +45,7 @@ type State struct {
 	History []*Recovery
 
 	// UnsealedAt is when the mounted key last opened Vault; zero: not since the
-	// pod or its node started. KeyChanged tells whether another key is mounted since.
+	// pod or its node started. KeyChanged reports whether another key is mounted since.
 	UnsealedAt time.Time
 	KeyChanged bool
 }

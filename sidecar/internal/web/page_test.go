@@ -23,7 +23,7 @@ const hostile = `<script>document.title='taken'</script><img src=x onerror="docu
 // hostileServer returns a server to which very many hostile texts were published.
 func hostileServer() *testServer {
 	s := newServerOf(hostile, "")
-	s.Publish(unseal.State{
+	s.Publish(unseal.Snapshot{
 		Phase: unseal.Active, Since: time.Now(), Message: hostile, Reason: hostile, Advice: hostile, KeyError: hostile + "of the key",
 		History: []*unseal.Recovery{{Began: time.Now().Add(-time.Hour), Took: time.Minute, Done: true, Steps: []unseal.Step{
 			{Phase: unseal.Unreachable, At: time.Now().Add(-time.Hour), Took: time.Minute}}}},
@@ -125,7 +125,7 @@ func failingSecretsServer() *testServer {
 	}}
 	older := *recovery
 	older.Began = began.Add(-50 * time.Hour)
-	s.Publish(unseal.State{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
+	s.Publish(unseal.Snapshot{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
 		UnsealedAt: began.Add(recovery.Took), Last: recovery, History: []*unseal.Recovery{recovery, &older}})
 	s.PublishProof(unseal.Proof{At: time.Now(), Result: unseal.ProofValid})
 	s.PublishSecrets(*scene.ExternalSecrets)

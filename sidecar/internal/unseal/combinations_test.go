@@ -268,9 +268,9 @@ func TestCombinations_AcceptAnyThreshold(t *testing.T) {
 					assert.Len(t, c, len(shares), "an unknown threshold: all of them")
 				}
 			}
-			m := Memory{Salt: newSalt()}
-			m.Refused = &Refused{Scope: Scope{Keys: m.fingerprint(shares), Threshold: threshold}}
-			assert.False(t, m.Refuses(shares) && len(r.combinations) > 0)
+			m := SavedState{Salt: newSalt()}
+			m.Rejected = &RejectedKeys{Scope: AttemptScope{Keys: m.fingerprint(shares), Threshold: threshold}}
+			assert.False(t, m.Rejects(shares) && len(r.combinations) > 0)
 		}
 	}
 }

@@ -17,11 +17,11 @@ import (
 // one.
 const mtimeGranularity = 2 * time.Second
 
-// Stamp stands for what Read would return, without reading any of it: when it
+// Revision stands for what Read would return, without reading any of it: when it
 // is the same as before, so is the key. Take it before the Read that it is
 // kept for, so that a change in between shows at the next call. It is a
 // digest, safe to log.
-func (s *Source) Stamp() string {
+func (s *Source) Revision() string {
 	digest := sha256.New()
 	newest := s.describe(digest)
 	// A file rewritten within one tick of the clock keeps its times, may keep

@@ -14,7 +14,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 )
 
-// granularity is above the age at which Stamp trusts a time.
+// granularity is above the age at which Revision trusts a time.
 const granularity = 2 * time.Second
 
 // sleepPastFileTimes moves the clock of a bubble, which is that of time.Since alone,
@@ -30,8 +30,8 @@ func sleepPastFileTimes(t *testing.T, age time.Duration) {
 func settledStamp(t *testing.T, source *keyfile.Source) string {
 	t.Helper()
 	sleepPastFileTimes(t, granularity)
-	stamp := source.Stamp()
-	require.Equal(t, stamp, source.Stamp(), "the stamp has not settled")
+	stamp := source.Revision()
+	require.Equal(t, stamp, source.Revision(), "the revision has not settled")
 	return stamp
 }
 
@@ -56,7 +56,7 @@ func TestStamp_IsUniqueWhileAWriteCouldBeMissed(t *testing.T) {
 		sleepPastFileTimes(t, 0)
 		seen := map[string]bool{}
 		for range 100 {
-			seen[source.Stamp()] = true
+			seen[source.Revision()] = true
 		}
 		assert.Len(t, seen, 100)
 		settled := settledStamp(t, source)
@@ -70,7 +70,7 @@ func TestStamp_NeverSettlesForAFutureModificationTime(t *testing.T) {
 		source := keyfile.New(path)
 		sleepPastFileTimes(t, granularity) // now only the future time is left as a reason
 		require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
-		assert.NotEqual(t, source.Stamp(), source.Stamp())
+		assert.NotEqual(t, source.Revision(), source.Revision())
 	})
 }
 
@@ -82,13 +82,13 @@ func TestStamp_ConsidersTheAgeOfEachFile(t *testing.T) {
 		settledStamp(t, source)
 		awaitTick(t)
 		write(t, path, b64(key(32))) // in place: the directory stays as old as it was
-		assert.NotEqual(t, source.Stamp(), source.Stamp())
+		assert.NotEqual(t, source.Revision(), source.Revision())
 	})
 }
 
 func TestStamp_SettlesForAMissingPath(t *testing.T) {
 	source := keyfile.New(filepath.Join(openDir(t), "key"))
-	assert.Equal(t, source.Stamp(), source.Stamp())
+	assert.Equal(t, source.Revision(), source.Revision())
 }
 
 func TestStamp_ChangesWithTheResultOfRead(t *testing.T) {
@@ -173,7 +173,7 @@ func TestStamp_DoesNotChangeByReading(t *testing.T) {
 		before := settledStamp(t, source)
 		_, _, err := source.Read()
 		require.NoError(t, err)
-		assert.Equal(t, before, source.Stamp())
+		assert.Equal(t, before, source.Revision())
 	})
 }
 
@@ -185,6 +185,6 @@ func BenchmarkStamp(b *testing.B) {
 	source := keyfile.New(dir)
 	b.ReportAllocs()
 	for b.Loop() {
-		source.Stamp()
+		source.Revision()
 	}
 }

@@ -11,8 +11,8 @@ const (
 	maxCombinations = 20
 	// maxGuesses bounds how many are looked at for them.
 	maxGuesses = 1000
-	// mostThresholds is the highest that is looked for where none is known.
-	mostThresholds = 8
+	// maxThreshold is the highest that is looked for where none is known.
+	maxThreshold = 8
 )
 
 // combinations lists which shares to send together, by their places in shares,
@@ -25,7 +25,7 @@ const (
 // shares last. With no threshold known, t = 0, all of them are one combination.
 func combinations(shares []Share, t int) [][]int {
 	if t <= 0 && len(shares) > 0 {
-		return [][]int{inTurn(shares)}
+		return [][]int{sendingOrder(shares)}
 	}
 	sets, groups := candidates(shares, t)
 	var out [][]int
@@ -58,10 +58,10 @@ func combinations(shares []Share, t int) [][]int {
 	return out
 }
 
-// inTurn puts all shares in an order in which a Vault that tells no threshold
+// sendingOrder puts all shares in an order in which a Vault that reports no threshold
 // finds its own among them: it takes them as they come, so many at a time.
-func inTurn(shares []Share) (order []int) {
-	for t := 2; t <= mostThresholds && t < len(shares) && len(order) == 0; t++ {
+func sendingOrder(shares []Share) (order []int) {
+	for t := 2; t <= maxThreshold && t < len(shares) && len(order) == 0; t++ {
 		sets, _ := candidates(shares, t)
 		order = slices.Concat(sets...)
 	}

@@ -20,27 +20,27 @@ const (
 	ranWell = 10 * time.Minute
 )
 
-// half is what is guarded.
-type half interface {
-	Publish(unseal.State)
+// component is what is restarted.
+type component interface {
+	Publish(unseal.Snapshot)
 	Run(context.Context) error
 }
 
-// guarded is a half that cannot end the process, which unseals Vault. One that
+// restarted is a half that cannot end the process, which unseals Vault. One that
 // panics is left, and another begins with the newest state.
-type guarded struct {
-	first half // taken before start is called; may be nil
-	start func() (half, error)
+type restarted struct {
+	first component // taken before start is called; may be nil
+	start func() (component, error)
 	log   hclog.Logger
 
 	mu     sync.Mutex
-	newest *unseal.State
-	now    half // nil while none runs
+	newest *unseal.Snapshot
+	now    component // nil while none runs
 	end    context.CancelCauseFunc
 }
 
 // Publish takes the core's newest state. It neither blocks nor panics.
-func (g *guarded) Publish(s unseal.State) {
+func (g *restarted) Publish(s unseal.Snapshot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.newest = &s
@@ -48,7 +48,7 @@ func (g *guarded) Publish(s unseal.State) {
 }
 
 // publish hands the newest state on. The lock is held.
-func (g *guarded) publish() {
+func (g *restarted) publish() {
 	if g.now == nil || g.newest == nil {
 		return
 	}
@@ -62,7 +62,7 @@ func (g *guarded) publish() {
 }
 
 // Run works until ctx is done.
-func (g *guarded) Run(ctx context.Context) {
+func (g *restarted) Run(ctx context.Context) {
 	said := ""
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
@@ -86,7 +86,7 @@ func (g *guarded) Run(ctx context.Context) {
 }
 
 // once starts one and returns what ended it.
-func (g *guarded) once(ctx context.Context) (err error) {
+func (g *restarted) once(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer func() {
@@ -111,7 +111,7 @@ func (g *guarded) once(ctx context.Context) (err error) {
 	return context.Cause(ctx)
 }
 
-func (g *guarded) begin(next half, end context.CancelCauseFunc) {
+func (g *restarted) begin(next component, end context.CancelCauseFunc) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.now, g.end = next, end

@@ -25,7 +25,7 @@ type fakeHalf struct {
 	phases       []unseal.Phase
 }
 
-func (f *fakeHalf) Publish(s unseal.State) {
+func (f *fakeHalf) Publish(s unseal.Snapshot) {
 	if f.publish != nil {
 		f.publish()
 	}
@@ -49,11 +49,11 @@ func (f *fakeHalf) published() []unseal.Phase {
 }
 
 // newTestGuard guards one half after another, the last again and again.
-func newTestGuard(log io.Writer, halves ...half) (g *guarded, started *[]time.Time) {
+func newTestGuard(log io.Writer, halves ...component) (g *restarted, started *[]time.Time) {
 	started = &[]time.Time{}
-	return &guarded{
+	return &restarted{
 		log: hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Info}),
-		start: func() (half, error) {
+		start: func() (component, error) {
 			*started = append(*started, time.Now())
 			next := halves[0]
 			if len(halves) > 1 {
@@ -69,10 +69,10 @@ func newTestGuard(log io.Writer, halves ...half) (g *guarded, started *[]time.Ti
 
 const hostilePanic = "\x1b[2J\u202e" + "secret"
 
-func TestGuarded_RestartsAfterAPanic(t *testing.T) {
+func TestRestarted_RestartsAfterAPanic(t *testing.T) {
 	oops := func() { panic(hostilePanic + strings.Repeat("x", 1<<20)) }
 	var none map[string]int
-	for sentence, broken := range map[string]half{
+	for sentence, broken := range map[string]component{
 		"in Run":                       &fakeHalf{run: oops},
 		"in Publish":                   &fakeHalf{publish: oops},
 		"in Publish, of the runtime's": &fakeHalf{publish: func() { none["x"] = 1 }},
@@ -88,12 +88,12 @@ func TestGuarded_RestartsAfterAPanic(t *testing.T) {
 				ended := make(chan struct{})
 				go func() { defer close(ended); g.Run(ctx) }()
 				synctest.Wait()
-				g.Publish(unseal.State{Phase: unseal.Held})
-				g.Publish(unseal.State{Phase: unseal.Active})
+				g.Publish(unseal.Snapshot{Phase: unseal.Held})
+				g.Publish(unseal.Snapshot{Phase: unseal.Active})
 				time.Sleep(2 * time.Second)
 				assert.Equal(t, []unseal.Phase{unseal.Active}, well.published(), "the newest state alone")
 				assert.Len(t, *started, 2)
-				g.Publish(unseal.State{Phase: unseal.Standby})
+				g.Publish(unseal.Snapshot{Phase: unseal.Standby})
 				assert.Equal(t, []unseal.Phase{unseal.Active, unseal.Standby}, well.published())
 				cancel()
 				<-ended
@@ -108,15 +108,15 @@ func TestGuarded_RestartsAfterAPanic(t *testing.T) {
 // endingHalf ends although its context has not.
 type endingHalf struct{}
 
-func (endingHalf) Publish(unseal.State) {}
+func (endingHalf) Publish(unseal.Snapshot) {}
 
 func (endingHalf) Run(context.Context) error { return errors.New("ended") }
 
-func TestGuarded_RestartsWithBackoff(t *testing.T) {
+func TestRestarted_RestartsWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		g, started := newTestGuard(&log, &fakeHalf{run: func() { panic("again") }})
-		g.Publish(unseal.State{Phase: unseal.Active})
+		g.Publish(unseal.Snapshot{Phase: unseal.Active})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		g.Run(ctx)
@@ -124,6 +124,6 @@ func TestGuarded_RestartsWithBackoff(t *testing.T) {
 		gaps := (*started)[len(*started)-1].Sub((*started)[len(*started)-2])
 		assert.GreaterOrEqual(t, gaps, startsAgain)
 		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "logged once: %s", log.String())
-		assert.Contains(t, log.String(), "guard_test.go:", "with its place")
+		assert.Contains(t, log.String(), "restarted_test.go:", "with its place")
 	})
 }

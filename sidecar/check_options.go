@@ -9,10 +9,10 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
-// judgedBy are the options that decide what Kubernetes has to hold.
-var judgedBy = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
+// decidingOptions are the options that decide what Kubernetes has to hold.
+var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
 
-func lookedAt(c config) check.Config {
+func checkConfig(c config) check.Config {
 	return check.Config{
 		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace,
 		KubernetesOff: c.kubernetes == "off", Gate: c.readinessGate, ESO: c.eso(),
@@ -20,9 +20,9 @@ func lookedAt(c config) check.Config {
 	}
 }
 
-// optionsThere reads the options of the sidecar in the pod, as it would itself.
+// containerOptions reads the options of the sidecar in the pod, as it would itself.
 // The flags of whoever calls win; his variables are not the pod's.
-func optionsThere(c config, args []string, s check.Start) (config, []check.Finding) {
+func containerOptions(c config, args []string, s check.Start) (config, []check.Finding) {
 	var said []check.Finding
 	tell := func(level check.Level, text, advice string) {
 		said = append(said, check.Finding{About: check.AboutPod, Level: level, Text: text, Advice: advice})
@@ -39,7 +39,7 @@ func optionsThere(c config, args []string, s check.Start) (config, []check.Findi
 	}
 	said = append(said, refusedFindings(there.refused)...)
 	for _, o := range options {
-		if !slices.Contains(judgedBy, o.flag) || slices.Contains(there.given, o.flag) {
+		if !slices.Contains(decidingOptions, o.flag) || slices.Contains(there.given, o.flag) {
 			continue
 		}
 		if _, known := s.Env[o.env]; !known && slices.Contains(s.UnresolvedEnv, o.env) {

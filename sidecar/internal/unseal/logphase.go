@@ -7,9 +7,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// tellsAnHour is how many phases are told aloud within an hour; all more
-// of them are told at debug. A recovery takes about five.
-const tellsAnHour = 240
+// loggedPhasesPerHour is how many phases are logged at their level within an hour; all
+// more of them are logged at debug. A recovery takes about five.
+const loggedPhasesPerHour = 240
 
 // logLimiter keeps a Vault that flaps from filling the log.
 type logLimiter struct {
@@ -17,14 +17,14 @@ type logLimiter struct {
 	limited bool
 }
 
-// allow reports whether one more phase may be told aloud. Once it may not,
+// allow reports whether one more phase may be logged at its level. Once it may not,
 // half of an hour's worth has to come back first.
 func (v *logLimiter) allow(now time.Time) bool {
 	spent := v.spent
 	if spent.Before(now) {
 		spent = now
 	}
-	spent = spent.Add(time.Hour / tellsAnHour)
+	spent = spent.Add(time.Hour / loggedPhasesPerHour)
 	limit := time.Hour
 	if v.limited {
 		limit /= 2
@@ -50,8 +50,8 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 		over := l.timeline.enter(p, now)
 		l.onEnter(p)
 		if over != nil {
-			older := l.memory.History // it was published: a new list takes its place
-			l.memory.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...)
+			older := l.saved.History // it was published: a new list takes its place
+			l.saved.History = append([]*Recovery{over}, older[:min(len(older), maxHistory-1)]...)
 			l.Meter.Recovered(*over)
 			l.save()
 		}
@@ -64,21 +64,21 @@ func (l *Loop) enter(p Phase, now time.Time) bool {
 
 func (l *Loop) onEnter(p Phase) {
 	switch {
-	case p == Held && l.memory.Held == nil:
-		l.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
+	case p == Held && l.saved.Hold == nil:
+		l.saved.Hold = &SealHold{Process: l.process.current, Keys: l.keys.version}
 		l.save()
-	case l.prober.answer == AnswerSealed && l.released():
+	case l.prober.answer == AnswerSealed && l.holdReleased():
 		l.Log.Info(msgReleased)
-		l.memory.Unsealed, l.memory.Held = "", nil
+		l.saved.Unsealed, l.saved.Hold = "", nil
 		l.save()
-	case p == Unsealing && l.memory.Unsealed == l.process.current && l.process.current != "":
+	case p == Unsealing && l.saved.Unsealed == l.process.current && l.process.current != "":
 		l.Log.Warn(msgOverruled)
-		l.memory.Unsealed = "" // said once for each seal
+		l.saved.Unsealed = "" // said once for each seal
 	case p.unsealed():
 		l.sender.failures, l.sender.interfered, l.sender.interferenceLogged = 0, 0, false
 		l.sender.confirmation, l.sender.recheck = confirmation{}, recheck{}
 		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
-			l.opened(l.sender.undecided)
+			l.recordUnseal(l.sender.undecided)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) 
 		return
 	}
 	if !limited {
-		l.Log.Warn(msgHushed)
+		l.Log.Warn(msgFlapping)
 	}
 	say(hclog.Debug, hclog.Debug)
 	l.deferredLog = func() { say(t.Level, hclog.Info) }
@@ -115,7 +115,7 @@ func (l *Loop) publish() {
 	if l.keys.problem != "" {
 		shares = 0
 	}
-	s := State{
+	s := Snapshot{
 		Phase:    l.phase,
 		Since:    l.since,
 		Message:  phases[l.phase].Message,
@@ -128,9 +128,9 @@ func (l *Loop) publish() {
 		Process:  l.process.current,
 		Current:  l.timeline.current,
 		Last:     l.timeline.last,
-		History:  l.memory.History,
+		History:  l.saved.History,
 	}
-	if o := l.memory.Opened; o != nil {
+	if o := l.saved.LastUnseal; o != nil {
 		s.UnsealedAt, s.KeyChanged = o.At, l.keys.version != "" && l.keys.version != o.Keys
 	}
 	l.Publish(s)

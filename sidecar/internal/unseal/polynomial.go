@@ -10,7 +10,7 @@ import (
 // do, so t tell nothing. With one more, that they lie on one is no chance: it
 // is 1 in 256 to the power of the key's length.
 
-const mostRuns = 64 // shares whose runs are looked at, one elimination each
+const maxRunShares = 64 // shares whose runs are looked at, one elimination each
 
 // families returns the sets of more than t of these shares that lie on one
 // polynomial, and what is left without the shares of a key with a higher
@@ -30,14 +30,14 @@ func families(shares []Share, places []int, t int) (sets [][]int, left []int) {
 		switch rank := rank(shares, part, t); {
 		case rank == t && distinct(shares, part):
 			sets = append(sets, part)
-		case rank > t && len(part) > rank && onOne(shares, part, rank):
+		case rank > t && len(part) > rank && onOnePolynomial(shares, part, rank):
 			higher = append(higher, part...)
 		default:
 			unclear = append(unclear, part...)
 		}
 	}
 	slices.Sort(unclear)
-	sets = append(sets, runs(shares, unclear[max(0, len(unclear)-mostRuns):], t)...)
+	sets = append(sets, runs(shares, unclear[max(0, len(unclear)-maxRunShares):], t)...)
 	gone := append(slices.Concat(sets...), higher...)
 	left = slices.DeleteFunc(slices.Clone(places), func(place int) bool { return slices.Contains(gone, place) })
 	return sets, left
@@ -92,9 +92,9 @@ func vectors(shares []Share, places []int, t int) matrix {
 	return m
 }
 
-// onOne reports whether the shares at these places, more than t, lie on one
+// onOnePolynomial reports whether the shares at these places, more than t, lie on one
 // polynomial: they have an x each, and no more than t of them are independent.
-func onOne(shares []Share, places []int, t int) bool {
+func onOnePolynomial(shares []Share, places []int, t int) bool {
 	return distinct(shares, places) && rank(shares, places, t) == t
 }
 
@@ -116,13 +116,13 @@ func distinct(shares []Share, places []int) bool {
 // runs looks for sets that begin as t+1 neighbors.
 func runs(shares []Share, rest []int, t int) (sets [][]int) {
 	for i := 0; i+t < len(rest); i++ {
-		if !onOne(shares, rest[i:i+t+1], t) {
+		if !onOnePolynomial(shares, rest[i:i+t+1], t) {
 			continue
 		}
 		set := slices.Clone(rest[i : i+t])
 		var others []int
 		for _, place := range slices.Concat(rest[:i], rest[i+t:]) {
-			if onOne(shares, append(set[:t:t], place), t) {
+			if onOnePolynomial(shares, append(set[:t:t], place), t) {
 				set = append(set, place)
 			} else {
 				others = append(others, place)
@@ -137,7 +137,7 @@ func runs(shares []Share, rest []int, t int) (sets [][]int) {
 
 // Arithmetic of GF(256) as Vault's shamir has it, modulo the polynomial 0x11b
 // of AES (shamir/shamir.go). It looks nothing up by what it is given: the time
-// it takes tells nothing of a key.
+// it takes shows nothing of a key.
 
 func multiply(a, b byte) (product byte) {
 	for range 8 {

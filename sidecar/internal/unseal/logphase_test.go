@@ -18,7 +18,7 @@ func TestLogLimiter_LimitsFrequentMessages(t *testing.T) {
 		}
 		now = now.Add(time.Second)
 	}
-	assert.InDelta(t, tellsAnHour, allowed, 20, "a flapping Vault is limited")
+	assert.InDelta(t, loggedPhasesPerHour, allowed, 20, "a flapping Vault is limited")
 	assert.True(t, v.limited)
 
 	v, allowed = logLimiter{}, 0
@@ -28,7 +28,7 @@ func TestLogLimiter_LimitsFrequentMessages(t *testing.T) {
 		}
 		now = now.Add(time.Second)
 	}
-	assert.Less(t, allowed, 25*tellsAnHour)
+	assert.Less(t, allowed, 25*loggedPhasesPerHour)
 	assert.True(t, v.allow(now.Add(time.Hour)), "after a quiet hour it is allowed again")
 	assert.False(t, v.limited)
 
