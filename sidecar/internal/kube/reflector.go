@@ -30,17 +30,25 @@ type Reflector struct {
 // Run works until ctx is done.
 func (f *Reflector) Run(ctx context.Context) {
 	version, failures := "", 0
+	refused := false // a watch is, which a list that works does not mend
+	begun := func() {
+		failures = 0
+		if refused {
+			refused = false
+			f.OnError(nil)
+		}
+	}
 	for {
 		began := time.Now()
 		var err error
 		if version == "" {
-			if version, err = f.List(ctx); err == nil {
-				failures = 0
+			if version, err = f.List(ctx); err == nil && !refused {
 				f.OnError(nil)
 			}
 		}
-		if err == nil {
-			version, err = f.watch(ctx, version)
+		listed := err == nil
+		if listed {
+			version, err = f.watch(ctx, version, begun)
 		}
 		if ctx.Err() != nil {
 			return
@@ -54,7 +62,7 @@ func (f *Reflector) Run(ctx context.Context) {
 			f.OnError(err)
 		}
 		if IsForbiddenOrNotFound(err) {
-			limit = f.MissingRetry
+			limit, refused = f.MissingRetry, listed
 		}
 		failures++
 		Sleep(ctx, RetryAfter(failures, limit, err))
@@ -62,8 +70,9 @@ func (f *Reflector) Run(ctx context.Context) {
 }
 
 // watch takes one watch to its end, and returns the version it came to; "" when the
-// server cannot go on from there, so that a list is needed.
-func (f *Reflector) watch(ctx context.Context, version string) (string, error) {
+// server cannot go on from there, so that a list is needed. It calls begun once the
+// server has begun it.
+func (f *Reflector) watch(ctx context.Context, version string, begun func()) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchFor+time.Minute)
 	defer cancel()
 	o := f.Options
@@ -74,6 +83,7 @@ func (f *Reflector) watch(ctx context.Context, version string) (string, error) {
 		return "", unlessExpired(err)
 	}
 	defer w.Stop()
+	begun()
 	for event := range w.ResultChan() {
 		if event.Type == watch.Error {
 			return "", unlessExpired(apierrors.FromObject(event.Object))

@@ -11,7 +11,7 @@ import "errors"
 // were ours by then. A refusal carries no count: what came in just before the
 // last share shows in nothing. So it takes two of them to be sure (confirmation.go).
 type attempt struct {
-	shares  []int        // places in the key ring, in the order of sending
+	shares  []int        // places among the mounted shares, in the order of sending
 	scope   AttemptScope // what a refusal would speak of
 	sent    int
 	nonce   string

@@ -118,3 +118,8 @@ func TestAttempt_IsRejectedOnlyWithoutInterference(t *testing.T) {
 		}
 	}
 }
+
+// They are values of a metric's label, which dashboards and alerts of others name.
+func TestResults_AreThoseOfTheMetric(t *testing.T) {
+	assert.Equal(t, []string{"opened", "rejected", "interfered", "failed", "lost", "undecided", "accepted"}, Results())
+}

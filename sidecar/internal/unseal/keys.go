@@ -18,7 +18,7 @@ type keySet struct {
 	version      string   // fingerprint of the last usable content
 	problem      string   // why the mounted keys cannot be used now
 	revision     string   // of the content last read
-	read         bool     // the stamp's content has been read at least once
+	read         bool     // that content has been read at least once
 
 	next      time.Time // when they are looked at again
 	changedAt time.Time // when something about them was last new
@@ -29,9 +29,9 @@ type keySet struct {
 // it is new.
 func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string) (changed bool) {
 	k.wipe()
-	stamp := from.Revision()
+	revision := from.Revision()
 	shares, remarks, err := from.Read()
-	if err != nil && from.Revision() != stamp { // replaced while it was read
+	if err != nil && from.Revision() != revision { // replaced while it was read
 		shares, remarks, err = from.Read()
 	}
 	problem, version := "", k.version
@@ -42,7 +42,7 @@ func (k *keySet) load(from Keys, threshold int, fingerprint func([]Share) string
 		k.lengths, k.combinations = lengthsOf(shares), combinations(shares, threshold)
 	}
 	changed = !k.read || problem != k.problem || version != k.version || !slices.Equal(remarks, k.remarks)
-	k.revision, k.read, k.threshold = stamp, true, threshold
+	k.revision, k.read, k.threshold = revision, true, threshold
 	k.problem, k.version, k.remarks = problem, version, remarks
 	return changed
 }

@@ -25,6 +25,7 @@ type API struct {
 	OnList   func(ctx context.Context, at At, o metav1.ListOptions) (objects []unstructured.Unstructured, next string, err error)
 	OnPatch  func(ctx context.Context, at At, name string, o metav1.PatchOptions) error
 	OnCreate func(at At, o *unstructured.Unstructured, options metav1.CreateOptions, subresources []string) error
+	OnWatch  func(at At) error
 }
 
 // Resource implements dynamic.Interface.
@@ -77,6 +78,11 @@ func (r resource) Create(_ context.Context, o *unstructured.Unstructured, option
 }
 
 func (r resource) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+	if r.api.OnWatch != nil {
+		if err := r.api.OnWatch(r.at); err != nil {
+			return nil, err
+		}
+	}
 	w := watch.NewFake()
 	context.AfterFunc(ctx, w.Stop)
 	return w, nil
