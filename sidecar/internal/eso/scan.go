@@ -191,9 +191,11 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 // for instance that leave no room for another.
 func isObjectError(err error) bool {
 	switch {
+	case kube.DeniedByWebhook(err):
+		return true
 	case apierrors.IsForbidden(err):
 		return !kube.LacksRight(err)
-	case apierrors.IsInternalError(err): // of a webhook, it is of all; else, etcd takes no more of this one
+	case apierrors.IsInternalError(err): // a webhook that is away is so for all; else, etcd takes no more of this one
 		return !strings.Contains(err.Error(), "webhook")
 	}
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsConflict(err) || apierrors.IsRequestEntityTooLargeError(err)
