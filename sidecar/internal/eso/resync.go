@@ -43,7 +43,7 @@ type resyncer struct {
 // goes on counting where that was.
 type resync struct {
 	stores      map[StoreName]bool
-	resyncs     map[string]int // by what was annotated
+	resyncs     map[string]int // by what was annotated; a parent, by the namespace of its child too
 	namespaces  map[string]int // how much was, by namespace
 	limitLogged bool           // that it was too many
 	stopped     atomic.Bool    // by another, or by Vault that is away

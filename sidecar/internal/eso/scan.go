@@ -138,19 +138,22 @@ func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 	return text
 }
 
-// resyncObject annotates an object, or the one that made it, at most twice a resync.
+// resyncObject annotates an object, or for each namespace the one that made it, at most
+// twice a resync.
 // That one of many is gone meanwhile is no error.
 func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
 	o *unstructured.Unstructured) error {
 	namespace := o.GetNamespace()
-	api, name, key, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), string(o.GetUID()), annotation
-	annotated := o.GetKind()
+	api, name, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), annotation
+	target, annotated := string(o.GetUID()), o.GetKind()
+	key := target // by which requests are counted
 	parent := parentOf(o)
 	if parent != "" {
-		api, name, key, with = s.api.Resource(ClusterSecrets), parent, parent, parentAnnotation
-		annotated = kindClusterSecret
+		api, name, with = s.api.Resource(ClusterSecrets), parent, parentAnnotation
+		target, annotated = parent, kindClusterSecret
+		key = parent + "/" + namespace // a namespace may name any parent, and uses up no other's requests
 	}
-	last, first := s.resyncedAt[key], w.resyncs[key] == 0
+	last, first := s.resyncedAt[target], w.resyncs[key] == 0
 	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
 		return nil
 	}
@@ -182,7 +185,7 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 	if first {
 		w.namespaces[namespace]++
 	}
-	s.resyncedAt[key] = time.Now()
+	s.resyncedAt[target] = time.Now()
 	return nil
 }
 
