@@ -40,9 +40,9 @@ type Controller struct {
 	ignoredCount  StoreLimit // of both kinds
 	limitLogged   bool       // that there are too many
 	evicting      bool
-	evicted       bool // in this outage
-	saved         Eviction
-	resync        *resync // the newest; nil: none is under way
+	evicted       bool     // in this outage
+	saved         Eviction // the newest; the zero one: there was none
+	resync        *resync  // the newest; nil: none is under way
 	phaseState
 
 	watching map[string]*watchState // by the kind of stores
@@ -168,7 +168,7 @@ func (n *Controller) publish() {
 	}
 	n.reportedAt = time.Now()
 	if n.phase == unseal.Active && n.storesKnown() && n.worstStore().Type == "" {
-		n.saveEviction(time.Time{})
+		n.saveOutageOver()
 	}
 	c := n.condition()
 	n.pod.SetCondition(c)
@@ -198,7 +198,7 @@ func (n *Controller) syncPhase() {
 	}
 	if n.phase == unseal.Active {
 		n.evicted = false
-		n.saveEviction(time.Time{})
+		n.saveOutageOver()
 	}
 	for name, p := range n.tracked {
 		p.nextResync, p.downSince, p.failureReported, p.readyAfterOutage = time.Time{}, time.Time{}, "", false

@@ -75,7 +75,7 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	if len(evicted) == 0 {
 		return
 	}
-	n.saveEviction(time.Now().UTC())
+	n.saveEviction(Eviction{At: time.Now().UTC()})
 	n.evicted, p.evictedPods = true, strings.Join(evicted, ", ")
 	for _, name := range evicted {
 		n.log.Evicted()
@@ -188,39 +188,4 @@ func EvictionOf(pod, namespace string) *unstructured.Unstructured {
 		"apiVersion": "policy/v1", "kind": "Eviction",
 		"metadata": map[string]any{"name": pod, "namespace": namespace},
 	}}
-}
-
-// Eviction is what a restart of the sidecar alone must not lose: ESO's controller was
-// evicted in the outage that goes on, and a second time would help no more.
-type Eviction struct {
-	At time.Time `json:"at,omitzero"` // zero: it was not
-}
-
-// Memory keeps an Eviction. Losing it costs one eviction more.
-type Memory interface {
-	Load(into any) error
-	Save(of any) error
-}
-
-// loadEviction takes over what an earlier run of ours did.
-func (n *Controller) loadEviction() {
-	if n.config.Memory == nil {
-		return
-	}
-	if err := n.config.Memory.Load(&n.saved); err != nil {
-		n.log.Debug(msgMemoryFails, keyError, err)
-	}
-	n.evicted = !n.saved.At.IsZero()
-}
-
-// saveEviction keeps when the controller was evicted; the zero time once the outage
-// is over, which may be long before Vault is away again.
-func (n *Controller) saveEviction(at time.Time) {
-	if n.config.Memory == nil || n.saved.At.Equal(at) {
-		return
-	}
-	n.saved.At = at
-	if err := n.config.Memory.Save(n.saved); err != nil {
-		n.log.Debug(msgMemoryFails, keyError, err)
-	}
 }
