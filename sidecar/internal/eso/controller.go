@@ -51,17 +51,20 @@ type Controller struct {
 
 // phaseState is what is forgotten when Vault enters another phase.
 type phaseState struct {
-	phase        unseal.Phase
-	phaseSince   time.Time // when Vault entered it
-	outageID     int64
-	since        time.Time     // when Vault became active, or a store got down after the resync was done
-	sparedFor    StoreName     // with which ESO works since this outage, as was logged
-	slowestStore time.Duration // that a store took to get Ready since then
-	resyncDue    bool          // another is to be started
-	resyncDone   bool
-	resyncs      int         // in this outage
-	nextResync   time.Time   // not before then
-	scan         *scanResult // by the newest scan
+	phase            unseal.Phase
+	phaseSince       time.Time // when Vault entered it
+	outageID         int64
+	since            time.Time // when Vault became active, or a store got down after the resync was done
+	nextEviction     time.Time // not before then
+	evictionFailures int
+	evictionErrors   kube.ErrorLog
+	sparedFor        StoreName     // with which ESO works since this outage, as was logged
+	slowestStore     time.Duration // that a store took to get Ready since then
+	resyncDue        bool          // another is to be started
+	resyncDone       bool
+	resyncs          int         // in this outage
+	nextResync       time.Time   // not before then
+	scan             *scanResult // by the newest scan
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.

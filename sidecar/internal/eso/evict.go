@@ -29,7 +29,7 @@ const ControllerLabel = "app.kubernetes.io/name=external-secrets"
 
 // maybeEvict evicts ESO's controller because of a store, unless that would not help.
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
-	if n.evicting || n.hasWorked(n.sparedFor) {
+	if n.evicting || n.hasWorked(n.sparedFor) || time.Now().Before(n.nextEviction) {
 		return
 	}
 	n.evicting = true
@@ -42,7 +42,7 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		return
 	}
 	if err != nil {
-		n.logNotEvicted(p, err)
+		n.postponeEviction(err)
 		return
 	}
 	if !ours(p.Store) {
@@ -55,7 +55,8 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	works, err := n.workingStore(ctx, p, ours)
 	if err != nil {
 		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err))
-		return // it is asked again
+		n.waitForEviction() // it is asked again
+		return
 	}
 	if works != (StoreName{}) {
 		if n.sparedFor == (StoreName{}) {
@@ -70,7 +71,9 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	var evicted []string
 	n.unlocked(func() { evicted, err = n.evict(ctx) })
 	if err != nil {
-		n.logNotEvicted(p, err)
+		n.postponeEviction(err)
+	} else {
+		n.evictionErrors.Log(n.log, whatEviction, kube.GrantsEviction, nil)
 	}
 	if len(evicted) == 0 {
 		return
@@ -81,11 +84,6 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		n.log.Evicted()
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
 	}
-}
-
-func (n *Controller) logNotEvicted(p *storeState, err error) {
-	n.log.Failed("eviction")
-	n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
 }
 
 // isOurVault returns what reports whether a store's Vault is the one beside us. The

@@ -1,10 +1,33 @@
 package eso
 
-import "time"
+import (
+	"time"
 
-// evictionInterval is the least time between two evictions: each short outage, or store
-// that is made anew, would have one.
-const evictionInterval = time.Hour
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+const (
+	// evictionInterval is the least time between two evictions: each short outage, or
+	// store that is made anew, would have one.
+	evictionInterval = time.Hour
+	// evictionRetry is the first wait after a refusal.
+	evictionRetry = time.Minute
+)
+
+const whatEviction = "evicting the external-secrets controller"
+
+// postponeEviction takes that ESO could not be evicted, because of whatever store.
+func (n *Controller) postponeEviction(err error) {
+	n.evictionErrors.Log(n.log, whatEviction, kube.GrantsEviction, err)
+	n.waitForEviction()
+}
+
+// waitForEviction has no store ask again too soon: for each, much is listed.
+func (n *Controller) waitForEviction() {
+	wait := min(evictionRetry<<min(n.evictionFailures, 10), maxResyncInterval)
+	n.evictionFailures++
+	n.nextEviction = time.Now().Add(wait)
+}
 
 // Eviction is what a restart of the sidecar alone must not lose: when ESO's controller was
 // evicted. A second time in an outage would help no more.

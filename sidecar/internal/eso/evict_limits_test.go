@@ -1,8 +1,11 @@
 package eso
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -115,6 +119,45 @@ func TestEviction_IsLimitedByTheSavedTime(t *testing.T) {
 				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				during(row.after)
 				assert.Equal(t, row.want, api.evictions.Load())
+			})
+		})
+	}
+}
+
+// Where the right to evict is missing, or a PodDisruptionBudget refuses it, each broken
+// store would have it asked, and much listed before, each time that it is annotated.
+func TestEviction_RefusalIsRetriedForAllStoresAtOnce(t *testing.T) {
+	for _, count := range []int{1, 100} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				api, c := newEvictionAPI(t), evictionConfig()
+				api.refusal = apierrors.NewForbidden(kube.Pods.GroupResource(), "eso", errors.New(`User "x" cannot`))
+				c.Log = hclog.New(&hclog.LoggerOptions{Output: &out})
+				stores := []Store{ownStore("", "home", kube.True)}
+				for i := range count {
+					stores = append(stores, ownStore("tenant", fmt.Sprint("broken-", i), kube.False))
+				}
+				n := besideVault(t, c, &api.API, stores...)
+				warnings := func() (count int) {
+					n.handle(func() { count = strings.Count(out.String(), "advice=\"apply manifests/eviction\"") })
+					return count
+				}
+				during(evictAfter + 30*time.Second)
+				assert.EqualValues(t, 1, api.evictions.Load())
+				during(70 * time.Second)
+				assert.EqualValues(t, 2, api.evictions.Load(), "soon at first")
+				during(20 * time.Minute)
+				assert.LessOrEqual(t, api.services.Load(), int32(6), "then ever more rarely")
+				assert.Equal(t, 1, warnings())
+
+				n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
+				during(time.Second)
+				before := api.evictions.Load()
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
+				during(evictAfter + 30*time.Second)
+				assert.Greater(t, api.evictions.Load(), before, "the next outage has waits of its own")
+				assert.Equal(t, 2, warnings())
 			})
 		})
 	}
