@@ -214,26 +214,6 @@ func (n *Controller) syncPhase() {
 	}
 }
 
-func (n *Controller) readyStores() map[StoreName]bool {
-	ready := map[StoreName]bool{}
-	for name, p := range n.tracked {
-		if p.Ready() {
-			ready[name] = true
-		}
-	}
-	return ready
-}
-
-// storesKnown reports whether a resync is of use. Before both kinds of stores are
-// known it would be done twice, and while no store is Ready for nothing.
-func (n *Controller) storesKnown() bool {
-	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.refusal != nil && spaces.refusal != nil {
-		return false
-	}
-	return len(n.tracked) == 0 || len(n.readyStores()) > 0
-}
-
 // reconcile does for one store what is due, and returns after how long there is more
 // to do.
 func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.Duration, more bool) {

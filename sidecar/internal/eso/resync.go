@@ -2,7 +2,6 @@ package eso
 
 import (
 	"context"
-	"maps"
 	"math"
 	"runtime/debug"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const (
@@ -87,15 +85,6 @@ func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after tim
 // never is when nothing is due.
 const never = time.Duration(math.MaxInt64)
 
-// resyncIn returns after how long another resync is to begin: never, unless one is due
-// and possible.
-func (n *Controller) resyncIn() time.Duration {
-	if n.phase != unseal.Active || !n.resyncDue || !n.storesKnown() {
-		return never
-	}
-	return max(0, time.Until(n.nextResync))
-}
-
 // scanNext scans if it is time, and returns after how long the next scan is due.
 func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
@@ -119,46 +108,6 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 		n.resync = nil
 	}
 	return wait
-}
-
-// requestResync has the next resync take the place of the one that goes on.
-func (n *Controller) requestResync() {
-	n.resyncDue = true
-	if n.resync != nil && n.storesKnown() && !time.Now().Before(n.nextResync) {
-		n.resync.stopped.Store(true)
-	}
-}
-
-// resyncGap is how long after the nth resync of an outage, from 0, another may take its
-// place: a store that turns Ready again and again would have none come to its end.
-func resyncGap(n int) time.Duration {
-	if n < 3 { // as many kinds and replicas as there are
-		return 0
-	}
-	return min(recheckInterval<<min(n-3, 10), unsyncedInterval)
-}
-
-func (n *Controller) startResync() {
-	n.resyncDue = false
-	if n.config.Recovery == RecoveryRestart {
-		return
-	}
-	n.nextResync = time.Now().Add(resyncGap(n.resyncs))
-	n.resyncs++
-	before := n.resync
-	n.stopResync()
-	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
-	n.resync = newResync(n.readyStores())
-	if before != nil && !before.done {
-		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
-	}
-}
-
-func (n *Controller) stopResync() {
-	if n.resync != nil {
-		n.resync.stopped.Store(true)
-		n.resync = nil
-	}
 }
 
 // next decides after how long the next scan is due, and whether the newest is reported.
