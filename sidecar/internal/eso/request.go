@@ -17,23 +17,31 @@ func (n *Controller) readyStores() map[StoreName]bool {
 	return ready
 }
 
-// storesKnown reports whether a resync is of use. Before both kinds of stores are
-// known it would be done twice, and while no store is Ready for nothing.
-func (n *Controller) storesKnown() bool {
+// storesSeen reports whether both kinds of stores are: before, a resync would be done twice.
+func (n *Controller) storesSeen() bool {
 	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.refusal != nil && spaces.refusal != nil {
-		return false
-	}
-	return len(n.tracked) == 0 || len(n.readyStores()) > 0
+	return clusters.answered && spaces.answered && (clusters.refusal == nil || spaces.refusal == nil)
+}
+
+// storesKnown reports whether a resync is of use: while no store is Ready, it is for
+// nothing but what a generator of Vault's makes.
+func (n *Controller) storesKnown() bool {
+	return n.storesSeen() && (len(n.tracked) == 0 || len(n.readyStores()) > 0)
 }
 
 // resyncIn returns after how long another resync is to begin: never, unless one is due
-// and possible.
+// and possible. The first waits for a Ready store no longer than evictAfter: a home may
+// have none, and a tenant one that never gets Ready.
 func (n *Controller) resyncIn() time.Duration {
-	if n.phase != unseal.Active || !n.resyncDue || !n.storesKnown() {
+	switch {
+	case n.phase != unseal.Active || !n.resyncDue || !n.storesSeen():
+		return never
+	case n.storesKnown():
+		return max(0, time.Until(n.nextResync))
+	case n.resyncs > 0:
 		return never
 	}
-	return max(0, time.Until(n.nextResync))
+	return max(0, evictAfter-time.Since(n.phaseSince))
 }
 
 // requestResync has the next resync take the place of the one that goes on.
@@ -54,7 +62,7 @@ func resyncGap(n int) time.Duration {
 }
 
 func (n *Controller) startResync() {
-	n.resyncDue = false
+	n.resyncDue = n.config.Recovery != RecoveryRestart && !n.storesKnown() // that of the stores still is
 	if n.config.Recovery == RecoveryRestart {
 		return
 	}

@@ -134,3 +134,54 @@ func TestResync_ForgedOwnerUsesUpNoRequestOfTheParent(t *testing.T) {
 		})
 	}
 }
+
+// A home reads from Vault by generators alone, and a tenant has a store that never gets
+// Ready.
+func TestResync_BrokenStoreStopsNoHomeWithoutStores(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		stores []Store
+		until  time.Duration
+	}{
+		"without any":            {nil, time.Second},
+		"with a tenant's":        {[]Store{vaultStore("tenant", "broken", kube.False)}, evictAfter + time.Second},
+		"with one that is Ready": {[]Store{vaultStore("", "home", kube.True)}, time.Second},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var a annotationLog
+				n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+					o := failedSecret("victim", "app", "")
+					unstructured.RemoveNestedField(o.Object, "spec", "secretStoreRef")
+					_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{
+						"sourceRef": map[string]any{"generatorRef": map[string]any{"kind": kindVaultGenerator, "name": "g"}},
+					}}, "spec", "dataFrom")
+					return []unstructured.Unstructured{o}
+				}), row.stores...)
+				during(row.until)
+				assert.Equal(t, 1, a.count["externalsecrets/victim/app"])
+				during(time.Hour)
+				assert.Equal(t, 2, a.count["externalsecrets/victim/app"])
+				if len(row.stores) > 0 && !row.stores[0].Ready() {
+					n.handle(func() { assert.False(t, n.resyncDone, "the outage goes on for the store") })
+				}
+			})
+		})
+	}
+}
+
+// What is begun without a Ready store takes the place of no other.
+func TestResync_BeginsAtOnceWithTheFirstReadyStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+			return []unstructured.Unstructured{failedSecret("victim", "app", "")}
+		}), vaultStore("", "home", kube.False))
+		during(time.Hour)
+		assert.Len(t, a.lists, 1, "of what needs no store")
+		assert.Zero(t, a.count["externalsecrets/victim/app"])
+		n.setStatus("", "home", kube.True)
+		synctest.Wait()
+		assert.Equal(t, 1, a.count["externalsecrets/victim/app"])
+		n.handle(func() { assert.Equal(t, "Recovering", n.condition().Reason) })
+	})
+}
