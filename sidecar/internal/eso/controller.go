@@ -60,11 +60,9 @@ type phaseState struct {
 	evictionErrors   kube.ErrorLog
 	sparedFor        StoreName     // with which ESO works since this outage, as was logged
 	slowestStore     time.Duration // that a store took to get Ready since then
-	resyncDue        bool          // another is to be started
 	resyncDone       bool
-	resyncs          int         // in this outage
-	nextResync       time.Time   // not before then
-	scan             *scanResult // by the newest scan
+	resyncRequests
+	scan *scanResult // by the newest scan
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -104,6 +102,7 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
 		ignoredCount:  StoreLimit{},
+		phaseState:    phaseState{resyncRequests: newResyncRequests()},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
 }
@@ -210,7 +209,10 @@ func (n *Controller) syncPhase() {
 	n.stopResync()
 	now := time.Now()
 	n.phaseState = phaseState{
-		phase: phase, phaseSince: now, outageID: activations, since: now, resyncDue: phase == unseal.Active,
+		phase: phase, phaseSince: now, outageID: activations, since: now, resyncRequests: newResyncRequests(),
+	}
+	if phase == unseal.Active {
+		n.requestResync("")
 	}
 }
 

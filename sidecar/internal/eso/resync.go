@@ -44,7 +44,8 @@ type resync struct {
 	resyncs     map[string]int // by what was annotated; a parent, by the namespace of its child too
 	namespaces  map[string]int // how much was, by namespace
 	limitLogged bool           // that it was too many
-	stopped     atomic.Bool    // by another, or by Vault that is away
+	began       time.Time
+	stopAfter   atomic.Int64 // in nanoseconds since then; 0: it goes on
 
 	scans     int
 	failures  int           // of scans, in a row
@@ -69,8 +70,16 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 func newResync(stores map[StoreName]bool) *resync {
 	return &resync{
 		stores: stores, resyncs: map[string]int{}, namespaces: map[string]int{},
-		least: math.MaxInt, annotates: true, due: time.Now(),
+		began: time.Now(), least: math.MaxInt, annotates: true, due: time.Now(),
 	}
+}
+
+// stop has the resync end after so long: for another, or for Vault that is away.
+func (w *resync) stop(in time.Duration) { w.stopAfter.Store(int64(time.Since(w.began)+in) + 1) }
+
+func (w *resync) stopped() bool {
+	after := w.stopAfter.Load()
+	return after > 0 && int64(time.Since(w.began)) >= after-1
 }
 
 // continueResync scans what uses the stores that are Ready, when that is due.
@@ -88,7 +97,7 @@ const never = time.Duration(math.MaxInt64)
 // scanNext scans if it is time, and returns after how long the next scan is due.
 func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
-	if w == nil || w.stopped.Load() {
+	if w == nil || w.stopped() {
 		return never
 	}
 	if wait := time.Until(w.due); wait > 0 {
@@ -96,7 +105,7 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	}
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
-	if w.stopped.Load() || ctx.Err() != nil {
+	if w.stopped() || ctx.Err() != nil {
 		return never
 	}
 	wait, reports := n.resyncer.next(w, &f)

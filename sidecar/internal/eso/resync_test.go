@@ -317,7 +317,7 @@ func TestResync_IncludesAStoreThatBecomesReady(t *testing.T) {
 			n.updateStore(Store{StoreName: StoreName{"app", "second"}, Vault: true, Status: kube.True}, false)
 		})
 		n.mu.Lock()
-		due := n.resyncDue
+		due := len(n.requested) > 0
 		n.mu.Unlock()
 		eso.Lock()
 		assert.True(t, due)

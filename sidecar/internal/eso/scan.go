@@ -71,7 +71,7 @@ func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 		return s.resyncObject(ctx, w, t, kind, o)
 	}
 	f.err = s.eachFailed(ctx, w, handle)
-	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped.Load() {
+	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped() {
 		t.perNamespace, again = maxResyncedIn, true
 		f.err = s.eachFailed(ctx, w, handle)
 	}
@@ -89,9 +89,9 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind,
 			if FailedSync(o) && kind.uses(o, is) {
 				failed = f(kind, o)
 			}
-			return failed == nil && !w.stopped.Load()
+			return failed == nil && !w.stopped()
 		})
-		if ctx.Err() != nil || w.stopped.Load() {
+		if ctx.Err() != nil || w.stopped() {
 			return nil
 		}
 		err = cmp.Or(err, failed)

@@ -2,6 +2,8 @@ package eso
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -52,14 +55,24 @@ func (a *annotationLog) serve(objects func() []unstructured.Unstructured) *kubet
 	}
 }
 
-// total is how often anything was annotated.
-func (a *annotationLog) total() (sum int) {
+// times is how often an object was annotated.
+func (a *annotationLog) times(key string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, count := range a.count {
-		sum += count
-	}
-	return sum
+	return a.count[key]
+}
+
+// firstAt is when an object was annotated first.
+func (a *annotationLog) firstAt(key string) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.first[key]
+}
+
+func (a *annotationLog) listed() []time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.lists)
 }
 
 // ofStore has an ExternalSecret use another store.
@@ -124,12 +137,12 @@ func TestResync_ForgedOwnerUsesUpNoRequestOfTheParent(t *testing.T) {
 				}), vaultStore("", "home", kube.False), vaultStore("tenant", "s", kube.True))
 				during(30 * time.Second)
 				const parent = "clusterexternalsecrets//shared"
-				before := a.count[parent]
+				before := a.times(parent)
 				n.setStatus("", "home", kube.True)
 				during(time.Minute)
-				assert.Greater(t, a.count[parent], before)
+				assert.Greater(t, a.times(parent), before)
 				during(time.Hour)
-				assert.LessOrEqual(t, a.count[parent], 4, "two for each namespace")
+				assert.LessOrEqual(t, a.times(parent), 4, "two for each namespace")
 			})
 		})
 	}
@@ -158,9 +171,9 @@ func TestResync_BrokenStoreStopsNoHomeWithoutStores(t *testing.T) {
 					return []unstructured.Unstructured{o}
 				}), row.stores...)
 				during(row.until)
-				assert.Equal(t, 1, a.count["externalsecrets/victim/app"])
+				assert.Equal(t, 1, a.times("externalsecrets/victim/app"))
 				during(time.Hour)
-				assert.Equal(t, 2, a.count["externalsecrets/victim/app"])
+				assert.Equal(t, 2, a.times("externalsecrets/victim/app"))
 				if len(row.stores) > 0 && !row.stores[0].Ready() {
 					n.handle(func() { assert.False(t, n.resyncDone, "the outage goes on for the store") })
 				}
@@ -177,11 +190,113 @@ func TestResync_BeginsAtOnceWithTheFirstReadyStore(t *testing.T) {
 			return []unstructured.Unstructured{failedSecret("victim", "app", "")}
 		}), vaultStore("", "home", kube.False))
 		during(time.Hour)
-		assert.Len(t, a.lists, 1, "of what needs no store")
-		assert.Zero(t, a.count["externalsecrets/victim/app"])
+		assert.Len(t, a.listed(), 1, "of what needs no store")
+		assert.Zero(t, a.times("externalsecrets/victim/app"))
 		n.setStatus("", "home", kube.True)
 		synctest.Wait()
-		assert.Equal(t, 1, a.count["externalsecrets/victim/app"])
+		assert.Equal(t, 1, a.times("externalsecrets/victim/app"))
 		n.handle(func() { assert.Equal(t, "Recovering", n.condition().Reason) })
+	})
+}
+
+// A tenant's stores turn Ready before that of all does.
+func TestResync_TenantsStoresDelayNoOtherNamespace(t *testing.T) {
+	for _, tenants := range []int{0, 3, 4, 50} {
+		t.Run(fmt.Sprint(tenants), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var a annotationLog
+				n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+					return []unstructured.Unstructured{failedSecret("victim", "app", "")}
+				}), vaultStore("", "home", kube.False))
+				for i := range tenants {
+					n.setStatus("tenant", fmt.Sprint("s", i), kube.False)
+				}
+				during(100 * time.Millisecond)
+				for i := range tenants {
+					n.setStatus("tenant", fmt.Sprint("s", i), kube.True)
+					during(50 * time.Millisecond)
+				}
+				n.setStatus("", "home", kube.True)
+				ready := time.Since(a.began)
+				during(time.Minute)
+				waited := a.firstAt("externalsecrets/victim/app") - ready
+				if tenants == 0 {
+					assert.Zero(t, waited)
+				}
+				assert.LessOrEqual(t, waited, firstRecheck)
+			})
+		})
+	}
+}
+
+// A tenant's store turns Ready each second.
+func TestResync_FlappingStoreDelaysNoLateStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+			return []unstructured.Unstructured{failedSecret("victim", "app", "")}
+		}), vaultStore("", "home", kube.False))
+		for time.Since(a.began) < 11*time.Minute {
+			n.setStatus("tenant", "s", kube.False)
+			during(500 * time.Millisecond)
+			n.setStatus("tenant", "s", kube.True)
+			during(500 * time.Millisecond)
+		}
+		assert.Less(t, len(a.listed()), 50, "it begins few")
+		n.setStatus("", "home", kube.True)
+		ready := time.Since(a.began)
+		during(10 * time.Minute)
+		assert.LessOrEqual(t, a.firstAt("externalsecrets/victim/app")-ready, firstRecheck)
+	})
+}
+
+// A store turns Ready in one namespace after another while what uses the first is
+// annotated, which takes 25 seconds.
+func TestResync_LateStoreInterruptsALongScan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() (all []unstructured.Unstructured) {
+			all = append(all, ofStore(failedSecret("b", "first", ""), "b", "s"))
+			for i := range 1000 {
+				all = append(all, failedSecret(fmt.Sprint("app-", i%20), fmt.Sprint(i), ""))
+			}
+			return all
+		}), vaultStore("", "home", kube.True))
+		during(500 * time.Millisecond)
+		n.setStatus("b", "s", kube.False)
+		n.setStatus("b", "s", kube.True)
+		during(firstRecheck)
+		lists := a.listed()
+		require.Len(t, lists, 2)
+		assert.Equal(t, firstRecheck, lists[1]-lists[0])
+		assert.Equal(t, 1, a.times("externalsecrets/b/first"))
+	})
+}
+
+// Stores in a hundred namespaces turn Ready again and again, and a list takes five
+// seconds.
+func TestResync_FlappingNamespacesStopNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		api := a.serve(nil)
+		list := func(ctx context.Context, at kubetest.At, o metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+			if at.Resource != ExternalSecrets {
+				return nil, "", nil
+			}
+			kube.Sleep(ctx, 2500*time.Millisecond)
+			if o.Continue == "" {
+				return nil, "more", nil
+			}
+			return []unstructured.Unstructured{failedSecret("victim", "app", "")}, "", nil
+		}
+		api.OnList = list
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, api, vaultStore("", "home", kube.True))
+		for i := range 100 {
+			n.setStatus(fmt.Sprint("tenant-", i), "s", kube.False)
+			n.setStatus(fmt.Sprint("tenant-", i), "s", kube.True)
+			during(300 * time.Millisecond)
+		}
+		assert.NotZero(t, a.times("externalsecrets/victim/app"))
+		assert.Less(t, a.firstAt("externalsecrets/victim/app"), 20*time.Second)
 	})
 }
