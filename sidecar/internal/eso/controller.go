@@ -40,9 +40,9 @@ type Controller struct {
 	ignoredCount  StoreLimit // of both kinds
 	limitLogged   bool       // that there are too many
 	evicting      bool
-	evicted       bool // in this outage
-	saved         Eviction
-	resync        *resync // the newest; nil: none is under way
+	evicted       bool     // in this outage
+	saved         Eviction // the newest; the zero one: there was none
+	resync        *resync  // the newest; nil: none is under way
 	phaseState
 
 	watching map[string]*watchState // by the kind of stores
@@ -51,17 +51,18 @@ type Controller struct {
 
 // phaseState is what is forgotten when Vault enters another phase.
 type phaseState struct {
-	phase        unseal.Phase
-	phaseSince   time.Time // when Vault entered it
-	outageID     int64
-	since        time.Time     // when Vault became active, or a store got down after the resync was done
-	sparedFor    StoreName     // with which ESO works since this outage, as was logged
-	slowestStore time.Duration // that a store took to get Ready since then
-	resyncDue    bool          // another is to be started
-	resyncDone   bool
-	resyncs      int         // in this outage
-	nextResync   time.Time   // not before then
-	scan         *scanResult // by the newest scan
+	phase            unseal.Phase
+	phaseSince       time.Time // when Vault entered it
+	outageID         int64
+	since            time.Time // when Vault became active, or a store got down after the resync was done
+	nextEviction     time.Time // not before then
+	evictionFailures int
+	evictionErrors   kube.ErrorLog
+	sparedFor        StoreName     // with which ESO works since this outage, as was logged
+	slowestStore     time.Duration // that a store took to get Ready since then
+	resyncDone       bool
+	resyncRequests
+	scan *scanResult // by the newest scan
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -101,6 +102,7 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
 		ignoredCount:  StoreLimit{},
+		phaseState:    phaseState{resyncRequests: newResyncRequests()},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
 }
@@ -168,7 +170,7 @@ func (n *Controller) publish() {
 	}
 	n.reportedAt = time.Now()
 	if n.phase == unseal.Active && n.storesKnown() && n.worstStore().Type == "" {
-		n.saveEviction(time.Time{})
+		n.saveOutageOver()
 	}
 	c := n.condition()
 	n.pod.SetCondition(c)
@@ -198,7 +200,7 @@ func (n *Controller) syncPhase() {
 	}
 	if n.phase == unseal.Active {
 		n.evicted = false
-		n.saveEviction(time.Time{})
+		n.saveOutageOver()
 	}
 	for name, p := range n.tracked {
 		p.nextResync, p.downSince, p.failureReported, p.readyAfterOutage = time.Time{}, time.Time{}, "", false
@@ -207,28 +209,11 @@ func (n *Controller) syncPhase() {
 	n.stopResync()
 	now := time.Now()
 	n.phaseState = phaseState{
-		phase: phase, phaseSince: now, outageID: activations, since: now, resyncDue: phase == unseal.Active,
+		phase: phase, phaseSince: now, outageID: activations, since: now, resyncRequests: newResyncRequests(),
 	}
-}
-
-func (n *Controller) readyStores() map[StoreName]bool {
-	ready := map[StoreName]bool{}
-	for name, p := range n.tracked {
-		if p.Ready() {
-			ready[name] = true
-		}
+	if phase == unseal.Active {
+		n.requestResync("")
 	}
-	return ready
-}
-
-// storesKnown reports whether a resync is of use. Before both kinds of stores are
-// known it would be done twice, and while no store is Ready for nothing.
-func (n *Controller) storesKnown() bool {
-	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.refusal != nil && spaces.refusal != nil {
-		return false
-	}
-	return len(n.tracked) == 0 || len(n.readyStores()) > 0
 }
 
 // reconcile does for one store what is due, and returns after how long there is more

@@ -29,7 +29,7 @@ const ControllerLabel = "app.kubernetes.io/name=external-secrets"
 
 // maybeEvict evicts ESO's controller because of a store, unless that would not help.
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
-	if n.evicting || n.hasWorked(n.sparedFor) {
+	if n.evicting || n.hasWorked(n.sparedFor) || time.Now().Before(n.nextEviction) {
 		return
 	}
 	n.evicting = true
@@ -42,7 +42,7 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		return
 	}
 	if err != nil {
-		n.logNotEvicted(p, err)
+		n.postponeEviction(err)
 		return
 	}
 	if !ours(p.Store) {
@@ -55,7 +55,8 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	works, err := n.workingStore(ctx, p, ours)
 	if err != nil {
 		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err))
-		return // it is asked again
+		n.waitForEviction() // it is asked again
+		return
 	}
 	if works != (StoreName{}) {
 		if n.sparedFor == (StoreName{}) {
@@ -70,22 +71,19 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	var evicted []string
 	n.unlocked(func() { evicted, err = n.evict(ctx) })
 	if err != nil {
-		n.logNotEvicted(p, err)
+		n.postponeEviction(err)
+	} else {
+		n.evictionErrors.Log(n.log, whatEviction, kube.GrantsEviction, nil)
 	}
 	if len(evicted) == 0 {
 		return
 	}
-	n.saveEviction(time.Now().UTC())
+	n.saveEviction(Eviction{At: time.Now().UTC()})
 	n.evicted, p.evictedPods = true, strings.Join(evicted, ", ")
 	for _, name := range evicted {
 		n.log.Evicted()
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
 	}
-}
-
-func (n *Controller) logNotEvicted(p *storeState, err error) {
-	n.log.Failed("eviction")
-	n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
 }
 
 // isOurVault returns what reports whether a store's Vault is the one beside us. The
@@ -188,39 +186,4 @@ func EvictionOf(pod, namespace string) *unstructured.Unstructured {
 		"apiVersion": "policy/v1", "kind": "Eviction",
 		"metadata": map[string]any{"name": pod, "namespace": namespace},
 	}}
-}
-
-// Eviction is what a restart of the sidecar alone must not lose: ESO's controller was
-// evicted in the outage that goes on, and a second time would help no more.
-type Eviction struct {
-	At time.Time `json:"at,omitzero"` // zero: it was not
-}
-
-// Memory keeps an Eviction. Losing it costs one eviction more.
-type Memory interface {
-	Load(into any) error
-	Save(of any) error
-}
-
-// loadEviction takes over what an earlier run of ours did.
-func (n *Controller) loadEviction() {
-	if n.config.Memory == nil {
-		return
-	}
-	if err := n.config.Memory.Load(&n.saved); err != nil {
-		n.log.Debug(msgMemoryFails, keyError, err)
-	}
-	n.evicted = !n.saved.At.IsZero()
-}
-
-// saveEviction keeps when the controller was evicted; the zero time once the outage
-// is over, which may be long before Vault is away again.
-func (n *Controller) saveEviction(at time.Time) {
-	if n.config.Memory == nil || n.saved.At.Equal(at) {
-		return
-	}
-	n.saved.At = at
-	if err := n.config.Memory.Save(n.saved); err != nil {
-		n.log.Debug(msgMemoryFails, keyError, err)
-	}
 }

@@ -66,7 +66,8 @@ func (m *evictionMemory) at() Eviction {
 	return m.kept
 }
 
-// A power cut ends a run without notice: what is kept must not outlive the outage.
+// A power cut ends a run without notice: that the outage goes on must not be kept any
+// longer than it does.
 func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 	evict := func(t *testing.T) (*Controller, *evictionMemory) {
 		n, w := controllerWithStore(t, unseal.Active)
@@ -78,7 +79,8 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 		})
 		during(time.Hour)
 		require.Len(t, w.evictions(), 2)
-		require.NotZero(t, memory.at().At, "the store is not Ready")
+		require.NotZero(t, memory.at().At)
+		require.False(t, memory.at().OutageOver, "the store is not Ready")
 		return n, memory
 	}
 	t.Run("by Vault that is away", func(t *testing.T) {
@@ -86,7 +88,7 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 			n, memory := evict(t)
 			n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 			during(time.Second)
-			assert.Zero(t, memory.at().At)
+			assert.True(t, memory.at().OutageOver)
 		})
 	})
 	t.Run("by stores that are all Ready", func(t *testing.T) {
@@ -94,7 +96,7 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 			n, memory := evict(t)
 			n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, uid: "u", Status: kube.True}, false) })
 			during(2 * time.Second)
-			assert.Zero(t, memory.at().At)
+			assert.True(t, memory.at().OutageOver)
 		})
 	})
 }

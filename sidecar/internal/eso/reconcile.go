@@ -97,7 +97,7 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		return next
 	}
 	evicts := n.config.Recovery != RecoveryNudge && !p.readyAfterOutage && !httpAnswer.MatchString(p.Message)
-	if evicts && !n.evicted && p.evictedPods == "" {
+	if evicts && n.mayEvict() && p.evictedPods == "" {
 		n.maybeEvict(ctx, p)
 	}
 	if n.isDown(p, down) && now.Sub(down) >= evictAfter+time.Minute && p.failureReported == "" {

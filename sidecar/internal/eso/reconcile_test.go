@@ -229,17 +229,21 @@ func TestEviction_IsSkippedOnceAnotherStoreRecovered(t *testing.T) {
 }
 
 func TestEviction_IsRetriedAfterARefusal(t *testing.T) {
-	w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
-	n := newController(t, Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}, w, nil)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.phase = unseal.Active
-	now := time.Now()
-	p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Status: kube.False}, downSince: now.Add(-evictAfter)}
-	n.tracked[p.StoreName] = p
-	n.reconcileStore(t.Context(), p, now)
-	assert.Empty(t, w.evicted)
-	w.refuseWith = nil
-	n.reconcileStore(t.Context(), p, now)
-	assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t, refuseWith: map[string]error{"eso-a": apierrors.NewTooManyRequests("budget", 1)}}
+		c := Config{Recovery: RecoveryBoth, Stores: []StoreName{{"", "home"}}, Log: hclog.NewNullLogger()}
+		n := newController(t, c, w, nil)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.phase = unseal.Active
+		now := time.Now()
+		p := &storeState{Store: Store{StoreName: StoreName{"", "home"}, Status: kube.False}, downSince: now.Add(-evictAfter)}
+		n.tracked[p.StoreName] = p
+		n.reconcileStore(t.Context(), p, now)
+		assert.Empty(t, w.evicted)
+		w.refuseWith = nil
+		time.Sleep(evictionRetry)
+		n.reconcileStore(t.Context(), p, now)
+		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
+	})
 }

@@ -35,7 +35,7 @@ func (n *Controller) storeNames() []StoreName {
 
 // handleScan takes what a scan has found.
 func (n *Controller) handleScan(f scanResult) {
-	if f.afterResync && n.worstStore().Type != "" {
+	if n.worstStore().Type != "" && (f.afterResync || !n.storesKnown()) {
 		return // a store is down, and with it more than anybody has to mend
 	}
 	told := 0 // how many were left when that was last logged

@@ -2,7 +2,6 @@ package eso
 
 import (
 	"context"
-	"maps"
 	"math"
 	"runtime/debug"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 const (
@@ -43,10 +41,11 @@ type resyncer struct {
 // goes on counting where that was.
 type resync struct {
 	stores      map[StoreName]bool
-	resyncs     map[string]int // by what was annotated
+	resyncs     map[string]int // by what was annotated; a parent, by the namespace of its child too
 	namespaces  map[string]int // how much was, by namespace
 	limitLogged bool           // that it was too many
-	stopped     atomic.Bool    // by another, or by Vault that is away
+	began       time.Time
+	stopAfter   atomic.Int64 // in nanoseconds since then; 0: it goes on
 
 	scans     int
 	failures  int           // of scans, in a row
@@ -71,8 +70,16 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 func newResync(stores map[StoreName]bool) *resync {
 	return &resync{
 		stores: stores, resyncs: map[string]int{}, namespaces: map[string]int{},
-		least: math.MaxInt, annotates: true, due: time.Now(),
+		began: time.Now(), least: math.MaxInt, annotates: true, due: time.Now(),
 	}
+}
+
+// stop has the resync end after so long: for another, or for Vault that is away.
+func (w *resync) stop(in time.Duration) { w.stopAfter.Store(int64(time.Since(w.began)+in) + 1) }
+
+func (w *resync) stopped() bool {
+	after := w.stopAfter.Load()
+	return after > 0 && int64(time.Since(w.began)) >= after-1
 }
 
 // continueResync scans what uses the stores that are Ready, when that is due.
@@ -87,19 +94,10 @@ func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after tim
 // never is when nothing is due.
 const never = time.Duration(math.MaxInt64)
 
-// resyncIn returns after how long another resync is to begin: never, unless one is due
-// and possible.
-func (n *Controller) resyncIn() time.Duration {
-	if n.phase != unseal.Active || !n.resyncDue || !n.storesKnown() {
-		return never
-	}
-	return max(0, time.Until(n.nextResync))
-}
-
 // scanNext scans if it is time, and returns after how long the next scan is due.
 func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
-	if w == nil || w.stopped.Load() {
+	if w == nil || w.stopped() {
 		return never
 	}
 	if wait := time.Until(w.due); wait > 0 {
@@ -107,7 +105,7 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	}
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
-	if w.stopped.Load() || ctx.Err() != nil {
+	if w.stopped() || ctx.Err() != nil {
 		return never
 	}
 	wait, reports := n.resyncer.next(w, &f)
@@ -119,46 +117,6 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 		n.resync = nil
 	}
 	return wait
-}
-
-// requestResync has the next resync take the place of the one that goes on.
-func (n *Controller) requestResync() {
-	n.resyncDue = true
-	if n.resync != nil && n.storesKnown() && !time.Now().Before(n.nextResync) {
-		n.resync.stopped.Store(true)
-	}
-}
-
-// resyncGap is how long after the nth resync of an outage, from 0, another may take its
-// place: a store that turns Ready again and again would have none come to its end.
-func resyncGap(n int) time.Duration {
-	if n < 3 { // as many kinds and replicas as there are
-		return 0
-	}
-	return min(recheckInterval<<min(n-3, 10), unsyncedInterval)
-}
-
-func (n *Controller) startResync() {
-	n.resyncDue = false
-	if n.config.Recovery == RecoveryRestart {
-		return
-	}
-	n.nextResync = time.Now().Add(resyncGap(n.resyncs))
-	n.resyncs++
-	before := n.resync
-	n.stopResync()
-	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
-	n.resync = newResync(n.readyStores())
-	if before != nil && !before.done {
-		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
-	}
-}
-
-func (n *Controller) stopResync() {
-	if n.resync != nil {
-		n.resync.stopped.Store(true)
-		n.resync = nil
-	}
 }
 
 // next decides after how long the next scan is due, and whether the newest is reported.

@@ -317,7 +317,7 @@ func TestResync_IncludesAStoreThatBecomesReady(t *testing.T) {
 			n.updateStore(Store{StoreName: StoreName{"app", "second"}, Vault: true, Status: kube.True}, false)
 		})
 		n.mu.Lock()
-		due := n.resyncDue
+		due := len(n.requested) > 0
 		n.mu.Unlock()
 		eso.Lock()
 		assert.True(t, due)
@@ -376,6 +376,13 @@ func TestResync_LogsAPolicyDenialOnce(t *testing.T) {
 
 func TestResync_RejectedObjectBlocksNoOther(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ExternalSecret"}, "bad", nil)
+	// denied is what the API server makes of a webhook's answer (apiserver,
+	// pkg/admission/plugin/webhook/errors, ToStatusErr).
+	denied := func(code int32, reason metav1.StatusReason, why string) error {
+		message := `admission webhook "policy" denied the request: ` + why
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Code: code, Reason: reason, Message: message}}
+	}
+	forbidden := metav1.StatusReasonForbidden
 	for sentence, row := range map[string]struct {
 		err  error
 		goes bool
@@ -383,6 +390,11 @@ func TestResync_RejectedObjectBlocksNoOther(t *testing.T) {
 		"its annotations are full":    {invalid, true},
 		"a policy of others":          {kubetest.DeniedBy("others", "externalsecrets", "no"), true},
 		"a webhook refuses it":        {apierrors.NewForbidden(ExternalSecrets.GroupResource(), "bad", errors.New("admission webhook denied the request")), true},
+		"a webhook cannot judge it":   {denied(500, "", "eval_conflict_error"), true},
+		"a webhook names a webhook":   {denied(500, metav1.StatusReasonInternalError, "failed calling webhook"), true},
+		"a webhook repeats its words": {denied(403, forbidden, `owner "forbidden: User x" is not known`), true},
+		"a policy repeats its words":  {kubetest.DeniedBy("others", "externalsecrets", "forbidden: User x"), true},
+		"it is called denied":         {apierrors.NewForbidden(ExternalSecrets.GroupResource(), "denied", errors.New(`User "x" cannot patch`)), false},
 		"etcd takes no more of it":    {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), true},
 		"a webhook is away":           {apierrors.NewInternalError(errors.New("failed calling webhook")), false},
 		"the right is missing":        {apierrors.NewForbidden(ExternalSecrets.GroupResource(), "bad", errors.New(`User "x" cannot patch`)), false},

@@ -71,7 +71,7 @@ func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 		return s.resyncObject(ctx, w, t, kind, o)
 	}
 	f.err = s.eachFailed(ctx, w, handle)
-	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped.Load() {
+	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped() {
 		t.perNamespace, again = maxResyncedIn, true
 		f.err = s.eachFailed(ctx, w, handle)
 	}
@@ -89,9 +89,9 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind,
 			if FailedSync(o) && kind.uses(o, is) {
 				failed = f(kind, o)
 			}
-			return failed == nil && !w.stopped.Load()
+			return failed == nil && !w.stopped()
 		})
-		if ctx.Err() != nil || w.stopped.Load() {
+		if ctx.Err() != nil || w.stopped() {
 			return nil
 		}
 		err = cmp.Or(err, failed)
@@ -138,19 +138,22 @@ func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 	return text
 }
 
-// resyncObject annotates an object, or the one that made it, at most twice a resync.
+// resyncObject annotates an object, or for each namespace the one that made it, at most
+// twice a resync.
 // That one of many is gone meanwhile is no error.
 func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
 	o *unstructured.Unstructured) error {
 	namespace := o.GetNamespace()
-	api, name, key, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), string(o.GetUID()), annotation
-	annotated := o.GetKind()
+	api, name, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), annotation
+	target, annotated := string(o.GetUID()), o.GetKind()
+	key := target // by which requests are counted
 	parent := parentOf(o)
 	if parent != "" {
-		api, name, key, with = s.api.Resource(ClusterSecrets), parent, parent, parentAnnotation
-		annotated = kindClusterSecret
+		api, name, with = s.api.Resource(ClusterSecrets), parent, parentAnnotation
+		target, annotated = parent, kindClusterSecret
+		key = parent + "/" + namespace // a namespace may name any parent, and uses up no other's requests
 	}
-	last, first := s.resyncedAt[key], w.resyncs[key] == 0
+	last, first := s.resyncedAt[target], w.resyncs[key] == 0
 	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
 		return nil
 	}
@@ -182,7 +185,7 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 	if first {
 		w.namespaces[namespace]++
 	}
-	s.resyncedAt[key] = time.Now()
+	s.resyncedAt[target] = time.Now()
 	return nil
 }
 
@@ -191,9 +194,11 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 // for instance that leave no room for another.
 func isObjectError(err error) bool {
 	switch {
+	case kube.DeniedByWebhook(err):
+		return true
 	case apierrors.IsForbidden(err):
 		return !kube.LacksRight(err)
-	case apierrors.IsInternalError(err): // of a webhook, it is of all; else, etcd takes no more of this one
+	case apierrors.IsInternalError(err): // a webhook that is away is so for all; else, etcd takes no more of this one
 		return !strings.Contains(err.Error(), "webhook")
 	}
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsConflict(err) || apierrors.IsRequestEntityTooLargeError(err)

@@ -90,7 +90,7 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
 	}
 	if err == nil && unseen { // what was logged of them is outdated
-		n.requestResync()
+		n.requestResync("")
 		n.noESO = ""
 	}
 	absent := apierrors.IsNotFound(n.watching[kindClusterStore].refusal) && apierrors.IsNotFound(n.watching[kindStore].refusal)
@@ -170,6 +170,6 @@ func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 		}
 	}
 	*p = storeState{Store: s, workedInOutage: works}
-	n.requestResync()
+	n.requestResync(s.Namespace)
 	return true
 }

@@ -46,9 +46,20 @@ func ByPolicy(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
 }
 
-// LacksRight reports a refusal by the authorizer; admission webhooks forbid too.
+// LacksRight reports a refusal by the authorizer. Admission forbids too, and may repeat
+// after "denied" what a tenant has written; no name holds a space.
 func LacksRight(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "forbidden: User ")
+	if !apierrors.IsForbidden(err) {
+		return false
+	}
+	before, _, found := strings.Cut(err.Error(), "forbidden: User ")
+	return found && !strings.Contains(before, " denied ")
+}
+
+// DeniedByWebhook reports that an admission webhook was reached and refused, with any
+// code (apiserver, pkg/admission/plugin/webhook/errors, ToStatusErr).
+func DeniedByWebhook(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), `admission webhook "`)
 }
 
 // NotReadyOnly is in the words of the policies that refuse to have synced what

@@ -28,6 +28,11 @@ const (
 	// one that says the same already is not written to. It does not wait for a
 	// look that was refused.
 	initialReadTimeout = 3 * time.Second
+	// A Vault that flaps may have a condition written writeBurst times at once, then once
+	// in each writeInterval. Each condition has a limiter of its own: a tenant's store
+	// changes that of External Secrets.
+	writeInterval = 2 * time.Second
+	writeBurst    = 10
 	// maxWriteRetry bounds the wait between tries to write a condition.
 	maxWriteRetry = 10 * time.Second
 )
@@ -48,7 +53,7 @@ type Pod struct {
 	api     dynamic.ResourceInterface
 	phase   unseal.Phase // the newest; Publish's
 	log     kube.Telemetry
-	limiter *rate.Limiter
+	limiter *rate.Limiter // of what WriteCondition writes
 	wake    chan struct{}
 	known   chan struct{} // closed once something was seen
 	refused chan struct{} // has one when we may not look
@@ -59,10 +64,18 @@ type Pod struct {
 	events        chan Event // to be recorded
 	writingEvents kube.ErrorLog
 
-	mu            sync.Mutex     // guards what follows
-	gate, secrets kube.Condition // to be kept; the zero one is not
+	mu            sync.Mutex // guards what follows
+	gate, secrets keptCondition
 	observed      observedPod
 }
+
+// keptCondition is a condition that is to be kept, unless it is the zero one.
+type keptCondition struct {
+	kube.Condition
+	limiter *rate.Limiter
+}
+
+func newLimiter() *rate.Limiter { return rate.NewLimiter(rate.Every(writeInterval), writeBurst) }
 
 // observedPod is what was last seen of the pod; the zero value before that.
 type observedPod struct {
@@ -78,8 +91,9 @@ func New(c Config, api dynamic.Interface) *Pod {
 	}
 	return &Pod{
 		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter),
-		// A Vault that flaps may write ten times at once, then once in two seconds.
-		limiter:  rate.NewLimiter(rate.Every(2*time.Second), 10),
+		limiter:  newLimiter(),
+		gate:     keptCondition{limiter: newLimiter()},
+		secrets:  keptCondition{limiter: newLimiter()},
 		wake:     make(chan struct{}, 1),
 		known:    make(chan struct{}),
 		refused:  make(chan struct{}, 1),
@@ -118,9 +132,9 @@ func (p *Pod) SetCondition(c kube.Condition) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slot := &p.gate
+	slot := &p.gate.Condition
 	if c.Type == SecretsCondition {
-		slot = &p.secrets
+		slot = &p.secrets.Condition
 	}
 	c.Message = safetext.Line(c.Message, kube.MaxOwnText)
 	if c.Type == "" || *slot == c {

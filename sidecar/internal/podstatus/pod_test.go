@@ -9,13 +9,14 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
-	"golang.org/x/time/rate"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // podAPI answers patches as an API server without other writers does, and
@@ -49,16 +50,20 @@ func (p *podAPI) object() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": list}}}
 }
 
+// writingPod is a pod that was seen and whose conditions are written.
+func writingPod(t *testing.T) (*Pod, *podAPI) {
+	api := &podAPI{conditions: map[string]any{}, began: time.Now()}
+	p := New(Config{Name: "vault-0", Namespace: "security", Log: hclog.NewNullLogger()}, &kubetest.API{})
+	p.api = api
+	p.observe(api.object())
+	go p.writeConditions(t.Context())
+	return p, api
+}
+
 func writeTimes(t *testing.T, do func(p *Pod)) []time.Duration {
 	var at []time.Duration
 	synctest.Test(t, func(t *testing.T) {
-		api := &podAPI{conditions: map[string]any{}, began: time.Now()}
-		p := &Pod{Config: Config{Name: "vault-0"}, api: api, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), limiter: rate.NewLimiter(rate.Inf, 1),
-			wake: make(chan struct{}, 1), known: make(chan struct{}), refused: make(chan struct{}, 1)}
-		p.observe(api.object())
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go p.writeConditions(ctx)
+		p, api := writingPod(t)
 		do(p)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -93,4 +98,50 @@ func TestPod_DelaysAMessageChangeButNoStatusChange(t *testing.T) {
 			}))
 		})
 	}
+}
+
+func (p *podAPI) status(conditionType string) any {
+	c, _ := p.conditions[conditionType].(map[string]any)
+	return c["status"]
+}
+
+// A tenant's store that turns Ready and fails again changes the other condition.
+func TestPod_FlappingStoreDelaysNoReadinessGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, api := writingPod(t)
+		p.SetCondition(newCondition(kube.True, "vault is active"))
+		for i := range 597 { // a minute
+			p.SetCondition(kube.Condition{Type: SecretsCondition, Status: []string{kube.True, kube.False}[i%2]})
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		assert.InDelta(t, 40, len(api.at), 2, "one in two seconds, after ten at once")
+		p.SetCondition(newCondition(kube.False, "vault is away"))
+		synctest.Wait()
+		assert.Equal(t, kube.False, api.status("gate"))
+	})
+}
+
+func TestPod_WritesTheNewestConditionAfterTheLimitersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, api := writingPod(t)
+		for i := range 10 {
+			p.SetCondition(newCondition([]string{kube.True, kube.False}[i%2], ""))
+			synctest.Wait()
+		}
+		require.Len(t, api.at, 10)
+		for _, status := range []string{kube.True, kube.False, kube.Unknown} {
+			p.SetCondition(newCondition(status, ""))
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.Len(t, api.at, 10)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, kube.Unknown, api.status("gate"))
+		assert.Len(t, api.at, 11, "what it was meanwhile is not written")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Len(t, api.at, 11)
+	})
 }

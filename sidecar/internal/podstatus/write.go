@@ -18,19 +18,27 @@ const (
 	keyStatus    = "status"
 )
 
-// pending returns the conditions to write, and whether that is urgent.
-func (p *Pod) pending() (due []kube.Condition, urgent bool) {
+// pending returns the conditions to write, whether that is urgent, and after how long
+// another may be written that its limiter holds back; 0 when none is.
+func (p *Pod) pending() (due []keptCondition, urgent bool, held time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range []kube.Condition{p.gate, p.secrets} {
+	for _, c := range []keptCondition{p.gate, p.secrets} {
 		now := p.observed.Conditions[c.Type]
-		if c.Type == "" || equivalent(now, c) {
+		if c.Type == "" || equivalent(now, c.Condition) {
+			continue
+		}
+		if missing := 1 - c.limiter.Tokens(); missing > 0 {
+			wait := time.Duration(missing*float64(writeInterval)) + time.Millisecond
+			if held == 0 || wait < held {
+				held = wait
+			}
 			continue
 		}
 		due = append(due, c)
 		urgent = urgent || now.Status != c.Status
 	}
-	return due, urgent
+	return due, urgent, held
 }
 
 // writeConditions writes what is due until ctx is done. What is urgent is written at once,
@@ -47,8 +55,13 @@ func (p *Pod) writeConditions(ctx context.Context) {
 	var wait <-chan time.Time // nil: nothing waits
 	waited, failures := false, 0
 	for {
-		due, urgent := p.pending()
+		due, urgent, held := p.pending()
+		var free <-chan time.Time // of a limiter
+		if held > 0 {
+			free = time.After(held)
+		}
 		switch {
+		case len(due) == 0 && held > 0: // what failed is to be tried still
 		case len(due) == 0:
 			wait, failures = nil, 0
 		case waited || urgent && failures == 0:
@@ -71,6 +84,7 @@ func (p *Pod) writeConditions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.wake:
+		case <-free:
 		case <-wait:
 			wait, waited = nil, true
 		}
@@ -85,13 +99,15 @@ func (p *Pod) WriteCondition(ctx context.Context, c kube.Condition) error {
 	if equivalent(p.seen().Conditions[c.Type], c) {
 		return nil
 	}
-	return p.write(ctx, []kube.Condition{c})
+	return p.write(ctx, []keptCondition{{c, p.limiter}})
 }
 
 // write patches our conditions, and no others: the list is merged by type.
-func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
-	if err := p.limiter.Wait(ctx); err != nil {
-		return err
+func (p *Pod) write(ctx context.Context, due []keptCondition) error {
+	for _, c := range due {
+		if err := c.limiter.Wait(ctx); err != nil {
+			return err
+		}
 	}
 	seen := p.seen()
 	var list []map[string]any

@@ -1,0 +1,139 @@
+package eso
+
+import (
+	"maps"
+	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
+)
+
+// resyncRequests is who asks for another resync, and what limits that.
+type resyncRequests struct {
+	requested     map[string]bool        // by the namespaces of stores; "" is Vault's too
+	limits        map[string]resyncLimit // by namespace
+	resyncStarted time.Time              // the newest; zero: none was in this phase
+	interrupted   int                    // resyncs before that, in a row, that got to the end of no scan
+}
+
+func newResyncRequests() resyncRequests {
+	return resyncRequests{requested: map[string]bool{}, limits: map[string]resyncLimit{}}
+}
+
+func (n *Controller) readyStores() map[StoreName]bool {
+	ready := map[StoreName]bool{}
+	for name, p := range n.tracked {
+		if p.Ready() {
+			ready[name] = true
+		}
+	}
+	return ready
+}
+
+// storesSeen reports whether both kinds of stores are: before, a resync would be done twice.
+func (n *Controller) storesSeen() bool {
+	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
+	return clusters.answered && spaces.answered && (clusters.refusal == nil || spaces.refusal == nil)
+}
+
+// storesKnown reports whether a resync is of use: while no store is Ready, it is for
+// nothing but what a generator of Vault's makes.
+func (n *Controller) storesKnown() bool {
+	return n.storesSeen() && (len(n.tracked) == 0 || len(n.readyStores()) > 0)
+}
+
+// resyncIn returns after how long another resync is to begin: never, unless one is due
+// and possible. The first waits for a Ready store no longer than evictAfter: a home may
+// have none, and a tenant one that never gets Ready.
+func (n *Controller) resyncIn() time.Duration {
+	switch {
+	case n.phase != unseal.Active || len(n.requested) == 0 || !n.storesSeen():
+		return never
+	case n.storesKnown():
+		return max(0, time.Until(n.nextResync()))
+	case !n.resyncStarted.IsZero():
+		return never
+	}
+	return max(0, evictAfter-time.Since(n.phaseSince))
+}
+
+// resyncLimit is how often the stores of a namespace have asked for a resync.
+type resyncLimit struct {
+	resyncs int
+	next    time.Time // not before then
+}
+
+// resyncGap is how long after the nth resync that a namespace has asked for, from 0, it may
+// ask for another: a store that turns Ready again and again would have none come to its end.
+func resyncGap(n int) time.Duration {
+	if n < 3 { // as many kinds and replicas as there are
+		return 0
+	}
+	return min(recheckInterval<<min(n-3, 10), unsyncedInterval)
+}
+
+// nextResync is when the first of those that ask for another resync may have it. The
+// newest has time for a scan, the more of it the more often it got to none.
+func (n *Controller) nextResync() time.Time {
+	next := time.Now().Add(unsyncedInterval)
+	for namespace := range n.requested {
+		if at := n.limits[namespace].next; at.Before(next) {
+			next = at
+		}
+	}
+	spaced := n.resyncStarted.Add(min(firstRecheck<<min(n.interrupted, 10), recheckInterval))
+	if spaced.After(next) {
+		return spaced
+	}
+	return next
+}
+
+// requestResync has the next resync take the place of the one that goes on, because of a
+// store in the namespace.
+func (n *Controller) requestResync(namespace string) {
+	n.requested[namespace] = true
+	if in := n.resyncIn(); n.resync != nil && in < never {
+		n.resync.stop(in)
+	}
+}
+
+func (n *Controller) startResync() {
+	if n.config.Recovery == RecoveryRestart {
+		clear(n.requested)
+		return
+	}
+	now := time.Now()
+	n.resyncStarted = now
+	if n.storesKnown() { // else, that of the stores is still due
+		n.limitRequests(now)
+	}
+	before := n.resync
+	if before != nil && before.scans == 0 {
+		n.interrupted++
+	} else {
+		n.interrupted = 0
+	}
+	n.stopResync()
+	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
+	n.resync = newResync(n.readyStores())
+	if before != nil && !before.done {
+		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
+	}
+}
+
+func (n *Controller) stopResync() {
+	if n.resync != nil {
+		n.resync.stop(0)
+		n.resync = nil
+	}
+}
+
+// limitRequests counts what was asked for, which one resync does for all. Namespaces come
+// and go: those that have been calm are forgotten.
+func (n *Controller) limitRequests(now time.Time) {
+	maps.DeleteFunc(n.limits, func(_ string, l resyncLimit) bool { return now.Sub(l.next) > 2*unsyncedInterval })
+	for namespace := range n.requested {
+		l := n.limits[namespace]
+		n.limits[namespace] = resyncLimit{l.resyncs + 1, now.Add(resyncGap(l.resyncs))}
+	}
+	clear(n.requested)
+}
