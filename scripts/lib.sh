@@ -14,7 +14,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
 namespace="" statefulset=vault container=vault sidecar=vault-unseal-sidecar
-secret=vault-unseal-key key=key context="" dry_run=""
+secret=vault-unseal-key key=key context="" dry_run="" trust_secret=""
 
 # Those for which a script sets a variable of its own before parse_options.
 options_help='  --settings FILE      your names: what no other option says is taken from there
@@ -27,6 +27,8 @@ options_help='  --settings FILE      your names: what no other option says is ta
   --context NAME       of the kubeconfig
   --dry-run            say what would be done, and do nothing
   --help               print this'
+
+keepers_help='  --trust-secret       you know that nothing puts back what the Secret held'
 
 name=$(basename "$0")
 
@@ -200,6 +202,17 @@ all_shares() {
 		warn "the Secret $secret has more than shares in it: $each"
 	done < <(field "$all" '.remarks[]')
 	field "$all" '.shares[]'
+}
+
+# check_keepers fails where somebody keeps the Secret, who would put back what it
+# held: the next restart of Vault would find a key that is none any more.
+check_keepers() {
+	local now who
+	now=$(k get secret "$secret" --ignore-not-found -o json --show-managed-fields) || fail "the Secret $secret cannot be read"
+	who=$(plain "$(printf '%s' "$now" | jq -L "$root/scripts" -r 'include "keepers"; keepers')")
+	[[ $who ]] || return 0
+	[[ $trust_secret ]] || fail "the Secret $secret is kept by another, who would put the old key back: $who. Nothing was changed. Change the key where the Secret comes from, or take the Secret out of there first, or say --trust-secret, if you know that nothing puts it back"
+	warn "the Secret $secret is changed as you say, and seems to be kept by another: $who"
 }
 
 # write_secret KEY TEXT puts a text into the Secret, which is made if need be;
