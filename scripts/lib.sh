@@ -162,8 +162,10 @@ check_threshold() {
 	(($2 > 1 || $1 == 1)) || misused "--shares $1 --threshold 1: with several shares Vault wants a threshold above 1"
 }
 
-# with_shares FILTER is jq with what shares.jq defines, with_text with text.jq's.
+# with_shares FILTER is jq with what shares.jq defines, with_pods with pod.jq's,
+# with_text with text.jq's.
 with_shares() { jq -L "$root/scripts" "${@:2}" "include \"shares\"; $1"; }
+with_pods() { jq -L "$root/scripts" "${@:2}" "include \"pod\"; $1"; }
 with_text() { jq -L "$root/scripts" "${@:2}" "include \"text\"; $1"; }
 
 # shares_in prints the shares in a text, each once and one a line, whatever
@@ -299,6 +301,36 @@ of_revision() { [[ $(k get pod "$1" --ignore-not-found -o 'jsonpath={.metadata.l
 holds_shares() {
 	local now
 	now=$(sidecar_status "$1") && [[ $(field "$now" .key_shares) == "$2" ]]
+}
+
+# would_run STATEFULSET fails and says in `why` where the cluster would make no pod
+# of its template, or its container of ours would not start: a pod that is deleted
+# would not come back. It changes nothing.
+would_run() {
+	local refusal image policy
+	refusal=$(printf '%s' "$1" | with_pods pod | k create --dry-run=server -o name -f - 2>&1 >/dev/null) || true
+	case $refusal in
+	"" | *AlreadyExists*) ;;
+	*"does not support dry run"*) warn "whether the cluster would make the new pod cannot be tried: $(plain "$refusal")" ;;
+	*)
+		[[ $refusal == *"exceeded quota"* ]] && k get pod "$pod" -o json | with_pods 'fits($refusal)' -e --arg refusal "$(plain "$refusal")" >/dev/null || {
+			why="the cluster would not make the pod: $(plain "$refusal")"
+			return 1
+		}
+		;;
+	esac
+	read -r image policy < <(printf '%s' "$1" | with_pods '.spec.template.spec | [.containers[], .initContainers[]?] | map(select(.name == $name))[0] |
+		"\(.image // "") \(.imagePullPolicy // "")"' -r --arg name "$sidecar")
+	case $(all_k get nodes -o json 2>/dev/null | with_pods 'absent($image)' -r --arg image "$image") in
+	yes)
+		[[ $policy != Never ]] || {
+			why="no node has the image $(plain "$image"), and none may pull it (imagePullPolicy Never)"
+			return 1
+		}
+		warn "no node has the image $(plain "$image"): without a registry that has it the new pod does not start"
+		;;
+	perhaps) warn "no node says that it has the image $(plain "$image"): without a registry that has it the new pod does not start" ;;
+	esac
 }
 
 has_sidecar() {
