@@ -13,15 +13,15 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=vault.sh
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
-namespace="" statefulset=vault container=vault sidecar=vault-unseal-sidecar
+namespace="" statefulset="" container="" sidecar=vault-unseal-sidecar
 secret=vault-unseal-key key=key context="" dry_run="" trust_secret=""
 
 # Those for which a script sets a variable of its own before parse_options.
 options_help='  --settings FILE      your names: what no other option says is taken from there
                        (manifests/homelab/settings.yaml)
   --namespace NAME     where Vault is (as in the settings: security)
-  --statefulset NAME   Vault'"'"'s (vault)
-  --container NAME     Vault'"'"'s in its pod (vault)
+  --statefulset NAME   Vault'"'"'s (as in the settings: vault)
+  --container NAME     Vault'"'"'s in its pod (as in the settings: vault)
   --secret NAME        with the unseal key (vault-unseal-key)
   --key NAME           the key in that Secret (key)
   --context NAME       of the kubeconfig
@@ -80,12 +80,14 @@ need() {
 	done
 }
 
-# read_settings takes the namespace from the settings unless an option said it.
+# read_settings takes names from the settings unless an option said them.
 read_settings() {
 	need kubectl jq
 	chosen=$(kubectl patch --local --type merge -p '{}' -f "$settings" -o json) ||
 		fail "the settings $settings cannot be read, see above: --settings names another file"
 	namespace=${namespace:-$(setting namespace)}
+	statefulset=${statefulset:-$(setting statefulSet)}
+	container=${container:-$(setting container)}
 }
 
 # setting KEY prints one of them.
