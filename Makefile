@@ -92,7 +92,7 @@ e2e: node-packages fuse build servers ## run the whole home on a real Kubernetes
 	@echo "e2e: what the sidecar tells after the power cut:"; cat bin/node/timeline
 
 .PHONY: demo
-demo: fuse build servers ## show a power cut and the recovery, beside the real servers
+demo: fuse netcat build servers ## show a power cut and the recovery, beside the real servers
 	@go run ./integration/cmd/demo
 
 .PHONY: bench

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -226,10 +225,8 @@ func setRevision(name string) func(sc *scenario) {
 
 // kubeconfigFor writes a kubeconfig for a ServiceAccount of the namespace default.
 func (sc *scenario) kubeconfigFor(name string) string {
-	token, err := sc.cluster.Token(sc.ctx, "default", name, "")
+	path, err := sc.cluster.Kubeconfig(sc.ctx, "default", name, "")
 	require.NoError(sc, err)
-	path := filepath.Join(sc.env.Dir, name+".kubeconfig")
-	require.NoError(sc, sc.cluster.WriteKubeconfig(path, token))
 	return path
 }
 

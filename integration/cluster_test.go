@@ -1,19 +1,12 @@
 package integration
 
 import (
-	"encoding/base64"
 	"fmt"
-	"net/http"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -26,44 +19,15 @@ const esoAPI = "external-secrets.io/v1"
 // storeAndSecretManifests is a store of the given Vault, entered with a token, and one
 // ExternalSecret in it.
 func storeAndSecretManifests(v *testenv.Vault) string {
-	return fmt.Sprintf(`
-apiVersion: v1
-kind: Namespace
-metadata: {name: app}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: vault-token, namespace: app}
-stringData: {token: %q}
----
-apiVersion: external-secrets.io/v1
-kind: ClusterSecretStore
-metadata: {name: vault}
-spec:
-  provider:
-    vault:
-      server: %q
-      path: secret
-      version: v2
-      auth:
-        tokenSecretRef: {name: vault-token, namespace: app, key: token}
----
-apiVersion: external-secrets.io/v1
-kind: ExternalSecret
-metadata: {name: app, namespace: app}
-spec:
-  refreshInterval: 1h
-  secretStoreRef: {kind: ClusterSecretStore, name: vault}
-  data: [{secretKey: value, remoteRef: {key: app, property: value}}]
-`, v.Token, v.Addr)
+	return "apiVersion: v1\nkind: Namespace\nmetadata: {name: app}\n---\n" +
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: security}\n---" +
+		v.ClusterStore("vault") + testenv.ExternalSecret("app", "app", "vault", "app", "1h")
 }
 
 func TestCluster_SyncsSecretsAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 
 	began := time.Now()
 	step := func(what string) {
@@ -119,20 +83,11 @@ func TestCluster_SyncsSecretsAcrossRestarts(t *testing.T) {
 func TestCluster_IssuesBoundTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
+	require.NoError(t, cluster.ApplyVaultPod(ctx))
 	require.NoError(t, cluster.Apply(ctx, `
-apiVersion: v1
-kind: Namespace
-metadata: {name: security}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: vault, namespace: security}
----
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: vault, namespace: security}
@@ -143,18 +98,9 @@ kind: RoleBinding
 metadata: {name: vault, namespace: security}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: vault}
 subjects: [{kind: ServiceAccount, name: vault}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: vault-0, namespace: security}
-spec:
-  serviceAccountName: vault
-  containers: [{name: vault, image: "vault:1"}]
 `))
-	token, err := cluster.Token(ctx, "security", "vault", "vault-0")
+	kubeconfig, err := cluster.Kubeconfig(ctx, "security", "vault", "vault-0")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(env.Dir, "vault.kubeconfig")
-	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
 	kubectl := func(t *testing.T, args ...string) (string, int) {
 		p, err := env.StartProgram("kubectl", []string{"KUBECONFIG=" + kubeconfig}, env.Binary("servers/kubectl"), args...)
 		require.NoError(t, err)
@@ -191,12 +137,7 @@ func startUnsealedVault(t *testing.T, env *testenv.Env) *testenv.Vault {
 	require.NoError(t, v.StartAndWait(t.Context()))
 	require.NoError(t, v.Init(t.Context(), 1, 1))
 	require.NoError(t, v.UnsealAll(t.Context()))
-	require.NoError(t, testenv.Await(t.Context(), waitTimeout, "vault to serve", func() string {
-		if code, err := v.Health(t.Context()); err != nil || code != http.StatusOK {
-			return fmt.Sprintf("health %d %v", code, err)
-		}
-		return ""
-	}))
+	require.NoError(t, v.AwaitActive(t.Context()))
 	require.NoError(t, v.MountKV(t.Context()))
 	return v
 }
@@ -204,23 +145,15 @@ func startUnsealedVault(t *testing.T, env *testenv.Env) *testenv.Vault {
 // annotateForceSync annotates an object as the documentation of the operator says.
 func annotateForceSync(t *testing.T, c *testenv.Cluster, when string) {
 	t.Helper()
-	secrets := schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
-	_, err := c.Client.Resource(secrets).Namespace("app").Patch(t.Context(), "app", types.MergePatchType,
-		fmt.Appendf(nil, `{"metadata": {"annotations": {"force-sync": %q}}}`, when), metav1.PatchOptions{})
-	require.NoError(t, err)
+	require.NoError(t, c.Annotate(t.Context(), externalSecretsResource, "app", "app", "force-sync", when))
 }
 
 // awaitSynced waits until the Secret that external-secrets keeps has the value.
 func awaitSynced(t *testing.T, c *testenv.Cluster, value string) {
 	t.Helper()
-	want := base64.StdEncoding.EncodeToString([]byte(value))
 	require.NoError(t, testenv.Await(t.Context(), waitTimeout, "the secret to be "+value, func() string {
-		secret, err := c.Get(t.Context(), "v1", "Secret", "app", "app")
-		if err != nil {
-			return err.Error()
-		}
-		if got, _, _ := unstructured.NestedString(secret.Object, "data", "value"); got != want {
-			return got
+		if got, err := c.SecretValue(t.Context(), "app", "app"); err != nil || got != value {
+			return fmt.Sprintf("%q, %v", got, err)
 		}
 		return ""
 	}))

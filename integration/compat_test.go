@@ -14,9 +14,7 @@ import (
 
 // What make compat runs the scenarios against is the Vault that it names.
 func TestVault_IsOfTheRequestedVersion(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	requirements, err := os.ReadFile("servers/vault/go.mod")
 	require.NoError(t, err)
 	ours := regexp.MustCompile(`\sgithub.com/hashicorp/vault v(\S+)`).FindSubmatch(requirements)

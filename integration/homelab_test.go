@@ -11,8 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
-
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // objects returns all that was rendered.
@@ -44,9 +42,7 @@ func walk(value any, path string, see func(path, text string)) {
 
 // An edit of settings.yaml is enough: no old name is left in what is rendered.
 func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	dir := copied(t, env)
 	file := filepath.Join(dir, "manifests/homelab/settings.yaml")
 	text, err := os.ReadFile(file)
@@ -104,9 +100,7 @@ func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 
 // The native sidecar has the values of the settings, wherever it is named.
 func TestHomelab_NativeSidecarKeepsSettings(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	dir := copied(t, env)
 	seen := func(place string) {
 		t.Helper()

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -301,19 +300,9 @@ func TestExternalSecrets_NotInstalledIsReportedOnce(t *testing.T) {
 
 func TestExternalSecrets_OldVersionIsReported(t *testing.T) {
 	t.Parallel()
-	const old = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: clustersecretstores.external-secrets.io}
-spec:
-  group: external-secrets.io
-  scope: Cluster
-  names: {kind: ClusterSecretStore, listKind: ClusterSecretStoreList, plural: clustersecretstores, singular: clustersecretstore}
-  versions: [{name: v1beta1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
-`
 	run(t, setup{cluster: true},
 		phase{"it serves v1beta1 only", func(sc *scenario) {
-			require.NoError(sc, sc.cluster.Apply(sc.ctx, old))
+			require.NoError(sc, sc.cluster.Apply(sc.ctx, oldStores))
 			await(sc, condition{"v1beta1 to be served", func(sc *scenario) string {
 				_, err := sc.cluster.Client.Resource(clusterStoresResource.GroupResource().WithVersion("v1beta1")).List(sc.ctx, metav1.ListOptions{})
 				if err != nil {
@@ -395,9 +384,7 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 
 // setCondition gives an object a condition, as its controller does.
 func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name, condition string) {
-	_, err := sc.cluster.Client.Resource(r).Namespace(namespace).Patch(sc.ctx, name, types.MergePatchType,
-		[]byte(`{"status":{"conditions":[`+condition+`]}}`), metav1.PatchOptions{}, "status")
-	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.SetCondition(sc.ctx, r, namespace, name, condition))
 }
 
 // Of three replicas only the sidecar of the active one requests resyncs.
@@ -509,9 +496,7 @@ func TestResync_ESOStuckInARequestRecovers(t *testing.T) {
 }
 
 func annotateStore(sc *scenario) {
-	_, err := sc.cluster.Client.Resource(clusterStoresResource).Patch(sc.ctx, "home", types.MergePatchType,
-		[]byte(`{"metadata":{"annotations":{"somebody":"else"}}}`), metav1.PatchOptions{})
-	require.NoError(sc, err)
+	require.NoError(sc, sc.cluster.Annotate(sc.ctx, clusterStoresResource, "", "home", "somebody", "else"))
 }
 
 // vaultServiceManifest leads to Vault's pod.

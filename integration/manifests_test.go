@@ -71,9 +71,7 @@ func render(t *testing.T, env *testenv.Env, r rendering) string {
 // What every kustomization renders is kept, so that a change of it is seen.
 // After one that is meant: GOLDEN=write go test ./integration -run TestManifests
 func TestManifests_AreRenderedAsGolden(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	compare := func(t *testing.T, name, got string) {
 		path := filepath.Join("testdata", "golden", name+".yaml")
 		if os.Getenv("GOLDEN") == "write" {
@@ -121,9 +119,7 @@ func list(t *testing.T, set *unstructured.Unstructured, field, name string) (ite
 }
 
 func TestPatch_KeepsForeignFields(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	for name, want := range map[string]struct{ containers, inits, gates []string }{
 		"chart":        {[]string{"vault", "vault-unseal-sidecar"}, nil, []string{gateType}},
 		"chart-native": {[]string{"vault"}, []string{"vault-unseal-sidecar"}, []string{gateType}},
@@ -148,9 +144,7 @@ func TestPatch_KeepsForeignFields(t *testing.T) {
 // Whatever uid the StatefulSet gives Vault, the key goes to no other; and where
 // it gives none, nothing is built that would keep the key from Vault.
 func TestPatchVaultUID_FollowsTheStatefulSet(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	chart, err := os.ReadFile("testdata/vault-chart.yaml")
 	require.NoError(t, err)
 	dir := copied(t, env)
@@ -171,9 +165,7 @@ func TestPatchVaultUID_FollowsTheStatefulSet(t *testing.T) {
 
 // The chart's values say the same as the patch.
 func TestHelmValues_EqualThePatch(t *testing.T) {
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	read := func(path string) map[string]any {
 		text, err := os.ReadFile(env.Source(path))
 		require.NoError(t, err)
@@ -191,9 +183,7 @@ func TestHelmValues_EqualThePatch(t *testing.T) {
 // of the network come.
 func TestNetworkPolicy_ClientsComeFromSettings(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	for name, components := range map[string]string{
 		"monitoring last": "manifests/network, manifests/clients, manifests/monitoring",
 		"clients last":    "manifests/network, manifests/monitoring, manifests/clients",

@@ -130,10 +130,8 @@ func (s *scriptScenario) simulateStatefulSetController() {
 // of the CronJobs, and for others.
 func (s *scriptScenario) createRoleBinding(name, kind, role string, others ...string) {
 	s.Helper()
-	token, err := s.cluster.Token(s.ctx, "tenant", "tenant", "")
+	kubeconfig, err := s.cluster.Kubeconfig(s.ctx, "tenant", "tenant", "")
 	require.NoError(s, err)
-	kubeconfig := filepath.Join(s.env.Dir, "tenant.kubeconfig")
-	require.NoError(s, s.cluster.WriteKubeconfig(kubeconfig, token))
 	subjects := []map[string]any{{"kind": "ServiceAccount", "name": "vault-unsealer", "namespace": "security"}}
 	for _, other := range others {
 		subjects = append(subjects, map[string]any{"kind": "ServiceAccount", "name": other, "namespace": "tenant"})

@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
-
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // jobName is what the PodMonitor calls the sidecars.
@@ -75,9 +73,7 @@ func TestPodMonitor_SelectsVaultPods(t *testing.T) {
 // Every name and namespace comes from the settings.
 func TestMonitoring_NamesComeFromSettings(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	dir, err := env.Mkdir("monitoring")
 	require.NoError(t, err)
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS(env.Source("manifests"))))

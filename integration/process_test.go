@@ -138,9 +138,7 @@ func TestHTTP_PortInUseDoesNotPreventUnseal(t *testing.T) {
 // for that or another reason ends, for the kubelet to start it again.
 func TestWatchdog_EndsAStuckProcess(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	unread, log, err := os.Pipe()
 	require.NoError(t, err)
 	defer unread.Close()
@@ -161,9 +159,7 @@ func TestWatchdog_EndsAStuckProcess(t *testing.T) {
 
 func TestOptions_BadUsageEndsTheStart(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	for _, row := range []struct {
 		name string
 		args []string
@@ -198,9 +194,7 @@ func TestOptions_BadUsageEndsTheStart(t *testing.T) {
 
 func TestVersion_IsPrinted(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	out, err := exec.Command(env.Binary("vault-unseal-sidecar"), "version").CombinedOutput()
 	require.NoError(t, err)
 	assert.Regexp(t, `^vault-unseal-sidecar \S+ \(commit \S+, go1\.\S+, linux/\S+\)\nsha256 \S+\n$`, string(out))

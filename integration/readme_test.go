@@ -62,9 +62,7 @@ func versionOf(t *testing.T, l *testenv.Env) string {
 // All that is referred to is of one version.
 func TestEveryReferenceIsToOneVersion(t *testing.T) {
 	t.Parallel()
-	l, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	l := newEnv(t)
 	references := regexp.MustCompile(`vault-unseal-sidecar:([a-z\d][\w.-]*)|[?]ref=([\w.-]+)|(?:newTag|targetRevision|ref: \{\w+): ([\w.-]+)|--branch (\S+)`)
 	seen := 0
 	look := func(name string) {
@@ -92,9 +90,7 @@ func TestEveryReferenceIsToOneVersion(t *testing.T) {
 // What the READMEs have one write into a kustomization builds, with the
 // repository's folders in the place of their addresses.
 func TestTheReadmesKustomizationsBuild(t *testing.T) {
-	l, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	l := newEnv(t)
 	dir := copied(t, l)
 	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=` + regexp.QuoteMeta(versionOf(t, l)))
 	builds := func(name, beside, of, kustomization string) string {

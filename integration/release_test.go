@@ -8,16 +8,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // newReleaseRepo makes a repository of one commit with what a release is made by.
 func newReleaseRepo(t *testing.T) (dir string, git func(args ...string)) {
 	t.Helper()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	dir = t.TempDir()
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(env.Source("scripts"))))
 	for _, file := range []string{"Makefile", "go.mod", ".gitignore"} {

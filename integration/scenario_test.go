@@ -246,10 +246,7 @@ func (sc *scenario) enterShare(share string) testenv.SealStatus {
 }
 
 func setStorage(mode string) func(sc *scenario) {
-	return func(sc *scenario) {
-		_, err := sc.stall.SetMode(mode)
-		require.NoError(sc, err)
-	}
+	return func(sc *scenario) { require.NoError(sc, sc.stall.SetMode(mode)) }
 }
 
 func mountShares(shares ...string) func(sc *scenario) {

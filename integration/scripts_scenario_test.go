@@ -171,10 +171,8 @@ func decodeSecret(o *unstructured.Unstructured) map[string]string {
 // setUpOperator makes what an operator who runs the scripts has: a kubeconfig, kubectl,
 // and a PATH on which all that is run is recorded.
 func (s *scriptScenario) setUpOperator() {
-	token, err := s.cluster.Token(s.ctx, "security", "person", "")
+	kubeconfig, err := s.cluster.Kubeconfig(s.ctx, "security", "person", "")
 	require.NoError(s, err)
-	kubeconfig := filepath.Join(s.env.Dir, "person.kubeconfig")
-	require.NoError(s, s.cluster.WriteKubeconfig(kubeconfig, token))
 	dir := func(name string) string {
 		path, err := s.env.Mkdir(name)
 		require.NoError(s, err)

@@ -102,9 +102,7 @@ func (s *terminalBuffer) String() string {
 // pipe; and goes where the settings say.
 func TestSeedKey_WritesTheSecret(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	ctx := t.Context()
 	cluster, err := env.StartCluster(ctx)
 	require.NoError(t, err)
@@ -113,10 +111,8 @@ func TestSeedKey_WritesTheSecret(t *testing.T) {
 		`{apiVersion: v1, kind: ServiceAccount, metadata: {name: person, namespace: security}}`,
 		`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: person}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin},
 			subjects: [{kind: ServiceAccount, name: person, namespace: security}]}`))
-	token, err := cluster.Token(ctx, "security", "person", "")
+	kubeconfig, err := cluster.Kubeconfig(ctx, "security", "person", "")
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(env.Dir, "person.kubeconfig")
-	require.NoError(t, cluster.WriteKubeconfig(kubeconfig, token))
 	bin, err := env.Mkdir("bin")
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(env.Binary("servers/kubectl"), filepath.Join(bin, "kubectl")))

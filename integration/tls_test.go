@@ -4,17 +4,12 @@ import (
 	"os"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func TestTLS_UsesTheCA(t *testing.T) {
 	t.Parallel()
-	env, err := testenv.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	env := newEnv(t)
 	right, err := env.NewCA("right")
 	require.NoError(t, err)
 	wrong, err := env.NewCA("wrong")

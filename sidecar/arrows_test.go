@@ -51,7 +51,7 @@ var allowedImports = map[string]string{
 	"keyfile":   "unseal safetext",
 	"vault":     "unseal safetext",
 	"status":    "unseal safetext",
-	"web":       "unseal status",
+	"web":       "unseal status safetext",
 	"metrics":   "unseal status",
 	"kube":      "safetext",
 	"podstatus": "unseal safetext kube",

@@ -16,11 +16,11 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
-// preflight looks at all that the next recovery depends on, tells it, and
+// checkCommand looks at all that the next recovery depends on, tells it, and
 // changes nothing. It takes the options of the sidecar that it runs beside, or,
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
-func preflight(c config, args []string, stdout, stderr io.Writer) int {
+func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
 	if c.kubeconfig != "" && (c.podName == "" || c.podNamespace == "") {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --kubeconfig: which pod to look at is not said; set --pod-name and --pod-namespace")
 		return exitUsage
@@ -31,7 +31,7 @@ func preflight(c config, args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	findings, err := look(ctx, c, args)
+	findings, err := runChecks(ctx, c, args)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -51,16 +51,16 @@ func preflight(c config, args []string, stdout, stderr io.Writer) int {
 	return check.ExitCode(check.Worst(findings))
 }
 
-func look(ctx context.Context, c config, args []string) ([]check.Finding, error) {
+func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	var out []check.Finding
 	if err := hardening.Process(); err != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
 			Text: "memory protection is incomplete: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
 	forgetVaultEnvironment()
-	here := lookHere
+	here := checkInContainer
 	if c.kubeconfig != "" {
-		here = lookFromElsewhere
+		here = checkFromOutside
 	} else { // a person's variables are not the pod's
 		out = append(out, refusedFindings(c.refused)...)
 	}
@@ -68,13 +68,13 @@ func look(ctx context.Context, c config, args []string) ([]check.Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	around, err := lookAround(ctx, c, args)
+	around, err := checkCluster(ctx, c, args)
 	return slices.Concat(out, findings, around), err
 }
 
-// lookHere looks at what the container sees.
-func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
-	client, err := vault.New(c.vault())
+// checkInContainer looks at what the container sees.
+func checkInContainer(ctx context.Context, c config) ([]check.Finding, error) {
+	client, err := vault.New(c.vaultConfig())
 	if err != nil {
 		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
 	}
@@ -90,8 +90,8 @@ func lookHere(ctx context.Context, c config) ([]check.Finding, error) {
 	return h.Check(ctx), nil
 }
 
-// lookFromElsewhere tells what only the pod can see.
-func lookFromElsewhere(context.Context, config) ([]check.Finding, error) {
+// checkFromOutside tells what only the pod can see.
+func checkFromOutside(context.Context, config) ([]check.Finding, error) {
 	const text, advice = "not looked at from here: it is in the pod", "run check in the container too"
 	return []check.Finding{
 		{About: check.AboutKey, Level: check.Unknown, Text: text, Advice: advice},
@@ -99,8 +99,8 @@ func lookFromElsewhere(context.Context, config) ([]check.Finding, error) {
 	}, nil
 }
 
-// lookAround looks at Kubernetes.
-func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, error) {
+// checkCluster looks at Kubernetes.
+func checkCluster(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	unknown := func(text string) ([]check.Finding, error) {
 		return []check.Finding{{About: check.AboutAPI, Level: check.Unknown, Text: text}}, nil
 	}
@@ -114,9 +114,9 @@ func lookAround(ctx context.Context, c config, args []string) ([]check.Finding, 
 			Text:   "the sidecar does not know its own pod: it writes no readiness gate and no Events",
 			Advice: "set POD_NAME and POD_NAMESPACE from the downward API"}}, nil
 	}
-	checker, err := check.NewChecker(lookedAt(c), func(s check.Start) (check.Config, bool, []check.Finding) {
-		there, said := optionsThere(c, args, s)
-		return lookedAt(there), there.kubernetes == "off", said
+	checker, err := check.NewChecker(checkConfig(c), func(s check.Start) (check.Config, []check.Finding) {
+		there, said := containerOptions(c, args, s)
+		return checkConfig(there), said
 	})
 	if err != nil && c.kubeconfig == "" {
 		return []check.Finding{{About: check.AboutAPI, Level: check.Warning, Text: "the Kubernetes API is not used: " + err.Error(),

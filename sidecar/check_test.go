@@ -17,7 +17,7 @@ func podOptions(t *testing.T, flags []string, s check.Start) (config, []check.Fi
 	own := map[string]string{"ESO_NAMESPACE": "mine", "POD_NAME": "vault-0", "POD_NAMESPACE": "security"}
 	c, err := parse(flags, func(name string) (string, bool) { v, ok := own[name]; return v, ok }, checkOptions...)
 	require.NoError(t, err)
-	return optionsThere(c, flags, s)
+	return containerOptions(c, flags, s)
 }
 
 func TestCheckCommand_UsesTheOptionsOfThePod(t *testing.T) {

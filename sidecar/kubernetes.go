@@ -14,37 +14,25 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
-// cluster is what is told of Vault in Kubernetes.
-type cluster interface {
-	Publish(unseal.State)
-	Run(context.Context)
-}
-
-// noopCluster stands where there is no Kubernetes to tell.
-type noopCluster struct{}
-
-func (noopCluster) Publish(unseal.State) {}
-func (noopCluster) Run(context.Context)  {}
-
-// newCluster never fails: whatever is wrong there, Vault is unsealed.
-func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, server *web.Server) cluster {
+// newCluster returns nil where there is no Kubernetes to tell. It never fails: whatever
+// is wrong there, Vault is unsealed.
+func newCluster(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) *restarted {
 	inPod := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 	if c.kubernetes == "off" || !inPod && c.kubeconfig == "" {
-		return noopCluster{}
+		return nil
 	}
 	if c.podName == "" || c.podNamespace == "" {
 		log.Warn("our own pod is not known, no condition and no Event is written", "advice", "set POD_NAME and POD_NAMESPACE from the downward API")
 	}
-	start := func() (half, error) { return newKubernetesHalf(c, log, counts, server) }
+	start := func() (component, error) { return newKubernetesHalf(c, log, counts, latest) }
 	first, err := start()
 	if err != nil {
 		log.Warn("the kubernetes API is not used", "error", err, "advice", "mount a token of a ServiceAccount, or set --kubernetes off")
-		return noopCluster{}
+		return nil
 	}
-	return newGuarded(log, first, start)
+	return &restarted{first: first, start: start, log: log}
 }
 
 // kubernetesHalf is all that is told and done in Kubernetes.
@@ -55,25 +43,23 @@ type kubernetesHalf struct {
 }
 
 // newKubernetesHalf fails when there are no credentials, or they cannot be read.
-func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, server *web.Server) (*kubernetesHalf, error) {
+func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, latest *status.Latest) (*kubernetesHalf, error) {
 	api, err := kube.Connect(kube.Config{Kubeconfig: c.kubeconfig, Version: version, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	k := &kubernetesHalf{}
 	k.pod = podstatus.New(podstatus.Config{
-		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: server.PublishImage,
+		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: latest.PublishImage,
 	}, api)
 	k.policies = policy.New(policy.Config{
-		Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace, Log: log, Meter: counts,
-	}, api, k.pod)
+		Trial: policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
+		Log:   log, Meter: counts,
+	}, k.pod)
 	if c.esoRecovery != eso.RecoveryOff {
 		e := c.eso()
 		e.Log, e.Meter, e.Memory = log, counts, statefile.New(c.stateDir, evictionName)
-		e.Report = func(s status.ExternalSecrets) {
-			counts.PublishSecrets(s)
-			server.PublishSecrets(s)
-		}
+		e.Report = latest.PublishSecrets
 		k.controller = eso.New(e, api, k.pod)
 	}
 	return k, nil
@@ -85,7 +71,7 @@ func (c config) eso() eso.Config {
 }
 
 // Publish takes the core's newest state. It does not block.
-func (k *kubernetesHalf) Publish(s unseal.State) {
+func (k *kubernetesHalf) Publish(s unseal.Snapshot) {
 	k.pod.Publish(s)
 	if k.controller != nil {
 		k.controller.Publish(s)

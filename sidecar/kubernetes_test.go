@@ -21,10 +21,14 @@ import (
 func TestKubernetesHalf_RunsWithNothingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		g := newGuarded(hclog.New(&hclog.LoggerOptions{Output: &log}), &kubernetesHalf{}, func() (half, error) {
-			assert.Fail(t, "it has ended")
-			return &kubernetesHalf{}, nil
-		})
+		g := &restarted{
+			first: &kubernetesHalf{},
+			log:   hclog.New(&hclog.LoggerOptions{Output: &log}),
+			start: func() (component, error) {
+				assert.Fail(t, "it has ended")
+				return &kubernetesHalf{}, nil
+			},
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		g.Run(ctx)

@@ -51,7 +51,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	case "run", "status", "check":
 		c, err := parse(args, env, ownOptions[name]...)
 		if err == nil {
-			err = c.halfPair()
+			err = c.incompletePair()
 		}
 		if err == nil && name != "run" {
 			err = c.mistyped()
@@ -68,7 +68,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		case "status":
 			return showStatus(c, stdout, stderr)
 		case "check":
-			return preflight(c, args, stdout, stderr)
+			return checkCommand(c, args, stdout, stderr)
 		}
 		return run(c, stderr)
 	case "version":

@@ -17,35 +17,34 @@ import (
 
 // config is what the options come to.
 type config struct {
-	vaultAddr       string
-	vaultCACert     string
-	vaultServerName string
-	vaultClientCert string
-	vaultClientKey  string
-	vaultUID        *uint32 // nil: whoever listens
-	keys            string
-	operatorSeal    string
-	storageProbe    time.Duration
-	proveInterval   time.Duration
-	proveRole       string
-	proveMount      string
-	stateDir        string
-	httpBind        string
-	kubernetes      string
-	kubeconfig      string
-	podName         string
-	podNamespace    string
-	readinessGate   string
-	esoRecovery     eso.Recovery
-	esoStores       []eso.StoreName
-	esoNamespace    string
-	logLevel        hclog.Level
-	logJSON         bool
+	vault         vault.Config
+	vaultUID      *uint32 // nil: whoever listens
+	keys          string
+	operatorSeal  string
+	storageProbe  time.Duration
+	proveInterval time.Duration
+	proveRole     string
+	proveMount    string
+	stateDir      string
+	httpBind      string
+	kubernetes    string
+	kubeconfig    string
+	podName       string
+	podNamespace  string
+	readinessGate string
+	esoRecovery   eso.Recovery
+	esoStores     []eso.StoreName
+	esoNamespace  string
+	logLevel      hclog.Level
+	logJSON       bool
 
 	// Of the subcommand check alone.
 	outputJSON bool
 	proveKey   bool
 	watch      bool
+
+	// given are the flags of the command line.
+	given []string
 
 	// refused are the values that were not accepted, of options without which
 	// Vault is unsealed all the same: the default took the place of each.
@@ -87,22 +86,22 @@ var options = []option{
 	{"vault-addr", "VAULT_ADDR", "http://127.0.0.1:8200", "where Vault listens",
 		"https://HOST:PORT, http:// with a loopback host (a key never crosses a network in plain text), or unix:///PATH",
 		func(c *config, v string) bool {
-			c.vaultAddr = v
+			c.vault.Addr = v
 			path, socket := vault.SocketPath(v)
 			return vault.CheckAddr(v) == nil && (!socket || isPath(path))
 		}},
 	{"vault-cacert", "VAULT_CACERT", "", "PEM file of the CA that signed Vault's certificate; empty: the system's CAs",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultCACert = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.CACert = v; return v == "" || isPath(v) }},
 	{"vault-server-name", "VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate; empty: the host of --vault-addr",
 		"a host name",
-		func(c *config, v string) bool { c.vaultServerName = v; return v == "" || isHost(v) }},
+		func(c *config, v string) bool { c.vault.ServerName = v; return v == "" || isHost(v) }},
 	{"vault-client-cert", "VAULT_CLIENT_CERT", "", "PEM file of the certificate for a Vault that wants one of its clients; empty: none",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultClientCert = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.ClientCert = v; return v == "" || isPath(v) }},
 	{"vault-client-key", "VAULT_CLIENT_KEY", "", "PEM file of that certificate's key",
 		"an absolute path",
-		func(c *config, v string) bool { c.vaultClientKey = v; return v == "" || isPath(v) }},
+		func(c *config, v string) bool { c.vault.ClientKey = v; return v == "" || isPath(v) }},
 	{"vault-uid", "VAULT_UID", "", "uid that Vault runs as: no key goes to a process of another; empty: it goes to whoever listens",
 		"a number from 0 to 4294967294",
 		func(c *config, v string) bool { return v == "" || isUID(&c.vaultUID, v) }},
@@ -114,14 +113,10 @@ var options = []option{
 		func(c *config, v string) bool { return oneOf(&c.operatorSeal, v, "hold", "unseal") }},
 	{"storage-probe", "STORAGE_PROBE", "0", "how often an unsealed Vault is made to read its storage; 0: only after each recovery",
 		"0, or a duration of at least 1s such as 30s",
-		func(c *config, v string) bool {
-			return isDuration(&c.storageProbe, v, time.Second)
-		}},
+		func(c *config, v string) bool { return isDuration(&c.storageProbe, v, time.Second) }},
 	{"prove-interval", "PROVE_INTERVAL", "0", "how often it is proved that the mounted key still opens Vault; 0: never",
 		"0, or a duration of at least 1m such as 24h",
-		func(c *config, v string) bool {
-			return isDuration(&c.proveInterval, v, time.Minute)
-		}},
+		func(c *config, v string) bool { return isDuration(&c.proveInterval, v, time.Minute) }},
 	{"prove-role", "PROVE_ROLE", "", "role of Vault's Kubernetes auth method to log in with for a proof, with the pod's own token; empty: no login",
 		"a role's name",
 		func(c *config, v string) bool { c.proveRole = v; return v == "" || isRole(v) }},

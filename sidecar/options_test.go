@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
 // environment is a lookup in variables.
@@ -38,7 +39,7 @@ func TestOptions_Defaults(t *testing.T) {
 	c, err := parse(nil, environment(nil))
 	require.NoError(t, err)
 	assert.Equal(t, config{
-		vaultAddr: "http://127.0.0.1:8200", keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
+		vault: vault.Config{Addr: "http://127.0.0.1:8200"}, keys: "/etc/vault-unseal-sidecar/keys", operatorSeal: "hold",
 		proveMount: "kubernetes", stateDir: "/run/vault-unseal-sidecar", httpBind: ":9810", kubernetes: "auto", logLevel: hclog.Info,
 		readinessGate: "vault-unseal-sidecar/unsealed", esoRecovery: eso.RecoveryBoth, esoNamespace: "external-secrets",
 	}, c)
@@ -50,11 +51,11 @@ var samples = map[string]struct {
 	one, two string
 	value    func(c config) string
 }{
-	"vault-addr":        {"https://vault:8200", "http://localhost:1", func(c config) string { return c.vaultAddr }},
-	"vault-cacert":      {"/a/ca.pem", "/b/ca.pem", func(c config) string { return c.vaultCACert }},
-	"vault-server-name": {"vault.test", "other.test", func(c config) string { return c.vaultServerName }},
-	"vault-client-cert": {"/a/tls.crt", "/b/tls.crt", func(c config) string { return c.vaultClientCert }},
-	"vault-client-key":  {"/a/tls.key", "/b/tls.key", func(c config) string { return c.vaultClientKey }},
+	"vault-addr":        {"https://vault:8200", "http://localhost:1", func(c config) string { return c.vault.Addr }},
+	"vault-cacert":      {"/a/ca.pem", "/b/ca.pem", func(c config) string { return c.vault.CACert }},
+	"vault-server-name": {"vault.test", "other.test", func(c config) string { return c.vault.ServerName }},
+	"vault-client-cert": {"/a/tls.crt", "/b/tls.crt", func(c config) string { return c.vault.ClientCert }},
+	"vault-client-key":  {"/a/tls.key", "/b/tls.key", func(c config) string { return c.vault.ClientKey }},
 	"vault-uid": {"100", "0", func(c config) string {
 		if c.vaultUID == nil {
 			return ""
@@ -206,7 +207,7 @@ func TestOptions_InvalidValueIsReportedAndTheDefaultUsed(t *testing.T) {
 					c, err := parse(call.args, environment(call.env))
 					require.NoError(t, err, "Vault would stay sealed over it")
 					assert.Equal(t, []refusedValue{{name, fmt.Sprintf("%q", value), o.accepts, o.defaultValue, name != o.env}}, c.refused)
-					c.refused = nil
+					c.refused, c.given = nil, nil
 					assert.Equal(t, defaults, c, "the default is used")
 					code, stdout, stderr := runCommand(call.env, append([]string{"check"}, call.args...)...)
 					if name == o.env && name != "KUBECONFIG" {

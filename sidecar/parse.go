@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,9 +13,9 @@ import (
 
 var errHelp = errors.New("help was asked for")
 
-// halfPair says that of a certificate and its key one is given alone.
-func (c config) halfPair() error {
-	if (c.vaultClientCert == "") == (c.vaultClientKey == "") {
+// incompletePair says that of a certificate and its key one is given alone.
+func (c config) incompletePair() error {
+	if (c.vault.ClientCert == "") == (c.vault.ClientKey == "") {
 		return nil
 	}
 	return errors.New("--vault-client-cert, VAULT_CLIENT_CERT and --vault-client-key, VAULT_CLIENT_KEY: one without the other; accepted: both or none")
@@ -42,11 +43,15 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	set := flag.NewFlagSet("", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
-	flags := map[string]*string{}
+	given := map[string]string{}
 	all := slices.Concat(options, own)
 	for _, o := range all {
-		flags[o.flag] = new(string)
-		set.Var(value{flags[o.flag], o.defaultValue == "false"}, o.flag, "")
+		take := func(text string) error { given[o.flag] = text; return nil }
+		if o.defaultValue == "false" { // a switch, which may be given without a value
+			set.BoolFunc(o.flag, "", take)
+		} else {
+			set.Func(o.flag, "", take)
+		}
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return config{}, errHelp
@@ -55,23 +60,23 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, redact(name))
 	}
 	if set.NArg() > 0 {
-		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), last(args, set.NArg()))
+		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), lastOf(args, set.NArg()))
 	}
-	given := map[string]bool{}
-	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var c config
 	for _, o := range all {
 		name, value := "default", o.defaultValue
 		if v, ok := env(o.env); ok && bare(v) != "" && o.env != "" {
 			name, value = o.env, v
 		}
-		if given[o.flag] {
-			name, value = "--"+o.flag, *flags[o.flag]
+		text, isFlag := given[o.flag]
+		if isFlag {
+			name, value = "--"+o.flag, text
+			c.given = append(c.given, o.flag)
 		}
 		if o.set(&c, bare(value)) {
 			continue
 		}
-		refused := refusedValue{name, redact(value), o.accepts, o.defaultValue, given[o.flag]}
+		refused := refusedValue{name, redact(value), o.accepts, o.defaultValue, isFlag}
 		if o.env == "" || slices.Contains(required, o.flag) {
 			return config{}, refused
 		}
@@ -81,23 +86,9 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 	return c, nil
 }
 
-// value takes what is given for an option, as it is. A switch may be given
-// without.
-type value struct {
-	text     *string
-	isSwitch bool
-}
-
-func (v value) Set(text string) error { *v.text = text; return nil }
-
-func (v value) String() string { return "" }
-
-// IsBoolFlag implements the flag package's interface of that name.
-func (v value) IsBoolFlag() bool { return v.isSwitch }
-
-// last names the option before the n arguments that are left over, without
+// lastOf names the option before the n arguments that are left over, without
 // repeating those: one of them may be a key.
-func last(args []string, n int) string {
+func lastOf(args []string, n int) string {
 	if len(args) == n {
 		return "vault-unseal-sidecar"
 	}
@@ -114,26 +105,22 @@ func usage(w io.Writer) {
 		"  vault-unseal-sidecar version\n\n"+
 		"Each option is a flag and an environment variable; the flag wins.\n\n")
 	for _, o := range options {
-		o.tell(w)
+		o.writeUsage(w)
 	}
 	for _, name := range []string{"check", "status"} {
 		fmt.Fprintf(w, "\nOf %s alone:\n\n", name)
 		for _, o := range ownOptions[name] {
-			o.tell(w)
+			o.writeUsage(w)
 		}
 	}
 }
 
-func (o option) tell(w io.Writer) {
+func (o option) writeUsage(w io.Writer) {
 	names := "--" + o.flag
 	if o.env != "" {
 		names += ", " + o.env
 	}
-	defaultValue := o.defaultValue
-	if defaultValue == "" {
-		defaultValue = "(empty)"
-	}
-	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, defaultValue, o.help, o.accepts)
+	fmt.Fprintf(w, "  %s (default %s)\n      %s\n      accepts: %s\n", names, cmp.Or(o.defaultValue, "(empty)"), o.help, o.accepts)
 }
 
 func utc() time.Time { return time.Now().UTC() }

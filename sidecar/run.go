@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
@@ -58,7 +57,7 @@ func run(c config, stderr io.Writer) int {
 
 	all, err := wire(c, log)
 	if err != nil { // the address was accepted by the option table
-		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vaultCACert, err)
+		fmt.Fprintf(stderr, "vault-unseal-sidecar: --vault-cacert, VAULT_CACERT: %q is not accepted: %v; accepted: a file of PEM certificates\n", c.vault.CACert, err)
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -77,8 +76,8 @@ func run(c config, stderr io.Writer) int {
 type parts struct {
 	loop           *unseal.Loop
 	keys           *keyfile.Source
-	proofs         *unseal.Proofs
-	kubernetesHalf cluster
+	proofs         *unseal.ProofSchedule
+	kubernetesHalf *restarted // nil without Kubernetes
 	server         *web.Server
 	notify         func() // wakes the loop
 }
@@ -92,21 +91,18 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		default:
 		}
 	}}
-	processes, to := identity(c.vaultAddr), c.vault()
+	processes, to := identity(c.vault.Addr), c.vaultConfig()
 	to.Broken, to.Process = p.notify, processes.Process
 	client, err := vault.New(to)
 	if err != nil {
 		return nil, err
 	}
-	counts := metrics.New(version, commit, func() bool { return web.Stuck(p.loop.Turned()) }, client.Certificates)
-	p.server = web.New(web.Config{Bind: c.httpBind, Version: version, Log: log, Metrics: counts.Handler()})
-	p.kubernetesHalf = newCluster(c, log, counts, p.server)
-	p.proofs = unseal.NewProofs(unseal.Proofs{
-		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log,
-		Publish: func(proof unseal.Proof) {
-			counts.PublishProof(proof)
-			p.server.PublishProof(proof)
-		},
+	latest := status.NewLatest(version)
+	counts := metrics.New(commit, latest, client.Certificates)
+	p.server = web.New(web.Config{Bind: c.httpBind, Latest: latest, Log: log, Metrics: counts.Handler()})
+	p.kubernetesHalf = newCluster(c, log, counts, latest)
+	p.proofs = unseal.NewProofSchedule(unseal.ProofSchedule{
+		Prover: newProver(c, client, p.keys), Every: c.proveInterval, Log: log, Publish: latest.PublishProof,
 	})
 	p.loop = unseal.New(unseal.Config{
 		Vault:        client,
@@ -118,14 +114,15 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 		StorageProbe: c.storageProbe,
 		Wake:         wake,
 		Meter:        counts,
-		Publish: func(s unseal.State) {
-			counts.Publish(s)
-			p.server.Publish(s)
-			p.kubernetesHalf.Publish(s)
-			p.proofs.Take(s)
+		Publish: func(s unseal.Snapshot) {
+			latest.Publish(s)
+			if p.kubernetesHalf != nil {
+				p.kubernetesHalf.Publish(s)
+			}
+			p.proofs.Update(s)
 		},
 	})
-	p.server.Turned = p.loop.Turned
+	latest.Turned = p.loop.Turned
 	return p, nil
 }
 
@@ -134,8 +131,8 @@ func wire(c config, log hclog.Logger) (*parts, error) {
 func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended chan struct{}) {
 	var group sync.WaitGroup
 	// First of all: a log that nobody reads holds up whoever writes to it.
-	group.Go(func() { watchOver(ctx, p.loop.Turned, log) })
-	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vaultAddr, "keys", c.keys)
+	group.Go(func() { watchdog{p.loop.Turned, log, os.Exit}.run(ctx) })
+	log.Info("vault-unseal-sidecar", "version", version, "vault", c.vault.Addr, "keys", c.keys)
 	for _, r := range c.refused {
 		log.Warn("an option's value is not accepted, its default is used",
 			"option", r.option, "value", r.value, "accepted", r.accepts, "used", r.used)
@@ -147,7 +144,9 @@ func (p *parts) work(ctx context.Context, c config, log hclog.Logger) (ended cha
 			log.Warn("key changes are seen by looking once a second only", "error", err)
 		}
 	})
-	group.Go(func() { p.kubernetesHalf.Run(ctx) })
+	if p.kubernetesHalf != nil {
+		group.Go(func() { p.kubernetesHalf.Run(ctx) })
+	}
 	group.Go(func() { p.proofs.Run(ctx) })
 	ended = make(chan struct{})
 	go func() {
@@ -172,16 +171,12 @@ func login(ctx context.Context, c config, v *vault.Client) (*vault.Client, error
 	return v.Login(ctx, vault.Login{Mount: c.proveMount, Role: c.proveRole, TokenFile: tokenFile})
 }
 
-// vault is how Vault is spoken to.
-func (c config) vault() vault.Config {
-	v := vault.Config{
-		Addr: c.vaultAddr, CACert: c.vaultCACert, ServerName: c.vaultServerName,
-		ClientCert: c.vaultClientCert, ClientKey: c.vaultClientKey,
-	}
+// vaultConfig is how Vault is spoken to: where a uid is given, only with its processes.
+func (c config) vaultConfig() vault.Config {
 	if c.vaultUID != nil {
-		v.Trusts = procid.NewOwner(*c.vaultUID).Check
+		c.vault.Trusts = procid.NewOwner(*c.vaultUID).Check
 	}
-	return v
+	return c.vault
 }
 
 // forgetVaultEnvironment takes away what vault/api would read by itself:
@@ -200,16 +195,10 @@ func identity(vaultAddr string) unseal.Processes {
 	if path, found := vault.SocketPath(vaultAddr); found {
 		return procid.NewSocket(path)
 	}
-	u, _ := url.Parse(vaultAddr) // accepted by the option table
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if at := vault.Loopback(vaultAddr); len(at) > 0 {
+		return procid.New(at)
 	}
-	id, err := procid.New(net.JoinHostPort(u.Hostname(), port))
-	if err != nil {
-		return unknownProcess{err}
-	}
-	return id
+	return unknownProcess{fmt.Errorf("naming the process behind %q: not a loopback address, so its sockets cannot be seen from here", vaultAddr)}
 }
 
 // unknownProcess stands where processes cannot be told apart.

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -65,83 +64,69 @@ type seen struct {
 
 // askSidecar asks the sidecar that serves at this address, or whoever has taken
 // its port: nothing that it returns controls a terminal.
-func askSidecar(ctx context.Context, bind string) (seen, error) {
-	s, err := readSidecar(ctx, bind)
-	return s, safetext.Error(err, maxStranger)
-}
-
-func readSidecar(ctx context.Context, bind string) (seen, error) {
+func askSidecar(ctx context.Context, bind string) (s seen, err error) {
+	defer func() { err = safetext.Error(err, maxStranger) }()
 	raw, err := ask(ctx, bind)
 	if err != nil {
 		return seen{}, err
 	}
-	status, err := status.ReadStatus(raw)
+	s.status, err = status.ReadStatus(raw)
 	if err != nil {
 		return seen{}, fmt.Errorf("what answers is not the sidecar, or another version of it: %w", err)
 	}
-	raw, err = status.JSON()
-	return seen{raw, status}, err
+	s.raw, err = s.status.JSON()
+	return s, err
 }
 
 func ask(ctx context.Context, bind string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
-	to, from, err := statusAt(ctx, bind)
+	conn, err := dialSidecar(ctx, bind)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+to.String()+"/status", nil)
+	defer conn.Close()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://localhost/status", nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Host = "localhost"
-	dialer := net.Dialer{LocalAddr: from}
-	transport := http.Transport{DialContext: dialer.DialContext, MaxResponseHeaderBytes: maxHeader} // no proxy
+	transport := http.Transport{ // no proxy
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		MaxResponseHeaderBytes: maxHeader,
+	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", to, resp.Status)
+		return nil, fmt.Errorf("%s answered %s", conn.RemoteAddr(), resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, status.MaxStatus+1))
 }
 
-// statusAt returns where a sidecar with this --http-bind listens, and the
-// address to ask it from: it tells local peers alone, and the kernel would take
-// a pod's own address for a way to that address.
-func statusAt(ctx context.Context, bind string) (to, from *net.TCPAddr, err error) {
+// dialSidecar connects to a sidecar with this --http-bind from a loopback address: it
+// tells local peers alone, and the kernel would take a pod's own address for a way
+// to that address.
+func dialSidecar(ctx context.Context, bind string) (conn net.Conn, err error) {
 	host, port, err := net.SplitHostPort(bind)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, nil, err
-	}
-	ip := net.ParseIP(host)
-	switch {
-	case host == "":
-		ip = net.IPv4zero
-	case ip == nil:
-		all, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
-		if err != nil {
-			return nil, nil, err
+	for _, loopback := range []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback} {
+		to := host
+		if host == "" || net.ParseIP(host).IsUnspecified() {
+			to = loopback.String()
 		}
-		ip = all[max(0, slices.IndexFunc(all, isIPv4))] // the one that net.Listen takes
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: loopback}}
+		conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(to, port))
+		if _, ok := errors.AsType[*net.AddrError](err); !ok {
+			break
+		}
+		// The host has no address of this family.
 	}
-	loopback := net.IPv6loopback
-	if isIPv4(ip) {
-		loopback = net.IPv4(127, 0, 0, 1)
-	}
-	if ip.IsUnspecified() {
-		ip = loopback
-	}
-	return &net.TCPAddr{IP: ip, Port: number}, &net.TCPAddr{IP: loopback}, nil
+	return conn, err
 }
-
-func isIPv4(ip net.IP) bool { return ip.To4() != nil }
 
 // terminalOf returns the terminal that w writes to, or nil.
 func terminalOf(w io.Writer) *os.File {

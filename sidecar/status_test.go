@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
 )
 
@@ -54,8 +55,8 @@ func serveStatus(t *testing.T, host string) string {
 	_, port, err := net.SplitHostPort(free.Addr().String())
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
-	server := web.New(web.Config{Bind: net.JoinHostPort(host, port), Version: "v1", Log: hclog.NewNullLogger()})
-	server.Turned = func() time.Duration { return 0 }
+	latest := status.NewLatest("v1")
+	server := web.New(web.Config{Bind: net.JoinHostPort(host, port), Latest: latest, Log: hclog.NewNullLogger()})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.Run(ctx) }()
@@ -89,20 +90,22 @@ func TestStatusCommand_ReachesTheSidecarAtEachBindAddress(t *testing.T) {
 	}
 }
 
-func TestStatusAt_DialsFromLoopback(t *testing.T) {
+func TestDialSidecar_DialsFromLoopback(t *testing.T) {
 	for bind, want := range map[string]string{
-		":9810": "127.0.0.1:9810", "0.0.0.0:9810": "127.0.0.1:9810", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
-		"[::]:9810": "[::1]:9810", "[::1]:9810": "[::1]:9810", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
+		":1": "127.0.0.1:1", "0.0.0.0:1": "127.0.0.1:1", "127.0.0.1:1": "127.0.0.1:1", "127.0.0.2:1": "127.0.0.2:1",
+		"[::]:1": "127.0.0.1:1", "[::1]:1": "[::1]:1", "10.1.2.3:9810": "10.1.2.3:9810", "[fd00::1]:9810": "[fd00::1]:9810",
 	} {
 		t.Run(bind, func(t *testing.T) {
-			to, from, err := statusAt(t.Context(), bind)
-			require.NoError(t, err)
+			_, err := dialSidecar(t.Context(), bind)
+			var failed *net.OpError // nothing listens there
+			require.ErrorAs(t, err, &failed)
+			to, from := failed.Addr.(*net.TCPAddr), failed.Source.(*net.TCPAddr)
 			assert.Equal(t, want, to.String())
 			assert.True(t, from.IP.IsLoopback())
 			assert.Equal(t, to.IP.To4() == nil, from.IP.To4() == nil, "of one family")
 		})
 	}
-	_, _, err := statusAt(t.Context(), "no.such.host.invalid:9810")
+	_, err := dialSidecar(t.Context(), "no.such.host.invalid:9810")
 	assert.ErrorContains(t, err, "no.such.host.invalid")
 }
 

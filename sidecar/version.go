@@ -14,13 +14,16 @@ var (
 	commit  = "unknown"
 )
 
+// ownFile is the file that runs, also after another was put in its place.
+const ownFile = "/proc/self/exe"
+
 // tellVersion prints what was built, and the SHA-256 of the file that runs,
-// which a release's SHA256SUMS names. Where own cannot open it, that is told in
+// which a release's SHA256SUMS names. Where that cannot be read, that is told in
 // its place: the version is wanted all the same.
-func tellVersion(stdout io.Writer, own func() (*os.File, error)) int {
+func tellVersion(stdout io.Writer, running string) int {
 	fmt.Fprintf(stdout, "vault-unseal-sidecar %s (commit %s, %s, %s/%s)\n",
 		version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	sum, err := sumOf(own())
+	sum, err := sumOf(running)
 	if err != nil {
 		sum = fmt.Sprintf("unknown: hashing the file that runs: %v", err)
 	}
@@ -28,21 +31,9 @@ func tellVersion(stdout io.Writer, own func() (*os.File, error)) int {
 	return exitStopped
 }
 
-// ownFile opens the file that runs. On Linux the kernel itself knows it, also
-// after another was put in its place; elsewhere there is only its path.
-func ownFile() (*os.File, error) {
-	if runtime.GOOS == "linux" {
-		return os.Open("/proc/self/exe")
-	}
-	path, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return os.Open(path)
-}
-
-// sumOf returns the SHA-256 of an opened file in hex, and closes it.
-func sumOf(f *os.File, err error) (string, error) {
+// sumOf returns the SHA-256 of a file in hex.
+func sumOf(path string) (string, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}

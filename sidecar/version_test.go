@@ -31,7 +31,7 @@ func TestVersionCommand_ReportsWhyTheChecksumIsUnknown(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			var stdout strings.Builder
-			code := tellVersion(&stdout, func() (*os.File, error) { return os.Open(path) })
+			code := tellVersion(&stdout, path)
 			assert.Equal(t, exitStopped, code)
 			assert.Regexp(t, `^vault-unseal-sidecar dev .*\nsha256 unknown: hashing the file that runs: .*`+why+`\n$`, stdout.String())
 		})

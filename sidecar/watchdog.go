@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/web"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
 const (
@@ -31,16 +30,18 @@ type watchdog struct {
 	end    func(code int)
 }
 
-// run looks at every tick until ctx is done, or until it has ended the process.
-func (w watchdog) run(ctx context.Context, ticks <-chan time.Time) {
+// run looks until ctx is done, or until it has ended the process.
+func (w watchdog) run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
 	for stuck := 0; stuck < stuckLooks; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticks:
+		case <-ticker.C:
 		}
 		stuck++
-		if !web.Stuck(w.turned()) {
+		if !status.Stuck(w.turned()) {
 			stuck = 0
 		}
 	}
@@ -54,11 +55,4 @@ func (w watchdog) run(ctx context.Context, ticks <-chan time.Time) {
 	case <-time.After(lastWords):
 	}
 	w.end(exitFailed)
-}
-
-// watchOver runs the watchdog of a loop until ctx is done.
-func watchOver(ctx context.Context, turned func() time.Duration, log hclog.Logger) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	watchdog{turned, log, os.Exit}.run(ctx, ticker.C)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -12,30 +13,19 @@ import (
 
 // runWatchdog runs a watchdog over readings of how long ago the loop turned, and
 // returns the code that it ended the process with, 0 when it did not.
-func runWatchdog(t *testing.T, log hclog.Logger, readings ...time.Duration) (code int) {
+func runWatchdog(t *testing.T, log func(*testing.T) hclog.Logger, readings ...time.Duration) (code int) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ticks, over := make(chan time.Time), make(chan struct{})
-	next := 0
-	turned := func() time.Duration {
-		reading := readings[min(next, len(readings)-1)]
-		next++
-		return reading
-	}
-	go func() {
-		defer close(over)
-		watchdog{turned, log, func(c int) { code = c }}.run(ctx, ticks)
-	}()
-	for range readings {
-		select {
-		case ticks <- time.Time{}:
-		case <-over:
-			return code
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(readings))*lookEvery+lookEvery/2)
+		defer cancel()
+		next := 0
+		turned := func() time.Duration {
+			reading := readings[min(next, len(readings)-1)]
+			next++
+			return reading
 		}
-	}
-	cancel()
-	<-over
+		watchdog{turned, log(t), func(c int) { code = c }}.run(ctx)
+	})
 	return code
 }
 
@@ -54,7 +44,8 @@ func TestWatchdog_EndsAProcessWhoseLoopIsStuck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			assert.Equal(t, row.code, runWatchdog(t, hclog.New(&hclog.LoggerOptions{Output: &out}), row.readings...))
+			log := func(*testing.T) hclog.Logger { return hclog.New(&hclog.LoggerOptions{Output: &out}) }
+			assert.Equal(t, row.code, runWatchdog(t, log, row.readings...))
 			if row.code != 0 {
 				assert.Contains(t, out.String(), "the loop stands still")
 			}
@@ -70,5 +61,8 @@ func (w blockedWriter) Write(p []byte) (int, error) { <-w.until; return len(p), 
 func TestWatchdog_DoesNotWaitForABlockedLog(t *testing.T) {
 	const stuck = time.Minute
 	readings := []time.Duration{stuck, stuck}
-	assert.Equal(t, exitFailed, runWatchdog(t, hclog.New(&hclog.LoggerOptions{Output: blockedWriter{t.Context().Done()}}), readings...))
+	log := func(t *testing.T) hclog.Logger {
+		return hclog.New(&hclog.LoggerOptions{Output: blockedWriter{t.Context().Done()}})
+	}
+	assert.Equal(t, exitFailed, runWatchdog(t, log, readings...))
 }

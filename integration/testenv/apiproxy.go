@@ -19,8 +19,7 @@ import (
 // APIProxy is a reverse proxy in front of the API server that can fail or delay
 // requests and counts them.
 type APIProxy struct {
-	URL    string
-	CAFile string
+	Endpoint
 
 	mu       sync.Mutex
 	failures map[string][]int // by "METHOD resource", the codes still to come
@@ -50,7 +49,10 @@ func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &APIProxy{URL: "https://" + listener.Addr().String(), CAFile: ca.CAFile, failures: map[string][]int{}}
+	p := &APIProxy{
+		Endpoint: Endpoint{URL: "https://" + listener.Addr().String(), CAFile: ca.CAFile},
+		failures: map[string][]int{},
+	}
 	reverse := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
@@ -96,19 +98,6 @@ func (p *APIProxy) PendingFailures() string {
 		}
 	}
 	return strings.Join(pending, ", ")
-}
-
-// RequestCount returns how many requests there were with this method and resource.
-func (p *APIProxy) RequestCount(request string) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := 0
-	for _, r := range p.requests {
-		if r == request {
-			n++
-		}
-	}
-	return n
 }
 
 // Requests returns all requests but watches.

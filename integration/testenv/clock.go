@@ -2,8 +2,6 @@ package testenv
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,16 +34,7 @@ func (c *Clock) Wrap() []string { return []string{c.binary, c.socket} }
 // Set lets the clock of the running process be ahead of the machine's by so
 // much, or behind. It returns how often the process has read it so far.
 func (c *Clock) Set(ahead time.Duration) (readings int, err error) {
-	conn, err := net.DialTimeout("unix", c.socket, 5*time.Second)
-	if err != nil {
-		return 0, fmt.Errorf("setting the clock: %w", err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := fmt.Fprintln(conn, ahead); err != nil {
-		return 0, fmt.Errorf("setting the clock: %w", err)
-	}
-	answer, err := io.ReadAll(conn)
+	answer, err := askSocket(c.socket, ahead.String())
 	if err != nil {
 		return 0, fmt.Errorf("setting the clock: %w", err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -22,18 +20,15 @@ import (
 // the objects: no pod runs, no namespace gets a default ServiceAccount, and a
 // deleted namespace stays.
 type Cluster struct {
-	URL    string
-	CAFile string
+	Endpoint
 	Client dynamic.Interface // as an administrator
 
-	// Etcd and APIServer are the processes that run now, to be paused or read.
 	Etcd      *Process
-	APIServer *Process
+	APIServer Server
 
-	env           *Env
-	admin         *rest.Config
-	http          *http.Client
-	apiServerArgs []string // of the kube-apiserver
+	env   *Env
+	admin *rest.Config
+	http  *http.Client
 
 	mu        sync.Mutex
 	resources map[schema.GroupVersionKind]metav1.APIResource
@@ -57,8 +52,11 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{URL: "https://127.0.0.1:" + port, CAFile: authority.CAFile, env: env,
-		resources: map[schema.GroupVersionKind]metav1.APIResource{}}
+	c := &Cluster{
+		Endpoint:  Endpoint{URL: "https://127.0.0.1:" + port, CAFile: authority.CAFile},
+		env:       env,
+		resources: map[schema.GroupVersionKind]metav1.APIResource{},
+	}
 	c.admin = &rest.Config{Host: c.URL, QPS: -1, // no limit: what is tested is not this client
 		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile, CertFile: cert, KeyFile: key}}
 	if c.http, err = rest.HTTPClientFor(c.admin); err != nil {
@@ -71,7 +69,7 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	c.apiServerArgs = []string{"kube-apiserver",
+	flags := []string{"kube-apiserver",
 		"--etcd-servers=" + etcd,
 		"--bind-address=127.0.0.1", "--secure-port=" + port,
 		// Without these two it looks for an address that other machines reach,
@@ -85,22 +83,18 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 		"--service-account-key-file=" + authority.KeyFile,
 		"--service-account-signing-key-file=" + authority.KeyFile,
 	}
-	c.apiServerArgs = append(c.apiServerArgs, args...)
+	c.APIServer = Server{env: env, name: "kube-apiserver", binary: "servers/kubernetes", args: append(flags, args...)}
 	return c, c.StartAPIServer(ctx)
 }
 
 // startEtcd returns where it will listen. It is not waited for: the
 // kube-apiserver does that itself.
 func (c *Cluster) startEtcd() (url string, err error) {
-	port, err := Port()
+	port, peerPort, err := ports()
 	if err != nil {
 		return "", err
 	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return "", err
-	}
-	clients, peers := "http://127.0.0.1:"+port, "http://127.0.0.1:"+strconv.Itoa(number+1)
+	clients, peers := "http://127.0.0.1:"+port, "http://127.0.0.1:"+peerPort
 	c.Etcd, err = c.env.startProcess("etcd", c.env.Binary("servers/kubernetes"), nil, "etcd",
 		"--data-dir="+filepath.Join(c.env.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
@@ -119,16 +113,14 @@ func (c *Cluster) StopAPIServer() error { return c.APIServer.Kill() }
 // StartAPIServer starts the kube-apiserver where it was and waits until it is
 // ready.
 func (c *Cluster) StartAPIServer(ctx context.Context) error {
-	if c.APIServer != nil && !c.APIServer.Exited() {
+	if c.APIServer.Process != nil && !c.APIServer.Exited() {
 		return errors.New("the kube-apiserver is still running")
 	}
-	var err error
-	c.APIServer, err = c.env.startProcess("kube-apiserver", c.env.Binary("servers/kubernetes"), nil, c.apiServerArgs...)
-	if err != nil {
+	if err := c.APIServer.Start(); err != nil {
 		return err
 	}
-	err = Await(ctx, 90*time.Second, "the kube-apiserver to be ready", func() string {
-		for _, p := range []*Process{c.Etcd, c.APIServer} {
+	err := Await(ctx, 90*time.Second, "the kube-apiserver to be ready", func() string {
+		for _, p := range []*Process{c.Etcd, c.APIServer.Process} {
 			if p.Exited() {
 				return fmt.Sprintf("%s ended with %d: %s", p.name, p.code, p.Tail(5))
 			}
@@ -146,23 +138,9 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 
 // get asks for a path as the administrator, for at most two seconds.
 func (c *Cluster) get(ctx context.Context, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", c.URL+path, nil)
-	if err != nil {
-		return nil, err
+	code, body, err := get(ctx, c.http, c.URL+path, 2*time.Second)
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("GET %s: %d %s", path, code, body)
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: %d %s", path, resp.StatusCode, body)
-	}
-	return body, nil
+	return body, err
 }

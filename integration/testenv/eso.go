@@ -4,21 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
 // ESO is the controller of the External Secrets Operator. Its webhook and its
 // cert-controller do not run, so nothing checks its objects but their CRDs.
 type ESO struct {
-	Process *Process // which runs now
-
-	env       *Env
-	environ   []string
-	args      []string
+	Server
 	healthURL string
-	runs      []*Process
 }
 
 // ESOIdentity is the namespace and the ServiceAccount of External Secrets. It
@@ -51,65 +44,41 @@ func (env *Env) StartESO(ctx context.Context, c *Cluster, args ...string) (*ESO,
 	if err := c.Apply(ctx, ESOIdentity); err != nil {
 		return nil, err
 	}
-	token, err := c.Token(ctx, "external-secrets", "external-secrets", "")
+	kubeconfig, err := c.Kubeconfig(ctx, "external-secrets", "external-secrets", "")
 	if err != nil {
-		return nil, err
-	}
-	kubeconfig := filepath.Join(env.Dir, "eso.kubeconfig")
-	if err := c.WriteKubeconfig(kubeconfig, token); err != nil {
 		return nil, err
 	}
 	port, err := Port()
 	if err != nil {
 		return nil, err
 	}
-	e := &ESO{env: env, environ: []string{"KUBECONFIG=" + kubeconfig}, healthURL: "http://127.0.0.1:" + port + "/healthz"}
-	e.args = append([]string{
-		"--live-addr=127.0.0.1:" + port, "--metrics-addr=0", // 0: none
-		"--zap-time-encoding=rfc3339nano",
-	}, args...)
+	e := &ESO{healthURL: "http://127.0.0.1:" + port + "/healthz", Server: Server{
+		env: env, name: "external-secrets", binary: "servers/external-secrets",
+		environ: []string{"KUBECONFIG=" + kubeconfig},
+		args: append([]string{
+			"--live-addr=127.0.0.1:" + port, "--metrics-addr=0", // 0: none
+			"--zap-time-encoding=rfc3339nano",
+		}, args...),
+	}}
 	return e, e.Start(ctx)
 }
 
 // Start starts the controller again and waits until it says it is healthy.
 func (e *ESO) Start(ctx context.Context) error {
-	var err error
-	e.Process, err = e.env.startProcess("external-secrets", e.env.Binary("servers/external-secrets"), e.environ, e.args...)
-	if err != nil {
+	if err := e.Server.Start(); err != nil {
 		return err
 	}
-	e.runs = append(e.runs, e.Process)
 	return Await(ctx, 60*time.Second, "external-secrets to be healthy", func() string {
-		if e.Process.Exited() {
-			return fmt.Sprintf("it ended with %d: %s", e.Process.code, e.Process.Tail(5))
+		if e.Exited() {
+			return fmt.Sprintf("it ended with %d: %s", e.code, e.Tail(5))
 		}
-		if err := e.checkHealth(ctx); err != nil {
-			return fmt.Sprintf("%v; its log ends: %s", err, e.Process.Tail(3))
+		code, _, err := get(ctx, http.DefaultClient, e.healthURL, time.Second)
+		if err != nil || code != http.StatusOK {
+			return fmt.Sprintf("healthz %d, %v; its log ends: %s", code, err, e.Tail(3))
 		}
 		return ""
 	})
 }
-
-func (e *ESO) checkHealth(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", e.healthURL, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("healthz: %d", resp.StatusCode)
-	}
-	return nil
-}
-
-// Kill ends the controller at once.
-func (e *ESO) Kill() error { return e.Process.Kill() }
 
 // Stop ends the controller in its own way.
 func (e *ESO) Stop() error {
@@ -117,11 +86,10 @@ func (e *ESO) Stop() error {
 	return err
 }
 
-// Log returns what all runs of the controller printed.
-func (e *ESO) Log() string {
-	var b strings.Builder
-	for _, p := range e.runs {
-		b.WriteString(p.Output())
+// Restart stops the controller and starts it again.
+func (e *ESO) Restart(ctx context.Context) error {
+	if err := e.Stop(); err != nil {
+		return err
 	}
-	return b.String()
+	return e.Start(ctx)
 }

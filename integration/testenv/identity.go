@@ -2,9 +2,9 @@ package testenv
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -35,6 +35,22 @@ func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount, pod stri
 	return token, err
 }
 
+// Kubeconfig writes a kubeconfig file, with such a token, and returns its path.
+func (c *Cluster) Kubeconfig(ctx context.Context, namespace, serviceAccount, pod string) (string, error) {
+	token, err := c.Token(ctx, namespace, serviceAccount, pod)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(c.env.Dir, serviceAccount+".kubeconfig")
+	return path, c.WriteKubeconfig(path, token)
+}
+
+// Endpoint is where the API server is reached, directly or through a proxy.
+type Endpoint struct {
+	URL    string
+	CAFile string
+}
+
 // ClientForToken returns a client that authenticates with the token.
 func (c *Cluster) ClientForToken(token string) (dynamic.Interface, error) {
 	return dynamic.NewForConfig(&rest.Config{Host: c.URL, QPS: -1, BearerToken: token,
@@ -42,31 +58,21 @@ func (c *Cluster) ClientForToken(token string) (dynamic.Interface, error) {
 }
 
 // WriteKubeconfig writes a kubeconfig file that authenticates with the token.
-func (c *Cluster) WriteKubeconfig(path, token string) error {
-	return writeKubeconfig(path, c.URL, c.CAFile, "token", token)
-}
-
-// WriteKubeconfig writes one that leads through the proxy.
-func (p *APIProxy) WriteKubeconfig(path, token string) error {
-	return writeKubeconfig(path, p.URL, p.CAFile, "token", token)
+func (e Endpoint) WriteKubeconfig(path, token string) error {
+	return e.writeKubeconfig(path, "token", token)
 }
 
 // WriteKubeconfigWithTokenFile writes one whose token is in a file, and followed there.
-func (p *APIProxy) WriteKubeconfigWithTokenFile(path, tokenFile string) error {
-	return writeKubeconfig(path, p.URL, p.CAFile, "tokenFile", tokenFile)
+func (e Endpoint) WriteKubeconfigWithTokenFile(path, tokenFile string) error {
+	return e.writeKubeconfig(path, "tokenFile", tokenFile)
 }
 
-func writeKubeconfig(path, server, ca, credential, value string) error {
-	content, err := json.MarshalIndent(map[string]any{ // every JSON is YAML
-		"apiVersion":      "v1",
-		"kind":            "Config",
-		"current-context": "testenv",
-		"clusters":        []any{map[string]any{"name": "testenv", "cluster": map[string]any{"server": server, "certificate-authority": ca}}},
-		"users":           []any{map[string]any{"name": "testenv", "user": map[string]any{credential: value}}},
-		"contexts":        []any{map[string]any{"name": "testenv", "context": map[string]any{"cluster": "testenv", "user": "testenv"}}},
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, content, 0o600)
+func (e Endpoint) writeKubeconfig(path, credential, value string) error {
+	return os.WriteFile(path, fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+current-context: testenv
+clusters: [{name: testenv, cluster: {server: %q, certificate-authority: %q}}]
+users: [{name: testenv, user: {%s: %q}}]
+contexts: [{name: testenv, context: {cluster: testenv, user: testenv}}]
+`, e.URL, e.CAFile, credential, value), 0o600)
 }

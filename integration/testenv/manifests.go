@@ -48,14 +48,14 @@ func (c *Cluster) ApplyVaultPodAndRBAC(ctx context.Context) error {
 }
 
 // SidecarArgs are the options with which a sidecar acts as the one in the pod
-// vault-0, with a token of that pod's and no other right.
-func (c *Cluster) SidecarArgs(ctx context.Context) ([]string, error) {
+// vault-0, with a token of that pod's and no other right. It reaches the API server there.
+func (c *Cluster) SidecarArgs(ctx context.Context, there Endpoint) ([]string, error) {
 	token, err := c.Token(ctx, "security", "vault", "vault-0")
 	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(c.env.Dir, "vault-0.kubeconfig")
-	if err := c.WriteKubeconfig(path, token); err != nil {
+	if err := there.WriteKubeconfig(path, token); err != nil {
 		return nil, err
 	}
 	return SidecarArgs(path, "vault-0"), nil

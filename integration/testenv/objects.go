@@ -2,16 +2,17 @@ package testenv
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
@@ -32,20 +33,6 @@ func (c *Cluster) Apply(ctx context.Context, manifests ...string) error {
 	return nil
 }
 
-// ApplyFiles applies what the files hold.
-func (c *Cluster) ApplyFiles(ctx context.Context, paths ...string) error {
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := c.Apply(ctx, string(b)); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return nil
-}
-
 // Get returns an object as the administrator sees it. Objects without a
 // namespace have "".
 func (c *Cluster) Get(ctx context.Context, apiVersion, kind, namespace, name string) (*unstructured.Unstructured, error) {
@@ -54,6 +41,17 @@ func (c *Cluster) Get(ctx context.Context, apiVersion, kind, namespace, name str
 		return nil, err
 	}
 	return objects.Get(ctx, name, metav1.GetOptions{})
+}
+
+// SecretValue returns the field "value" of a Secret.
+func (c *Cluster) SecretValue(ctx context.Context, namespace, name string) (string, error) {
+	o, err := c.Get(ctx, "v1", "Secret", namespace, name)
+	if err != nil {
+		return "", err
+	}
+	encoded, _, _ := unstructured.NestedString(o.Object, "data", "value")
+	plain, err := base64.StdEncoding.DecodeString(encoded)
+	return string(plain), err
 }
 
 // AwaitReady waits until the object's condition Ready is true.
@@ -71,6 +69,26 @@ func (c *Cluster) AwaitReady(ctx context.Context, limit time.Duration, apiVersio
 		}
 		return fmt.Sprintf("Ready is %q, %s: %s", ready["status"], ready["reason"], ready["message"])
 	})
+}
+
+// SetCondition gives an object a condition, in JSON, in the place of all that it has.
+func (c *Cluster) SetCondition(
+	ctx context.Context, r schema.GroupVersionResource, namespace, name, condition string,
+) error {
+	patch := []byte(`{"status":{"conditions":[` + condition + `]}}`)
+	objects := c.Client.Resource(r).Namespace(namespace)
+	_, err := objects.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// Annotate gives an object an annotation.
+func (c *Cluster) Annotate(
+	ctx context.Context, r schema.GroupVersionResource, namespace, name, key, value string,
+) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value)
+	objects := c.Client.Resource(r).Namespace(namespace)
+	_, err := objects.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
 }
 
 // Condition returns the fields of a condition: status, reason, message and so

@@ -72,37 +72,23 @@ func onStarterThread(f func() error) error {
 
 // Signal sends a signal; to a process that has ended it is no error.
 func (p *Process) Signal(s syscall.Signal) {
-	_ = syscall.Kill(p.cmd.Process.Pid, s)
+	_ = syscall.Kill(p.Pid(), s)
 }
 
-// Kill sends SIGKILL and waits for the end.
+// Kill sends SIGKILL to the process and its children, and waits for its end.
 func (p *Process) Kill() error {
 	if p.Exited() {
 		return nil
 	}
-	p.Signal(syscall.SIGKILL)
-	return p.wait(20 * time.Second)
+	_ = syscall.Kill(-p.Pid(), syscall.SIGKILL)
+	_, err := p.ExitCode(20 * time.Second)
+	return err
 }
 
 // Stop sends SIGTERM and returns the exit code.
 func (p *Process) Stop(limit time.Duration) (int, error) {
 	p.Signal(syscall.SIGTERM)
 	return p.ExitCode(limit)
-}
-
-func (p *Process) wait(limit time.Duration) error {
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(limit):
-		return fmt.Errorf("%s did not end within %v", p.name, limit)
-	}
-}
-
-// KillGroup kills the process and its children, and waits.
-func (p *Process) KillGroup() error {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	return p.wait(20 * time.Second)
 }
 
 // PrintedAt returns when a text was first printed; zero when it was not. Only
@@ -121,11 +107,12 @@ func (p *Process) Exited() bool {
 
 // ExitCode waits for the end and returns the code, -1 after a signal.
 func (p *Process) ExitCode(limit time.Duration) (int, error) {
-	err := p.wait(limit)
-	if err != nil {
-		return 0, err
+	select {
+	case <-p.done:
+		return p.code, nil
+	case <-time.After(limit):
+		return 0, fmt.Errorf("%s did not end within %v", p.name, limit)
 	}
-	return p.code, nil
 }
 
 // Pid is the process id.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -80,19 +79,8 @@ func (s *Sidecar) Status(ctx context.Context) (Status, error) {
 
 // Get asks one path and gives up after a second.
 func (s *Sidecar) Get(ctx context.Context, path string) (code int, text string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", s.HTTP+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b), err
+	code, body, err := get(ctx, http.DefaultClient, s.HTTP+path, time.Second)
+	return code, string(body), err
 }
 
 // AwaitPhase waits until /status reports one of the phases.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,26 +61,21 @@ func (env *Env) MountStall(ctx context.Context) (*Stall, error) {
 }
 
 // SetMode changes the mode: "open", "hang", "eio" or "slow 50ms".
-func (s *Stall) SetMode(mode string) (StallStatus, error) { return s.request(mode) }
-
-// Resume sets the mode "open" and ignores errors, for cleanups.
-func (s *Stall) Resume() { _, _ = s.request("open") }
+func (s *Stall) SetMode(mode string) error {
+	_, err := s.request(mode)
+	return err
+}
 
 // Status returns the mode and how many operations wait.
 func (s *Stall) Status() (StallStatus, error) { return s.request("status") }
 
 func (s *Stall) request(line string) (StallStatus, error) {
 	var status StallStatus
-	conn, err := net.DialTimeout("unix", s.socket, 5*time.Second)
+	answer, err := askSocket(s.socket, line)
 	if err != nil {
 		return status, fmt.Errorf("asking stallfs: %w", err)
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := fmt.Fprintln(conn, line); err != nil {
-		return status, fmt.Errorf("asking stallfs: %w", err)
-	}
-	if err := json.NewDecoder(conn).Decode(&status); err != nil {
+	if err := json.Unmarshal(answer, &status); err != nil {
 		return status, fmt.Errorf("asking stallfs: %w", err)
 	}
 	if status.Error != "" {

@@ -48,6 +48,16 @@ func New() (*Env, error) {
 	return env, nil
 }
 
+// Run makes an environment for f, and closes it.
+func Run(f func(env *Env) error) (err error) {
+	env, err := New()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, env.Close()) }()
+	return f(env)
+}
+
 // requireBinaries fails when one of the binaries is not built.
 func (env *Env) requireBinaries(binaries ...string) error {
 	for _, binary := range binaries {
@@ -102,7 +112,7 @@ func (env *Env) Close() error {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	for _, s := range env.stalls { // a process that hangs in storage cannot end before this
-		s.Resume()
+		_ = s.SetMode("open")
 	}
 	var errs []error
 	for i := len(env.cleanups) - 1; i >= 0; i-- {
@@ -143,8 +153,19 @@ func Port() (string, error) {
 	return "", errors.New("no free port on loopback")
 }
 
+// ports returns such a port, and the one above it.
+func ports() (port, next string, err error) {
+	port, err = Port()
+	if err != nil {
+		return "", "", err
+	}
+	number, err := strconv.Atoi(port)
+	return port, strconv.Itoa(number + 1), err
+}
+
 // Await calls check every few milliseconds until it returns "". When that takes
-// longer than limit, the error has what check returned last.
+// longer than limit, the error has what check returned last, and is a
+// context.DeadlineExceeded.
 func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -157,7 +178,7 @@ func Await(ctx context.Context, limit time.Duration, what string, check func() s
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %v for %s; last saw: %s", limit, what, last)
+			return fmt.Errorf("waited %v for %s; last saw: %s (%w)", limit, what, last, ctx.Err())
 		case <-tick.C:
 		}
 	}

@@ -29,12 +29,9 @@ type VaultConfig struct {
 
 // Vault is one server and what is needed to start it again.
 type Vault struct {
-	Addr       string
-	env        *Env
-	configPath string
-	client     *http.Client
-	Process    *Process
-	runs       []*Process
+	Server
+	Addr   string
+	client *http.Client
 
 	Keys  []string // base64, as init printed them
 	Token string
@@ -42,17 +39,21 @@ type Vault struct {
 
 // NewVault writes the configuration of a Vault on a free port. It is not started.
 func (env *Env) NewVault(c VaultConfig) (*Vault, error) {
-	port, err := Port()
+	port, clusterPort, err := ports()
 	if err != nil {
 		return nil, err
 	}
 	name := env.vaultName()
+	configPath := filepath.Join(env.Dir, name+".hcl")
 	if c.Data == "" {
 		if c.Data, err = env.Mkdir(name + "-data"); err != nil {
 			return nil, err
 		}
 	}
-	v := &Vault{Addr: "http://127.0.0.1:" + port, env: env, configPath: filepath.Join(env.Dir, name+".hcl")}
+	v := &Vault{
+		Server: Server{env: env, name: "vault", binary: vaultBinary(), args: []string{"server", "-config", configPath}},
+		Addr:   "http://127.0.0.1:" + port,
+	}
 	listener := "tls_disable = true"
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	if c.TLS != nil {
@@ -61,12 +62,10 @@ func (env *Env) NewVault(c VaultConfig) (*Vault, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: c.TLS.Pool}
 	}
 	v.client = &http.Client{Transport: transport}
-	number, _ := strconv.Atoi(port)
-	next := strconv.Itoa(number + 1)
 	storage, cluster, member := "file", "", ""
 	if c.Raft {
 		storage = "raft"
-		cluster = fmt.Sprintf("cluster_addr = %q", "https://127.0.0.1:"+next)
+		cluster = fmt.Sprintf("cluster_addr = %q", "https://127.0.0.1:"+clusterPort)
 		member = fmt.Sprintf("node_id = %q", name)
 	}
 	if c.Join != nil {
@@ -89,7 +88,7 @@ listener "tcp" {
 }
 %s
 `, v.Addr, cluster, storage, c.Data, member, "127.0.0.1:"+port, listener, c.Listeners)
-	return v, os.WriteFile(v.configPath, []byte(hcl), 0o600)
+	return v, os.WriteFile(configPath, []byte(hcl), 0o600)
 }
 
 // vaultName returns "vault" for the first Vault, then "vault-2" and
@@ -104,16 +103,6 @@ func (env *Env) vaultName() string {
 	return "vault-" + strconv.Itoa(env.vaultCount)
 }
 
-// Start starts the server and does not wait for it.
-func (v *Vault) Start() error {
-	var err error
-	v.Process, err = v.env.startProcess("vault", v.env.Binary(vaultBinary()), nil, "server", "-config", v.configPath)
-	if err == nil {
-		v.runs = append(v.runs, v.Process)
-	}
-	return err
-}
-
 // StartAndWait starts the server and waits until it listens.
 func (v *Vault) StartAndWait(ctx context.Context) error {
 	if err := v.Start(); err != nil {
@@ -125,8 +114,8 @@ func (v *Vault) StartAndWait(ctx context.Context) error {
 // AwaitListening waits until the server answers sys/seal-status.
 func (v *Vault) AwaitListening(ctx context.Context) error {
 	return Await(ctx, 60*time.Second, "vault to listen", func() string {
-		if v.Process.Exited() {
-			return fmt.Sprintf("vault ended with %d: %s", v.Process.code, v.Process.Tail(5))
+		if v.Exited() {
+			return fmt.Sprintf("vault ended with %d: %s", v.code, v.Tail(5))
 		}
 		if _, err := v.SealStatus(ctx); err != nil {
 			return err.Error()
@@ -135,9 +124,6 @@ func (v *Vault) AwaitListening(ctx context.Context) error {
 	})
 }
 
-// Kill ends the server at once.
-func (v *Vault) Kill() error { return v.Process.Kill() }
-
 // Stop ends the server in its own way.
 func (v *Vault) Stop() error {
 	_, err := v.Process.Stop(30 * time.Second)
@@ -145,19 +131,10 @@ func (v *Vault) Stop() error {
 }
 
 // Pause freezes the server; Continue lets it go on.
-func (v *Vault) Pause() { v.Process.Signal(syscall.SIGSTOP) }
+func (v *Vault) Pause() { v.Signal(syscall.SIGSTOP) }
 
 // Continue lets a paused server go on.
-func (v *Vault) Continue() { v.Process.Signal(syscall.SIGCONT) }
-
-// Log returns what all runs of the server printed.
-func (v *Vault) Log() string {
-	var b strings.Builder
-	for _, p := range v.runs {
-		b.WriteString(p.Output())
-	}
-	return b.String()
-}
+func (v *Vault) Continue() { v.Signal(syscall.SIGCONT) }
 
 // SharesSent counts the shares that this Vault was ever sent and looked at.
 func (v *Vault) SharesSent() int { return strings.Count(v.Log(), "unseal key supplied") }
@@ -172,13 +149,4 @@ func (v *Vault) HostPort() string {
 func (v *Vault) Port() string {
 	_, port, _ := net.SplitHostPort(v.HostPort())
 	return port
-}
-
-// Listening reports whether connections are accepted now.
-func (v *Vault) Listening() bool {
-	conn, err := net.DialTimeout("tcp", v.HostPort(), time.Second)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
 }

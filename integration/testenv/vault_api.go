@@ -68,19 +68,18 @@ func (v *Vault) Seal(ctx context.Context) error {
 
 // Health returns the status code of sys/health.
 func (v *Vault) Health(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", v.Addr+"/v1/sys/health", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := v.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, nil
+	code, _, err := get(ctx, v.client, v.Addr+"/v1/sys/health", 2*time.Second)
+	return code, err
+}
+
+// AwaitActive waits until the server is unsealed and serves.
+func (v *Vault) AwaitActive(ctx context.Context) error {
+	return Await(ctx, 40*time.Second, "vault to be active", func() string {
+		if code, err := v.Health(ctx); err != nil || code != http.StatusOK {
+			return fmt.Sprintf("health %d, %v", code, err)
+		}
+		return ""
+	})
 }
 
 // MountKV mounts a KV v2 engine at secret/.
@@ -134,20 +133,15 @@ func (v *Vault) Call(ctx context.Context, method, path string, body, into any) (
 	if v.Token != "" && path != "sys/unseal" && path != "sys/seal-status" {
 		req.Header.Set("X-Vault-Token", v.Token)
 	}
-	resp, err := v.client.Do(req)
+	code, text, err := do(v.client, req)
 	if err != nil {
-		return 0, err
+		return code, err
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return resp.StatusCode, err
-	}
-	if resp.StatusCode >= 300 {
-		return resp.StatusCode, fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, strings.TrimSpace(string(text)))
+	if code >= 300 {
+		return code, fmt.Errorf("%s %s: %d %s", method, path, code, strings.TrimSpace(string(text)))
 	}
 	if into == nil || len(text) == 0 {
-		return resp.StatusCode, nil
+		return code, nil
 	}
-	return resp.StatusCode, json.Unmarshal(text, into)
+	return code, json.Unmarshal(text, into)
 }

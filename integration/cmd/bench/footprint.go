@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
@@ -19,54 +19,38 @@ const (
 
 // footprint prints what the sidecar costs beside a Vault that is well, and
 // while it waits for one that refuses; without Kubernetes and in Vault's pod.
-func footprint(ctx context.Context, _ rounds) (err error) {
-	env, err := testenv.New()
+func footprint(ctx context.Context, _ rounds) error {
+	err := testenv.Run(func(env *testenv.Env) error {
+		vault, err := outage.StartVault(ctx, env)
+		if err != nil {
+			return err
+		}
+		if err := printCost(ctx, vault, "What the sidecar costs beside a Vault, without Kubernetes."); err != nil {
+			return err
+		}
+		binary, err := os.Stat(env.Binary("vault-unseal-sidecar"))
+		if err != nil {
+			return err
+		}
+		printFigure("binary", "%8.2f MB", float64(binary.Size())/1e6)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-	vault, secret, err := sealedVault(ctx, env, "")
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	sidecar, err := startSidecarFor(env, vault, secret)
-	if err != nil {
-		return err
-	}
-	if err := sidecar.AwaitPhase(ctx, 30*time.Second, "active"); err != nil {
-		return err
-	}
-	fmt.Print("What the sidecar costs beside a Vault, without Kubernetes.\n\n")
-	if err := printCost(ctx, sidecar, vault, began); err != nil {
-		return err
-	}
-	binary, err := os.Stat(env.Binary("vault-unseal-sidecar"))
-	if err != nil {
-		return err
-	}
-	printFigure("binary", "%8.2f MB", float64(binary.Size())/1e6)
-	return footprintInPod(ctx)
+	return withCluster(ctx, func(c *outage.Cluster) error {
+		return printCost(ctx, c.Vault, "\nWhat it costs in Vault's pod, with Kubernetes.")
+	})
 }
 
-func footprintInPod(ctx context.Context) (err error) {
-	st, err := newSetup(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.close()) }()
+// printCost starts the sidecar, prints what it costs, and ends its Vault.
+func printCost(ctx context.Context, vault *outage.Vault, title string) error {
 	began := time.Now()
-	if err := st.startSidecar(ctx); err != nil {
+	if err := vault.StartSidecarAndWait(ctx); err != nil {
 		return err
 	}
-	fmt.Print("\nWhat it costs in Vault's pod, with Kubernetes.\n\n")
-	return printCost(ctx, st.sidecar, st.vault, began)
-}
-
-// printCost prints the cost of a sidecar that was started when it began, and
-// ends its Vault.
-func printCost(ctx context.Context, sidecar *testenv.Sidecar, vault *testenv.Vault, began time.Time) error {
-	pid := sidecar.Pid()
+	fmt.Print(title, "\n\n")
+	pid := vault.Sidecar.Pid()
 	for _, row := range []struct {
 		name, line string
 		after      time.Duration // of the start
@@ -92,7 +76,7 @@ func printCost(ctx context.Context, sidecar *testenv.Sidecar, vault *testenv.Vau
 	if err := vault.Kill(); err != nil {
 		return err
 	}
-	if err := sidecar.AwaitPhase(ctx, 10*time.Second, "unreachable"); err != nil {
+	if err := vault.Sidecar.AwaitPhase(ctx, 10*time.Second, "unreachable"); err != nil {
 		return err
 	}
 	waiting, err := cpuShare(ctx, pid)

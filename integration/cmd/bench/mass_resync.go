@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 )
 
 // massSecrets is how many ExternalSecrets the sidecar meets at once.
@@ -15,29 +15,29 @@ const massSecrets = 10_000
 
 // massResync prints what it costs the sidecar to resync many ExternalSecrets. No ESO
 // runs: the objects are in the state in which a failing one would have left them.
-func massResync(ctx context.Context, _ rounds) (err error) {
-	st, err := newSetup(ctx)
+func massResync(ctx context.Context, _ rounds) error {
+	return withCluster(ctx, func(c *outage.Cluster) error { return resyncMany(ctx, c) })
+}
+
+func resyncMany(ctx context.Context, c *outage.Cluster) error {
+	if err := createMany(ctx, c); err != nil {
+		return err
+	}
+	annotated, err := c.Watch(ctx, outage.ExternalSecrets, forceSynced)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.close()) }()
-	if err := st.createMany(ctx); err != nil {
+	if _, err := annotated.Await(ctx, time.Minute, "no", massSecrets); err != nil {
 		return err
 	}
-	if st.readyCounter, err = newSecretCounter(ctx, st.cluster, forceSynced); err != nil {
+	if err := c.Vault.StartSidecarAndWait(ctx); err != nil {
 		return err
 	}
-	if _, err := st.readyCounter.await(ctx, time.Minute, "no", massSecrets); err != nil {
-		return err
-	}
-	if err := st.startSidecar(ctx); err != nil {
-		return err
-	}
-	rate, took, err := st.awaitForceSynced(ctx)
+	rate, took, err := awaitForceSynced(ctx, annotated)
 	if err != nil {
 		return err
 	}
-	peak, err := memory(st.sidecar.Pid(), "VmHWM")
+	peak, err := memory(c.Vault.Sidecar.Pid(), "VmHWM")
 	if err != nil {
 		return err
 	}
@@ -56,27 +56,40 @@ func forceSynced(o *unstructured.Unstructured) string {
 	return "no"
 }
 
-func (st *setup) createMany(ctx context.Context) error {
-	if err := st.cluster.InstallCRDs(ctx); err != nil {
+func createMany(ctx context.Context, c *outage.Cluster) error {
+	if err := c.InstallCRDs(ctx); err != nil {
 		return err
 	}
-	if err := st.cluster.Apply(ctx, st.vault.ClusterStore(storeName)); err != nil {
+	if err := c.Apply(ctx, c.Vault.ClusterStore(outage.StoreName)); err != nil {
 		return err
 	}
-	valid := condition{"Ready", "True", "Valid", "store validated", metav1.Now()}
-	if err := setCondition(ctx, st.cluster.Client.Resource(clusterStores), storeName, valid); err != nil {
+	valid := conditionJSON("True", "Valid", "store validated")
+	if err := c.SetCondition(ctx, outage.ClusterStores, "", outage.StoreName, valid); err != nil {
 		return err
 	}
-	failed := condition{"Ready", "False", "SecretSyncedError", "could not get secret data from provider", metav1.Now()}
-	return st.createSecrets(ctx, massSecrets, time.Hour, &failed)
+	if err := c.CreateSecrets(ctx, time.Hour, secrets(massSecrets)); err != nil {
+		return err
+	}
+	failed := conditionJSON("False", "SecretSyncedError", "could not get secret data from provider")
+	return outage.ForEach(ctx, secrets(massSecrets), func(ctx context.Context, s outage.Secret) error {
+		return c.SetCondition(ctx, outage.ExternalSecrets, s.App, s.Name, failed)
+	})
+}
+
+// conditionJSON is a condition Ready as ESO writes it into a status.
+func conditionJSON(status, reason, message string) string {
+	return fmt.Sprintf(`{"type":"Ready","status":%q,"reason":%q,"message":%q,"lastTransitionTime":%q}`,
+		status, reason, message, time.Now().UTC().Format(time.RFC3339))
 }
 
 // awaitForceSynced waits until all are annotated, and returns the rate over the
 // middle half and how long all took.
-func (st *setup) awaitForceSynced(ctx context.Context) (rate float64, took time.Duration, err error) {
+func awaitForceSynced(
+	ctx context.Context, annotated *outage.Watch,
+) (rate float64, took time.Duration, err error) {
 	var reached [4]time.Time
 	for i, n := range [...]int{1, massSecrets / 4, massSecrets * 3 / 4, massSecrets} {
-		if reached[i], err = st.readyCounter.await(ctx, 15*time.Minute, "yes", n); err != nil {
+		if reached[i], err = annotated.Await(ctx, 15*time.Minute, "yes", n); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 )
 
 const (
@@ -14,54 +14,62 @@ const (
 	failedFor = 100 * time.Second
 	// recoveryLimit is how long a recovery is waited for.
 	recoveryLimit = 8 * time.Minute
+	// reportLimit is how long the sidecar's report of it is waited for.
+	reportLimit = 5 * time.Minute
 )
 
 // method is a way to bring External Secrets back.
 type method struct {
 	name    string
-	before  func(ctx context.Context, st *setup) error // while all is well
-	restart func(ctx context.Context, st *setup) error // when Vault listens, sealed
+	before  func(ctx context.Context, c *outage.Cluster) error // while all is well
+	restart func(ctx context.Context, c *outage.Cluster) error // when Vault listens, sealed
 }
 
 // The last one leaves External Secrets in a bad state.
 var methods = []method{
-	{"sidecar", func(ctx context.Context, st *setup) error { return st.startSidecar(ctx) }, noAction},
-	{"restart", noAction, func(ctx context.Context, st *setup) error {
-		if err := st.vault.UnsealAll(ctx); err != nil {
-			return err
-		}
-		if err := st.eso.Stop(); err != nil {
-			return err
-		}
-		return st.eso.Start(ctx)
-	}},
-	{"nobody", noAction, func(ctx context.Context, st *setup) error { return st.vault.UnsealAll(ctx) }},
+	{"sidecar", startSidecarAndWait, noAction},
+	{"restart", noAction, unsealAndRestart},
+	{"nobody", noAction, unseal},
 }
 
-func noAction(context.Context, *setup) error { return nil }
+func noAction(context.Context, *outage.Cluster) error { return nil }
 
-// trial is a method and the setup in which it runs.
+func startSidecarAndWait(ctx context.Context, c *outage.Cluster) error {
+	return c.Vault.StartSidecarAndWait(ctx)
+}
+
+func unseal(ctx context.Context, c *outage.Cluster) error { return c.Vault.UnsealAll(ctx) }
+
+func unsealAndRestart(ctx context.Context, c *outage.Cluster) error {
+	if err := unseal(ctx, c); err != nil {
+		return err
+	}
+	return c.ESO.Restart(ctx)
+}
+
+// trial is a method and the cluster in which it runs.
 type trial struct {
-	method method
-	setup  *setup
+	*outage.Cluster
+	method       method
+	failingSince time.Time // when ESO failed to sync the first, in this outage
 }
 
-// outage stops the Vaults of all trials together, which costs the time of one,
-// and brings them back one after another. It returns for each how long its
+// runOutage begins the outages of all trials together, which costs the time of one,
+// and ends them one after another. It returns for each how long its
 // ExternalSecrets then took, or recoveryLimit when that was exceeded.
-func outage(ctx context.Context, turns []trial) ([]time.Duration, error) {
-	for _, t := range turns {
-		if err := t.setup.killVault(ctx); err != nil {
+func runOutage(ctx context.Context, trials ...*trial) ([]time.Duration, error) {
+	for _, t := range trials {
+		if err := t.begin(ctx); err != nil {
 			return nil, err
 		}
 	}
-	for _, t := range turns {
-		if err := t.setup.awaitFailed(ctx); err != nil {
+	for _, t := range trials {
+		if err := t.awaitFailed(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.method.name, err)
 		}
 	}
 	var all []time.Duration
-	for _, t := range turns {
+	for _, t := range trials {
 		took, err := t.measure(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.method.name, err)
@@ -71,61 +79,55 @@ func outage(ctx context.Context, turns []trial) ([]time.Duration, error) {
 	return all, nil
 }
 
-// killVault kills Vault while all is well, and waits until ESO begins to fail.
+// begin begins the outage while all is well, and waits until ESO begins to fail.
 // The store is made to be not Ready soon: ESO by itself would look at it within
 // five minutes.
-func (st *setup) killVault(ctx context.Context) error {
-	if err := st.awaitSynced(ctx); err != nil {
+func (t *trial) begin(ctx context.Context) error {
+	if err := t.AwaitSynced(ctx); err != nil {
 		return err
 	}
-	if err := st.vault.Kill(); err != nil {
+	if err := t.Vault.BeginOutage(); err != nil {
 		return err
 	}
-	if err := st.forceSyncStore(ctx); err != nil {
-		return err
+	now := time.Now().Format(time.RFC3339Nano)
+	if err := t.Annotate(ctx, outage.ClusterStores, "", outage.StoreName, "touched", now); err != nil {
+		return fmt.Errorf("annotating the store: %w", err)
 	}
-	err := testenv.Await(ctx, 2*time.Minute, "the store not to be ready", func() string {
-		o, err := st.cluster.Get(ctx, "external-secrets.io/v1", "ClusterSecretStore", "", storeName)
-		if err != nil {
-			return err.Error()
-		}
-		if status := readiness(o); status != "False" {
-			return "Ready is " + status
-		}
-		return ""
-	})
+	_, err := t.Store.Await(ctx, 2*time.Minute, "False", 1)
 	if err != nil {
 		return err
 	}
-	st.failingSince, err = st.readyCounter.await(ctx, 5*time.Minute, "False", 1)
+	t.failingSince, err = t.Secrets.Await(ctx, 5*time.Minute, "False", 1)
 	return err
 }
 
 // awaitFailed waits until ESO has failed with every ExternalSecret, and for
 // failedFor since it failed with the first.
-func (st *setup) awaitFailed(ctx context.Context) error {
-	if _, err := st.readyCounter.await(ctx, 10*time.Minute, "False", st.secretCount); err != nil {
+func (t *trial) awaitFailed(ctx context.Context) error {
+	if _, err := t.Secrets.Await(ctx, 10*time.Minute, "False", t.Count); err != nil {
 		return err
 	}
-	return sleep(ctx, time.Until(st.failingSince.Add(failedFor)))
+	return sleep(ctx, time.Until(t.failingSince.Add(failedFor)))
 }
 
 // measure brings Vault back, and measures from its being unsealed to the last
 // ExternalSecret Ready.
-func (t trial) measure(ctx context.Context) (time.Duration, error) {
-	st := t.setup
-	if err := st.vault.StartAndWait(ctx); err != nil {
+func (t *trial) measure(ctx context.Context) (time.Duration, error) {
+	if err := t.Vault.EndOutage(); err != nil {
 		return 0, err
 	}
-	if err := t.method.restart(ctx, st); err != nil {
+	if err := t.Vault.AwaitListening(ctx); err != nil {
 		return 0, err
 	}
-	began, err := awaitUnsealed(ctx, st.vault)
+	if err := t.method.restart(ctx, t.Cluster); err != nil {
+		return 0, err
+	}
+	began, err := t.Vault.AwaitUnsealed(ctx)
 	if err != nil {
 		return 0, err
 	}
-	ready, err := st.readyCounter.await(ctx, time.Until(began.Add(recoveryLimit)), "True", st.secretCount)
-	if errors.Is(err, errTimeout) {
+	ready, err := t.Secrets.Await(ctx, time.Until(began.Add(recoveryLimit)), "True", t.Count)
+	if errors.Is(err, context.DeadlineExceeded) {
 		return recoveryLimit, nil
 	}
 	return ready.Sub(began), err

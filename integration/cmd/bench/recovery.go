@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -32,7 +35,11 @@ func recovery(ctx context.Context, r rounds) error {
 		return fmt.Errorf("%d ExternalSecrets: %w", fewSecrets, err)
 	}
 	fmt.Println()
-	peak, err := recoverMany(ctx)
+	var peak float64
+	err = withCluster(ctx, func(c *outage.Cluster) (err error) {
+		peak, err = recoverMany(ctx, c)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%d ExternalSecrets: %w", manySecrets, err)
 	}
@@ -42,74 +49,74 @@ func recovery(ctx context.Context, r rounds) error {
 	return nil
 }
 
-// recoverFew gives each method a setup of its own for all rounds, and returns the
+// recoverFew gives each method a cluster of its own for all rounds, and returns the
 // memory of the sidecar at the end.
 func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
-	var turns []trial
-	for _, remedy := range methods {
-		st, err := newSetup(ctx)
+	var trials []*trial
+	for _, m := range methods {
+		var env *testenv.Env
+		if env, err = testenv.New(); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, env.Close()) }()
+		c, err := startCluster(ctx, env)
 		if err != nil {
 			return 0, err
 		}
-		defer func() { err = errors.Join(err, st.close()) }()
-		if err := st.runESO(ctx, fewSecrets, refreshFew); err != nil {
+		if err := startESO(ctx, c, fewSecrets, refreshFew); err != nil {
 			return 0, err
 		}
-		if err := remedy.before(ctx, st); err != nil {
+		if err := m.before(ctx, c); err != nil {
 			return 0, err
 		}
-		turns = append(turns, trial{remedy, st})
+		trials = append(trials, &trial{Cluster: c, method: m})
 	}
 	results := results{}
 	for range rounds {
-		took, err := outage(ctx, turns)
+		took, err := runOutage(ctx, trials...)
 		if err != nil {
 			return 0, err
 		}
-		for i, t := range turns {
+		for i, t := range trials {
 			results[t.method.name] = append(results[t.method.name], took[i])
 		}
 	}
 	results.print(fewSecrets)
-	return idleMemory(ctx, turns[0].setup)
-}
-
-// idleMemory reads what the sidecar takes when it has been quiet for a while.
-func idleMemory(ctx context.Context, st *setup) (float64, error) {
-	if err := st.awaitReadyCondition(ctx); err != nil {
+	c := trials[0].Cluster
+	if err := c.AwaitReported(ctx, reportLimit); err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, idlePeriod); err != nil {
 		return 0, err
 	}
-	return memory(st.sidecar.Pid(), "VmRSS")
+	return memory(c.Vault.Sidecar.Pid(), "VmRSS")
 }
 
-// recoverMany runs the methods one after another in one setup, since several would
+// recoverMany runs the methods one after another in one cluster, since several would
 // load the machine too much, and returns the peak memory of the sidecar.
-func recoverMany(ctx context.Context) (peak float64, err error) {
-	st, err := newSetup(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, st.close()) }()
-	if err := st.runESO(ctx, manySecrets, refreshMany); err != nil {
+func recoverMany(ctx context.Context, c *outage.Cluster) (peak float64, err error) {
+	if err := startESO(ctx, c, manySecrets, refreshMany); err != nil {
 		return 0, err
 	}
 	results := results{}
-	for _, remedy := range methods {
-		if err := remedy.before(ctx, st); err != nil {
+	for _, m := range methods {
+		if err := m.before(ctx, c); err != nil {
 			return 0, err
 		}
-		took, err := outage(ctx, []trial{{remedy, st}})
-		if err != nil {
+		if results[m.name], err = runOutage(ctx, &trial{Cluster: c, method: m}); err != nil {
 			return 0, err
 		}
-		results[remedy.name] = took
-		if st.sidecar == nil || st.sidecar.Exited() {
+		if c.Vault.Sidecar == nil || c.Vault.Sidecar.Exited() {
 			continue
 		}
-		if peak, err = st.stopSidecar(ctx); err != nil {
+		// It finishes before it is killed, and the next method runs without it.
+		if err := c.AwaitReported(ctx, reportLimit); err != nil {
+			return 0, err
+		}
+		if peak, err = memory(c.Vault.Sidecar.Pid(), "VmHWM"); err != nil {
+			return 0, err
+		}
+		if err := c.Vault.KillSidecar(); err != nil {
 			return 0, err
 		}
 	}
@@ -117,24 +124,13 @@ func recoverMany(ctx context.Context) (peak float64, err error) {
 	return peak, nil
 }
 
-// stopSidecar lets the sidecar finish, and returns the most that it took.
-func (st *setup) stopSidecar(ctx context.Context) (peak float64, err error) {
-	if err := st.awaitReadyCondition(ctx); err != nil {
-		return 0, err
-	}
-	if peak, err = memory(st.sidecar.Pid(), "VmHWM"); err != nil {
-		return 0, err
-	}
-	return peak, st.sidecar.Kill()
-}
-
 // results are the times of each method.
 type results map[string][]time.Duration
 
 func (r results) print(size int) {
-	for _, remedy := range methods {
-		s := summarize(r[remedy.name])
-		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, remedy.name, len(r[remedy.name]),
+	for _, m := range methods {
+		s := summarize(r[m.name])
+		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, m.name, len(r[m.name]),
 			formatSeconds(s.min, recoveryLimit), formatSeconds(s.median, recoveryLimit), formatSeconds(s.max, recoveryLimit))
 	}
 	restart, sidecar := summarize(r["restart"]).median, summarize(r["sidecar"]).median

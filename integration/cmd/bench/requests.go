@@ -2,34 +2,37 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 )
 
 // countPeriod is how long requests are counted.
 const countPeriod = 3 * time.Minute
 
 // requests prints what the sidecar asks of the API server while all is well.
-func requests(ctx context.Context, _ rounds) (err error) {
-	st, err := newSetup(ctx)
+func requests(ctx context.Context, _ rounds) error {
+	return withCluster(ctx, func(c *outage.Cluster) error { return countRequests(ctx, c) })
+}
+
+func countRequests(ctx context.Context, c *outage.Cluster) error {
+	if err := startESO(ctx, c, fewSecrets, refreshFew); err != nil {
+		return err
+	}
+	proxy, err := c.Vault.Env.StartAPIProxy(c.Cluster)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.close()) }()
-	if err := st.runESO(ctx, fewSecrets, refreshFew); err != nil {
+	if c.Vault.SidecarArgs, err = c.SidecarArgs(ctx, proxy.Endpoint); err != nil {
 		return err
 	}
-	proxy, err := st.startSidecarBehindProxy(ctx)
-	if err != nil {
+	if err := c.Vault.StartSidecarAndWait(ctx); err != nil {
 		return err
 	}
-	if err := st.awaitReadyCondition(ctx); err != nil {
+	if err := c.AwaitReported(ctx, reportLimit); err != nil {
 		return err
 	}
 	before := len(proxy.Requests())
@@ -50,22 +53,4 @@ func listRequests(requests []string) string {
 	}
 	kinds := slices.Compact(slices.Sorted(slices.Values(requests)))
 	return ": " + strings.Join(kinds, ", ")
-}
-
-// startSidecarBehindProxy starts the sidecar of Vault's pod, with that pod's
-// rights, so that its requests can be counted.
-func (st *setup) startSidecarBehindProxy(ctx context.Context) (*testenv.APIProxy, error) {
-	proxy, err := st.env.StartAPIProxy(st.cluster)
-	if err != nil {
-		return nil, err
-	}
-	token, err := st.cluster.Token(ctx, "security", "vault", "vault-0")
-	if err != nil {
-		return nil, err
-	}
-	kubeconfig := filepath.Join(st.env.Dir, "proxy.kubeconfig")
-	if err := proxy.WriteKubeconfig(kubeconfig, token); err != nil {
-		return nil, err
-	}
-	return proxy, st.startSidecarWith(ctx, testenv.SidecarArgs(kubeconfig, "vault-0"))
 }

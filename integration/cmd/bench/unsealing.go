@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
@@ -23,11 +24,14 @@ func unsealing(ctx context.Context, r rounds) error {
 		results := map[string][]time.Duration{}
 		for range r.vault {
 			for _, b := range baselines {
-				took, err := measureRound(ctx, s, b)
+				err := testenv.Run(func(env *testenv.Env) error {
+					took, err := measureRound(ctx, env, s, b)
+					results[b.name] = append(results[b.name], took)
+					return err
+				})
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, b.name, err)
 				}
-				results[b.name] = append(results[b.name], took)
 			}
 		}
 		floor := summarize(results[baselines[0].name])
@@ -42,92 +46,50 @@ func unsealing(ctx context.Context, r rounds) error {
 
 // scenario is a way for Vault to be away, and its end.
 type scenario struct {
-	name        string
-	begin       func(ctx context.Context, g *testenv.Stall, v *testenv.Vault) error
-	resume      func(g *testenv.Stall, v *testenv.Vault) error
-	awaitEffect func(ctx context.Context, g *testenv.Stall) error // once the baseline runs
+	name         string
+	begin        func(v *outage.Vault) error
+	end          func(v *outage.Vault) error
+	awaitHanging bool // once the baseline runs
 }
 
 var scenarios = []scenario{
-	{"refused",
-		func(ctx context.Context, g *testenv.Stall, v *testenv.Vault) error {
-			if err := v.Kill(); err != nil {
-				return err
-			}
-			if _, err := g.SetMode("hang"); err != nil {
-				return err
-			}
-			return v.Start()
-		},
-		resumeStorage, awaitBlockedOperation},
+	{"refused", (*outage.Vault).BeginOutage, (*outage.Vault).EndOutage, true},
 	{"stopped",
-		func(context.Context, *testenv.Stall, *testenv.Vault) error { return nil },
-		func(_ *testenv.Stall, v *testenv.Vault) error { v.Continue(); return nil },
-		nil},
-	{"hung unseal",
-		func(_ context.Context, g *testenv.Stall, _ *testenv.Vault) error {
-			_, err := g.SetMode("hang")
-			return err
-		},
-		resumeStorage, nil},
-}
-
-func resumeStorage(g *testenv.Stall, _ *testenv.Vault) error {
-	_, err := g.SetMode("open")
-	return err
-}
-
-func awaitBlockedOperation(ctx context.Context, g *testenv.Stall) error {
-	return testenv.Await(ctx, 30*time.Second, "storage to be wanted", func() string {
-		if s, err := g.Status(); err != nil || s.Waiting == 0 {
-			return fmt.Sprintf("%+v %v", s, err)
-		}
-		return ""
-	})
+		func(v *outage.Vault) error { v.Pause(); return nil },
+		func(v *outage.Vault) error { v.Continue(); return nil },
+		false},
+	{"hung unseal", (*outage.Vault).HangStorage, (*outage.Vault).EndOutage, false},
 }
 
 // measureRound makes a sealed Vault unavailable, lets the baseline wait for a random
 // time, makes Vault available again, and measures.
-func measureRound(ctx context.Context, s scenario, b baseline) (took time.Duration, err error) {
-	env, err := testenv.New()
+func measureRound(ctx context.Context, env *testenv.Env, s scenario, b baseline) (took time.Duration, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	vault, err := outage.StartVault(ctx, env)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-	stall, err := env.MountStall(ctx)
-	if err != nil {
+	if err := s.begin(vault); err != nil {
 		return 0, err
 	}
-	vault, secret, err := sealedVault(ctx, env, stall.Dir)
-	if err != nil {
+	if err := b.start(ctx, vault); err != nil {
 		return 0, err
 	}
-	if err := s.begin(ctx, stall, vault); err != nil {
-		return 0, err
-	}
-	if s.name == "stopped" {
-		vault.Pause()
-		defer vault.Continue()
-	}
-	stop, err := b.start(ctx, env, vault, secret)
-	if err != nil {
-		return 0, err
-	}
-	defer stop()
-	if s.awaitEffect != nil {
-		if err := s.awaitEffect(ctx, stall); err != nil {
+	if s.awaitHanging {
+		if err := vault.AwaitHanging(ctx); err != nil {
 			return 0, err
 		}
 	}
 	// The period of the baseline must not be in step with the end of the outage.
 	time.Sleep(time.Second + rand.N(b.period))
-	if vault.Process.PrintedAt(unsealedMessage) != (time.Time{}) {
+	if !vault.UnsealedAt().IsZero() {
 		return 0, errors.New("vault was unsealed before the outage ended")
 	}
 	resumed := time.Now()
-	if err := s.resume(stall, vault); err != nil {
+	if err := s.end(vault); err != nil {
 		return 0, err
 	}
-	at, err := awaitUnsealed(ctx, vault)
+	at, err := vault.AwaitUnsealed(ctx)
 	return at.Sub(resumed), err
 }

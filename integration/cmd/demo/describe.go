@@ -9,26 +9,32 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // describePod prints the sidecar's conditions of Vault's pod, and the Events,
 // when they describe the whole recovery.
-func (st *setup) describePod(ctx context.Context) error {
-	pod, err := st.awaitReport(ctx)
+func describePod(ctx context.Context, c *outage.Cluster) error {
+	// The sidecar checks twice before it reports.
+	if err := c.AwaitReported(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	events, err := awaitEvents(ctx, c, "ExternalSecretsRecovered")
+	if err != nil {
+		return err
+	}
+	pod, err := c.Get(ctx, "v1", "Pod", "security", "vault-0")
 	if err != nil {
 		return err
 	}
 	printLine("the pod security/vault-0")
-	for _, kind := range []string{gateType, reportType} {
-		c := testenv.Condition(pod, kind)
+	for _, kind := range []string{outage.GateCondition, outage.ReportCondition} {
+		condition := testenv.Condition(pod, kind)
 		printLine("  Condition  %s", kind)
-		printWrapped("            ", c["status"]+", "+c["reason"]+": "+c["message"])
-	}
-	events, err := st.events(ctx)
-	if err != nil {
-		return err
+		printWrapped("            ", condition["status"]+", "+condition["reason"]+": "+condition["message"])
 	}
 	for _, e := range events {
 		printLine("  Event      %s", field(&e, "reason"))
@@ -37,40 +43,27 @@ func (st *setup) describePod(ctx context.Context) error {
 	return nil
 }
 
-// awaitReport returns Vault's pod when the sidecar has reported that External
-// Secrets has recovered: it checks twice before it does.
-func (st *setup) awaitReport(ctx context.Context) (pod *unstructured.Unstructured, err error) {
-	err = testenv.Await(ctx, 30*time.Second, "the sidecar to tell of the recovery", func() string {
-		if pod, err = st.cluster.Get(ctx, "v1", "Pod", "security", "vault-0"); err != nil {
-			return err.Error()
-		}
-		if c := testenv.Condition(pod, reportType); c["status"] != "True" {
-			return c["reason"] + ": " + c["message"]
-		}
-		events, err := st.events(ctx)
+// awaitEvents returns the Events in Vault's namespace once one has the reason, the
+// oldest first.
+func awaitEvents(ctx context.Context, c *outage.Cluster, reason string) (events []unstructured.Unstructured, err error) {
+	resource := schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	err = testenv.Await(ctx, 30*time.Second, "the Event "+reason, func() string {
+		list, err := c.Client.Resource(resource).Namespace("security").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err.Error()
 		}
+		events = list.Items
 		for _, e := range events {
-			if field(&e, "reason") == "ExternalSecretsRecovered" {
+			if field(&e, "reason") == reason {
 				return ""
 			}
 		}
 		return "no Event of it"
 	})
-	return pod, err
-}
-
-// events returns those in Vault's namespace, the oldest first.
-func (st *setup) events(ctx context.Context) ([]unstructured.Unstructured, error) {
-	list, err := st.cluster.Client.Resource(eventResource).Namespace("security").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("listing the Events: %w", err)
-	}
-	slices.SortFunc(list.Items, func(a, b unstructured.Unstructured) int {
+	slices.SortFunc(events, func(a, b unstructured.Unstructured) int {
 		return strings.Compare(field(&a, "lastTimestamp"), field(&b, "lastTimestamp"))
 	})
-	return list.Items, nil
+	return events, err
 }
 
 func field(o *unstructured.Unstructured, name string) string {
@@ -80,11 +73,11 @@ func field(o *unstructured.Unstructured, name string) string {
 
 // printLog prints what this run of the sidecar logged once it waited for
 // Vault, with the time of day alone.
-func (st *setup) printLog() {
+func printLog(sidecar *testenv.Sidecar) {
 	fmt.Println()
 	printLine("the container vault-unseal-sidecar logged")
 	waiting := false
-	for line := range strings.Lines(st.sidecar.Output()) {
+	for line := range strings.Lines(sidecar.Output()) {
 		waiting = waiting || strings.Contains(line, "waiting, vault does not accept connections")
 		stamp, text, found := strings.Cut(strings.TrimSpace(line), " ")
 		if _, clock, dated := strings.Cut(stamp, "T"); waiting && found && dated {

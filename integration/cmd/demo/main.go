@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,7 +17,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := demo(ctx); err != nil {
+	err := testenv.Run(func(env *testenv.Env) error { return demo(ctx, env) })
+	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("interrupted: %w", err)
 		}
@@ -27,23 +27,21 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context) (err error) {
-	env, err := testenv.New()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-
+func demo(ctx context.Context, env *testenv.Env) error {
 	heading("1. A home: Vault, a Kubernetes API server and External Secrets, all of them real")
-	st, err := newSetup(ctx, env)
+	c, err := newCluster(ctx, env)
 	if err != nil {
 		return fmt.Errorf("starting the setup: %w", err)
 	}
-	withSidecar, err := recoverWithSidecar(ctx, st)
+	printLine("Vault             on storage that can hang; one key share; unsealed by the sidecar")
+	printLine("Kubernetes        etcd and kube-apiserver; the sidecar acts as the pod vault-0, with the")
+	printLine("                  rights that manifests/ grants; there is no kubelet, all are processes")
+	printLine("External Secrets  %d ExternalSecrets for the apps %s", len(secrets), listOfApps)
+	withSidecar, err := recoverWithSidecar(ctx, c)
 	if err != nil {
 		return fmt.Errorf("with the sidecar: %w", err)
 	}
-	withCronJobs, err := recoverWithCronJobs(ctx, st)
+	withCronJobs, err := recoverWithCronJobs(ctx, c)
 	if err != nil {
 		return fmt.Errorf("with the CronJobs: %w", err)
 	}

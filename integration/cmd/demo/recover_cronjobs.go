@@ -8,74 +8,72 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
+// untilNextMinute is how far the next minute is when the storage is back: the mean.
+const untilNextMinute = 30 * time.Second
+
 // recoverWithCronJobs runs the second part and returns how long the apps waited
 // once the storage was back.
-func recoverWithCronJobs(ctx context.Context, st *setup) (took time.Duration, err error) {
+func recoverWithCronJobs(ctx context.Context, c *outage.Cluster) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heading("5. The same again, without the sidecar: two CronJobs, on the minute")
 	printLine("The first unseals a sealed Vault. The second restarts External Secrets when Vault")
 	printLine("is well and the store is not. Their pods start at once here, which is generous.")
-	o, err := st.cutPower(ctx, func() error { return nil })
+	p, err := begin(ctx, c, false)
 	if err != nil {
 		return 0, err
 	}
-	waiting := append(secretSubjects(), storeSubject)
-	if err := st.waitDown(ctx, o, waiting...); err != nil {
+	if err := p.waitDown(ctx, c.Differs); err != nil {
 		return 0, err
 	}
-	if err := st.resumeStorage(o); err != nil {
+	if err := p.resumeStorage(); err != nil {
 		return 0, err
 	}
 	printLine("The storage is back, and the next minute is %v away, which is the mean.", untilNextMinute)
 	printLine("The moment is chosen: External Secrets' own next try still finds Vault sealed, and the")
 	printLine("one after it would come later than the second CronJob. Other moments give other times.")
-	jobs := &cronJobs{setup: st}
-	if err := jobs.runUntilReady(ctx, o, waiting); err != nil {
+	jobs := &outage.CronJobs{Cluster: c}
+	if err := p.runUntilReady(ctx, jobs); err != nil {
 		return 0, err
 	}
-	_, last := o.watch.firstAndLast()
-	took = last.Sub(o.storageResumed)
 	fmt.Println()
-	o.printTimeline(jobs.steps(o), took)
-	return took, st.verify(ctx, o)
+	p.printTimeline(p.cronJobSteps(jobs))
+	return p.took(), p.verify(ctx)
 }
 
-// runUntilReady runs the jobs until all subjects are well.
-func (j *cronJobs) runUntilReady(ctx context.Context, o *outage, subjects []subject) error {
+// runUntilReady runs the jobs until the store and all ExternalSecrets are well.
+func (p *part) runUntilReady(ctx context.Context, jobs *outage.CronJobs) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return j.run(ctx, o.storageResumed.Add(untilNextMinute)) })
-	seconds := elapsedCounter{from: o.storageResumed, every: 10 * time.Second}
+	group.Go(func() error { return jobs.Run(ctx, p.storageResumed.Add(untilNextMinute)) })
+	seconds := elapsedCounter{from: p.storageResumed, every: 10 * time.Second}
 	fmt.Print("   seconds without secrets:")
 	err := testenv.Await(ctx, 4*time.Minute, "the CronJobs to bring all back", func() string {
 		seconds.show()
-		return o.watch.differs("True", subjects...)
+		return p.Differs("True")
 	})
 	fmt.Println()
 	cancel()
 	return errors.Join(err, group.Wait())
 }
 
-// steps are the parts of the recovery once the storage was back.
-func (j *cronJobs) steps(o *outage) []step {
-	unsealed := j.setup.vault.Process.PrintedAt("vault is unsealed")
-	woken, how := j.restarting, "the second restarts External Secrets"
-	ready := o.watch.since(storeSubject)
+// cronJobSteps are the parts of the recovery once the storage was back.
+func (p *part) cronJobSteps(jobs *outage.CronJobs) []step {
+	unsealed := p.Vault.UnsealedAt()
+	woken, how := jobs.Restarting, "the second restarts External Secrets"
+	ready := p.Store.Last()
 	if woken.IsZero() || woken.After(ready) {
 		woken, how = ready, "External Secrets came to it by itself"
 	}
-	first, last := o.watch.firstAndLast()
-	return []step{
-		{"sealed", o.storageResumed, j.unsealing, "until the next minute"},
-		{"unsealing", j.unsealing, unsealed, "the first CronJob runs"},
+	return append([]step{
+		{"sealed", p.storageResumed, jobs.Unsealing, "until the next minute"},
+		{"unsealing", jobs.Unsealing, unsealed, "the first CronJob runs"},
 		{"store down", unsealed, woken, "until the minute after that"},
 		{"store", woken, ready, how},
-		{"first secret", ready, first, "the first ExternalSecret is Ready"},
-		{"last secret", first, last, "the last one is"},
-	}
+	}, p.secretSteps()...)
 }

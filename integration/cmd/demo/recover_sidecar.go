@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
@@ -20,87 +22,69 @@ var phaseMeanings = map[string]string{
 
 // recoverWithSidecar runs the first part and returns how long the apps waited
 // once the storage was back.
-func recoverWithSidecar(ctx context.Context, st *setup) (time.Duration, error) {
+func recoverWithSidecar(ctx context.Context, c *outage.Cluster) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heading("2. Every secret gets a new value in Vault, and the power goes before an app has it")
-	o, err := st.cutPower(ctx, st.restartSidecar)
+	p, err := begin(ctx, c, true)
 	if err != nil {
 		return 0, err
 	}
-	printLine("%s is %s in Vault, but still %s in its app's Secret.", sampleSecret.path(), o.values[sampleSecret], o.stale)
+	printLine("%s is %s in Vault, but still %s in its app's Secret.", sampleSecret.Path, p.values[sampleSecret], p.stale)
 	printLine("All but etcd was killed, and is started again. The storage hangs.")
-	waiting := append(secretSubjects(), storeSubject, gateSubject)
-	if err := st.waitDown(ctx, o, waiting...); err != nil {
+	differs := func(status string) string {
+		return cmp.Or(c.Gate.Missing(status, 1), c.Differs(status))
+	}
+	if err := p.waitDown(ctx, differs); err != nil {
 		return 0, err
 	}
 
 	heading("3. The storage is back, and nobody is awake")
-	if err := st.resumeStorage(o); err != nil {
+	if err := p.resumeStorage(); err != nil {
 		return 0, err
 	}
 	err = testenv.Await(ctx, 60*time.Second, "the sidecar to bring all back", func() string {
-		return o.watch.differs("True", waiting...)
+		return differs("True")
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w; the sidecar's log ends: %s", err, st.sidecar.Tail(5))
+		return 0, fmt.Errorf("%w; the sidecar's log ends: %s", err, c.Vault.Sidecar.Tail(5))
 	}
-	status, err := st.sidecar.Status(ctx)
+	status, err := c.Vault.Sidecar.Status(ctx)
 	if err != nil {
 		return 0, err
 	}
 	if status.Recovery == nil || len(status.Recovery.Steps) == 0 {
 		return 0, errors.New("/status tells of no recovery")
 	}
-	_, last := o.watch.firstAndLast()
-	took := last.Sub(o.storageResumed)
-	o.printTimeline(sidecarSteps(o, status.Recovery.Steps), took)
-	if err := st.verify(ctx, o); err != nil {
+	took := p.took()
+	p.printTimeline(p.sidecarSteps(status.Recovery.Steps))
+	if err := p.verify(ctx); err != nil {
 		return 0, err
 	}
 
 	heading("4. What it left on Vault's pod, and in its log")
-	if err := st.describePod(ctx); err != nil {
+	if err := describePod(ctx, c); err != nil {
 		return 0, err
 	}
-	st.printLog()
+	printLog(c.Vault.Sidecar)
 	return took, nil
-}
-
-func (st *setup) restartSidecar() (err error) {
-	st.sidecar, err = st.env.StartSidecar(st.options)
-	return err
 }
 
 // sidecarSteps are the phases that the sidecar reported, and the conditions that
 // changed after that.
-func sidecarSteps(o *outage, phases []testenv.Step) []step {
+func (p *part) sidecarSteps(phases []testenv.Step) []step {
 	var steps []step
-	served := o.storageResumed
+	served := p.storageResumed
 	for _, phase := range phases {
 		end := phase.Began.Add(time.Duration(phase.Seconds * float64(time.Second)))
-		if end.After(o.storageResumed) {
+		if end.After(p.storageResumed) {
 			steps = append(steps, step{phase.Name, served, end, phaseMeanings[phase.Name]})
 			served = end
 		}
 	}
-	opened, ready := o.watch.since(gateSubject), o.watch.since(storeSubject)
-	first, last := o.watch.firstAndLast()
-	return append(steps,
-		step{"gate", served, opened, "the pod's readiness gate is open"},
-		step{"store", served, ready, "the woken ClusterSecretStore is Ready"},
-		step{"first secret", ready, first, "the first ExternalSecret is Ready"},
-		step{"last secret", first, last, "the last one is"},
+	steps = append(steps,
+		step{"gate", served, p.Gate.Last(), "the pod's readiness gate is open"},
+		step{"store", served, p.Store.Last(), "the woken ClusterSecretStore is Ready"},
 	)
-}
-
-// printTimeline draws the outage and the recovery. Each has a scale of its own, or
-// the second would not be visible.
-func (o *outage) printTimeline(recovery []step, took time.Duration) {
-	printLine("the outage: %s", formatDuration(o.storageResumed.Sub(o.cut)))
-	draw(o.steps())
-	fmt.Println()
-	printLine("then, from the storage back until every app had its Secret: %s", formatDuration(took))
-	draw(recovery)
-	fmt.Println()
+	return append(steps, p.secretSteps()...)
 }

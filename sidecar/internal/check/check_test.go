@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -95,6 +97,14 @@ func TestJSON_WritesLevelsAsWords(t *testing.T) {
 	assert.Equal(t, map[string]string{"about": "vault", "level": "failure", "text": "vault does not answer", "advice": "look at its log"}, out.Findings[2])
 }
 
+// shares are of these lengths, in bytes.
+func shares(lengths ...int) (out []unseal.Share) {
+	for _, n := range lengths {
+		out = append(out, unseal.NewShare(make([]byte, n)))
+	}
+	return out
+}
+
 // open is a Vault that takes t of n shares.
 func open(t, n int) Vault {
 	return Vault{SealStatus: unseal.SealStatus{Initialized: true, Type: "shamir", Threshold: t, Shares: n}}
@@ -122,7 +132,9 @@ func TestVault_LevelFollowsTheSealStatus(t *testing.T) {
 		"one that was removed from cluster": {with(func(v *Vault) { v.Removed = true }), Failure, "removed"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := row.vault.evaluate()
+			out := findings(t, &Checker{vault: row.vault}, (*Checker).checkVault)
+			require.Len(t, out, 1)
+			f := out[0]
 			assert.Equal(t, row.level, f.Level)
 			assert.Contains(t, f.Text, row.text)
 			assert.Equal(t, f.Level > Unknown, f.Advice != "")
@@ -131,28 +143,28 @@ func TestVault_LevelFollowsTheSealStatus(t *testing.T) {
 }
 
 func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
-	whole := []int{32}
+	whole := shares(32)
 	for sentence, row := range map[string]struct {
 		key   Key
 		vault Vault
 		level Level
 		text  string
 	}{
-		"a whole key":                  {Key{Lengths: whole}, open(1, 1), OK, "vault needs 1"},
-		"two keys, in a rotation":      {Key{Lengths: []int{32, 32}}, open(1, 1), OK, "2 shares are mounted"},
-		"as many shares as are needed": {Key{Lengths: []int{33, 33, 33}}, open(3, 5), OK, "vault needs 3"},
-		"with others among them":       {Key{Lengths: []int{33, 17, 33, 33}}, open(3, 5), OK, "4 shares are mounted"},
+		"a whole key":                  {Key{Shares: whole}, open(1, 1), OK, "vault needs 1"},
+		"two keys, in a rotation":      {Key{Shares: shares(32, 32)}, open(1, 1), OK, "2 shares are mounted"},
+		"as many shares as are needed": {Key{Shares: shares(33, 33, 33)}, open(3, 5), OK, "vault needs 3"},
+		"with others among them":       {Key{Shares: shares(33, 17, 33, 33)}, open(3, 5), OK, "4 shares are mounted"},
 		"none":                         {Key{Err: errors.New("/keys: no unseal key there")}, open(1, 1), Failure, "no unseal key there"},
-		"too few":                      {Key{Lengths: []int{33, 33}}, open(3, 5), Failure, "2 of the 3 shares"},
-		"shares of a split key at 1":   {Key{Lengths: []int{33, 33}}, open(1, 1), Failure, "shares of a split key"},
-		"of several keys":              {Key{Lengths: []int{33, 17, 33, 17}}, open(3, 5), Failure, "not of one key"},
-		"a vault that was not seen":    {Key{Lengths: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
-		"a vault that is new":          {Key{Lengths: whole}, Vault{}, Unknown, "not known"},
-		"one that is there twice":      {Key{Lengths: whole, Repeated: 1}, open(1, 1), OK, "1 share is there again"},
-		"with blanks":                  {Key{Lengths: whole, Padded: 2}, open(1, 1), OK, "white space in 2 files is forgiven"},
+		"too few":                      {Key{Shares: shares(33, 33)}, open(3, 5), Failure, "2 of the 3 shares"},
+		"shares of a split key at 1":   {Key{Shares: shares(33, 33)}, open(1, 1), Failure, "shares of a split key"},
+		"of several keys":              {Key{Shares: shares(33, 17, 33, 17)}, open(3, 5), Failure, "not of one key"},
+		"a vault that was not seen":    {Key{Shares: whole}, Vault{Err: errors.New("hangs")}, Unknown, "not known"},
+		"a vault that is new":          {Key{Shares: whole}, Vault{}, Unknown, "not known"},
+		"one that is there twice":      {Key{Shares: whole, Inspection: keyfile.Inspection{Repeated: 1}}, open(1, 1), OK, "1 share is there again"},
+		"with blanks":                  {Key{Shares: whole, Inspection: keyfile.Inspection{HaveWhitespace: 2}}, open(1, 1), OK, "white space in 2 files is forgiven"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			out := row.key.evaluate(row.vault)
+			out := findings(t, &Checker{key: row.key, vault: row.vault}, (*Checker).checkKey)
 			require.Len(t, out, 1)
 			assert.Equal(t, row.level, out[0].Level)
 			assert.Contains(t, out[0].Text, row.text)
@@ -161,7 +173,8 @@ func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 }
 
 func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
-	out := Key{Path: "/keys", Lengths: []int{32}, Loose: []string{"a", "b"}, Writable: true}.evaluate(open(1, 1))
+	k := Key{Path: "/keys", Shares: shares(32), Inspection: keyfile.Inspection{WritableByOthers: []string{"a", "b"}, DirectoryWritable: true}}
+	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 3)
 	assert.Equal(t, Warning, out[1].Level)
 	assert.Contains(t, out[1].Text, "a, b")
@@ -170,8 +183,8 @@ func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
 }
 
 func TestKey_WarnsOfFilesThatAreNoShares(t *testing.T) {
-	k := Key{Lengths: []int{32}, Tokens: []string{"root: a token"}, Others: []string{"a: empty", "b: empty"}}
-	out := k.evaluate(open(1, 1))
+	k := Key{Shares: shares(32), Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "root", What: "a token", Token: true}, {Entry: "b", What: "empty"}}}
+	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 3)
 	assert.Equal(t, OK, out[0].Level)
 	assert.Equal(t, Warning, out[1].Level)
@@ -182,21 +195,23 @@ func TestKey_WarnsOfFilesThatAreNoShares(t *testing.T) {
 	assert.Contains(t, out[2].Text, "a: empty; b: empty")
 
 	k.Err = errors.New("root: a token; a: empty; b: empty")
-	out = k.evaluate(open(1, 1))
+	out = findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)
 	require.Len(t, out, 2, "the error has said the rest")
 	assert.Contains(t, out[1].Text, "root: a token")
 }
 
+// now is when a synctest bubble begins.
+var now = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func TestRecovery_LevelFollowsTheSavedState(t *testing.T) {
-	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for sentence, row := range map[string]struct {
 		past  Recovery
 		level Level
 		text  string
 	}{
-		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "2026-11-25T11:00:00Z (1h0m0s ago); the last recovery took 845ms"},
+		"the same key":           {Recovery{Opened: now.Add(-time.Hour), Same: true, Took: 845 * time.Millisecond}, OK, "1999-12-31T23:00:00Z (1h0m0s ago); the last recovery took 845ms"},
 		"another key":            {Recovery{Opened: now.Add(-time.Hour)}, Warning, "changed since"},
-		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof at 2026-11-25T11:59:00Z (1m0s ago)"},
+		"another that is proved": {Recovery{Opened: now.Add(-time.Hour), Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof at 1999-12-31T23:59:00Z (1m0s ago)"},
 		"proved after a refusal": {Recovery{Refused: true, Proved: now.Add(-time.Minute)}, OK, "vault took the mounted key in a proof"},
 		"refused after a proof":  {Recovery{Opened: now.Add(-time.Hour), Refused: true, RefusedAt: now.Add(-time.Minute), Proved: now.Add(-2 * time.Minute)}, Failure, "vault refused the mounted key"},
 		"proved and opened":      {Recovery{Opened: now.Add(-time.Hour), Same: true, Proved: now}, OK, "the mounted key opened vault"},
@@ -209,25 +224,32 @@ func TestRecovery_LevelFollowsTheSavedState(t *testing.T) {
 		"never opened by this":   {Recovery{Took: time.Second}, Unknown, "took 1s"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := row.past.evaluate(now)
-			assert.Equal(t, row.level, f.Level)
-			assert.Contains(t, f.Text, row.text)
+			synctest.Test(t, func(t *testing.T) {
+				out := findings(t, &Checker{past: row.past}, (*Checker).checkRecovery)
+				require.Len(t, out, 1)
+				assert.Equal(t, row.level, out[0].Level)
+				assert.Contains(t, out[0].Text, row.text)
+			})
 		})
 	}
 }
 
 func TestRole_WarnsOfMissingPermissions(t *testing.T) {
 	for name, row := range map[string]struct {
-		role  Role
+		lacks []string
+		err   error
 		level Level
 		text  string
 	}{
-		"enough":        {Role{Name: "prover"}, OK, "may prove the key"},
-		"no login":      {Role{Name: "prover", Err: errors.New("cannot log in")}, Warning, "cannot log in"},
-		"not permitted": {Role{Name: "prover", Lacks: []string{"read on a", "update on b"}}, Warning, "they lack read on a, update on b"},
+		"enough":        {nil, nil, OK, "the role prover can log in and may prove the key"},
+		"no login":      {nil, errors.New("cannot log in"), Warning, "cannot log in"},
+		"not permitted": {[]string{"read on a", "update on b"}, nil, Warning, "role prover do not allow a proof: they lack read on a, update on b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := row.role.evaluate()
+			c := &Checker{here: Container{ProveRole: "prover"}}
+			c.evaluateRole(row.lacks, row.err)
+			require.Len(t, c.findings, 1)
+			f := c.findings[0]
 			assert.Equal(t, row.level, f.Level)
 			assert.Contains(t, f.Text, row.text)
 			assert.Equal(t, f.Level > Unknown, f.Advice != "")
@@ -236,15 +258,53 @@ func TestRole_WarnsOfMissingPermissions(t *testing.T) {
 }
 
 func TestProof_LevelFollowsTheVerdict(t *testing.T) {
-	for level, proof := range map[Level]Proof{
-		OK:      {Valid: true},
-		Failure: {Invalid: true, Reason: "it was rekeyed"},
-		Unknown: {Reason: "a rekey is under way"},
+	for sentence, row := range map[string]struct {
+		proof unseal.Proof
+		level Level
+	}{
+		"valid":                  {unseal.Proof{Result: unseal.ProofValid}, OK},
+		"valid, and a rest left": {unseal.Proof{Result: unseal.ProofValid, Reason: "its token could not be revoked"}, Warning},
+		"invalid":                {unseal.Proof{Result: unseal.ProofInvalid, Reason: "it was rekeyed"}, Failure},
+		"busy":                   {unseal.Proof{Result: unseal.ProofBusy, Reason: "a rekey is under way"}, Unknown},
+		"failed":                 {unseal.Proof{Result: unseal.ProofFailed, Reason: "no answer"}, Unknown},
+		"not begun":              {unseal.Proof{Reason: "it cannot be used"}, Unknown},
 	} {
-		t.Run(level.String(), func(t *testing.T) {
-			f := proof.evaluate()
-			assert.Equal(t, level, f.Level)
-			assert.Contains(t, f.Text, proof.Reason)
+		t.Run(sentence, func(t *testing.T) {
+			c := &Checker{}
+			c.evaluateProof(row.proof)
+			require.Len(t, c.findings, 1)
+			assert.Equal(t, row.level, c.findings[0].Level)
+			assert.Contains(t, c.findings[0].Text, row.proof.Reason)
+		})
+	}
+}
+
+func TestCertificates_WarnBeforeTheyExpire(t *testing.T) {
+	day := 24 * time.Hour
+	for _, row := range []struct {
+		sentence string
+		end      time.Time
+		level    Level
+		text     string
+	}{
+		{"there is none", time.Time{}, OK, ""},
+		{"it lasts", now.Add(22 * day), OK, ""},
+		{"it ends within three weeks", now.Add(20 * day), Warning, "its certificate runs out on 2000-01-21"},
+		{"it ended", now.Add(-day), Failure, "its certificate ran out on 1999-12-31"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &Checker{}
+				c.evaluateCertificate("its certificate", row.end, "renew it")
+				if row.level == OK {
+					assert.Empty(t, c.findings)
+					return
+				}
+				require.Len(t, c.findings, 1)
+				assert.Equal(t, row.level, c.findings[0].Level)
+				assert.Contains(t, c.findings[0].Text, row.text)
+				assert.Equal(t, "renew it", c.findings[0].Advice)
+			})
 		})
 	}
 }

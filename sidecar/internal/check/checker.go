@@ -18,36 +18,131 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
+// need is what a check cannot do without.
+type need uint8
+
+const (
+	container  need = 1 << iota // we are in the sidecar's container: the key and Vault are at hand
+	usableKey                   // and the mounted key could be read
+	kubernetes                  // the Kubernetes API answers, to the pod or to a person with a kubeconfig
+	ourPod                      // and our pod could be read
+)
+
+// checks are all that is looked at, in the order of the findings: what they are about,
+// what is needed, and what looks.
+var checks = []struct {
+	about string
+	needs need
+	look  func(*Checker, context.Context)
+}{
+	{AboutKey, container, (*Checker).checkKey},
+	{AboutVault, container, (*Checker).checkVault},
+	{AboutVault, container, (*Checker).checkListener},
+	{AboutVault, container, (*Checker).checkCertificates},
+	{AboutVault, usableKey, (*Checker).checkRole},
+	{AboutKey, container, (*Checker).checkProof},
+	{AboutRecovery, usableKey, (*Checker).checkRecovery},
+
+	{AboutPod, ourPod, (*Checker).checkGate},
+	{AboutPod, ourPod, (*Checker).checkContainer},
+	{AboutPod, ourPod, (*Checker).checkLiveness},
+	{AboutPod, ourPod, (*Checker).checkOwnProbe},
+	{AboutPod, ourPod, (*Checker).checkNetwork},
+	{AboutPod, ourPod, (*Checker).checkUsers},
+	{AboutPod, ourPod, (*Checker).checkCapture},
+	{AboutPod, ourPod, (*Checker).checkStatefulSet},
+	{AboutServices, ourPod, (*Checker).checkServices},
+	{AboutRights, kubernetes, (*Checker).checkRights},
+	{AboutSecrets, kubernetes, (*Checker).checkSecrets},
+}
+
+// run does the checks that have what they need.
+func (c *Checker) run(ctx context.Context, has need) []Finding {
+	for _, check := range checks {
+		if check.needs&has != 0 {
+			c.about = check.about
+			check.look(c, ctx)
+		}
+	}
+	return c.findings
+}
+
+// add takes a finding of the check that runs.
+func (c *Checker) add(level Level, text, advice string) {
+	c.findings = append(c.findings, Finding{c.about, level, text, advice})
+}
+
+func (c *Checker) ok(text string)              { c.add(OK, text, "") }
+func (c *Checker) unknown(text, advice string) { c.add(Unknown, text, advice) }
+func (c *Checker) warn(text, advice string)    { c.add(Warning, text, advice) }
+func (c *Checker) fail(text, advice string)    { c.add(Failure, text, advice) }
+
+// notVisible is the finding that something could not be looked at. Component names the
+// manifest that would let the sidecar look; in the container there is none for what
+// only the check wants, by design.
+func (c *Checker) notVisible(what, component string, err error) {
+	switch {
+	case !apierrors.IsForbidden(err):
+		c.unknown(fmt.Sprintf("%s cannot be read: %v", what, kube.DescribeError(err)), "")
+	case c.outside:
+		c.unknown(what+" may not be read from here", "")
+	case c.uses(component):
+		c.unknown(what+" may not be read from here", "apply manifests/"+component)
+	default:
+		c.unknown(what+" may not be read from here",
+			"run check --kubeconfig as an administrator; do not grant this to the sidecar")
+	}
+}
+
 // checkTimeout bounds all requests of a check.
 const checkTimeout = 40 * time.Second
 
-// Config says what is looked at, and by which options the sidecar there is
-// judged.
+// Config says what is looked at, and by which options the sidecar there is judged.
 type Config struct {
 	Kubeconfig     string // path; empty: the pod's own service account
 	Version        string // for the User-Agent
 	Pod, Namespace string
+	KubernetesOff  bool   // the sidecar does not speak to Kubernetes
 	Gate           string // condition type of the readiness gate
 	ESO            eso.Config
 	PlainHTTP      bool    // the key goes to Vault over plain HTTP
 	VaultUID       *uint32 // whose processes get the key; nil: whoever listens
 }
 
-func (c Config) policies() policy.Config {
-	return policy.Config{Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
+// usedComponents are those of manifests/ that the sidecar uses, by its recovery option.
+var usedComponents = map[eso.Recovery][]string{
+	eso.RecoveryOff:     {"gate"},
+	eso.RecoveryNudge:   {"gate", "stores", "externalsecrets", "more"},
+	eso.RecoveryRestart: {"gate", "stores", "eviction"},
+	eso.RecoveryBoth:    {"gate", "stores", "externalsecrets", "more", "eviction"},
 }
 
-// Checker looks at Kubernetes once and changes nothing.
+// uses reports whether the sidecar has a use for what a component of manifests/ grants.
+func (c Config) uses(component string) bool {
+	return !c.KubernetesOff && slices.Contains(usedComponents[c.ESO.Recovery], component)
+}
+
+// Checker looks once, at what the sidecar's container sees or at Kubernetes, and changes nothing.
 type Checker struct {
-	config  Config
+	Config
+	here    Container // the zero one where it looks at Kubernetes
 	api     dynamic.Interface
 	outside bool // we are a person with a kubeconfig, and not the pod
 	resolve OptionResolver
+
+	vault Vault
+	key   Key
+	past  Recovery
+	pod   *pod // nil: it could not be read
+
+	who      string // whose rights are asked for, in words
+	about    string // the part that is looked at now
+	findings []Finding
 }
 
-// OptionResolver tells what the options of a sidecar come to that is started so, whether
-// it speaks to Kubernetes at all, and what is to be said of them.
-type OptionResolver func(Start) (as Config, mute bool, said []Finding)
+// OptionResolver tells what the options of a sidecar come to that is started so, and
+// what is to be said of them.
+type OptionResolver func(Start) (as Config, said []Finding)
 
 // NewChecker returns a Checker that has not connected yet. It speaks as the
 // pod, or as whoever the kubeconfig names, whose own options are not those of
@@ -58,7 +153,7 @@ func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{config: c, api: api, outside: c.Kubeconfig != "", resolve: there}, nil
+	return &Checker{Config: c, api: api, outside: c.Kubeconfig != "", resolve: there}, nil
 }
 
 // Check returns what was found. From outside it fails when the API server does
@@ -66,108 +161,42 @@ func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 func (c *Checker) Check(ctx context.Context) ([]Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	object, err := c.get(ctx, kube.Pods, c.config.Namespace, c.config.Pod)
-	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && err != nil || apierrors.IsUnauthorized(err) {
-		if c.outside {
-			return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
-		}
-		return []Finding{{About: AboutAPI, Level: Warning,
-			Text:   "requests to the Kubernetes API fail: " + kube.DescribeError(err).Error(),
-			Advice: "Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted"}}, nil
+	object, err := c.get(ctx, kube.Pods, c.Namespace, c.Pod)
+	away := err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown || apierrors.IsUnauthorized(err)
+	if away && c.outside {
+		return nil, fmt.Errorf("asking the Kubernetes API: %w", kube.DescribeError(err))
 	}
-	var pod *pod
 	if err == nil {
-		pod, err = podOf(object)
+		c.pod, err = podOf(object)
 	}
-	var out []Finding
-	var mute bool
-	if c.outside && err == nil {
-		if start, found := pod.start(); found {
-			c.config, mute, out = c.resolve(start)
-		}
-	}
-	home := c.scope(pod, mute)
-	if err != nil {
-		out = append(out, c.podNotVisible(err))
-	} else {
-		out = append(out, c.checkPod(ctx, pod, object, home)...)
-	}
-	out = append(out, c.checkRights(ctx, home, pod)...)
-	return append(out, c.checkSecrets(ctx, home)...), nil
-}
-
-// scope is where the sidecar is; the pod is nil when it could not be read.
-func (c *Checker) scope(pod *pod, mute bool) Scope {
-	recovery := c.config.ESO.Recovery
-	h := Scope{
-		Namespace: c.config.Namespace, Pod: c.config.Pod, ESONamespace: c.config.ESO.ControllerNamespace,
-		Secrets:          []string{keySecret},
-		Gated:            c.config.Gate != "" && (pod == nil || pod.declares(c.config.Gate)),
-		KubernetesOff:    mute,
-		WritesConditions: c.config.Gate != "" || recovery != eso.RecoveryOff,
-		WatchesStores:    recovery != eso.RecoveryOff,
-		Resyncs:          recovery == eso.RecoveryBoth || recovery == eso.RecoveryNudge,
-		Evicts:           recovery == eso.RecoveryBoth || recovery == eso.RecoveryRestart,
-	}
-	if pod != nil {
-		h.Node = pod.Spec.NodeName
-		if mounted := pod.secrets(); len(mounted) > 0 {
-			h.Secrets = mounted
-		}
-	}
-	return h
-}
-
-// keySecret is where the key is, as patches mounts it.
-const keySecret = "vault-unseal-key"
-
-// secrets returns the Secrets that the pod mounts.
-func (p *pod) secrets() (out []string) {
-	for _, volume := range p.Spec.Volumes {
-		out = append(out, volume.Secret.SecretName)
-		for _, source := range volume.Projected.Sources {
-			out = append(out, source.Secret.Name)
-		}
-	}
-	slices.Sort(out)
-	return slices.DeleteFunc(slices.Compact(out), func(name string) bool { return name == "" })
-}
-
-func (c *Checker) podNotVisible(err error) Finding {
-	name := c.config.Namespace + "/" + c.config.Pod
-	if apierrors.IsNotFound(err) {
-		return Finding{About: AboutPod, Level: Failure, Text: "there is no pod " + name,
-			Advice: "name Vault's pod with --pod-name and --pod-namespace"}
-	}
-	return c.notVisible(AboutPod, "the pod "+name, kube.GrantsGate, err)
-}
-
-// notVisible is the finding that something could not be looked at. Grants names
-// the manifests that would let us; in the container there are none for what
-// only the check wants, by design.
-func (c *Checker) notVisible(about, what, grants string, err error) Finding {
-	f := Finding{About: about, Level: Unknown, Text: fmt.Sprintf("%s cannot be read: %v", what, kube.DescribeError(err))}
-	if !apierrors.IsForbidden(err) {
-		return f
-	}
-	f.Text = what + " may not be read from here"
+	name := c.Namespace + "/" + c.Pod
+	c.about = AboutPod
 	switch {
-	case c.outside:
-	case grants != "":
-		f.Advice = "apply " + grants
+	case away:
+		c.about = AboutAPI
+		c.warn("requests to the Kubernetes API fail: "+kube.DescribeError(err).Error(),
+			"Vault is unsealed regardless, without conditions, Events and resyncs; check the API server and that the pod's token is mounted")
+		return c.findings, nil
+	case apierrors.IsNotFound(err):
+		c.fail("there is no pod "+name, "name Vault's pod with --pod-name and --pod-namespace")
+	case err != nil:
+		c.notVisible("the pod "+name, "gate", err)
 	default:
-		f.Advice = "run check --kubeconfig as an administrator; do not grant this to the sidecar"
+		if start, found := c.pod.start(); found && c.outside {
+			c.Config, c.findings = c.resolve(start)
+		}
+		return c.run(ctx, kubernetes|ourPod), nil
 	}
-	return f
+	return c.run(ctx, kubernetes), nil
 }
 
-// grantHint names the manifests that would let us look, where the sidecar has a
-// use for them beside the check.
-func grantHint(used bool, grants string) string {
-	if used {
-		return grants
+// trial tries the policies as whoever we are, on our pod where it could be read.
+func (c *Checker) trial() policy.Trial {
+	t := policy.Trial{API: c.api, Namespace: c.Namespace, ControllerNamespace: c.ESO.ControllerNamespace}
+	if c.pod != nil {
+		t.Pod = c.pod.Whole.GetName()
 	}
-	return ""
+	return t
 }
 
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
@@ -180,11 +209,9 @@ func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namesp
 func (c *Checker) each(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func(*unstructured.Unstructured)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*kube.ShortTimeout)
 	defer cancel()
-	_, err := kube.EachPage(ctx, api, o, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			f(&page[i])
-		}
-		return nil
+	_, err := kube.EachObject(ctx, api, o, func(o *unstructured.Unstructured) bool {
+		f(o)
+		return true
 	})
 	return err
 }

@@ -1,34 +1,25 @@
 package check
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
-
-// read makes an object of YAML.
-func read(t *testing.T, text string) *unstructured.Unstructured {
-	t.Helper()
-	o := &unstructured.Unstructured{}
-	require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
-	return o
-}
-
-func readPod(t *testing.T, text string) *pod {
-	t.Helper()
-	p, err := podOf(read(t, text))
-	require.NoError(t, err)
-	return p
-}
 
 const ourGate = "vault-unseal-sidecar/unsealed"
 
@@ -50,10 +41,55 @@ func TestGate_LevelFollowsDeclarationAndCondition(t *testing.T) {
 		"one of another name, declared": {`{spec: {readinessGates: [{conditionType: example.com/open}]}, status: {conditions: [{type: example.com/open, status: "True"}]}}`, "example.com/open", OK, "example.com/open"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := evaluateGate(readPod(t, row.pod), row.gate)
-			assert.Equal(t, row.level, f.Level)
-			assert.Contains(t, f.Text, row.text)
+			out := findings(t, &Checker{pod: readPod(t, row.pod), Config: Config{Gate: row.gate}}, (*Checker).checkGate)
+			require.Len(t, out, 1)
+			assert.Equal(t, row.level, out[0].Level)
+			assert.Contains(t, out[0].Text, row.text)
 		})
+	}
+}
+
+// abouts returns what the findings are about, each part once.
+func abouts(all []Finding) (out []string) {
+	for _, f := range all {
+		out = append(out, f.About)
+	}
+	return slices.Compact(out)
+}
+
+func TestChecker_FindsInTheOrderOfTheTable(t *testing.T) {
+	served := &kubetest.API{OnGet: func(kubetest.At, string) *unstructured.Unstructured {
+		return read(t, `{metadata: {name: vault-0, namespace: security}, spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}}`)
+	}}
+	away := &kubetest.API{}
+	for sentence, row := range map[string]struct {
+		api     *kubetest.API
+		outside bool
+		want    []string
+		fails   bool
+	}{
+		"as the pod":                      {served, false, []string{AboutPod, AboutServices, AboutRights, AboutSecrets}, false},
+		"from outside":                    {served, true, []string{"options", AboutPod, AboutServices, AboutRights, AboutSecrets}, false},
+		"as the pod, without an API":      {away, false, []string{AboutAPI}, false},
+		"from outside, and there is none": {away, true, nil, true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // policies that seem to be missing are tried twice
+				c := &Checker{api: row.api, outside: row.outside, Config: Config{Pod: "vault-0", Namespace: "security"}}
+				c.resolve = func(Start) (Config, []Finding) { return c.Config, []Finding{{About: "options"}} }
+				out, err := c.Check(t.Context())
+				assert.Equal(t, row.fails, err != nil)
+				assert.Equal(t, row.want, abouts(out))
+			})
+		})
+	}
+}
+
+func TestChecker_RunsWhatHasItsNeed(t *testing.T) {
+	for has, want := range map[need][]string{0: nil, usableKey: {AboutRecovery}, kubernetes: {AboutRights, AboutSecrets}} {
+		c := &Checker{outside: true, Config: Config{KubernetesOff: true}}
+		c.here.Prover = &unseal.Prover{} // the role is not tried then
+		assert.Equal(t, want, abouts(c.run(t.Context(), has)))
 	}
 }
 
@@ -79,9 +115,10 @@ func TestContainer_LevelFollowsItsPlaceInThePod(t *testing.T) {
 		"there under another's name": {`{containers: [{name: vault}, {name: helper, image: "x:1"}]}`, false, Unknown, "cannot be identified"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := evaluateContainer(readPod(t, `{spec: `+row.spec+`}`), row.outside)
-			assert.Equal(t, row.level, f.Level)
-			assert.Contains(t, f.Text, row.text)
+			out := findings(t, &Checker{pod: readPod(t, `{spec: `+row.spec+`}`), outside: row.outside}, (*Checker).checkContainer)
+			require.Len(t, out, 1)
+			assert.Equal(t, row.level, out[0].Level)
+			assert.Contains(t, out[0].Text, row.text)
 		})
 	}
 }
@@ -98,11 +135,8 @@ func TestNetwork_FailsForPlainHTTPOnTheHostNetwork(t *testing.T) {
 		"the node's, and plain HTTP": {`{hostNetwork: true}`, true, []Level{Failure}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			var levels []Level
-			for _, f := range evaluateNetwork(readPod(t, `{spec: `+row.spec+`}`), row.plain) {
-				levels = append(levels, f.Level)
-			}
-			assert.Equal(t, row.want, levels)
+			c := &Checker{pod: readPod(t, `{spec: `+row.spec+`}`), Config: Config{PlainHTTP: row.plain}}
+			assert.Equal(t, row.want, levelsOf(findings(t, c, (*Checker).checkNetwork)))
 		})
 	}
 }
@@ -123,9 +157,10 @@ func TestUsers_WarnsOfContainersWithTheUIDOfVault(t *testing.T) {
 		"one that somebody debugged": {`{securityContext: {runAsUser: 100}, containers: [{name: vault}], ephemeralContainers: [{name: debugger-x}]}`, "vault, debugger-x run as uid 100"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			pod := readPod(t, `{spec: `+row.spec+`}`)
-			assert.Empty(t, evaluateUsers(pod, nil))
-			found := evaluateUsers(pod, new(uint32(100)))
+			c := &Checker{pod: readPod(t, `{spec: `+row.spec+`}`)}
+			assert.Empty(t, findings(t, c, (*Checker).checkUsers))
+			c.VaultUID = new(uint32(100))
+			found := findings(t, c, (*Checker).checkUsers)
 			if row.text == "" {
 				assert.Empty(t, found)
 				return
@@ -176,9 +211,10 @@ func TestCapture_WarnsOfContainersThatCanReadPlainHTTP(t *testing.T) {
 			{name: logs, securityContext: {runAsUser: 0, runAsNonRoot: false}}]}`, root},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			pod := readPod(t, `{spec: `+row.spec+`}`)
-			assert.Empty(t, evaluateCapture(pod, false), "%s, and no plain HTTP")
-			found := evaluateCapture(pod, true)
+			c := &Checker{pod: readPod(t, `{spec: `+row.spec+`}`)}
+			assert.Empty(t, findings(t, c, (*Checker).checkCapture), "and no plain HTTP")
+			c.PlainHTTP = true
+			found := findings(t, c, (*Checker).checkCapture)
 			if row.text == "" {
 				assert.Empty(t, found)
 				return
@@ -196,8 +232,9 @@ func TestEphemeralContainer_IsIgnoredOnceTerminated(t *testing.T) {
 	for state, found := range map[string]bool{`{running: {}}`: true, `{waiting: {}}`: true, `{terminated: {exitCode: 0}}`: false} {
 		t.Run(state, func(t *testing.T) {
 			pod := readPod(t, spec+`status: {ephemeralContainerStatuses: [{name: debugger-x, state: `+state+`}, {name: other, state: {terminated: {}}}]}}`)
-			assert.Equal(t, found, len(evaluateCapture(pod, true)) == 1)
-			assert.Equal(t, found, len(evaluateUsers(pod, new(uint32(0)))) == 1)
+			c := &Checker{pod: pod, Config: Config{PlainHTTP: true, VaultUID: new(uint32(0))}}
+			assert.Equal(t, found, len(findings(t, c, (*Checker).checkCapture)) == 1)
+			assert.Equal(t, found, len(findings(t, c, (*Checker).checkUsers)) == 1)
 		})
 	}
 }
@@ -211,14 +248,18 @@ func TestContainer_FailsUnlessRunning(t *testing.T) {
 		`{terminated: {reason: OOMKilled, exitCode: 137}}`: Failure,
 	} {
 		t.Run(state, func(t *testing.T) {
-			f := evaluateContainer(readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), true)
-			assert.Equal(t, level, f.Level)
+			c := &Checker{pod: readPod(t, spec+`{name: vault-unseal-sidecar, state: `+state+`}]}}`), outside: true}
+			assert.Equal(t, []Level{level}, levelsOf(findings(t, c, (*Checker).checkContainer)))
 		})
 	}
-	assert.Equal(t, OK, evaluateContainer(readPod(t, spec+`]}}`), true).Level, "a pod that does not tell yet")
+	c := &Checker{pod: readPod(t, spec+`]}}`), outside: true}
+	assert.Equal(t, []Level{OK}, levelsOf(findings(t, c, (*Checker).checkContainer)), "a pod that does not tell yet")
 }
 
 func TestLiveness_FailsForAProbeThatKillsASealedVault(t *testing.T) {
+	found := func(t *testing.T, pod string) []Finding {
+		return findings(t, &Checker{pod: readPod(t, pod)}, (*Checker).checkLiveness)
+	}
 	for probe, why := range map[string]string{
 		`{httpGet: {path: "/v1/sys/health", port: 8200}}`:                                              "sealedcode is 503",
 		`{httpGet: {path: "/v1/sys/health?standbyok=true", port: 8200}}`:                               "sealedcode is 503",
@@ -232,7 +273,7 @@ func TestLiveness_FailsForAProbeThatKillsASealedVault(t *testing.T) {
 		`{tcpSocket: {port: 8200}}`:                                                                    "",
 	} {
 		t.Run(probe, func(t *testing.T) {
-			out := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`))
+			out := found(t, `{spec: {containers: [{name: vault, livenessProbe: `+probe+`}, {name: other}]}}`)
 			require.Len(t, out, 1)
 			if why == "" {
 				assert.Equal(t, OK, out[0].Level)
@@ -242,12 +283,12 @@ func TestLiveness_FailsForAProbeThatKillsASealedVault(t *testing.T) {
 			assert.Contains(t, out[0].Text, why)
 		})
 	}
-	own := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`))
+	own := found(t, `{spec: {containers: [{name: vault, livenessProbe: {exec: {command: [pgrep, vault]}}}]}}`)
 	assert.Equal(t, Unknown, own[0].Level, "what somebody's own command does is not known")
-	start := evaluateLiveness(readPod(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`))
+	start := found(t, `{spec: {containers: [{name: vault, startupProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`)
 	assert.Equal(t, Failure, start[0].Level, "the kubelet kills for this one too")
 	ours := `{spec: {containers: [{name: vault-unseal-sidecar, livenessProbe: {httpGet: {path: "/v1/sys/health"}}}]}}`
-	assert.Equal(t, OK, evaluateLiveness(readPod(t, ours))[0].Level, "our own is another matter")
+	assert.Equal(t, OK, found(t, ours)[0].Level, "our own is another matter")
 }
 
 func TestOwnProbe_IsAWarning(t *testing.T) {
@@ -259,14 +300,15 @@ func TestOwnProbe_IsAWarning(t *testing.T) {
 		`{containers: [{name: other, image: "r/vault-unseal-sidecar:v1", livenessProbe: {httpGet: {path: "/healthz"}}}]}`: true,
 	} {
 		t.Run(spec, func(t *testing.T) {
-			out := evaluateOwnProbe(readPod(t, "{spec: "+spec+"}"))
+			out := findings(t, &Checker{pod: readPod(t, "{spec: "+spec+"}")}, (*Checker).checkOwnProbe)
 			assert.Equal(t, found, len(out) == 1 && out[0].Level == Warning)
 		})
 	}
 }
 
-func TestOwner_WarnsOfAPendingTemplate(t *testing.T) {
-	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1}}}`)
+func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1},
+		ownerReferences: [{kind: Node, name: n}, {kind: StatefulSet, name: vault}]}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
 		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
 	}
@@ -283,23 +325,49 @@ func TestOwner_WarnsOfAPendingTemplate(t *testing.T) {
 		"nothing is told":              {set(onDelete, ""), Unknown, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := evaluateOwner(pod, row.set)
-			assert.Equal(t, row.level, f.Level)
-			assert.Contains(t, f.Advice, row.advice)
+			c := &Checker{pod: pod, api: &kubetest.API{OnGet: func(at kubetest.At, name string) *unstructured.Unstructured {
+				assert.Equal(t, kubetest.At{Resource: statefulSets, Namespace: "security"}, at)
+				assert.Equal(t, "vault", name)
+				return row.set
+			}}}
+			c.checkStatefulSet(t.Context())
+			require.Len(t, c.findings, 1)
+			assert.Equal(t, row.level, c.findings[0].Level)
+			assert.Contains(t, c.findings[0].Advice, row.advice)
 		})
 	}
 }
 
-func TestService_PublishingNotReadyAddressesIsUnsafe(t *testing.T) {
-	for spec, unsafe := range map[string]bool{
-		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: true}`:  true,
-		`{clusterIP: 10.96.0.7, publishNotReadyAddresses: false}`: false,
-		`{clusterIP: 10.96.0.7}`:                                  false,
-		`{clusterIP: None, publishNotReadyAddresses: true}`:       false,
+func TestStatefulSet_PodWithoutOneIsAWarning(t *testing.T) {
+	out := findings(t, &Checker{pod: readPod(t, `{metadata: {name: vault-0}}`)}, (*Checker).checkStatefulSet)
+	assert.Equal(t, []Level{Warning}, levelsOf(out))
+}
+
+func TestServices_WarnOfNotReadyAddresses(t *testing.T) {
+	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {app: vault}}, spec: {readinessGates: [{conditionType: vault-unseal-sidecar/unsealed}]}}`)
+	const ours = `selector: {app: vault}, `
+	for sentence, row := range map[string]struct {
+		spec string
+		gate string
+		want Level
+		text string
+	}{
+		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "the Service vault publishes"},
+		"not published":          {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: false`, ourGate, OK, "none of 1"},
+		"by default":             {ours + `clusterIP: 10.96.0.7`, ourGate, OK, "none of 1"},
+		"of the headless one":    {ours + `clusterIP: None, publishNotReadyAddresses: true`, ourGate, OK, "none of 1"},
+		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, OK, "none of 0"},
+		"published, and no gate": {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, "", OK, "1 select the pod; without the gate"},
 	} {
-		t.Run(spec, func(t *testing.T) {
-			_, got := evaluateService(read(t, `{metadata: {name: vault}, spec: `+spec+`}`))
-			assert.Equal(t, unsafe, got)
+		t.Run(sentence, func(t *testing.T) {
+			api := &kubetest.API{OnList: func(_ context.Context, at kubetest.At, _ metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+				assert.Equal(t, kubetest.At{Resource: kube.Services, Namespace: "security"}, at)
+				return []unstructured.Unstructured{*read(t, `{metadata: {name: vault, namespace: security}, spec: {`+row.spec+`}}`)}, "", nil
+			}}
+			out := findings(t, &Checker{pod: pod, api: api, Config: Config{Gate: row.gate}}, (*Checker).checkServices)
+			require.Len(t, out, 1)
+			assert.Equal(t, row.want, out[0].Level)
+			assert.Contains(t, out[0].Text, row.text)
 		})
 	}
 }
@@ -325,13 +393,13 @@ func TestStores_LevelFollowsTheirReadiness(t *testing.T) {
 		"one of two that were is away": {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home, own}, []Level{Failure, OK}, "does not exist"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			c := &Checker{config: Config{ESO: eso.Config{Stores: row.named}}}
-			var levels []Level
+			c := &Checker{Config: Config{ESO: eso.Config{Stores: row.named}}}
+			c.evaluateStores(row.stores, nil)
 			all := ""
-			for _, f := range c.evaluateStores(row.stores, nil) {
-				levels, all = append(levels, f.Level), all+f.Text
+			for _, f := range c.findings {
+				all += f.Text
 			}
-			assert.Equal(t, row.levels, levels)
+			assert.Equal(t, row.levels, levelsOf(c.findings))
 			assert.Contains(t, all, row.text)
 		})
 	}
@@ -339,30 +407,62 @@ func TestStores_LevelFollowsTheirReadiness(t *testing.T) {
 
 func TestStores_ReportAnIgnoredStore(t *testing.T) {
 	away := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "away"}, Vault: true, Server: "http://proxy.web.svc:8200", Status: kube.True}
-	c := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
-	require.True(t, c.config.ESO.Ignores(away))
-	found := c.evaluateStores(nil, []eso.Store{away})
+	c := &Checker{Config: Config{ESO: eso.Config{Namespace: "security"}}}
+	require.True(t, c.ESO.Ignores(away))
+	c.evaluateStores(nil, []eso.Store{away})
+	found := c.findings
 	require.Len(t, found, 1, "and not that no store uses Vault")
 	assert.Equal(t, Unknown, found[0].Level)
 	assert.Contains(t, found[0].Text, "ClusterSecretStore/away is ignored")
 	assert.Contains(t, found[0].Advice, "--eso-stores")
 }
 
-func TestChecker_ManagesNamedStoresOrThoseOfItsVault(t *testing.T) {
-	named := eso.StoreName{Namespace: "app", Name: "own"}
-	vaults, others := eso.Store{StoreName: eso.StoreName{Namespace: "", Name: "home"}, Vault: true}, eso.Store{StoreName: named}
-	all, some := &Checker{}, &Checker{config: Config{ESO: eso.Config{Stores: []eso.StoreName{named}}}}
-	assert.True(t, all.manages(vaults))
-	assert.False(t, all.manages(others))
-	ours := &Checker{config: Config{ESO: eso.Config{Namespace: "security"}}}
-	assert.False(t, ours.manages(eso.Store{Vault: true, Server: "http://vault.test.svc:8200"}), "another Vault's")
-	assert.False(t, some.manages(vaults))
-	assert.True(t, some.manages(others))
+func TestStores_AreThoseThatAreManaged(t *testing.T) {
+	const vault = `spec: {provider: {vault: {server: "http://vault.security.svc:8200"}}}}`
+	served := map[schema.GroupVersionResource][]string{
+		eso.ClusterStores: {`{metadata: {name: home}, ` + vault, `{metadata: {name: cloud}, spec: {provider: {aws: {}}}}`,
+			`{metadata: {name: away}, spec: {provider: {vault: {server: "http://vault.test.svc:8200"}}}}`},
+		eso.NamespaceStores: {`{metadata: {name: own, namespace: app}, ` + vault},
+	}
+	api := &kubetest.API{OnList: func(_ context.Context, at kubetest.At, _ metav1.ListOptions) (out []unstructured.Unstructured, _ string, _ error) {
+		for _, text := range served[at.Resource] {
+			out = append(out, *read(t, text))
+		}
+		return out, "", nil
+	}}
+	home, own := eso.StoreName{Name: "home"}, eso.StoreName{Namespace: "app", Name: "own"}
+	cloud, away := eso.StoreName{Name: "cloud"}, eso.StoreName{Name: "away"}
+	for sentence, row := range map[string]struct {
+		named          []eso.StoreName
+		found, ignored []eso.StoreName
+	}{
+		"none is named": {nil, []eso.StoreName{home, own}, []eso.StoreName{away}},
+		"some are":      {[]eso.StoreName{cloud, own}, []eso.StoreName{cloud, own}, nil},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			c := &Checker{api: api, Config: Config{ESO: eso.Config{Namespace: "security", Stores: row.named}}}
+			names := func(stores []eso.Store) (out []eso.StoreName) {
+				for _, s := range stores {
+					out = append(out, s.StoreName)
+				}
+				return out
+			}
+			found, ignored, err := c.stores(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, row.found, names(found))
+			assert.Equal(t, row.ignored, names(ignored))
+		})
+	}
 }
 
-func TestVerdicts_MissingPolicyIsAFailure(t *testing.T) {
-	needs := []Requirement{{Component: "gate"}, {Component: "more"}}
-	out := evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"gate": false, "more": true, "stores": false}, Why: "why"}, needs)
+func TestPolicies_MissingIsAFailure(t *testing.T) {
+	nudges := Config{ESO: eso.Config{Recovery: eso.RecoveryNudge}}
+	evaluate := func(n policy.Verdicts) []Finding {
+		c := &Checker{Config: nudges}
+		c.evaluatePolicies(n, "why")
+		return c.findings
+	}
+	out := evaluate(policy.Verdicts{"gate": {State: policy.Enforced}, "more": {State: policy.Missing}, "stores": {State: policy.Enforced}})
 	require.Len(t, out, 2)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Text, "restricts manifests/more: why")
@@ -370,55 +470,69 @@ func TestVerdicts_MissingPolicyIsAFailure(t *testing.T) {
 	assert.Equal(t, OK, out[1].Level)
 	assert.Contains(t, out[1].Text, "gate, stores")
 
-	out = evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"eviction": true}}, needs)
+	out = evaluate(policy.Verdicts{"eviction": {State: policy.Missing}})
 	require.Len(t, out, 1)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Advice, "delete what manifests/eviction made", "nothing uses it")
 
-	out = evaluatePolicies(policy.Verdicts{Missing: map[string]bool{"stores": true}, Admitted: map[string]string{"stores": "secretstores a/one"}}, nil)
+	out = evaluate(policy.Verdicts{"stores": {State: policy.Missing, Admitted: "secretstores a/one"}})
 	assert.Contains(t, out[0].Text, "on secretstores a/one")
 
-	out = evaluatePolicies(policy.Verdicts{Unknown: map[string]error{"gate": errors.New("no answer"), "eviction": errors.New("no answer")}}, needs)
+	unknown := policy.Verdict{State: policy.Unknown, Err: errors.New("no answer")}
+	out = evaluate(policy.Verdicts{"gate": unknown, "eviction": unknown})
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
 	assert.Contains(t, out[0].Text, "gate, eviction is not known: no answer")
 
-	assert.Empty(t, evaluatePolicies(policy.Verdicts{}, needs), "what is not granted is not told")
+	assert.Empty(t, evaluate(policy.Verdicts{"stores": {State: policy.Untried}}), "there is nothing to spoil")
+	assert.Empty(t, evaluate(policy.Verdicts{}), "what is not granted is not told")
 }
 
-func TestScope_FollowsTheRecoveryOption(t *testing.T) {
-	type uses struct{ writes, sees, wakes, evicts bool }
-	for recovery, want := range map[eso.Recovery]uses{
-		eso.RecoveryBoth:    {true, true, true, true},
-		eso.RecoveryNudge:   {true, true, true, false},
-		eso.RecoveryRestart: {true, true, false, true},
-		eso.RecoveryOff:     {false, false, false, false},
+func TestConfig_UsesWhatTheRecoveryOptionNeeds(t *testing.T) {
+	for recovery, want := range map[eso.Recovery][]string{
+		eso.RecoveryBoth:    {"gate", "stores", "externalsecrets", "more", "eviction"},
+		eso.RecoveryNudge:   {"gate", "stores", "externalsecrets", "more"},
+		eso.RecoveryRestart: {"gate", "stores", "eviction"},
+		eso.RecoveryOff:     {"gate"},
 	} {
 		t.Run(string(recovery), func(t *testing.T) {
-			h := (&Checker{config: Config{ESO: eso.Config{Recovery: recovery}}}).scope(nil, false)
-			assert.Equal(t, want, uses{h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts})
+			c := Config{ESO: eso.Config{Recovery: recovery}}
+			var used []string
+			for _, component := range policy.Components {
+				if c.uses(component) {
+					used = append(used, component)
+				}
+			}
+			assert.Equal(t, want, used)
 		})
 	}
-	h := (&Checker{config: Config{ESO: eso.Config{Recovery: eso.RecoveryOff}, Gate: ourGate}}).scope(nil, false)
-	assert.True(t, h.WritesConditions, "the gate")
+	assert.False(t, Config{KubernetesOff: true, ESO: eso.Config{Recovery: eso.RecoveryOff}}.uses("gate"))
 }
 
-func TestScope_ListsTheSecretsThatThePodMounts(t *testing.T) {
-	pod := readPod(t, `{spec: {nodeName: shelf, volumes: [
+func TestPod_ListsTheSecretsThatItMounts(t *testing.T) {
+	mounts := readPod(t, `{spec: {nodeName: shelf, volumes: [
 		{name: a, secret: {secretName: the-key}}, {name: b, emptyDir: {}}, {name: c, secret: {secretName: the-key}},
 		{name: d, projected: {sources: [{secret: {name: tls}}, {serviceAccountToken: {path: token}}]}}]}}`)
-	c := &Checker{}
-	assert.Equal(t, []string{"the-key", "tls"}, c.scope(pod, false).Secrets)
-	assert.Equal(t, "shelf", c.scope(pod, false).Node)
-	assert.Equal(t, []string{keySecret}, c.scope(readPod(t, `{spec: {}}`), false).Secrets)
-	assert.Equal(t, []string{keySecret}, c.scope(nil, false).Secrets)
+	at := func(p *pod, namespace, resource string) []string {
+		return (&Checker{pod: p, Config: Config{Namespace: "security"}}).resourceNames(namespace, resource)
+	}
+	assert.Equal(t, []string{"the-key", "tls"}, at(mounts, "security", "secrets"))
+	assert.Equal(t, []string{"shelf"}, at(mounts, "", "nodes/proxy"))
+	assert.Equal(t, []string{keySecret}, at(readPod(t, `{spec: {}}`), "security", "secrets"))
+	assert.Equal(t, []string{keySecret}, at(nil, "security", "secrets"))
 }
 
 func TestChecker_AdvisesAGrantOnlyIfUseful(t *testing.T) {
 	refused := apierrors.NewForbidden(kube.Services.GroupResource(), "", errors.New("no"))
-	c := &Checker{}
-	assert.Equal(t, "apply manifests/eviction", c.notVisible("x", "it", grantHint(true, kube.GrantsEviction), refused).Advice)
-	assert.Contains(t, c.notVisible("x", "it", grantHint(false, kube.GrantsEviction), refused).Advice, "do not grant this to the sidecar")
+	advice := func(c Checker, component string) string {
+		c.notVisible("it", component, refused)
+		return c.findings[0].Advice
+	}
+	evicts, nudges := Config{ESO: eso.Config{Recovery: eso.RecoveryBoth}}, Config{ESO: eso.Config{Recovery: eso.RecoveryNudge}}
+	assert.Equal(t, "apply manifests/eviction", advice(Checker{Config: evicts}, "eviction"))
+	assert.Contains(t, advice(Checker{Config: nudges}, "eviction"), "do not grant this to the sidecar")
+	assert.Contains(t, advice(Checker{Config: evicts}, ""), "do not grant this to the sidecar", "no manifest grants it")
+	assert.Empty(t, advice(Checker{Config: evicts, outside: true}, "eviction"), "a person's rights are another matter")
 }
 
 func TestStart_ReadsArgumentsAndEnvironment(t *testing.T) {

@@ -2,72 +2,70 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"iter"
+	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// evaluateNetwork reports whether others than the pod's own containers can take the
+// checkNetwork reports whether others than the pod's own containers can take the
 // place of a Vault that is down.
-func evaluateNetwork(pod *pod, plain bool) []Finding {
+func (c *Checker) checkNetwork(context.Context) {
 	switch {
-	case !pod.Spec.HostNetwork:
-		return nil
-	case !plain:
-		return []Finding{{About: AboutPod, Text: "the pod shares the network of its node, and the key does not go over plain HTTP"}}
-	}
-	return []Finding{{About: AboutPod, Level: Failure,
-		Text: "the pod shares the network of its node, and the key goes over plain HTTP: " +
+	case !c.pod.Spec.HostNetwork:
+	case !c.PlainHTTP:
+		c.ok("the pod shares the network of its node, and the key does not go over plain HTTP")
+	default:
+		c.fail("the pod shares the network of its node, and the key goes over plain HTTP: "+
 			"while Vault is down every process of the node can take its port and is sent the key",
-		Advice: "remove hostNetwork, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket"}}
+			"remove hostNetwork, or give Vault a listener with TLS (--vault-addr, --vault-cacert) or on a Unix socket")
+	}
 }
 
-// evaluateUsers reports whether several containers run as the user that gets the key:
+// checkUsers reports whether several containers run as the user that gets the key:
 // one that says no user of its own has that of the pod.
-func evaluateUsers(pod *pod, uid *uint32) []Finding {
-	if uid == nil {
-		return nil
+func (c *Checker) checkUsers(context.Context) {
+	if c.VaultUID == nil {
+		return
 	}
 	var same []string
-	for _, c := range otherContainers(pod) {
-		if user := cmp.Or(c.SecurityContext.RunAsUser, pod.Spec.SecurityContext.RunAsUser); user != nil && *user == int64(*uid) {
-			same = append(same, c.Name)
+	for _, other := range c.pod.otherContainers() {
+		user := cmp.Or(other.SecurityContext.RunAsUser, c.pod.Spec.SecurityContext.RunAsUser)
+		if user != nil && *user == int64(*c.VaultUID) {
+			same = append(same, other.Name)
 		}
 	}
-	if len(same) < 2 {
-		return nil
+	if len(same) > 1 {
+		c.warn(fmt.Sprintf("the containers %s run as uid %d: --vault-uid does not distinguish them, and each may take Vault's place while it is down",
+			strings.Join(same, ", "), *c.VaultUID), "give each container but Vault's a runAsUser of its own")
 	}
-	return []Finding{{About: AboutPod, Level: Warning,
-		Text:   fmt.Sprintf("the containers %s run as uid %d: --vault-uid does not distinguish them, and each may take Vault's place while it is down", strings.Join(same, ", "), *uid),
-		Advice: "give each container but Vault's a runAsUser of its own"}}
 }
 
-// evaluateCapture tells which containers can read what goes to Vault over plain
+// checkCapture tells which containers can read what goes to Vault over plain
 // HTTP: loopback is the whole pod's, and the capability NET_RAW, which container
 // runtimes give to root, reads it. No uid of who listens tells of that.
-func evaluateCapture(pod *pod, plain bool) []Finding {
-	if !plain {
-		return nil
-	}
+func (c *Checker) checkCapture(context.Context) {
 	var able []string
-	for _, c := range containersBesideVault(pod) {
-		if why := captures(pod, c.SecurityContext); why != "" {
-			able = append(able, c.Name+" ("+why+")")
+	for _, other := range c.pod.containersBesideVault() {
+		if why := c.pod.captures(other.SecurityContext); why != "" {
+			able = append(able, other.Name+" ("+why+")")
 		}
 	}
-	if len(able) == 0 {
-		return nil
+	if c.PlainHTTP && len(able) > 0 {
+		c.warn("the key goes over plain HTTP, and these containers can read it and all other requests to Vault, "+
+			"which --vault-uid does not prevent: "+strings.Join(able, ", "),
+			"drop the capability NET_RAW there (drop: [ALL]), or give Vault a listener on a Unix socket (--vault-addr unix:///PATH) or with TLS")
 	}
-	return []Finding{{About: AboutPod, Level: Warning,
-		Text: "the key goes over plain HTTP, and these containers can read it and all other requests to Vault, which --vault-uid does not prevent: " +
-			strings.Join(able, ", "),
-		Advice: "drop the capability NET_RAW there (drop: [ALL]), or give Vault a listener on a Unix socket (--vault-addr unix:///PATH) or with TLS"}}
 }
 
 // captures says why a container can read the pod's loopback; "" when it cannot.
 // One that cannot run as root has no capabilities, other than from a file of its
 // image: that is not seen here.
-func captures(pod *pod, s securityContext) string {
+func (p *pod) captures(s securityContext) string {
 	if s.Privileged {
 		return "is privileged"
 	}
@@ -76,8 +74,8 @@ func captures(pod *pod, s securityContext) string {
 			return "adds " + name
 		}
 	}
-	user := cmp.Or(s.RunAsUser, pod.Spec.SecurityContext.RunAsUser)
-	nonRoot := cmp.Or(s.RunAsNonRoot, pod.Spec.SecurityContext.RunAsNonRoot)
+	user := cmp.Or(s.RunAsUser, p.Spec.SecurityContext.RunAsUser)
+	nonRoot := cmp.Or(s.RunAsNonRoot, p.Spec.SecurityContext.RunAsNonRoot)
 	dropped := slices.ContainsFunc(s.Capabilities.Drop, func(name string) bool {
 		return capability(name) == "ALL" || capability(name) == "NET_RAW"
 	})
@@ -92,33 +90,110 @@ func captures(pod *pod, s securityContext) string {
 func capability(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
 
 // otherContainers are the containers that run while Vault does, but ours.
-func otherContainers(pod *pod) (out []container) {
-	out = append(out, pod.Spec.Containers...)
-	for _, c := range pod.Spec.InitContainers {
+func (p *pod) otherContainers() []podContainer {
+	out := slices.Clone(p.Spec.Containers)
+	for _, c := range p.Spec.InitContainers {
 		if c.RestartPolicy == "Always" { // the others have ended when Vault starts
 			out = append(out, c)
 		}
 	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		if !hasEnded(pod, c) { // and is never started again
+	for _, c := range p.Spec.EphemeralContainers {
+		ended := slices.ContainsFunc(p.Status.EphemeralContainerStatuses, func(s containerStatus) bool {
+			_, ended := s.State["terminated"]
+			return s.Name == c.Name && ended
+		})
+		if !ended { // and one that has is never started again
 			out = append(out, c)
 		}
 	}
-	return slices.DeleteFunc(out, container.isOurs)
-}
-
-func hasEnded(pod *pod, c container) bool {
-	return slices.ContainsFunc(pod.Status.EphemeralContainerStatuses, func(s containerStatus) bool {
-		_, ended := s.State["terminated"]
-		return s.Name == c.Name && ended
-	})
+	return slices.DeleteFunc(out, podContainer.isOurs)
 }
 
 // containersBesideVault are those of them that are not Vault's. Vault's has the name
 // that the charts give it, or else is the pod's first.
-func containersBesideVault(pod *pod) []container {
-	all := otherContainers(pod)
-	named := func(c container) bool { return c.Name == "vault" || c.Name == "openbao" }
+func (p *pod) containersBesideVault() []podContainer {
+	all := p.otherContainers()
+	named := func(c podContainer) bool { return c.Name == "vault" || c.Name == "openbao" }
 	at := max(0, slices.IndexFunc(all, named))
 	return slices.Delete(all, at, min(at+1, len(all)))
+}
+
+// probes yields those that have the kubelet kill a container, by their names.
+func (c podContainer) probes() iter.Seq2[string, *probe] {
+	return func(yield func(string, *probe) bool) {
+		_ = (c.LivenessProbe == nil || yield("livenessProbe", c.LivenessProbe)) &&
+			(c.StartupProbe == nil || yield("startupProbe", c.StartupProbe))
+	}
+}
+
+// checkLiveness looks for a probe that would have the kubelet kill a Vault for
+// being sealed: it then never stays up until its storage is back.
+func (c *Checker) checkLiveness(context.Context) {
+	before := len(c.findings)
+	for _, other := range c.pod.Spec.Containers {
+		for kind, probe := range other.probes() {
+			switch why, known := killsSealed(probe); {
+			case other.isOurs():
+			case why != "":
+				c.fail(fmt.Sprintf("the %s of the container %s fails while Vault is sealed (%s): it is killed while it waits for its storage", kind, other.Name, why),
+					"take the probe away (server.livenessProbe.enabled=false in the chart)")
+			case !known:
+				c.unknown(fmt.Sprintf("whether the %s of the container %s fails while Vault is sealed cannot be told: it runs a command", kind, other.Name),
+					"see that the command succeeds while Vault is sealed, or take the probe away")
+			}
+		}
+	}
+	if len(c.findings) == before {
+		c.ok("no probe kills Vault for being sealed")
+	}
+}
+
+// checkOwnProbe looks for a probe of our own container, which an earlier patches
+// gave it: it asks a port that strangers can fill, and then the sidecar is killed.
+func (c *Checker) checkOwnProbe(context.Context) {
+	ours, _ := c.pod.ours()
+	for kind := range ours.probes() {
+		c.warn(fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
+			"apply patches anew, which has none: the sidecar ends by itself when its loop is stuck")
+		return
+	}
+}
+
+// healthURL is where a command asks Vault for its health.
+var healthURL = regexp.MustCompile(`/v1/sys/health[^\s"']*`)
+
+// killsSealed says why a probe fails while Vault is sealed or not initialized;
+// "" when it does not, as far as is known. What a command of somebody's own does
+// is not.
+func killsSealed(p *probe) (why string, known bool) {
+	if command := p.Exec.Command; len(command) > 0 {
+		text := strings.Join(command, " ")
+		if strings.Contains(text, "vault status") {
+			return "vault status exits with 2", true
+		}
+		why := healthFails(healthURL.FindString(text))
+		return why, why != ""
+	}
+	return healthFails(p.HTTPGet.Path), true
+}
+
+// healthFails says why a question to sys/health fails while Vault is sealed.
+func healthFails(path string) string {
+	asked, err := url.Parse(path)
+	if err != nil || strings.TrimSuffix(asked.Path, "/") != "/v1/sys/health" {
+		return ""
+	}
+	for _, state := range []struct {
+		option string
+		preset int // the status that Vault gives by itself (http/sys_health.go)
+	}{{"sealedcode", 503}, {"uninitcode", 501}} {
+		code := state.preset
+		if text := asked.Query().Get(state.option); text != "" {
+			code, _ = strconv.Atoi(text)
+		}
+		if code < 200 || code >= 400 { // what a kubelet takes for a success
+			return fmt.Sprintf("%s is %d", state.option, code)
+		}
+	}
+	return ""
 }

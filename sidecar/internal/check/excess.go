@@ -2,45 +2,42 @@ package check
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
 
 const (
 	wildcard  = "*" // RBAC's word for all there are
-	appsGroup = "apps"
 	rbacGroup = "rbac.authorization.k8s.io"
 	hookGroup = "admissionregistration.k8s.io"
 )
 
 // excessPermission is a permission that unsealing does not need, and what it would allow.
 type excessPermission struct {
+	namespaced             bool   // it is asked for in our namespace and in External Secrets' too
 	verbs, group, resource string // verbs and resources with blanks between
 	impact                 string
 }
 
-var excessInNamespace = []excessPermission{
-	{"get list watch", "", "secrets", "read Secrets"},
-	{"create update patch delete", "", "secrets", "write Secrets"},
-	{"create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
-	{"create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
-	{"update patch", "", "pods/ephemeralcontainers", "get into pods"},
-	{"create update patch", appsGroup, "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
-	{"delete", appsGroup, "statefulsets deployments daemonsets replicasets", "take a workload away"},
-	{"create update patch", "batch", "jobs cronjobs", "run anything through a job"},
-	{"create", "", "serviceaccounts/token", "become another ServiceAccount"},
-	{"impersonate", "", "serviceaccounts", "act as somebody else"},
-	{"create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
-	{"bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
-}
-
-// excessInCluster are those that are of no namespace.
-var excessInCluster = []excessPermission{
-	{"create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
-	{"impersonate", "", "users groups", "act as somebody else"},
-	{"get create", "", "nodes/proxy", "get into every pod of a node"},
-	{"update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
-	{"create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+var excess = []excessPermission{
+	{false, "create update patch", rbacGroup, "clusterrolebindings clusterroles", "grant itself more"},
+	{false, "impersonate", "", "users groups", "act as somebody else"},
+	{false, "get create", "", "nodes/proxy", "get into every pod of a node"},
+	{false, "update patch delete", hookGroup, "validatingadmissionpolicies validatingadmissionpolicybindings", "take away what narrows its rights"},
+	{false, "create update patch", hookGroup, "mutatingwebhookconfigurations", "change what others write"},
+	{true, "get list watch", "", "secrets", "read Secrets"},
+	{true, "create update patch delete", "", "secrets", "write Secrets"},
+	{true, "create update patch delete", "", "pods", "run or change pods, and so take what any of them mounts (Vault's own service registration asks for patch: give it a Role for its pods alone)"},
+	{true, "create get", "", "pods/exec pods/attach pods/portforward", "get into pods"},
+	{true, "update patch", "", "pods/ephemeralcontainers", "get into pods"},
+	{true, "create update patch", "apps", "statefulsets deployments daemonsets replicasets", "run anything through a workload"},
+	{true, "delete", "apps", "statefulsets deployments daemonsets replicasets", "take a workload away"},
+	{true, "create update patch", "batch", "jobs cronjobs", "run anything through a job"},
+	{true, "create", "", "serviceaccounts/token", "become another ServiceAccount"},
+	{true, "impersonate", "", "serviceaccounts", "act as somebody else"},
+	{true, "create update patch", rbacGroup, "rolebindings roles", "grant itself more"},
+	{true, "bind escalate", rbacGroup, "roles clusterroles", "grant itself more"},
 }
 
 // administratorRight is what a cluster's administrator has.
@@ -49,133 +46,108 @@ var administratorRight = Right{Verb: wildcard, Group: wildcard, Resource: wildca
 // resourceNames are of the objects that a right would be granted for by resourceNames:
 // to a question without a name the answer is then no. The pod itself is not
 // among them: Vault's service registration patches it.
-func (h Scope) resourceNames(namespace, resource string) []string {
+func (c *Checker) resourceNames(namespace, resource string) []string {
 	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
 	type place struct{ namespace, resource string }
-	set := h.Pod[:max(0, strings.LastIndex(h.Pod, "-"))]
+	set := c.Pod[:max(0, strings.LastIndex(c.Pod, "-"))]
 	policies := []string{ours + "-gate", ours + "-events", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
+	secrets, node := []string{keySecret}, ""
+	if c.pod != nil {
+		secrets, node = c.pod.secrets(), c.pod.Spec.NodeName
+	}
 	names := map[place][]string{
-		{h.Namespace, "secrets"}:                  h.Secrets,
-		{h.Namespace, "statefulsets"}:             {set},
-		{h.Namespace, "pods/exec"}:                {h.Pod},
-		{h.Namespace, "pods/attach"}:              {h.Pod},
-		{h.Namespace, "pods/portforward"}:         {h.Pod},
-		{h.Namespace, "pods/ephemeralcontainers"}: {h.Pod},
-		{h.Namespace, "roles"}:                    {ours},
-		{h.Namespace, "rolebindings"}:             {ours},
-		{h.Namespace, "clusterroles"}:             {"cluster-admin"},
-		{h.ESONamespace, "deployments"}:           {controller},
-		{h.ESONamespace, "serviceaccounts"}:       {controller},
-		{h.ESONamespace, "serviceaccounts/token"}: {controller},
-		{"", "clusterroles"}:                      {"cluster-admin"},
-		{"", "groups"}:                            {"system:masters"},
-		{"", "nodes/proxy"}:                       {h.Node},
-		{"", "validatingadmissionpolicies"}:       policies,
-		{"", "validatingadmissionpolicybindings"}: policies,
+		{c.Namespace, "secrets"}:                             secrets,
+		{c.Namespace, "statefulsets"}:                        {set},
+		{c.Namespace, "pods/exec"}:                           {c.Pod},
+		{c.Namespace, "pods/attach"}:                         {c.Pod},
+		{c.Namespace, "pods/portforward"}:                    {c.Pod},
+		{c.Namespace, "pods/ephemeralcontainers"}:            {c.Pod},
+		{c.Namespace, "roles"}:                               {ours},
+		{c.Namespace, "rolebindings"}:                        {ours},
+		{c.Namespace, "clusterroles"}:                        {"cluster-admin"},
+		{c.ESO.ControllerNamespace, "deployments"}:           {controller},
+		{c.ESO.ControllerNamespace, "serviceaccounts"}:       {controller},
+		{c.ESO.ControllerNamespace, "serviceaccounts/token"}: {controller},
+		{"", "clusterroles"}:                                 {"cluster-admin"},
+		{"", "groups"}:                                       {"system:masters"},
+		{"", "nodes/proxy"}:                                  {node},
+		{"", "validatingadmissionpolicies"}:                  policies,
+		{"", "validatingadmissionpolicybindings"}:            policies,
 	}[place{namespace, resource}]
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
 }
 
-// rights spells out what a risk consists of in a namespace; "" is all of them.
-func (r excessPermission) rights(h Scope, namespace string) (out []Right) {
-	for verb := range strings.FieldsSeq(r.verbs) {
-		for what := range strings.FieldsSeq(r.resource) {
-			resource, sub, _ := strings.Cut(what, "/")
-			right := Right{Verb: verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: namespace}
-			out = append(out, right)
-			for _, name := range h.resourceNames(namespace, what) {
-				right.Name = name
-				out = append(out, right)
+// excessRights yields the rights that the sidecar should not have, with what they would
+// allow: those of one permission in one namespace after the other, the widest first.
+func (c *Checker) excessRights() iter.Seq2[string, []Right] {
+	return func(yield func(string, []Right) bool) {
+		for _, p := range excess {
+			namespaces := []string{""}
+			if p.namespaced {
+				namespaces = slices.Compact([]string{"", c.Namespace, c.ESO.ControllerNamespace})
+			}
+			for _, namespace := range namespaces {
+				if !yield(p.impact, c.spellOut(p, namespace)) {
+					return
+				}
 			}
 		}
 	}
-	return out
 }
 
-// coveredBy reports whether a right is held with a wider one.
-func (r Right) coveredBy(held map[Right]bool) bool {
-	for _, namespace := range []string{r.Namespace, ""} {
-		for _, name := range []string{r.Name, ""} {
-			wider := r
-			wider.Namespace, wider.Name = namespace, name
-			if held[wider] {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// excessPermissions lists the rights that the sidecar should not have in such a home.
-func (h Scope) excessPermissions() []Right {
-	out := []Right{administratorRight}
-	for _, r := range excessInCluster {
-		out = append(out, r.rights(h, "")...)
-	}
-	for _, r := range excessInNamespace {
-		for _, namespace := range h.namespaces() {
-			out = append(out, r.rights(h, namespace)...)
+// spellOut lists what a permission consists of in a namespace; "" is all of them.
+func (c *Checker) spellOut(p excessPermission, namespace string) (out []Right) {
+	for verb := range strings.FieldsSeq(p.verbs) {
+		for resource := range strings.FieldsSeq(p.resource) {
+			names := append([]string{""}, c.resourceNames(namespace, resource)...)
+			out = append(out, spell(verb, p.group, resource, namespace, names...)...)
 		}
 	}
 	return out
 }
 
-// namespaces are all at once, our own, and External Secrets'.
-func (h Scope) namespaces() []string {
-	out := []string{"", h.Namespace}
-	if h.ESONamespace != "" && h.ESONamespace != h.Namespace {
-		out = append(out, h.ESONamespace)
+// within reports whether a wider right includes this one.
+func (r Right) within(wide Right) bool {
+	if wide.Namespace == "" {
+		r.Namespace = ""
 	}
-	return out
+	if wide.Name == "" {
+		r.Name = ""
+	}
+	return r == wide
 }
 
-// isAdministrator reports whether who was asked about may do everything.
-func (h Scope) isAdministrator(answers map[Right]Answer) bool {
-	return answers[administratorRight].Allowed
-}
-
-// evaluateExcess reports what who may do and should not.
-func (h Scope) evaluateExcess(who string, answers map[Right]Answer) []Finding {
+// evaluateExcess reports what is granted and should not be.
+func (c *Checker) evaluateExcess(answers map[Right]Answer) {
 	const advice = "take it away: kubectl get clusterrolebindings,rolebindings -A -o wide names what binds it; the manifests grant none of it"
-	if h.isAdministrator(answers) {
-		return []Finding{{AboutRights, Failure, who + " may do everything in the cluster", advice}}
+	if answers[administratorRight].Allowed {
+		c.fail(c.who+" may do everything in the cluster", advice)
+		return
 	}
-	var out []Finding
-	unasked := 0
-	var why error
-	judge := func(r excessPermission, namespaces []string) {
-		held := map[Right]bool{} // so that what is held more widely is not reported again
-		for _, namespace := range namespaces {
-			var may []Right
-			for _, right := range r.rights(h, namespace) {
-				a := answers[right]
-				if a.Err != nil {
-					unasked, why = unasked+1, a.Err
-				}
-				if !a.Allowed || right.coveredBy(held) {
-					continue
-				}
-				held[right] = true
+	before, checked := len(c.findings), 1 // the administrator's
+	var unknown error
+	var held []Right
+	for impact, rights := range c.excessRights() {
+		var may []Right
+		for _, right := range rights {
+			a := answers[right]
+			if a.Err != nil {
+				unknown = a.Err
+			}
+			if a.Allowed && !slices.ContainsFunc(held, right.within) { // that is reported already
+				held = append(held, right)
 				may = append(may, right)
 			}
-			if len(may) > 0 {
-				out = append(out, Finding{AboutRights, Failure, fmt.Sprintf("%s may %s: it could %s", who, describeRights(may), r.impact), advice})
-			}
+		}
+		checked += len(rights)
+		if len(may) > 0 {
+			c.fail(fmt.Sprintf("%s may %s: it could %s", c.who, describeRights(may), impact), advice)
 		}
 	}
-	for _, r := range excessInCluster {
-		judge(r, []string{""})
-	}
-	for _, r := range excessInNamespace {
-		judge(r, h.namespaces())
-	}
 	switch {
-	case unasked > 0:
-		out = append(out, Finding{AboutRights, Unknown,
-			fmt.Sprintf("whether %s has excess rights is not known: %v", who, why), ""})
-	case len(out) == 0:
-		out = append(out, Finding{AboutRights, OK,
-			fmt.Sprintf("%s has none of the %d excess rights that were checked", who, len(h.excessPermissions())), ""})
+	case unknown != nil:
+		c.unknown(fmt.Sprintf("whether %s has excess rights is not known: %v", c.who, unknown), "")
+	case len(c.findings) == before:
+		c.ok(fmt.Sprintf("%s has none of the %d excess rights that were checked", c.who, checked))
 	}
-	return out
 }

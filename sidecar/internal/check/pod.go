@@ -14,94 +14,59 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-const (
-	grantsPatch    = "patches"
-	grantsServices = "patches/services"
-)
-
 var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 
-// checkPod judges our pod and what stands around it.
-func (c *Checker) checkPod(ctx context.Context, pod *pod, object *unstructured.Unstructured, home Scope) []Finding {
-	out := []Finding{evaluateGate(pod, c.config.Gate), evaluateContainer(pod, c.outside)}
-	out = append(out, evaluateLiveness(pod)...)
-	out = append(out, evaluateOwnProbe(pod)...)
-	out = append(out, evaluateNetwork(pod, c.config.PlainHTTP)...)
-	out = append(out, evaluateUsers(pod, c.config.VaultUID)...)
-	out = append(out, evaluateCapture(pod, c.config.PlainHTTP)...)
-	out = append(out, c.checkOwner(ctx, pod))
-	return append(out, c.checkServices(ctx, object, home)...)
-}
-
-func (p *pod) declares(gate string) bool {
-	for _, declared := range p.Spec.ReadinessGates {
-		if declared.ConditionType == gate {
-			return true
+// checkGate compares what the pod waits for with what the sidecar writes.
+func (c *Checker) checkGate(context.Context) {
+	for _, declared := range c.pod.Spec.ReadinessGates {
+		if kind := declared.ConditionType; kind != c.Gate && strings.HasPrefix(kind, kube.Name+"/") {
+			c.fail(fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", kind),
+				"have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template")
+			return
 		}
 	}
-	return false
-}
-
-// evaluateGate compares what the pod waits for with what the sidecar writes.
-func evaluateGate(pod *pod, gate string) Finding {
-	f := Finding{About: AboutPod}
-	for _, declared := range pod.Spec.ReadinessGates {
-		if kind := declared.ConditionType; kind != gate && strings.HasPrefix(kind, kube.Name+"/") {
-			f.Level = Failure
-			f.Text = fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", kind)
-			f.Advice = "have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template"
-			return f
+	now := "not written"
+	for _, written := range kube.ConditionsOf(c.pod.Whole) {
+		if written.Type == c.Gate {
+			now = written.Status + ", " + written.Reason
 		}
 	}
+	declared := fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", c.Gate, now)
 	switch {
-	case gate == "":
-		f.Text = "no readiness gate is written, and the pod declares none of ours"
-	case !pod.declares(gate):
-		f.Level = Warning
-		f.Text = fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", gate)
-		f.Advice = "apply " + grantsPatch + "; with Helm alone it cannot be had, then set --readiness-gate none"
+	case c.Gate == "":
+		c.ok("no readiness gate is written, and the pod declares none of ours")
+	case !c.gated():
+		c.warn(fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", c.Gate),
+			"apply patches; with Helm alone it cannot be had, then set --readiness-gate none")
+	case !strings.HasPrefix(now, kube.True):
+		c.warn(declared, "the pod is not Ready; the condition's message and the sidecar's log say why")
 	default:
-		now := pod.condition(gate)
-		f.Text = fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", gate, now)
-		if !strings.HasPrefix(now, kube.True) {
-			f.Level = Warning
-			f.Advice = "the pod is not Ready; the condition's message and the sidecar's log say why"
-		}
+		c.ok(declared)
 	}
-	return f
 }
 
-// condition says how a condition of the pod is.
-func (p *pod) condition(kind string) string {
-	for _, c := range p.Status.Conditions {
-		if c.Type == kind {
-			return kube.SafeText(c.Status) + ", " + kube.SafeText(c.Reason)
-		}
-	}
-	return "not written"
+// gated reports whether our pod declares the readiness gate; it is taken to, where it
+// could not be read.
+func (c *Checker) gated() bool {
+	return c.Gate != "" && (c.pod == nil || slices.Contains(c.pod.Spec.ReadinessGates, readinessGate{c.Gate}))
 }
 
-// evaluateContainer looks whether our container runs, and where it is among the
-// others.
-func evaluateContainer(pod *pod, outside bool) Finding {
-	f := placeOf(pod, outside)
-	if why := notRunning(pod); why != "" && f.Level < Failure {
-		return Finding{About: AboutPod, Level: Failure,
-			Text:   "the sidecar does not run: " + why + "; the readiness gate keeps its last status",
-			Advice: fmt.Sprintf("see why: kubectl -n %s describe pod %s", pod.Namespace, pod.Name)}
+// checkContainer looks whether our container runs, and where it is among the others.
+func (c *Checker) checkContainer(context.Context) {
+	level, text, advice := c.place()
+	if why := c.pod.notRunning(); why != "" && level < Failure {
+		level, text = Failure, "the sidecar does not run: "+why+"; the readiness gate keeps its last status"
+		advice = fmt.Sprintf("see why: kubectl -n %s describe pod %s", c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
 	}
-	return f
+	c.add(level, text, advice)
 }
 
 // notRunning says what our container does in the place of running; "" when it
 // runs, or when the pod does not tell.
-func notRunning(pod *pod) string {
-	for _, status := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
-		if !isOurs(status.Name, status.Image) {
-			continue
-		}
+func (p *pod) notRunning() string {
+	for _, status := range slices.Concat(p.Status.ContainerStatuses, p.Status.InitContainerStatuses) {
 		for _, is := range []string{"waiting", "terminated"} {
-			if reason := status.State[is].Reason; reason != "" {
+			if reason := status.State[is].Reason; reason != "" && isOurs(status.Name, status.Image) {
 				return is + ", " + reason
 			}
 		}
@@ -109,119 +74,89 @@ func notRunning(pod *pod) string {
 	return ""
 }
 
-// placeOf looks at where our container is among the others.
-func placeOf(pod *pod, outside bool) Finding {
-	f := Finding{About: AboutPod}
-	for _, c := range pod.Spec.InitContainers {
-		if !c.isOurs() {
-			continue
+// place looks where our container is among the others.
+func (c *Checker) place() (level Level, text, advice string) {
+	first, containers := c.pod.Spec.InitContainers, c.pod.Spec.Containers
+	if at := slices.IndexFunc(first, podContainer.isOurs); at >= 0 {
+		if first[at].RestartPolicy == "Always" {
+			return OK, "the sidecar is a native one: it starts before Vault and ends after it", ""
 		}
-		f.Text = "the sidecar is a native one: it starts before Vault and ends after it"
-		if c.RestartPolicy != "Always" {
-			f.Level = Failure
-			f.Text = "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts"
-			f.Advice = "apply patches/native, or make it an ordinary container"
-		}
-		return f
+		return Failure, "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts",
+			"apply patches/native, or make it an ordinary container"
 	}
-	containers := pod.Spec.Containers
-	switch at := slices.IndexFunc(containers, container.isOurs); {
+	switch at := slices.IndexFunc(containers, podContainer.isOurs); {
 	case at > 0:
-		f.Text = "the sidecar is a container beside Vault"
+		return OK, "the sidecar is a container beside Vault", ""
 	case at == 0 && len(containers) > 1:
-		f.Level = Warning
-		f.Text = "the sidecar is the pod's first container, which kubectl exec and kubectl logs take when none is named"
-		f.Advice = "put it after Vault, as " + grantsPatch + " does"
+		return Warning, "the sidecar is the pod's first container, which kubectl exec and kubectl logs take when none is named",
+			"put it after Vault, as patches does"
 	case at == 0:
-		f.Level = Failure
-		f.Text = "the sidecar is alone in its pod: the key only goes to a Vault beside it"
-		f.Advice = "apply " + grantsPatch + " to Vault's StatefulSet"
-	case outside:
-		f.Level = Failure
-		f.Text = "the pod has no sidecar: nothing in it has the name or the image " + kube.Name
-		f.Advice = "apply " + grantsPatch + ", and delete the pod when its StatefulSet says OnDelete"
-	default:
-		f.Level = Unknown
-		f.Text = "the sidecar cannot be identified: no container of the pod has its name"
+		return Failure, "the sidecar is alone in its pod: the key only goes to a Vault beside it",
+			"apply patches to Vault's StatefulSet"
+	case c.outside:
+		return Failure, "the pod has no sidecar: nothing in it has the name or the image " + kube.Name,
+			"apply patches, and delete the pod when its StatefulSet says OnDelete"
 	}
-	return f
+	return Unknown, "the sidecar cannot be identified: no container of the pod has its name", ""
 }
 
-// checkOwner looks whether a change of the pod's template still waits.
-func (c *Checker) checkOwner(ctx context.Context, pod *pod) Finding {
-	for _, owner := range pod.OwnerReferences {
-		if owner.Kind != "StatefulSet" {
-			continue
-		}
-		set, err := c.get(ctx, statefulSets, pod.Namespace, owner.Name)
-		if err != nil {
-			return c.notVisible(AboutPod, "the StatefulSet "+owner.Name, "", err)
-		}
-		return evaluateOwner(pod, set)
+// checkStatefulSet looks whether a change of the pod's template still waits.
+func (c *Checker) checkStatefulSet(ctx context.Context) {
+	namespace, owners := c.pod.Whole.GetNamespace(), c.pod.Whole.GetOwnerReferences()
+	at := slices.IndexFunc(owners, func(o metav1.OwnerReference) bool { return o.Kind == "StatefulSet" })
+	if at < 0 {
+		c.warn("no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
+			"run Vault as a StatefulSet")
+		return
 	}
-	return Finding{About: AboutPod, Level: Warning,
-		Text:   "no StatefulSet owns the pod: if it is deleted, or its node is lost, nothing brings it back",
-		Advice: "run Vault as a StatefulSet"}
-}
-
-func evaluateOwner(pod *pod, set *unstructured.Unstructured) Finding {
-	f := Finding{About: AboutPod}
-	revision := pod.Labels["controller-revision-hash"]
+	name := "the StatefulSet " + owners[at].Name
+	set, err := c.get(ctx, statefulSets, namespace, owners[at].Name)
+	if err != nil {
+		c.notVisible(name, "", err)
+		return
+	}
+	revision := c.pod.Whole.GetLabels()["controller-revision-hash"]
 	newest, _, _ := unstructured.NestedString(set.Object, "status", "updateRevision")
 	kind, _, _ := unstructured.NestedString(set.Object, "spec", "updateStrategy", "type")
 	partition, _, _ := unstructured.NestedInt64(set.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
-	name := "the StatefulSet " + set.GetName()
+	advice := fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", namespace, c.pod.Whole.GetName())
+	if kind != "OnDelete" && partition == 0 {
+		advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
+	}
 	switch {
 	case newest == "" || revision == "":
-		f.Level = Unknown
-		f.Text = name + " does not show which of its templates the pod was made from"
+		c.unknown(name+" does not show which of its templates the pod was made from", "")
 	case newest == revision:
-		f.Text = fmt.Sprintf("the pod was made from the newest template of %s", name)
+		c.ok("the pod was made from the newest template of " + name)
 	default:
-		f.Level = Warning
-		f.Text = fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name)
-		f.Advice = fmt.Sprintf("kubectl -n %s delete pod %s, at a time that suits", pod.Namespace, pod.Name)
-		if kind != "OnDelete" && partition == 0 {
-			f.Advice = "wait for the rollout; one that waits for a pod whose gate is closed needs that pod deleted by hand"
-		}
+		c.warn(fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name), advice)
 	}
-	return f
 }
 
 // checkServices looks whether traffic is led to a Vault that is sealed.
-func (c *Checker) checkServices(ctx context.Context, pod *unstructured.Unstructured, home Scope) []Finding {
-	var out []Finding
-	gated := home.Gated
-	seen := 0
-	err := c.each(ctx, c.api.Resource(kube.Services).Namespace(pod.GetNamespace()), metav1.ListOptions{}, func(service *unstructured.Unstructured) {
-		if eso.ServiceHosts(service, pod) == nil {
+func (c *Checker) checkServices(ctx context.Context) {
+	seen, unsafe := 0, 0
+	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
+	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+		if eso.ServiceHosts(service, c.pod.Whole) == nil {
 			return
 		}
 		seen++
-		if f, unsafe := evaluateService(service); gated && unsafe {
-			out = append(out, f)
+		publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
+		address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+		if c.gated() && publishes && address != "None" { // the headless one has to: raft finds its peers through it
+			unsafe++
+			c.warn(fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
+				"apply patches/services")
 		}
 	})
 	switch {
 	case err != nil:
-		return append(out, c.notVisible(AboutServices, "the Services beside the pod", grantHint(home.Evicts, kube.GrantsEviction), err))
-	case len(out) == 0 && gated:
-		return []Finding{{About: AboutServices, Text: fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen)}}
-	case len(out) == 0:
-		return []Finding{{About: AboutServices, Text: fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen)}}
+		c.notVisible("the Services beside the pod", "eviction", err)
+	case unsafe > 0:
+	case c.gated():
+		c.ok(fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen))
+	default:
+		c.ok(fmt.Sprintf("%d select the pod; without the gate they follow Vault's own readiness probe", seen))
 	}
-	return out
-}
-
-// evaluateService tells a Service that publishes pods which are not Ready. The
-// headless one has to: raft finds its peers through it.
-func evaluateService(service *unstructured.Unstructured) (Finding, bool) {
-	publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
-	address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
-	if !publishes || address == "None" {
-		return Finding{}, false
-	}
-	return Finding{About: AboutServices, Level: Warning,
-		Text:   fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
-		Advice: "apply " + grantsServices}, true
 }

@@ -1,26 +1,39 @@
 package check
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/policy"
 )
 
 // Right is something that Kubernetes may be asked to do. An empty Namespace
 // means all of them, an empty Name any.
 type Right struct {
-	Verb, Group, Resource, Subresource, Namespace, Name string
+	Verb, Group, Resource, Namespace, Name string // a subresource is named as in pods/status
 }
 
-// String returns the right as people say it.
-func (r Right) String() string { return r.Verb + " " + r.object() }
+// spell lists the rights to do each verb to each resource, both with blanks between, for
+// each name.
+func spell(verbs, group, resources, namespace string, names ...string) (out []Right) {
+	for verb := range strings.FieldsSeq(verbs) {
+		for resource := range strings.FieldsSeq(resources) {
+			for _, name := range names {
+				out = append(out, Right{verb, group, resource, namespace, name})
+			}
+		}
+	}
+	return out
+}
 
 // object is what the right speaks of.
 func (r Right) object() string {
 	what := r.Resource
-	if r.Subresource != "" {
-		what += "/" + r.Subresource
-	}
 	if r.Name != "" {
 		what += " " + r.Name
 	}
@@ -53,153 +66,127 @@ type Answer struct {
 	Err     error // why it did not say
 }
 
-// Scope is where the sidecar is, and what it is to do there.
-type Scope struct {
-	Namespace    string // our pod's
-	Pod          string
-	Node         string   // the pod's; "" when it is not known
-	Secrets      []string // that the pod mounts
-	ESONamespace string
-
-	Gated            bool // our pod declares the readiness gate
-	KubernetesOff    bool // the sidecar does not speak to Kubernetes
-	WritesConditions bool // conditions of our pod
-	WatchesStores    bool // External Secrets' stores
-	Resyncs          bool // what External Secrets failed to sync
-	Evicts           bool // External Secrets' controller
-}
-
-// everything is the same home where everything is to be done.
-func (h Scope) everything() Scope {
-	h.KubernetesOff, h.WritesConditions, h.WatchesStores, h.Resyncs, h.Evicts = false, true, true, true, true
-	return h
+// checkRights asks for each right that the sidecar needs, and for each that it
+// should not have. Everybody may ask for his own; from outside it is asked for
+// the pod's ServiceAccount, and not for whoever runs this.
+func (c *Checker) checkRights(ctx context.Context) {
+	c.who = "the sidecar's ServiceAccount"
+	if c.pod != nil {
+		c.who = "the ServiceAccount " + c.Namespace + "/" + c.pod.account()
+	} else if c.outside {
+		c.unknown("the pod's ServiceAccount is not known, and so neither are its rights", "")
+		return
+	}
+	whole := *c // also of what is granted and not used
+	whole.KubernetesOff, whole.ESO.Recovery = false, eso.RecoveryBoth
+	granted := whole.requirements()
+	rights := []Right{administratorRight}
+	for _, excess := range c.excessRights() {
+		rights = append(rights, excess...)
+	}
+	for _, n := range granted {
+		rights = append(rights, n.Rights...)
+	}
+	answers := c.askAll(ctx, rights)
+	c.evaluateRequirements(c.requirements(), answers)
+	c.evaluateExcess(answers)
+	if !answers[administratorRight].Allowed { // whom no policy binds
+		c.checkPolicies(ctx, granted, answers)
+	}
 }
 
 // Requirement is what one component of the manifests grants.
 type Requirement struct {
 	Component string // of manifests/
 	Impact    string // what does not work without
-	Rights    []Right
 	Level     Level  // of one that is missing
-	AlsoApply string // to be applied, in an advice's words
+	Rights    []Right
 }
 
-const esoGroup = "external-secrets.io"
-
-// eventReasons are the last part of the names of our Events.
-var eventReasons = []string{"unsealed", "heldbyoperator", "keyrejected", "externalsecretsrecovered", "externalsecretsnotrecovering"}
-
-// requirements lists the rights that the sidecar uses in such a home.
-func (h Scope) requirements() []Requirement {
-	if h.KubernetesOff {
-		return nil
+// requirements lists the rights that the sidecar uses.
+func (c *Checker) requirements() []Requirement {
+	ofPod, level := "conditions and Events are not written", Warning
+	if c.gated() {
+		ofPod, level = "a pod that declares the readiness gate is then never Ready", Failure
 	}
-	gate := Requirement{Component: "gate", Impact: "conditions and Events are not written", Level: Warning}
-	if h.Gated {
-		gate.Impact, gate.Level = "a pod that declares the readiness gate is then never Ready", Failure
+	pod := spell("get list watch", "", "pods", c.Namespace, c.Pod)
+	if c.Gate != "" || c.uses("stores") { // there are conditions to write
+		pod = append(pod, spell("patch", "", "pods/status", c.Namespace, c.Pod)...)
 	}
-	for _, verb := range []string{"get", "list", "watch"} {
-		gate.Rights = append(gate.Rights, Right{Verb: verb, Resource: "pods", Namespace: h.Namespace, Name: h.Pod})
+	events := spell("create", "", "events", c.Namespace, "")
+	for _, reason := range []string{"unsealed", "heldbyoperator", "keyrejected", "externalsecretsrecovered", "externalsecretsnotrecovering"} {
+		events = append(events, spell("patch", "", "events", c.Namespace, c.Pod+".vault-unseal-sidecar."+reason)...)
 	}
-	if h.WritesConditions {
-		gate.Rights = append(gate.Rights, Right{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: h.Namespace, Name: h.Pod})
+	ofStores, verbs := "a store that is down is not seen", "list watch"
+	if c.uses("externalsecrets") {
+		ofStores, verbs = "a store that is down is neither seen nor resynced", "list watch patch"
 	}
-	events := Requirement{Component: "gate", Impact: "Events are not written", Level: Warning,
-		Rights: []Right{{Verb: "create", Resource: "events", Namespace: h.Namespace}}}
-	for _, reason := range eventReasons {
-		events.Rights = append(events.Rights, Right{Verb: "patch", Resource: "events", Namespace: h.Namespace,
-			Name: h.Pod + ".vault-unseal-sidecar." + reason})
+	eviction := slices.Concat(
+		spell("list", "", "pods", c.ESO.ControllerNamespace, ""),
+		spell("create", "", "pods/eviction", c.ESO.ControllerNamespace, ""),
+		spell("list", "", "services", c.Namespace, ""))
+	all := []Requirement{
+		{"gate", ofPod, level, pod},
+		{"gate", "Events are not written", Warning, events},
+		{"stores", ofStores, Warning, esoRights(verbs, "clustersecretstores", "secretstores")},
+		{"externalsecrets", "what failed to sync is not resynced", Warning, esoRights(verbs, "externalsecrets")},
+		{"more", "ClusterExternalSecrets and PushSecrets are not resynced", Warning, esoRights(verbs, "clusterexternalsecrets", "pushsecrets")},
+		{"eviction", "External Secrets' controller is not restarted when a resync does not help", Warning, eviction},
 	}
-	if !strings.HasSuffix(h.Pod, "-0") {
-		gate.AlsoApply = " and, for a second and a third replica, manifests/replicas"
-		events.AlsoApply = gate.AlsoApply
-	}
-	needs := []Requirement{gate, events}
-	switch stores := []string{"clustersecretstores", "secretstores"}; {
-	case h.Resyncs:
-		needs = append(needs,
-			Requirement{"stores", "a store that is down is neither seen nor resynced", esoRights("list watch patch", stores...), Warning, ""},
-			Requirement{"externalsecrets", "what failed to sync is not resynced", esoRights("list watch patch", "externalsecrets"), Warning, ""},
-			Requirement{"more", "ClusterExternalSecrets and PushSecrets are not resynced", esoRights("list watch patch", "clusterexternalsecrets", "pushsecrets"), Warning, ""})
-	case h.WatchesStores:
-		needs = append(needs, Requirement{"stores", "a store that is down is not seen", esoRights("list watch", stores...), Warning, ""})
-	}
-	if h.Evicts {
-		needs = append(needs, Requirement{"eviction", "External Secrets' controller is not restarted when a resync does not help", []Right{
-			{Verb: "list", Resource: "pods", Namespace: h.ESONamespace},
-			{Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: h.ESONamespace},
-			{Verb: "list", Resource: "services", Namespace: h.Namespace},
-		}, Warning, ""})
-	}
-	return needs
+	return slices.DeleteFunc(all, func(n Requirement) bool { return !c.uses(n.Component) })
 }
 
 func esoRights(verbs string, resources ...string) (out []Right) {
 	for _, resource := range resources {
-		for verb := range strings.FieldsSeq(verbs) {
-			out = append(out, Right{Verb: verb, Group: esoGroup, Resource: resource})
-		}
+		out = append(out, spell(verbs, kube.ESOGroup, resource, "", "")...)
 	}
 	return out
 }
 
-// writeRights returns the rights of a component to change something.
-func writeRights(needs []Requirement, component string) (out []Right) {
+// evaluateRequirements reports which of the requirements are not granted.
+func (c *Checker) evaluateRequirements(needs []Requirement, answers map[Right]Answer) {
 	for _, n := range needs {
+		var err error
+		var lacks []Right
 		for _, r := range n.Rights {
-			if n.Component == component && (r.Verb == "patch" || r.Verb == "create") {
-				out = append(out, r)
+			err = cmp.Or(err, answers[r].Err)
+			if !answers[r].Allowed {
+				lacks = append(lacks, r)
 			}
 		}
-	}
-	return out
-}
-
-// evaluateRequirements reports which of the requirements who does not have.
-func evaluateRequirements(needs []Requirement, who string, answers map[Right]Answer) []Finding {
-	var out []Finding
-	for _, n := range needs {
-		if f, fine := n.evaluate(who, answers); !fine {
-			out = append(out, f)
+		advice := "apply manifests/" + n.Component
+		if n.Component == "gate" && !strings.HasSuffix(c.Pod, "-0") {
+			advice += " and, for a second and a third replica, manifests/replicas"
+		}
+		switch {
+		case err != nil:
+			c.unknown(fmt.Sprintf("whether %s has what manifests/%s grants is not known: %v", c.who, n.Component, err), "")
+		case len(lacks) > 0:
+			c.add(n.Level, fmt.Sprintf("%s may not %s: %s", c.who, describeRights(lacks), n.Impact), advice)
 		}
 	}
 	if held := satisfied(needs, answers); len(held) > 0 {
-		out = append(out, Finding{AboutRights, OK, fmt.Sprintf("%s has what is needed of %s", who, strings.Join(held, ", ")), ""})
+		c.ok(fmt.Sprintf("%s has what is needed of %s", c.who, strings.Join(held, ", ")))
+	}
+}
+
+func rightsOf(needs []Requirement, component string) (out []Right) {
+	for _, n := range needs {
+		if n.Component == component {
+			out = append(out, n.Rights...)
+		}
 	}
 	return out
 }
 
 // satisfied returns the components of which all that is needed is there.
 func satisfied(needs []Requirement, answers map[Right]Answer) (out []string) {
-	lacks := map[string]bool{}
-	for _, n := range needs {
-		for _, r := range n.Rights {
-			lacks[n.Component] = lacks[n.Component] || !answers[r].Allowed
-		}
-	}
-	for _, n := range needs {
-		if !lacks[n.Component] && !slices.Contains(out, n.Component) {
-			out = append(out, n.Component)
+	for _, component := range policy.Components {
+		rights := rightsOf(needs, component)
+		lacks := slices.ContainsFunc(rights, func(r Right) bool { return !answers[r].Allowed })
+		if len(rights) > 0 && !lacks {
+			out = append(out, component)
 		}
 	}
 	return out
-}
-
-// evaluate reports whether who has what this component grants.
-func (n Requirement) evaluate(who string, answers map[Right]Answer) (f Finding, fine bool) {
-	f = Finding{About: AboutRights, Level: n.Level}
-	var lacks []Right
-	for _, r := range n.Rights {
-		switch a := answers[r]; {
-		case a.Err != nil:
-			f.Level = Unknown
-			f.Text = fmt.Sprintf("whether %s has what manifests/%s grants is not known: %v", who, n.Component, a.Err)
-			return f, false
-		case !a.Allowed:
-			lacks = append(lacks, r)
-		}
-	}
-	f.Text = fmt.Sprintf("%s may not %s: %s", who, describeRights(lacks), n.Impact)
-	f.Advice = "apply manifests/" + n.Component + n.AlsoApply
-	return f, len(lacks) == 0
 }

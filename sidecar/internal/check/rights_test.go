@@ -6,10 +6,27 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 )
 
-var house = Scope{Namespace: "security", Pod: "vault-0", Node: "shelf", Secrets: []string{"vault-unseal-key"}, ESONamespace: "eso",
-	Gated: true, WritesConditions: true, WatchesStores: true, Resyncs: true, Evicts: true}
+// String returns the right as people say it.
+func (r Right) String() string { return describeRights([]Right{r}) }
+
+// house is a sidecar that does everything.
+func house() *Checker {
+	pod, _ := podOf(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"nodeName": "shelf", "readinessGates": []any{map[string]any{"conditionType": ourGate}},
+	}}})
+	return &Checker{pod: pod, who: "it", Config: Config{Namespace: "security", Pod: "vault-0", Gate: ourGate,
+		ESO: eso.Config{ControllerNamespace: "eso", Recovery: eso.RecoveryBoth}}}
+}
+
+// with is a sidecar of these options and nothing else.
+func with(recovery eso.Recovery, gate string, off bool) *Checker {
+	return &Checker{pod: &pod{}, Config: Config{Pod: "vault-0", Gate: gate, KubernetesOff: off, ESO: eso.Config{Recovery: recovery}}}
+}
 
 // granted answers as a Kubernetes that grants these and no more.
 func granted(rights ...Right) map[Right]Answer {
@@ -20,41 +37,73 @@ func granted(rights ...Right) map[Right]Answer {
 	return out
 }
 
-func components(h Scope) (out []string) {
-	for _, n := range h.requirements() {
-		out = append(out, n.Component)
+// requirementsOf says which components are required, and which rights.
+func requirementsOf(c *Checker) (components, rights []string) {
+	for _, n := range c.requirements() {
+		components = append(components, n.Component)
+		for _, r := range n.Rights {
+			rights = append(rights, r.String())
+		}
 	}
-	return out
+	return components, rights
 }
 
-func TestRequirements_FollowTheScope(t *testing.T) {
-	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more", "eviction"}, components(house))
-	assert.Equal(t, []string{"gate", "gate", "stores", "externalsecrets", "more"}, components(Scope{Resyncs: true}))
-	assert.Equal(t, []string{"gate", "gate", "stores", "eviction"}, components(Scope{WatchesStores: true, Evicts: true}))
-	assert.Equal(t, []string{"gate", "gate"}, components(Scope{}))
-	assert.Empty(t, components(Scope{Gated: true, KubernetesOff: true}))
-	assert.Equal(t, components(house), components(Scope{KubernetesOff: true}.everything()))
-
-	said := func(h Scope) (out []string) {
-		for _, n := range h.requirements() {
-			for _, r := range n.Rights {
-				out = append(out, r.String())
-			}
-		}
-		return out
+func TestRequirements_FollowTheOptions(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		checker *Checker
+		want    []string
+	}{
+		"everything":      {house(), []string{"gate", "gate", "stores", "externalsecrets", "more", "eviction"}},
+		"only nudges":     {with(eso.RecoveryNudge, "", false), []string{"gate", "gate", "stores", "externalsecrets", "more"}},
+		"only restarts":   {with(eso.RecoveryRestart, "", false), []string{"gate", "gate", "stores", "eviction"}},
+		"nothing of ESO":  {with(eso.RecoveryOff, "", false), []string{"gate", "gate"}},
+		"no API requests": {with(eso.RecoveryOff, ourGate, true), nil},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			components, _ := requirementsOf(row.checker)
+			assert.Equal(t, row.want, components)
+		})
 	}
-	assert.Contains(t, said(Scope{Pod: "vault-0", WritesConditions: true}), "patch pods/status vault-0 everywhere")
-	assert.NotContains(t, said(Scope{Pod: "vault-0"}), "patch pods/status vault-0 everywhere", "with no condition to write")
-	assert.NotContains(t, said(Scope{WatchesStores: true, Evicts: true}), "patch clustersecretstores everywhere", "where they are not woken")
+	const condition = "patch pods/status vault-0 everywhere"
+	_, rights := requirementsOf(with(eso.RecoveryOff, ourGate, false))
+	assert.Contains(t, rights, condition)
+	_, rights = requirementsOf(with(eso.RecoveryRestart, "", false))
+	assert.Contains(t, rights, condition, "that of External Secrets")
+	assert.NotContains(t, rights, "patch clustersecretstores everywhere", "where they are not resynced")
+	_, rights = requirementsOf(with(eso.RecoveryOff, "", false))
+	assert.NotContains(t, rights, condition, "with no condition to write")
+}
+
+// evaluated is what is found of some requirements.
+func evaluated(c *Checker, needs []Requirement, answers map[Right]Answer) []Finding {
+	c.about = AboutRights
+	c.evaluateRequirements(needs, answers)
+	return c.findings
+}
+
+// excessRights lists what this sidecar should not have.
+func excessRights(c *Checker) []Right {
+	all := []Right{administratorRight}
+	for _, rights := range c.excessRights() {
+		all = append(all, rights...)
+	}
+	return all
+}
+
+// excessOf is what is found of the house's excess rights.
+func excessOf(answers map[Right]Answer) []Finding {
+	c := house()
+	c.evaluateExcess(answers)
+	return c.findings
 }
 
 func TestRequirements_MissingRightNamesItsManifest(t *testing.T) {
-	for _, need := range house.requirements() {
+	for _, need := range house().requirements() {
 		one := []Requirement{need}
-		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, evaluateRequirements(one, "it", granted(need.Rights...)))
+		assert.Equal(t, []Finding{{AboutRights, OK, "it has what is needed of " + need.Component, ""}}, evaluated(house(), one, granted(need.Rights...)))
 		for i, missing := range need.Rights {
 			others := append(append([]Right(nil), need.Rights[:i]...), need.Rights[i+1:]...)
-			out := evaluateRequirements(one, "it", granted(others...))
+			out := evaluated(house(), one, granted(others...))
 			require.Len(t, out, 1)
 			assert.Equal(t, need.Level, out[0].Level)
 			assert.Contains(t, out[0].Text, missing.String())
@@ -62,7 +111,7 @@ func TestRequirements_MissingRightNamesItsManifest(t *testing.T) {
 		}
 		answers := granted(need.Rights...)
 		answers[need.Rights[0]] = Answer{Err: errors.New("refused")}
-		out := evaluateRequirements(one, "it", answers)
+		out := evaluated(house(), one, answers)
 		require.Len(t, out, 1)
 		assert.Equal(t, Unknown, out[0].Level)
 		assert.Contains(t, out[0].Text, "refused")
@@ -70,37 +119,37 @@ func TestRequirements_MissingRightNamesItsManifest(t *testing.T) {
 }
 
 func TestRequirements_SatisfiedComponentsAreOneFinding(t *testing.T) {
-	needs := house.requirements()
+	needs := house().requirements()
 	var rights []Right
 	for _, n := range needs {
 		rights = append(rights, n.Rights...)
 	}
-	out := evaluateRequirements(needs, "it", granted(rights...))
+	out := evaluated(house(), needs, granted(rights...))
 	require.Len(t, out, 1)
 	assert.Equal(t, "it has what is needed of gate, stores, externalsecrets, more, eviction", out[0].Text)
 
-	out = evaluateRequirements(needs, "it", granted(rights[:4]...)) // the gate without its Events
+	out = evaluated(house(), needs, granted(rights[:4]...)) // the gate without its Events
 	assert.Equal(t, "apply manifests/gate", out[0].Advice)
 	assert.Empty(t, satisfied(needs, granted(rights[:4]...)))
 }
 
 func TestRequirements_MissingGateIsAFailureOnlyIfDeclared(t *testing.T) {
-	assert.Equal(t, Failure, house.requirements()[0].Level)
-	assert.Equal(t, Warning, Scope{}.requirements()[0].Level)
+	assert.Equal(t, Failure, house().requirements()[0].Level)
+	assert.Equal(t, Warning, with(eso.RecoveryOff, "", false).requirements()[0].Level)
 }
 
 func TestRequirements_ReplicaIsAdvisedItsOwnManifest(t *testing.T) {
-	second := house
+	second := house()
 	second.Pod = "vault-1"
-	out := evaluateRequirements(second.requirements(), "it", nil)
+	out := evaluated(second, second.requirements(), nil)
 	assert.Contains(t, out[0].Advice, "manifests/replicas")
-	assert.NotContains(t, evaluateRequirements(house.requirements(), "it", nil)[0].Advice, "replicas")
+	assert.NotContains(t, evaluated(house(), house().requirements(), nil)[0].Advice, "replicas")
 }
 
 func TestDescribeRights_GroupsTheVerbsOfAnObject(t *testing.T) {
 	assert.Equal(t, "get/list pods vault-0 in security, patch pods/status vault-0 in security, list secrets everywhere", describeRights([]Right{
 		{Verb: "get", Resource: "pods", Namespace: "security", Name: "vault-0"},
-		{Verb: "patch", Resource: "pods", Subresource: "status", Namespace: "security", Name: "vault-0"},
+		{Verb: "patch", Resource: "pods/status", Namespace: "security", Name: "vault-0"},
 		{Verb: "list", Resource: "pods", Namespace: "security", Name: "vault-0"},
 		{Verb: "list", Resource: "secrets"},
 	}))
@@ -108,21 +157,21 @@ func TestDescribeRights_GroupsTheVerbsOfAnObject(t *testing.T) {
 
 func TestExcess_RequiredRightsAreNoExcess(t *testing.T) {
 	var needed []Right
-	for _, n := range house.requirements() {
+	for _, n := range house().requirements() {
 		needed = append(needed, n.Rights...)
 	}
-	out := house.evaluateExcess("it", granted(needed...))
+	out := excessOf(granted(needed...))
 	require.Len(t, out, 1)
 	assert.Equal(t, OK, out[0].Level)
 	for _, r := range needed {
-		assert.NotContains(t, house.excessPermissions(), r, "what is needed is no risk")
+		assert.NotContains(t, excessRights(house()), r, "what is needed is no risk")
 	}
 }
 
 // A Role with resourceNames is not seen by a question that names nothing.
 func TestExcess_AsksForObjectsByName(t *testing.T) {
 	var all []string
-	for _, r := range house.excessPermissions() {
+	for _, r := range excessRights(house()) {
 		all = append(all, r.String())
 	}
 	for _, r := range []string{
@@ -139,14 +188,14 @@ func TestExcess_AsksForObjectsByName(t *testing.T) {
 	}
 	assert.NotContains(t, all, "patch pods vault-0 in security", "Vault's service registration may")
 
-	unnamed := house
-	unnamed.Node = ""
-	assert.Less(t, len(unnamed.excessPermissions()), len(house.excessPermissions()), "a node that is not known is not asked for twice")
+	unnamed := house()
+	unnamed.pod = nil
+	assert.Less(t, len(excessRights(unnamed)), len(excessRights(house())), "a node that is not known is not asked for twice")
 }
 
 func TestExcess_EachPermissionIsAFailure(t *testing.T) {
-	for _, r := range house.excessPermissions() {
-		out := house.evaluateExcess("it", granted(r))
+	for _, r := range excessRights(house()) {
+		out := excessOf(granted(r))
 		require.Len(t, out, 1, "%s", r)
 		assert.Equal(t, Failure, out[0].Level)
 		if r != administratorRight {
@@ -156,7 +205,7 @@ func TestExcess_EachPermissionIsAFailure(t *testing.T) {
 }
 
 func TestExcess_ClusterWideRightIsReportedOnce(t *testing.T) {
-	out := house.evaluateExcess("it", granted(
+	out := excessOf(granted(
 		Right{Verb: "get", Resource: "secrets"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "security"},
 		Right{Verb: "get", Resource: "secrets", Namespace: "eso"},
@@ -170,18 +219,18 @@ func TestExcess_ClusterWideRightIsReportedOnce(t *testing.T) {
 	assert.Contains(t, out[1].Text, "may list secrets in eso:")
 	assert.Contains(t, out[2].Text, "may bind clusterroles cluster-admin everywhere:")
 
-	all := granted(house.excessPermissions()...)
-	out = house.evaluateExcess("it", all)
+	all := granted(excessRights(house())...)
+	out = excessOf(all)
 	require.Len(t, out, 1, "the administrator's rights are told as one")
 	assert.Contains(t, out[0].Text, "everything")
 }
 
 func TestExcess_FailedReviewIsUnknown(t *testing.T) {
 	answers := map[Right]Answer{}
-	for _, r := range house.excessPermissions() {
+	for _, r := range excessRights(house()) {
 		answers[r] = Answer{Err: errors.New("refused")}
 	}
-	out := house.evaluateExcess("it", answers)
+	out := excessOf(answers)
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
 	assert.Contains(t, out[0].Text, "refused")

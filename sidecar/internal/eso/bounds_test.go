@@ -50,7 +50,7 @@ func failedSecret(namespace, name, ofStore string) unstructured.Unstructured {
 func TestResync_BoundsTheNamespacesItRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResyncer(Config{Log: hclog.NewNullLogger()}, longNamespaces)
-		w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
+		w := newResync(map[StoreName]bool{{"", "home"}: true})
 		f := s.scan(t.Context(), w)
 		assert.NoError(t, f.err)
 		var names strings.Builder

@@ -32,31 +32,36 @@ type Controller struct {
 	// queue holds the stores that are due, and resyncKey.
 	queue    workqueue.TypedDelayingInterface[StoreName]
 	resyncer *resyncer // used for resyncKey alone, which one worker has at a time
-	evictor  *evictor
 
 	mu            sync.Mutex // guards what follows
 	reportedAt    time.Time
 	tracked       map[StoreName]*storeState
 	ignoredLogged map[StoreName]bool
-	limitLogged   bool // that there are too many
-	phase         unseal.Phase
-	outageID      int64
-	phaseSince    time.Time // when Vault entered this phase
-	since         time.Time // when Vault became active, or a store got down after the resync was done
+	ignoredCount  StoreLimit // of both kinds
+	limitLogged   bool       // that there are too many
 	evicting      bool
 	evicted       bool // in this outage
 	saved         Eviction
-	sparedFor     StoreName     // with which ESO works since this outage, as was logged
-	slowestStore  time.Duration // that a store took to get Ready since then
-	resync        *resync       // the newest; nil: none since Vault changed its phase
-	resyncDue     bool          // another is to be started
-	resyncDone    bool
-	resyncs       int         // in this outage
-	nextResync    time.Time   // not before then
-	scan          *scanResult // by the newest scan since Vault became active
+	resync        *resync // the newest; nil: none is under way
+	phaseState
 
 	watching map[string]*watchState // by the kind of stores
 	noESO    string                 // why, as it was logged
+}
+
+// phaseState is what is forgotten when Vault enters another phase.
+type phaseState struct {
+	phase        unseal.Phase
+	phaseSince   time.Time // when Vault entered it
+	outageID     int64
+	since        time.Time     // when Vault became active, or a store got down after the resync was done
+	sparedFor    StoreName     // with which ESO works since this outage, as was logged
+	slowestStore time.Duration // that a store took to get Ready since then
+	resyncDue    bool          // another is to be started
+	resyncDone   bool
+	resyncs      int         // in this outage
+	nextResync   time.Time   // not before then
+	scan         *scanResult // by the newest scan
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -69,12 +74,9 @@ const workers = 2
 // watchState is how far the watch of a kind of stores has come.
 type watchState struct {
 	kube.ErrorLog
-	answered  bool // with a list or with a refusal
-	absent    bool // there is no such kind
-	forbidden bool
+	answered bool  // with a list or with a refusal
+	refusal  error // the newest; nil: the stores are seen
 }
-
-func (w *watchState) unavailable() bool { return w.absent || w.forbidden }
 
 // storeState is a store and what was done for it.
 type storeState struct {
@@ -96,9 +98,9 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter),
 		queue:         newQueue(),
 		resyncer:      newResyncer(c, api),
-		evictor:       &evictor{api: api, config: c},
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
+		ignoredCount:  StoreLimit{},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
 }
@@ -130,7 +132,7 @@ func (n *Controller) process(ctx context.Context, key StoreName) {
 	defer n.queue.Done(key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.syncPhase(time.Now())
+	n.syncPhase()
 	next := n.reconcile
 	if key == resyncKey {
 		next = n.continueResync
@@ -152,7 +154,7 @@ func (n *Controller) unlocked(f func()) {
 func (n *Controller) handle(news func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.syncPhase(time.Now())
+	n.syncPhase()
 	news()
 	n.queue.Add(resyncKey) // one may be possible now
 	n.publish()
@@ -176,7 +178,7 @@ func (n *Controller) publish() {
 }
 
 // Publish takes the core's newest state. It does not block.
-func (n *Controller) Publish(s unseal.State) {
+func (n *Controller) Publish(s unseal.Snapshot) {
 	if unseal.Phase(n.publishedPhase.Load()) == s.Phase {
 		return
 	}
@@ -189,7 +191,7 @@ func (n *Controller) Publish(s unseal.State) {
 
 // syncPhase takes over what phase Vault is in. An outage begins when it is active
 // no more.
-func (n *Controller) syncPhase(now time.Time) {
+func (n *Controller) syncPhase() {
 	phase, activations := unseal.Phase(n.publishedPhase.Load()), n.activations.Load()
 	if phase == n.phase && activations == n.outageID {
 		return
@@ -203,10 +205,10 @@ func (n *Controller) syncPhase(now time.Time) {
 		n.queue.Add(name)
 	}
 	n.stopResync()
-	n.phase, n.outageID, n.phaseSince, n.since = phase, activations, now, now
-	n.slowestStore, n.resyncDone, n.sparedFor = 0, false, StoreName{}
-	n.scan, n.resyncDue = nil, phase == unseal.Active
-	n.resyncs, n.nextResync = 0, time.Time{}
+	now := time.Now()
+	n.phaseState = phaseState{
+		phase: phase, phaseSince: now, outageID: activations, since: now, resyncDue: phase == unseal.Active,
+	}
 }
 
 func (n *Controller) readyStores() map[StoreName]bool {
@@ -223,7 +225,7 @@ func (n *Controller) readyStores() map[StoreName]bool {
 // known it would be done twice, and while no store is Ready for nothing.
 func (n *Controller) storesKnown() bool {
 	clusters, spaces := n.watching[kindClusterStore], n.watching[kindStore]
-	if !clusters.answered || !spaces.answered || clusters.unavailable() && spaces.unavailable() {
+	if !clusters.answered || !spaces.answered || clusters.refusal != nil && spaces.refusal != nil {
 		return false
 	}
 	return len(n.tracked) == 0 || len(n.readyStores()) > 0

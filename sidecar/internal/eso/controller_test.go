@@ -47,7 +47,7 @@ func controllerWithStore(t *testing.T, phase unseal.Phase) (*Controller, *fakeCl
 	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, w, nil)
 	name := StoreName{"", "home"}
 	n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
-	n.Publish(unseal.State{Phase: phase})
+	n.Publish(unseal.Snapshot{Phase: phase})
 	working(t, n)
 	return n, w
 }
@@ -63,10 +63,10 @@ func TestController_AnnotatesNothingWhileStandby(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Standby)
 		during(time.Hour)
 		assert.Zero(t, w.annotations())
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(time.Second)
 		assert.Equal(t, 1, w.annotations(), "at once, however long it was a standby")
-		n.Publish(unseal.State{Phase: unseal.Standby})
+		n.Publish(unseal.Snapshot{Phase: unseal.Standby})
 		during(time.Hour)
 		assert.Equal(t, 1, w.annotations(), "another is active again")
 	})
@@ -99,14 +99,13 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, w := controllerWithStore(t, unseal.Active)
 				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
-				n.evictor.config = n.config
 				setStatus := func(status string) {
 					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
 					during(time.Second)
 				}
 				setStatus(kube.True)
 				if recovery == RecoveryBoth {
-					n.handle(func() { n.handleScan(scanResult{outageID: n.outageID, final: true, at: time.Now()}) })
+					n.handle(func() { n.handleScan(scanResult{final: true, at: time.Now()}) })
 					during(time.Second)
 				} else { // until External Secrets has looked, Ready is from before
 					during(evictAfter)
@@ -116,10 +115,10 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 				during(time.Hour)
 				assert.Empty(t, w.evictions(), "Vault was there throughout")
 
-				n.Publish(unseal.State{Phase: unseal.Unreachable})
+				n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 				during(time.Second)
 				setStatus(kube.True)
-				n.Publish(unseal.State{Phase: unseal.Active})
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				during(time.Second)
 				setStatus(kube.False)
 				during(time.Hour)
@@ -151,15 +150,15 @@ func (f *expiringList) List(_ context.Context, o metav1.ListOptions) (*unstructu
 	return list, nil
 }
 
-func TestEachPage_RestartsAfterAnExpiredContinueToken(t *testing.T) {
-	all := func([]unstructured.Unstructured) error { return nil }
+func TestEachObject_RestartsAfterAnExpiredContinueToken(t *testing.T) {
+	all := func(*unstructured.Unstructured) bool { return true }
 	api := &expiringList{expirations: 1}
-	version, err := kube.EachPage(t.Context(), api, metav1.ListOptions{}, all)
+	version, err := kube.EachObject(t.Context(), api, metav1.ListOptions{}, all)
 	require.NoError(t, err)
 	assert.Equal(t, "7", version)
 	assert.Equal(t, []string{"", "second", "", "second"}, api.asked)
 
-	_, err = kube.EachPage(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
+	_, err = kube.EachObject(t.Context(), &expiringList{expirations: 100}, metav1.ListOptions{}, all)
 	assert.True(t, apierrors.IsResourceExpired(err), "not for ever: %v", err)
 }
 
@@ -174,9 +173,9 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 		w.mu.Lock()
 		w.patched = func() {
 			once.Do(func() {
-				n.Publish(unseal.State{Phase: unseal.Unreachable})
+				n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 				time.Sleep(time.Second)
-				n.Publish(unseal.State{Phase: unseal.Active})
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				time.Sleep(time.Second)
 				interrupted.Store(true)
 			})

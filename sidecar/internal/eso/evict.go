@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
@@ -28,55 +27,106 @@ const (
 // nor its cert-controller's (ESO, deploy/charts/external-secrets).
 const ControllerLabel = "app.kubernetes.io/name=external-secrets"
 
-// evictor restarts ESO's controller by evicting its pods. To patch its
-// Deployment would take the right to run anything as ESO.
-type evictor struct {
-	api    dynamic.Interface
-	config Config
+// maybeEvict evicts ESO's controller because of a store, unless that would not help.
+func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
+	if n.evicting || n.hasWorked(n.sparedFor) {
+		return
+	}
+	n.evicting = true
+	defer func() { n.evicting = false }()
+	down := p.downSince
+	var ours func(Store) bool
+	var err error
+	n.unlocked(func() { ours, err = n.isOurVault(ctx) })
+	if !n.isDown(p, down) {
+		return
+	}
+	if err != nil {
+		n.logNotEvicted(p, err)
+		return
+	}
+	if !ours(p.Store) {
+		if !p.otherVaultLogged {
+			p.otherVaultLogged = true
+			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
+		}
+		return
+	}
+	works, err := n.workingStore(ctx, p, ours)
+	if err != nil {
+		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err))
+		return // it is asked again
+	}
+	if works != (StoreName{}) {
+		if n.sparedFor == (StoreName{}) {
+			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works.String())
+		}
+		n.sparedFor = works
+		return
+	}
+	if !n.isDown(p, down) {
+		return
+	}
+	var evicted []string
+	n.unlocked(func() { evicted, err = n.evict(ctx) })
+	if err != nil {
+		n.logNotEvicted(p, err)
+	}
+	if len(evicted) == 0 {
+		return
+	}
+	n.saveEviction(time.Now().UTC())
+	n.evicted, p.evictedPods = true, strings.Join(evicted, ", ")
+	for _, name := range evicted {
+		n.log.Evicted()
+		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
+	}
+}
+
+func (n *Controller) logNotEvicted(p *storeState, err error) {
+	n.log.Failed("eviction")
+	n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
 }
 
 // isOurVault returns what reports whether a store's Vault is the one beside us. The
 // Vault of a store named in the options is.
-func (e *evictor) isOurVault(ctx context.Context) (func(Store) bool, error) {
-	if len(e.config.Stores) > 0 {
-		return func(s Store) bool { return slices.Contains(e.config.Stores, s.StoreName) }, nil
-	}
-	if e.config.Namespace == "" {
-		return func(Store) bool { return false }, nil
-	}
-	names, err := e.vaultHosts(ctx)
-	if err != nil {
-		return nil, err
+func (n *Controller) isOurVault(ctx context.Context) (func(Store) bool, error) {
+	var names []string
+	if len(n.config.Stores) == 0 && n.config.Namespace != "" {
+		var err error
+		if names, err = n.vaultHosts(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return func(s Store) bool {
 		u, err := url.Parse(s.Server)
-		return err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+		return slices.Contains(n.config.Stores, s.StoreName) ||
+			err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
 	}, nil
 }
 
 // vaultHosts returns the names and the addresses by which our pod is reached
 // through the Services that select it.
-func (e *evictor) vaultHosts(ctx context.Context) ([]string, error) {
+func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	within, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
-	self, err := e.api.Resource(kube.Pods).Namespace(e.config.Namespace).Get(within, e.config.Pod, metav1.GetOptions{})
+	self, err := n.api.Resource(kube.Pods).Namespace(n.config.Namespace).Get(within, n.config.Pod, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("reading our own pod: %w", err)
 	}
 	var names []string
 	room := maxNames
-	_, err = kube.EachPage(ctx, e.api.Resource(kube.Services).Namespace(e.config.Namespace), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			for _, name := range ServiceHosts(&page[i], self) {
-				if room -= len(name) + kube.EntryCost; room < 0 {
-					return errStopList
-				}
-				names = append(names, name)
+	services := n.api.Resource(kube.Services).Namespace(n.config.Namespace)
+	_, err = kube.EachObject(ctx, services, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		for _, name := range ServiceHosts(o, self) {
+			if room -= len(name) + kube.EntryCost; room < 0 {
+				return false
 			}
+			names = append(names, name)
 		}
-		return nil
+		return true
 	})
-	if err != nil && !errors.Is(err, errStopList) {
+	if err != nil {
 		return nil, fmt.Errorf("listing the Services beside us: %w", err)
 	}
 	return names, nil
@@ -103,31 +153,27 @@ func ServiceHosts(service, pod *unstructured.Unstructured) []string {
 
 // evict asks for the eviction of ESO's controller pods, and returns the names
 // of those for which it was not refused, with an error as well. One that was not
-// answered may have been done.
-func (e *evictor) evict(ctx context.Context) ([]string, error) {
-	api := e.api.Resource(kube.Pods).Namespace(e.config.ControllerNamespace)
+// answered may have been done. To patch the Deployment instead would take the right to
+// run anything as ESO.
+func (n *Controller) evict(ctx context.Context) ([]string, error) {
+	api := n.api.Resource(kube.Pods).Namespace(n.config.ControllerNamespace)
 	var found []string
-	_, err := kube.EachPage(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			if len(found) == maxControllers {
-				return errStopList
-			}
-			if page[i].GetDeletionTimestamp() == nil {
-				found = append(found, page[i].GetName())
-			}
+	_, err := kube.EachObject(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(o *unstructured.Unstructured) bool {
+		if o.GetDeletionTimestamp() == nil {
+			found = append(found, o.GetName())
 		}
-		return nil
+		return len(found) < maxControllers
 	})
-	if err != nil && !errors.Is(err, errStopList) {
+	if err != nil {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {
-		return nil, errors.New("no pod in " + e.config.ControllerNamespace + " has the label " + ControllerLabel)
+		return nil, errors.New("no pod in " + n.config.ControllerNamespace + " has the label " + ControllerLabel)
 	}
 	var evicted []string
 	for _, name := range found {
 		within, cancel := kube.WithRequestTimeout(ctx)
-		_, err := api.Create(within, EvictionOf(name, e.config.ControllerNamespace), metav1.CreateOptions{FieldManager: kube.Name}, "eviction")
+		_, err := api.Create(within, EvictionOf(name, n.config.ControllerNamespace), metav1.CreateOptions{FieldManager: kube.Name}, "eviction")
 		cancel()
 		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
 			return evicted, fmt.Errorf("evicting %s: %w", name, err)

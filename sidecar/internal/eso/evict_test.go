@@ -22,19 +22,24 @@ import (
 
 // What is remembered of a list is bounded, whatever the server has listed.
 func TestEvictor_BoundsEndlessLists(t *testing.T) {
-	const pages = 30_000
-	api := &kubetest.Endless{Object: kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s"},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250))), Each: 1, Most: pages}
-	api.Object.SetLabels(map[string]string{"app": "vault"})
-	names, err := (&evictor{api: api, config: Config{Namespace: "security", Pod: "vault-0"}}).vaultHosts(t.Context())
+	object := kubetest.Object(t, fmt.Sprintf(`{"metadata":{"name":"%s","labels":{"app":"vault"}},"spec":{"selector":{"app":"vault"}}}`, strings.Repeat("n", 250)))
+	api := endlessList(object)
+	api.OnGet = func(kubetest.At, string) *unstructured.Unstructured { return object }
+	names, err := newController(t, Config{Namespace: "security", Pod: "vault-0"}, api, nil).vaultHosts(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, names)
 	assert.LessOrEqual(t, len(strings.Join(names, "")), maxNames)
 
-	evicted, err := (&evictor{api: &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
-		return []unstructured.Unstructured{*kubetest.Object(t, `{"metadata":{"name":"eso"}}`)}, "more", nil
-	}}}).evict(t.Context())
+	evicted, err := newController(t, Config{}, endlessList(kubetest.Object(t, `{"metadata":{"name":"eso"}}`)), nil).evict(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, evicted, maxControllers)
+}
+
+// endlessList lists an object on each of its pages, which do not end.
+func endlessList(o *unstructured.Unstructured) *kubetest.API {
+	return &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+		return []unstructured.Unstructured{*o}, "more", nil
+	}}
 }
 
 // evictionMemory is a memory that does not fail.
@@ -67,7 +72,6 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 		n, w := controllerWithStore(t, unseal.Active)
 		memory := &evictionMemory{}
 		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
-		n.evictor.config = n.config
 		n.handle(func() {
 			n.handleWatchResult(kindClusterStore, nil, false)
 			n.handleWatchResult(kindStore, nil, false)
@@ -80,7 +84,7 @@ func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 	t.Run("by Vault that is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, memory := evict(t)
-			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 			during(time.Second)
 			assert.Zero(t, memory.at().At)
 		})
@@ -114,7 +118,7 @@ func TestEviction_IsSkippedForAStoreThatBecameReady(t *testing.T) {
 			})
 		}
 		working(t, n)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(time.Hour)
 		assert.Empty(t, w.evictions())
 	})
@@ -125,7 +129,7 @@ func TestEviction_HappensOnceForTwoStores(t *testing.T) {
 		w := &fakeCluster{t: t, asked: func() { time.Sleep(time.Minute) }}
 		working(t, func() *Controller {
 			n := controllerOfVault(t, w, "home", "other")
-			n.Publish(unseal.State{Phase: unseal.Active})
+			n.Publish(unseal.Snapshot{Phase: unseal.Active})
 			return n
 		}())
 		during(time.Hour)
@@ -150,7 +154,7 @@ func TestEviction_IsNotForAStoreThatGotReadyDuringARequest(t *testing.T) {
 			})
 		}
 		working(t, n)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		during(evictAfter - time.Second)
 		assert.Empty(t, w.evictions())
 		n.handle(func() { assert.Empty(t, n.tracked[StoreName{"", "home"}].failureReported) })

@@ -43,7 +43,7 @@ func TestController_BrokenStoresDelayNoOtherNamespace(t *testing.T) {
 				for i := range count {
 					n.tracked[StoreName{"tenant", fmt.Sprint("s", i)}] = &storeState{Store: Store{StoreName: StoreName{"tenant", fmt.Sprint("s", i)}, Status: kube.False}}
 				}
-				n.Publish(unseal.State{Phase: unseal.Active})
+				n.Publish(unseal.Snapshot{Phase: unseal.Active})
 				working(t, n)
 				during(20 * time.Millisecond)
 				before := time.Now()
@@ -80,7 +80,7 @@ func TestController_ReportsABurstOnceASecond(t *testing.T) {
 		var parts sync.WaitGroup
 		parts.Go(func() { n.Run(ctx, func(f func()) { parts.Go(f) }) })
 		synctest.Wait()
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		time.Sleep(10 * time.Second) // of the bubble's time: some 1,300 patches
 		synctest.Wait()
 		assert.Greater(t, patched.Load(), int32(500))
@@ -100,7 +100,7 @@ func TestResync_TriesABoundedNumberOfNamespaces(t *testing.T) {
 	}
 	w := &resync{resyncs: map[string]int{}, namespaces: map[string]int{}}
 	o := kubetest.Object(t, `{"kind":"ExternalSecret","metadata":{"namespace":"one-more","name":"e","uid":"u"}}`)
-	require.NoError(t, s.resyncObject(t.Context(), w, tried, ExternalSecrets, o))
+	require.NoError(t, s.resyncObject(t.Context(), w, tried, syncedKinds[0], o))
 	assert.True(t, tried.exceeded)
 	assert.Len(t, tried.tried, maxResynced)
 }

@@ -4,7 +4,7 @@ import "k8s.io/client-go/util/workqueue"
 
 // fairQueue is the order in which stores are handed out: those of the cluster first,
 // and then one of each namespace in turn, so that the many broken stores of one hold
-// up no other's.
+// up no other's. It is a workqueue.Queue.
 type fairQueue struct {
 	namespaces []string // that wait, "" for the cluster's first
 	waiting    map[string][]StoreName
@@ -19,13 +19,9 @@ func newQueue() workqueue.TypedDelayingInterface[StoreName] {
 	})
 }
 
-// Touch implements workqueue.Queue.
 func (q *fairQueue) Touch(StoreName) {}
+func (q *fairQueue) Len() int        { return q.count }
 
-// Len implements workqueue.Queue.
-func (q *fairQueue) Len() int { return q.count }
-
-// Push implements workqueue.Queue.
 func (q *fairQueue) Push(s StoreName) {
 	q.count++
 	if len(q.waiting[s.Namespace]) == 0 {
@@ -42,7 +38,6 @@ func (q *fairQueue) wait(namespace string) {
 	q.namespaces = append(q.namespaces, namespace)
 }
 
-// Pop implements workqueue.Queue.
 func (q *fairQueue) Pop() StoreName {
 	namespace := q.namespaces[0]
 	q.namespaces = q.namespaces[1:]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -74,22 +73,20 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	name, down := p.StoreName, p.downSince
 	pace := resyncAfter(now.Sub(down))
 	next := kube.Jittered(pace)
-	hope := evictAfter
-	if n.config.Recovery == RecoveryRestart {
-		hope = 0
-	}
+	hope := time.Duration(0)
 	if n.config.Recovery != RecoveryRestart {
+		hope = evictAfter
 		var err error
 		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name, annotation) })
 		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
 			return next
 		}
 		p.resyncErrors.Log(n.log, "annotating "+p.String(), kube.GrantsStores, err)
-		p.failures++
 		if err == nil {
 			p.failures = 0
 			n.log.Touched(p.kind())
 		} else { // ESO's webhook, for one, comes up after its stores do
+			p.failures++
 			next = min(next, kube.RetryAfter(p.failures, pace, err))
 		}
 		if !n.isDown(p, down) {
@@ -109,63 +106,6 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
 	}
 	return next
-}
-
-func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
-	if n.evicting || n.hasWorked(n.sparedFor) {
-		return
-	}
-	n.evicting = true
-	defer func() { n.evicting = false }()
-	down := p.downSince
-	var ours func(Store) bool
-	var err error
-	n.unlocked(func() { ours, err = n.evictor.isOurVault(ctx) })
-	if !n.isDown(p, down) {
-		return
-	}
-	if err != nil {
-		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
-		return
-	}
-	if !ours(p.Store) {
-		if !p.otherVaultLogged {
-			p.otherVaultLogged = true
-			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
-		}
-		return
-	}
-	works, err := n.workingStore(ctx, p, ours)
-	if err != nil {
-		n.log.Debug(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err))
-		return // it is asked again
-	}
-	if works != (StoreName{}) {
-		if n.sparedFor == (StoreName{}) {
-			n.log.Warn(msgSpared, keyStore, p.String(), keyReady, works.String())
-		}
-		n.sparedFor = works
-		return
-	}
-	if !n.isDown(p, down) {
-		return
-	}
-	var evicted []string
-	n.unlocked(func() { evicted, err = n.evictor.evict(ctx) })
-	if err != nil {
-		n.log.Failed("eviction")
-		n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
-	}
-	if len(evicted) == 0 {
-		return
-	}
-	n.saveEviction(time.Now().UTC())
-	n.evicted, p.evictedPods = true, strings.Join(evicted, ", ")
-	for _, name := range evicted {
-		n.log.Evicted()
-		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
-	}
 }
 
 func (n *Controller) storeAPI(name StoreName) dynamic.ResourceInterface {

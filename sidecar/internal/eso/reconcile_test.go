@@ -189,7 +189,6 @@ Code: 500. Errors:
 			if row.prepare != nil {
 				row.prepare(n, w)
 			}
-			n.evictor.config = n.config
 			for range 2 {
 				n.reconcileStore(t.Context(), p, now)
 			}
@@ -207,14 +206,13 @@ func TestEviction_IsSkippedOnceAnotherStoreRecovered(t *testing.T) {
 		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
 		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
-		n.evictor.config = n.config
 		setStatus := func(name StoreName, status string) {
 			n.handle(func() { n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false) })
 		}
 		outage := func() {
-			n.Publish(unseal.State{Phase: unseal.Unreachable})
+			n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 			during(time.Minute)
-			n.Publish(unseal.State{Phase: unseal.Active})
+			n.Publish(unseal.Snapshot{Phase: unseal.Active})
 			during(time.Second)
 		}
 		setStatus(mine, kube.False)

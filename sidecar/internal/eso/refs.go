@@ -1,6 +1,7 @@
 package eso
 
 import (
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,42 +21,33 @@ func FailedSync(o *unstructured.Unstructured) bool {
 // Uses reports whether an ExternalSecret reads from one of the stores, or from
 // a generator of Vault's: by default, for one of its data, or for all of it.
 func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
-	spec, _, _ := unstructured.NestedMap(o.Object, "spec")
 	refers := func(m map[string]any, path ...string) bool {
 		ref, found, _ := unstructured.NestedMap(m, path...)
 		return found && is(storeRefOf(ref, o.GetNamespace()))
 	}
-	if refers(spec, "secretStoreRef") {
+	if refers(o.Object, "spec", "secretStoreRef") {
 		return true
 	}
-	for _, list := range []string{"data", "dataFrom"} {
-		entries, _, _ := unstructured.NestedSlice(spec, list)
-		for _, entry := range entries {
-			m, _ := entry.(map[string]any)
-			if refers(m, "sourceRef", "storeRef") {
-				return true
-			}
-			// What a ClusterGenerator generates stands in an object that we
-			// have no right to.
-			if kind := generatorOf(m); kind == kindVaultGenerator || kind == "ClusterGenerator" {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(dataOf(o), func(entry map[string]any) bool {
+		// What a ClusterGenerator generates stands in an object that we
+		// have no right to.
+		kind := generatorOf(entry)
+		return refers(entry, "sourceRef", "storeRef") || kind == kindVaultGenerator || kind == "ClusterGenerator"
+	})
 }
 
 // pushesTo reports whether a PushSecret writes to one of the stores. Those that it
 // selects by label are not looked up: any of ours could be meant.
 func pushesTo(o *unstructured.Unstructured, is func(StoreName) bool) bool {
-	refs, _, _ := unstructured.NestedSlice(o.Object, "spec", "secretStoreRefs")
-	for _, entry := range refs {
-		ref, _ := entry.(map[string]any)
-		if _, selects := ref["labelSelector"]; selects || is(storeRefOf(ref, o.GetNamespace())) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(kube.Entries(o.Object, "spec", "secretStoreRefs"), func(ref map[string]any) bool {
+		_, selects := ref["labelSelector"]
+		return selects || is(storeRefOf(ref, o.GetNamespace()))
+	})
+}
+
+// dataOf returns what an ExternalSecret is made of.
+func dataOf(o *unstructured.Unstructured) []map[string]any {
+	return append(kube.Entries(o.Object, "spec", "data"), kube.Entries(o.Object, "spec", "dataFrom")...)
 }
 
 const kindVaultGenerator = "VaultDynamicSecret"
@@ -76,15 +68,10 @@ func generates(o *unstructured.Unstructured) bool {
 	if _, found, _ := unstructured.NestedMap(o.Object, "spec", "selector", "generatorRef"); found {
 		return true
 	}
-	for _, list := range []string{"data", "dataFrom"} {
-		for _, entry := range kube.Entries(o.Object, "spec", list) {
-			kind := generatorOf(entry)
-			if kind != "" && (kind != kindVaultGenerator || parentOf(o) != "") {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(dataOf(o), func(entry map[string]any) bool {
+		kind := generatorOf(entry)
+		return kind != "" && (kind != kindVaultGenerator || parentOf(o) != "")
+	})
 }
 
 func storeRefOf(ref map[string]any, namespace string) StoreName {

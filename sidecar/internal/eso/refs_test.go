@@ -2,12 +2,15 @@ package eso
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
@@ -157,13 +160,18 @@ func TestManages_FollowsServerAndOptions(t *testing.T) {
 func TestController_LogsAnotherVaultsStoreOnce(t *testing.T) {
 	var out bytes.Buffer
 	n := newController(t, Config{Namespace: "security", Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, &fakeCluster{t: t}, nil)
-	stores := []Store{
-		{StoreName: StoreName{"", "home"}, Vault: true, Server: "http://vault.security.svc:8200", Status: kube.True},
-		{StoreName: StoreName{"", "test"}, Vault: true, Server: "http://vault.test.svc:8200", Status: kube.False},
-		{StoreName: StoreName{"", "cloud"}, Status: kube.False},
+	api := &kubetest.API{OnList: func(context.Context, kubetest.At, metav1.ListOptions) ([]unstructured.Unstructured, string, error) {
+		return []unstructured.Unstructured{
+			*kubetest.Object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"vault":{"server":"http://vault.security.svc:8200"}}},
+				"status":{"conditions":[{"type":"Ready","status":"True"}]}}`),
+			*kubetest.Object(t, `{"metadata":{"name":"test"},"spec":{"provider":{"vault":{"server":"http://vault.test.svc:8200"}}}}`),
+			*kubetest.Object(t, `{"metadata":{"name":"cloud"},"spec":{"provider":{"aws":{}}}}`),
+		}, "", nil
+	}}
+	for range 2 {
+		_, err := n.listStores(t.Context(), kindClusterStore, api.Resource(ClusterStores))
+		require.NoError(t, err)
 	}
-	n.replaceStores(kindClusterStore, stores)
-	n.replaceStores(kindClusterStore, stores)
 	assert.Equal(t, 1, strings.Count(out.String(), msgElsewhere), out.String())
 	assert.Contains(t, out.String(), "store=ClusterSecretStore/test")
 	r := n.snapshot(kube.Condition{})

@@ -35,9 +35,6 @@ func (n *Controller) storeNames() []StoreName {
 
 // handleScan takes what a scan has found.
 func (n *Controller) handleScan(f scanResult) {
-	if n.phase != unseal.Active || f.outageID != n.outageID {
-		return
-	}
 	if f.afterResync && n.worstStore().Type != "" {
 		return // a store is down, and with it more than anybody has to mend
 	}
@@ -80,7 +77,7 @@ func (n *Controller) condition() kube.Condition {
 		return esoCondition(kube.Unknown, "Standby", "Another replica is active: its sidecar manages External Secrets.")
 	case n.phase != unseal.Active:
 		return esoCondition(kube.Unknown, "WaitingForVault", "Vault does not serve yet: External Secrets is resynced once it does.")
-	case n.watching[kindClusterStore].forbidden || n.watching[kindStore].forbidden:
+	case apierrors.IsForbidden(n.watching[kindClusterStore].refusal) || apierrors.IsForbidden(n.watching[kindStore].refusal):
 		return esoCondition(kube.Unknown, "Forbidden", "The stores of External Secrets cannot be listed: apply "+kube.GrantsStores+".")
 	case n.noESO != "":
 		return esoCondition(kube.Unknown, "NotFound", "External Secrets Operator is not found: "+n.noESO+".")

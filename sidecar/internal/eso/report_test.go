@@ -57,7 +57,7 @@ func TestController_LogsNoUnsyncedObjectsWhileAStoreIsDown(t *testing.T) {
 		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &out})
 		setStatus(kube.True, "a", "b")
 		left := func(count int, afterResync bool) {
-			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: count, unsynced: []string{"c"}, final: true, afterResync: afterResync})
+			n.handleScan(scanResult{at: time.Now(), resynced: 3, unsyncedCount: count, unsynced: []string{"c"}, final: true, afterResync: afterResync})
 		}
 		left(1, false)
 		out.Reset()
@@ -114,7 +114,7 @@ func withBrokenStores(t *testing.T) (*Controller, *reached, func(status string, 
 			n.process(t.Context(), StoreName{"", name})
 		}
 	}
-	n.Publish(unseal.State{Phase: unseal.Active})
+	n.Publish(unseal.Snapshot{Phase: unseal.Active})
 	setStatus(kube.False, "a", "b")
 	return n, meter, setStatus
 }
@@ -123,7 +123,7 @@ func TestController_MeasuresARecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, meter, setStatus := withBrokenStores(t)
 		synced := func(left int) {
-			n.handleScan(scanResult{outageID: n.outageID, at: time.Now(), resynced: 3, unsyncedCount: left, unsynced: []string{"c"}, final: true})
+			n.handleScan(scanResult{at: time.Now(), resynced: 3, unsyncedCount: left, unsynced: []string{"c"}, final: true})
 		}
 		time.Sleep(time.Second)
 		setStatus(kube.True, "a")

@@ -43,7 +43,6 @@ type resyncer struct {
 // goes on counting where that was.
 type resync struct {
 	stores      map[StoreName]bool
-	outageID    int64
 	resyncs     map[string]int // by what was annotated
 	namespaces  map[string]int // how much was, by namespace
 	limitLogged bool           // that it was too many
@@ -69,23 +68,19 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	}
 }
 
-func newResync(stores map[StoreName]bool, outageID int64) *resync {
+func newResync(stores map[StoreName]bool) *resync {
 	return &resync{
-		stores: stores, outageID: outageID, least: math.MaxInt, annotates: true,
-		resyncs: map[string]int{}, namespaces: map[string]int{},
+		stores: stores, resyncs: map[string]int{}, namespaces: map[string]int{},
+		least: math.MaxInt, annotates: true, due: time.Now(),
 	}
 }
 
 // continueResync scans what uses the stores that are Ready, when that is due.
 func (n *Controller) continueResync(ctx context.Context, _ StoreName) (after time.Duration, more bool) {
 	if n.resyncIn() <= 0 {
-		n.resyncDue = false
 		n.startResync()
 	}
-	after = n.scanNext(ctx)
-	if again := n.resyncIn(); after < 0 || again < after {
-		after = again
-	}
+	after = min(n.scanNext(ctx), n.resyncIn())
 	return after, after < never
 }
 
@@ -101,12 +96,11 @@ func (n *Controller) resyncIn() time.Duration {
 	return max(0, time.Until(n.nextResync))
 }
 
-// scanNext scans if it is time, and returns after how long the next scan is due;
-// negative: none is.
+// scanNext scans if it is time, and returns after how long the next scan is due.
 func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	w := n.resync
-	if w == nil || w.due.IsZero() || w.stopped.Load() {
-		return -1
+	if w == nil || w.stopped.Load() {
+		return never
 	}
 	if wait := time.Until(w.due); wait > 0 {
 		return wait
@@ -114,14 +108,15 @@ func (n *Controller) scanNext(ctx context.Context) time.Duration {
 	var f scanResult
 	n.unlocked(func() { f = n.resyncer.scan(ctx, w) })
 	if w.stopped.Load() || ctx.Err() != nil {
-		return -1
+		return never
 	}
 	wait, reports := n.resyncer.next(w, &f)
 	if reports {
 		n.handleScan(f)
 	}
-	if w.due = time.Now().Add(wait); wait < 0 {
-		w.due = time.Time{}
+	w.due = time.Now().Add(wait)
+	if wait == never {
+		n.resync = nil
 	}
 	return wait
 }
@@ -144,6 +139,7 @@ func resyncGap(n int) time.Duration {
 }
 
 func (n *Controller) startResync() {
+	n.resyncDue = false
 	if n.config.Recovery == RecoveryRestart {
 		return
 	}
@@ -152,8 +148,7 @@ func (n *Controller) startResync() {
 	before := n.resync
 	n.stopResync()
 	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
-	n.resync = newResync(n.readyStores(), n.outageID)
-	n.resync.due = time.Now()
+	n.resync = newResync(n.readyStores())
 	if before != nil && !before.done {
 		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
 	}
@@ -166,11 +161,10 @@ func (n *Controller) stopResync() {
 	}
 }
 
-// next decides after how long the next scan is due, negative for none, and whether
-// the newest is reported. While ESO makes progress it is left alone: to annotate what
-// it is about to sync costs it a conflict and a retry. When it does not, what is left
-// is annotated once more. What is left after that is not caused by the outage; it is
-// watched until it is synced.
+// next decides after how long the next scan is due, and whether the newest is reported.
+// While ESO makes progress it is left alone: to annotate what it is about to sync costs
+// it a conflict and a retry. When it does not, what is left is annotated once more. What
+// is left after that is not caused by the outage; it is watched until it is synced.
 func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports bool) {
 	if w.done {
 		debug.FreeOSMemory() // most of it will not be needed again for months
@@ -180,7 +174,7 @@ func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports b
 		}
 		f.final, f.afterResync = true, true
 		if f.unsyncedCount == 0 {
-			return -1, true
+			return never, true
 		}
 		return w.wait, true
 	}
@@ -201,7 +195,7 @@ func (s *resyncer) next(w *resync, f *scanResult) (wait time.Duration, reports b
 		w.done, w.annotates, w.wait = true, false, recheckInterval
 		debug.FreeOSMemory()
 		if f.unsyncedCount == 0 {
-			return -1, true
+			return never, true
 		}
 		return w.wait, true
 	case w.annotates && w.rounds == 0:

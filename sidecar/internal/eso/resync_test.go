@@ -115,7 +115,7 @@ func drive(ctx context.Context, s *resyncer, w *resync, report func(scanResult))
 		if reports {
 			report(f)
 		}
-		if wait < 0 || !kube.Sleep(ctx, wait) {
+		if wait == never || !kube.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -137,7 +137,7 @@ func resyncAll(t *testing.T, count int, broken bool) (eso *slowESO, last scanRes
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		began := time.Now()
-		go drive(ctx, s, newResync(map[StoreName]bool{{"app", "home"}: true}, 1), func(f scanResult) {
+		go drive(ctx, s, newResync(map[StoreName]bool{{"app", "home"}: true}), func(f scanResult) {
 			if f.final {
 				done <- f
 			}
@@ -193,7 +193,7 @@ func resyncBroken(t *testing.T, e *slowESO, log hclog.Logger, d time.Duration) (
 	e.annotated, e.ready = map[string]int{"broken": 0}, map[string]time.Time{}
 	s := newResyncer(Config{Log: log}, e)
 	found = &[]scanResult{}
-	go drive(t.Context(), s, newResync(map[StoreName]bool{{"app", "home"}: true}, 1), func(f scanResult) {
+	go drive(t.Context(), s, newResync(map[StoreName]bool{{"app", "home"}: true}), func(f scanResult) {
 		e.Lock()
 		defer e.Unlock()
 		*found = append(*found, f)
@@ -274,7 +274,7 @@ func withReadyStores(t *testing.T, api dynamic.Interface, names ...string) *Cont
 			n.updateStore(Store{StoreName: StoreName{"app", name}, Vault: true, Status: kube.True}, false)
 		}
 	})
-	n.Publish(unseal.State{Phase: unseal.Active})
+	n.Publish(unseal.Snapshot{Phase: unseal.Active})
 	return n
 }
 
@@ -286,12 +286,12 @@ func TestResync_EndsWithTheNextOutage(t *testing.T) {
 		n := withReadyStores(t, eso, "home")
 		eso.wait(time.Hour)
 		assert.Equal(t, 2, eso.annotated["broken"])
-		n.Publish(unseal.State{Phase: unseal.Unreachable})
+		n.Publish(unseal.Snapshot{Phase: unseal.Unreachable})
 		eso.wait(time.Second)
 		before := eso.lists
 		eso.wait(time.Hour)
 		assert.Equal(t, before, eso.lists)
-		n.Publish(unseal.State{Phase: unseal.Active})
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
 		eso.wait(10 * time.Minute)
 		assert.Equal(t, 4, eso.annotated["broken"], "and it begins anew")
 	})
@@ -340,7 +340,7 @@ func TestResync_LimitsItsRate(t *testing.T) {
 			eso.annotated[fmt.Sprint("more-", i)] = 0
 		}
 		began := time.Now()
-		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}))
 		assert.InDelta(t, 25, time.Since(began).Seconds(), 1, "50 at once, then 40 a second, for %d", f.resynced)
 	})
 }
@@ -353,11 +353,11 @@ func TestResync_ObjectThatSyncedMeanwhileIsNoError(t *testing.T) {
 		eso := &slowESO{annotated: map[string]int{"a": 0, "b": 0}, ready: map[string]time.Time{}, syncsFirst: true,
 			policy: kubetest.DeniedBy("externalsecrets", "externalsecrets", "only what is not Ready may be annotated")}
 		s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, eso)
-		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+		f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}))
 		assert.NoError(t, f.err)
 		assert.Equal(t, 2, f.unsyncedCount)
 		assert.Len(t, eso.ready, 2, "each was tried")
-		f = s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+		f = s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}))
 		assert.Zero(t, f.unsyncedCount)
 		assert.NotContains(t, out.String(), "[WARN]")
 	})
@@ -392,7 +392,7 @@ func TestResync_RejectedObjectBlocksNoOther(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			eso := &slowESO{annotated: map[string]int{"a": 0, "b": 0, "c": 0}, ready: map[string]time.Time{}, policy: row.err}
 			s := newResyncer(Config{Log: hclog.NewNullLogger()}, eso)
-			f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}, 1))
+			f := s.scan(t.Context(), newResync(map[StoreName]bool{{"app", "home"}: true}))
 			if row.goes {
 				assert.NoError(t, f.err)
 				assert.Equal(t, 3, eso.tried)

@@ -1,8 +1,8 @@
 package eso
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -27,13 +27,10 @@ const (
 	maxResyncedIn = 2_000
 	// firstPerNamespace bounds how many in a namespace are annotated before those in others.
 	firstPerNamespace = 100
-	// maxKey bounds what each is remembered by: a UID, or a name.
-	maxKey = 253
 )
 
 // scanResult is what a scan has found.
 type scanResult struct {
-	outageID      int64
 	at            time.Time
 	took          time.Duration // since the trouble began; the controller's
 	slowest       time.Duration // that a store took to get Ready; the controller's
@@ -45,62 +42,61 @@ type scanResult struct {
 	err           error // a right is missing, or the kind
 }
 
+// syncedKind is a kind of objects that ESO syncs.
+type syncedKind struct {
+	schema.GroupVersionResource
+	uses   func(o *unstructured.Unstructured, is func(StoreName) bool) bool // one of the stores
+	grants string
+}
+
+var syncedKinds = []syncedKind{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushesTo, kube.GrantsMore}}
+
 // scan lists what uses the stores, and annotates what failed if the resync is to. Where
 // much of a namespace failed, it lists once more.
 func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
-	f := scanResult{outageID: w.outageID}
+	var f scanResult
 	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
-	f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
-		f.unsyncedCount++
+	again := false
+	handle := func(kind syncedKind, o *unstructured.Unstructured) error {
 		alone := generates(o)
-		if len(f.unsynced) < maxNamedUnsynced {
-			f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
+		if !again {
+			f.unsyncedCount++
+			if len(f.unsynced) < maxNamedUnsynced {
+				f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
+			}
 		}
 		if !w.annotates || alone {
 			return nil
 		}
-		return s.resyncObject(ctx, w, t, r, o)
-	})
+		return s.resyncObject(ctx, w, t, kind, o)
+	}
+	f.err = s.eachFailed(ctx, w, handle)
 	if t.exceeded && f.err == nil && ctx.Err() == nil && !w.stopped.Load() {
-		t.perNamespace = maxResyncedIn
-		f.err = s.eachFailed(ctx, w, func(r schema.GroupVersionResource, o *unstructured.Unstructured) error {
-			if generates(o) {
-				return nil
-			}
-			return s.resyncObject(ctx, w, t, r, o)
-		})
+		t.perNamespace, again = maxResyncedIn, true
+		f.err = s.eachFailed(ctx, w, handle)
 	}
 	f.at, f.resynced = time.Now(), len(w.resyncs)
 	return f
 }
 
 // eachFailed calls f with each object that failed and uses one of the stores.
-func (s *resyncer) eachFailed(ctx context.Context, w *resync,
-	f func(schema.GroupVersionResource, *unstructured.Unstructured) error) error {
+func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind, *unstructured.Unstructured) error) error {
 	is := func(n StoreName) bool { return w.stores[n] }
-	for _, kind := range []struct {
-		resource schema.GroupVersionResource
-		picks    func(o *unstructured.Unstructured, is func(StoreName) bool) bool
-		grants   string
-	}{{ExternalSecrets, Uses, kube.GrantsSecrets}, {PushSecrets, pushesTo, kube.GrantsMore}} {
-		_, err := kube.EachPage(ctx, s.api.Resource(kind.resource), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-			for i := range page {
-				if w.stopped.Load() {
-					return errStopList
-				}
-				if o := &page[i]; FailedSync(o) && kind.picks(o, is) {
-					if err := f(kind.resource, o); err != nil {
-						return err
-					}
-				}
+	for _, kind := range syncedKinds {
+		var failed error
+		api := s.api.Resource(kind.GroupVersionResource)
+		_, err := kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+			if FailedSync(o) && kind.uses(o, is) {
+				failed = f(kind, o)
 			}
-			return nil
+			return failed == nil && !w.stopped.Load()
 		})
 		if ctx.Err() != nil || w.stopped.Load() {
 			return nil
 		}
-		s.errors[kind.resource].Log(s.log, "listing and annotating "+kind.resource.Resource, kind.grants, err)
-		if err != nil && !(kind.resource == PushSecrets && kube.IsForbiddenOrNotFound(err)) {
+		err = cmp.Or(err, failed)
+		s.errors[kind.GroupVersionResource].Log(s.log, "listing and annotating "+kind.Resource, kind.grants, err)
+		if err != nil && !(kind.GroupVersionResource == PushSecrets && kube.IsForbiddenOrNotFound(err)) {
 			return err
 		}
 	}
@@ -118,20 +114,19 @@ type quota struct {
 
 // overLimit reports whether there is no room for one more, and logs it once.
 func (s *resyncer) overLimit(w *resync, t *quota, namespace string, first bool) bool {
+	tried := t.tried[namespace]
 	switch {
-	case first && len(w.resyncs) >= maxResynced:
-	case first && w.namespaces[namespace] >= maxResyncedIn, t.tried[namespace] >= maxResyncedIn:
-	case t.tried[namespace] >= t.perNamespace:
+	case first && (len(w.resyncs) >= maxResynced || w.namespaces[namespace] >= maxResyncedIn), tried >= maxResyncedIn:
+		if !w.limitLogged {
+			w.limitLogged = true
+			s.log.Warn(msgTooManyLeft, keyCount, len(w.resyncs), keyNamespace, namespace)
+		}
+		return true
+	case tried >= t.perNamespace, tried == 0 && len(t.tried) >= maxResynced: // namespaces come and go
 		t.exceeded = true
 		return true
-	default:
-		return false
 	}
-	if !w.limitLogged {
-		w.limitLogged = true
-		s.log.Warn(msgTooManyLeft, keyCount, len(w.resyncs), keyNamespace, namespace)
-	}
-	return true
+	return false
 }
 
 // describeUnsynced names an object that was not synced.
@@ -145,50 +140,47 @@ func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
 
 // resyncObject annotates an object, or the one that made it, at most twice a resync.
 // That one of many is gone meanwhile is no error.
-func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, r schema.GroupVersionResource,
+func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
 	o *unstructured.Unstructured) error {
-	api, name, key, with := s.api.Resource(r).Namespace(o.GetNamespace()), o.GetName(), string(o.GetUID()), annotation
-	kind := o.GetKind()
-	if parent := parentOf(o); parent != "" {
+	namespace := o.GetNamespace()
+	api, name, key, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), string(o.GetUID()), annotation
+	annotated := o.GetKind()
+	parent := parentOf(o)
+	if parent != "" {
 		api, name, key, with = s.api.Resource(ClusterSecrets), parent, parent, parentAnnotation
-		kind = kindClusterSecret
+		annotated = kindClusterSecret
 	}
 	last, first := s.resyncedAt[key], w.resyncs[key] == 0
-	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval || len(key) > maxKey {
+	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
 		return nil
 	}
-	if s.overLimit(w, t, o.GetNamespace(), first) {
+	if s.overLimit(w, t, namespace, first) {
 		return nil
 	}
-	if len(t.tried) >= maxResynced && t.tried[o.GetNamespace()] == 0 { // namespaces come and go
-		t.exceeded = true
-		return nil
-	}
-	t.tried[o.GetNamespace()]++
+	t.tried[namespace]++
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err
 	}
 	err := annotateForceSync(ctx, api, name, with)
-	if with == parentAnnotation && !isObjectError(err) {
+	if parent != "" && !isObjectError(err) {
 		s.errors[ClusterSecrets].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
-		if err != nil && kube.IsForbiddenOrNotFound(err) { // the rest goes on without
-			return nil
-		}
 	}
-	if apierrors.IsNotFound(err) || kube.ReadyMeanwhile(err) {
+	switch {
+	case err == nil:
+	case kube.ReadyMeanwhile(err), apierrors.IsNotFound(err):
 		return nil
-	}
-	if isObjectError(err) { // the rest goes on without
-		s.refused.Log(s.log, "annotating "+kind+"s", manifestOf(r), err)
+	case isObjectError(err): // the rest goes on without
+		s.refused.Log(s.log, "annotating "+annotated+"s", kind.grants, err)
 		return nil
-	}
-	if err != nil {
+	case parent != "" && apierrors.IsForbidden(err): // the rest goes on without
+		return nil
+	default:
 		return err
 	}
-	s.log.Touched(kind)
+	s.log.Touched(annotated)
 	w.resyncs[key]++
 	if first {
-		w.namespaces[o.GetNamespace()]++
+		w.namespaces[namespace]++
 	}
 	s.resyncedAt[key] = time.Now()
 	return nil
@@ -207,23 +199,11 @@ func isObjectError(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsConflict(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-func manifestOf(r schema.GroupVersionResource) string {
-	if r == PushSecrets {
-		return kube.GrantsMore
-	}
-	return kube.GrantsSecrets
-}
-
 // annotateForceSync sets an annotation to a value that it never had.
 func annotateForceSync(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"annotations": map[string]any{with: time.Now().UTC().Format(time.RFC3339Nano)},
-	}})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := kube.WithRequestTimeout(ctx)
-	defer cancel()
-	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	_, err := kube.Patch(ctx, api, name, types.MergePatchType, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{with: now}},
+	})
 	return err
 }

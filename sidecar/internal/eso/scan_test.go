@@ -45,7 +45,7 @@ func TestResync_LargeNamespaceDelaysNoOther(t *testing.T) {
 					},
 				}
 				s := newResyncer(Config{Log: hclog.New(&hclog.LoggerOptions{Output: &log})}, api)
-				w := newResync(map[StoreName]bool{{"", "home"}: true}, 1)
+				w := newResync(map[StoreName]bool{{"", "home"}: true})
 				began := time.Now()
 				f := s.scan(t.Context(), w)
 				assert.NoError(t, f.err)

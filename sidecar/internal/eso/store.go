@@ -8,8 +8,32 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// The kinds of External Secrets that are spoken of.
+var (
+	ClusterStores   = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "clustersecretstores"}
+	NamespaceStores = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "secretstores"}
+	ExternalSecrets = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "externalsecrets"}
+	ClusterSecrets  = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "clusterexternalsecrets"}
+	PushSecrets     = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1alpha1", Resource: "pushsecrets"}
+)
+
+// The kinds that are spoken of by name.
+const (
+	kindClusterStore = "ClusterSecretStore"
+	kindStore        = "SecretStore"
+
+	kindClusterSecret = "ClusterExternalSecret"
+)
+
+// The annotations that make ESO sync again at once.
+const (
+	annotation       = "force-sync"
+	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)
 )
 
 // objectName is what Kubernetes accepts as one (RFC 1123).
@@ -116,7 +140,7 @@ func StoreOf(o *unstructured.Unstructured) Store {
 func ReadyOf(o *unstructured.Unstructured) kube.Condition {
 	for _, c := range kube.ConditionsOf(o) {
 		if c.Type == "Ready" {
-			return c.Condition
+			return c
 		}
 	}
 	return kube.Condition{}

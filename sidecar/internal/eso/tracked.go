@@ -6,9 +6,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
 // Tenants make stores, and each that is followed takes memory. So many of a kind
@@ -32,36 +34,14 @@ func (c StoreLimit) Admit(namespace string) bool {
 	return true
 }
 
-func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector[Store] {
-	var left *StoreName // out of the newest list
-	return &kube.Reflector[Store]{
+func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.ResourceInterface) *kube.Reflector {
+	return &kube.Reflector{
 		API:          api,
 		MissingRetry: kube.MissingKindRetry,
-		Convert:      StoreOf,
-		Filter: func() func(Store) bool {
-			ours, others := StoreLimit{}, StoreLimit{}
-			left = nil
-			return func(s Store) bool {
-				if !n.config.Manages(s) {
-					return n.config.Ignores(s) && others.Admit(s.Namespace)
-				}
-				room := len(n.config.Stores) > 0 || ours.Admit(s.Namespace)
-				if !room && left == nil {
-					left = &s.StoreName
-				}
-				return room
-			}
+		List:         func(ctx context.Context) (string, error) { return n.listStores(ctx, kind, api) },
+		Update: func(o *unstructured.Unstructured, gone bool) {
+			n.handle(func() { n.updateStore(StoreOf(o), gone) })
 		},
-		Replace: func(all []Store) {
-			first := left
-			n.handle(func() {
-				n.replaceStores(kind, all)
-				if first != nil {
-					n.logStoreLimit(*first)
-				}
-			})
-		},
-		Update: func(s Store, gone bool) { n.handle(func() { n.updateStore(s, gone) }) },
 		OnError: func(err error) {
 			older := apierrors.IsNotFound(err) && n.olderAPI(ctx)
 			n.handle(func() { n.handleWatchResult(kind, err, older) })
@@ -69,11 +49,42 @@ func (n *Controller) reflector(ctx context.Context, kind string, api dynamic.Res
 	}
 }
 
+// listStores takes a whole kind of stores; those that are not among them are gone.
+func (n *Controller) listStores(ctx context.Context, kind string, api dynamic.ResourceInterface) (version string, err error) {
+	there := map[StoreName]bool{} // that are tracked
+	version, err = kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		s := StoreOf(o)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.syncPhase()
+		if n.updateStore(s, false) {
+			there[s.StoreName] = true
+		}
+		return true
+	})
+	if err != nil {
+		return "", err
+	}
+	n.handle(func() {
+		for name := range n.tracked {
+			if name.kind() == kind && !there[name] {
+				delete(n.tracked, name)
+			}
+		}
+		for _, name := range n.config.Stores {
+			if name.kind() == kind && !there[name] {
+				n.log.Warn(msgUnknownName, keyStore, name.String())
+			}
+		}
+	})
+	return version, nil
+}
+
 // handleWatchResult takes whether a kind of stores is seen.
 func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
-	w, unseen := n.watching[kind], n.watching[kind].unavailable()
+	w, unseen := n.watching[kind], n.watching[kind].refusal != nil
 	if err == nil || kube.IsForbiddenOrNotFound(err) {
-		w.answered, w.absent, w.forbidden = true, apierrors.IsNotFound(err), apierrors.IsForbidden(err)
+		w.answered, w.refusal = true, err
 	}
 	if !apierrors.IsNotFound(err) {
 		w.Log(n.log, "watching "+kind+"s", kube.GrantsStores, err)
@@ -82,7 +93,8 @@ func (n *Controller) handleWatchResult(kind string, err error, olderAPI bool) {
 		n.requestResync()
 		n.noESO = ""
 	}
-	if n.watching[kindClusterStore].absent && n.watching[kindStore].absent && n.noESO == "" {
+	absent := apierrors.IsNotFound(n.watching[kindClusterStore].refusal) && apierrors.IsNotFound(n.watching[kindStore].refusal)
+	if absent && n.noESO == "" {
 		n.noESO = "the Kubernetes API serves neither ClusterSecretStores nor SecretStores of " + kube.ESOGroup + "/v1"
 		if olderAPI {
 			n.noESO += ", only of v1beta1: ESO is older than 0.16"
@@ -101,35 +113,6 @@ func (n *Controller) olderAPI(ctx context.Context) bool {
 	return err == nil
 }
 
-// replaceStores takes a whole kind of stores; those that are not among them are gone.
-func (n *Controller) replaceStores(kind string, all []Store) {
-	n.watching[kind].answered = true
-	there := map[StoreName]bool{}
-	for _, s := range all {
-		there[s.StoreName] = true
-		n.updateStore(s, false)
-	}
-	for name := range n.tracked {
-		if name.kind() == kind && !there[name] {
-			delete(n.tracked, name)
-		}
-	}
-	for _, name := range n.config.Stores {
-		if name.kind() == kind && !there[name] {
-			n.log.Warn(msgUnknownName, keyStore, name.String())
-		}
-	}
-}
-
-// logStoreLimit says once that a store is not followed for want of room.
-func (n *Controller) logStoreLimit(name StoreName) {
-	if !n.limitLogged {
-		n.limitLogged = true
-		n.log.Warn(msgTooMany, keyStore, name.String(),
-			keyAdvice, "name those to manage in --eso-stores")
-	}
-}
-
 // hasRoom reports whether one more store can be followed. For those that were named
 // there always is.
 func (n *Controller) hasRoom(name StoreName) bool {
@@ -145,19 +128,23 @@ func (n *Controller) hasRoom(name StoreName) bool {
 	return there.Admit(name.Namespace)
 }
 
-func (n *Controller) updateStore(s Store, gone bool) {
+// updateStore takes a store that is there, or gone, and reports whether it is tracked.
+func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 	p := n.tracked[s.StoreName]
-	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && len(n.ignoredLogged) < maxStores {
+	if !gone && n.config.Ignores(s) && !n.ignoredLogged[s.StoreName] && n.ignoredCount.Admit(s.Namespace) {
 		n.ignoredLogged[s.StoreName] = true
 		n.log.Info(msgElsewhere, keyStore, s.String(), keyAdvice, AdviceElsewhere)
 	}
 	if gone || !n.config.Manages(s) {
 		delete(n.tracked, s.StoreName)
-		return
+		return false
 	}
 	if p == nil && !n.hasRoom(s.StoreName) {
-		n.logStoreLimit(s.StoreName)
-		return
+		if !n.limitLogged {
+			n.limitLogged = true
+			n.log.Warn(msgTooMany, keyStore, s.String(), keyAdvice, "name those to manage in --eso-stores")
+		}
+		return false
 	}
 	if p == nil || p.uid != s.uid {
 		p = &storeState{}
@@ -167,10 +154,10 @@ func (n *Controller) updateStore(s Store, gone bool) {
 	p.readyAfterOutage = p.readyAfterOutage || fails && n.outageIsOver()
 	p.Store = s
 	if !recovered {
-		if !s.Ready() {
+		if !s.Ready() && n.phase == unseal.Active {
 			n.queue.Add(s.StoreName)
 		}
-		return
+		return true
 	}
 	works := p.workedInOutage
 	if !p.downSince.IsZero() {
@@ -184,4 +171,5 @@ func (n *Controller) updateStore(s Store, gone bool) {
 	}
 	*p = storeState{Store: s, workedInOutage: works}
 	n.requestResync()
+	return true
 }

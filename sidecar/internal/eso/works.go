@@ -2,7 +2,6 @@ package eso
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,24 +47,18 @@ func (n *Controller) workingStore(ctx context.Context, p *storeState, ours func(
 	return name, err
 }
 
-// errStopList ends a list that need not go on.
-var errStopList = errors.New("that is enough")
-
 // storeSyncedFrom returns one of the stores from which ESO has synced an ExternalSecret
 // since Vault is active. What may not be seen is not there.
 func (n *Controller) storeSyncedFrom(ctx context.Context, stores map[StoreName]bool, since time.Time) (found StoreName, err error) {
-	_, err = kube.EachPage(ctx, n.api.Resource(ExternalSecrets), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-		for i := range page {
-			ref, _, _ := unstructured.NestedMap(page[i].Object, "spec", "secretStoreRef")
-			name := storeRefOf(ref, page[i].GetNamespace())
-			if stores[name] && ReadyOf(&page[i]).Status == kube.True && refreshedAt(&page[i]).After(since) {
-				found = name
-				return errStopList
-			}
+	_, err = kube.EachObject(ctx, n.api.Resource(ExternalSecrets), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		ref, _, _ := unstructured.NestedMap(o.Object, "spec", "secretStoreRef")
+		name := storeRefOf(ref, o.GetNamespace())
+		if stores[name] && ReadyOf(o).Status == kube.True && refreshedAt(o).After(since) {
+			found = name
 		}
-		return nil
+		return found == StoreName{}
 	})
-	if errors.Is(err, errStopList) || kube.IsForbiddenOrNotFound(err) {
+	if kube.IsForbiddenOrNotFound(err) {
 		err = nil
 	}
 	return found, err

@@ -22,24 +22,29 @@ const (
 // decode returns the share that one word stands for.
 func decode(text []byte) (unseal.Share, error) {
 	raw := decodeOnce(text)
-	switch {
-	case raw == nil:
-		return unseal.Share{}, errors.New("neither base64 nor hex")
-	case isHex(text) && len(text)%2 == 1 && !inRange(len(raw)):
+	if err := checkShare(text, raw); err != nil {
 		clear(raw)
-		return unseal.Share{}, errors.New("hex with an odd number of digits")
-	case encodedTwice(raw):
-		clear(raw)
-		return unseal.Share{}, errors.New("encoded twice, like base64 of base64: decode it once and store the result, " +
-			"`kubectl create secret` and stringData encode by themselves")
-	case len(raw) < minShare:
-		clear(raw)
-		return unseal.Share{}, fmt.Errorf("too short for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
-	case len(raw) > maxShare:
-		clear(raw)
-		return unseal.Share{}, fmt.Errorf("too long for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
+		return unseal.Share{}, err
 	}
 	return unseal.NewShare(raw), nil
+}
+
+// checkShare tells why raw, which was decoded from text, is no share.
+func checkShare(text, raw []byte) error {
+	switch {
+	case raw == nil:
+		return errors.New("neither base64 nor hex")
+	case isHex(text) && len(text)%2 == 1 && !inRange(len(raw)):
+		return errors.New("hex with an odd number of digits")
+	case encodedTwice(raw):
+		return errors.New("encoded twice, like base64 of base64: decode it once and store the result, " +
+			"`kubectl create secret` and stringData encode by themselves")
+	case len(raw) < minShare:
+		return fmt.Errorf("too short for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
+	case len(raw) > maxShare:
+		return fmt.Errorf("too long for a share: %d bytes decoded, expected %d to %d", len(raw), minShare, maxShare)
+	}
+	return nil
 }
 
 // decodeOnce takes one round of encoding off; nil when there is none. Hex comes
@@ -49,10 +54,7 @@ func decodeOnce(text []byte) []byte {
 	if isHex(text) && len(text)%2 == 0 &&
 		(inRange(hex.DecodedLen(len(text))) || !inRange(base64.RawStdEncoding.DecodedLen(len(text)))) {
 		raw := make([]byte, hex.DecodedLen(len(text)))
-		if _, err := hex.Decode(raw, text); err != nil {
-			clear(raw)
-			return nil
-		}
+		_, _ = hex.Decode(raw, text) // digits alone, and an even number of them
 		return raw
 	}
 	return unwrapBase64(text)
@@ -106,12 +108,7 @@ func LooksLikeShare(text string) bool {
 }
 
 func isHex(text []byte) bool {
-	for _, c := range text {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
-			return false
-		}
-	}
-	return len(text) > 0
+	return len(text) > 0 && len(bytes.Trim(text, "0123456789abcdefABCDEF")) == 0
 }
 
 func inRange(length int) bool { return length >= minShare && length <= maxShare }

@@ -20,7 +20,7 @@ var ErrMissing = errors.New("no unseal key there")
 // visible returns the names in dir, the oldest first, without those that begin with a
 // dot: in a mounted Secret these are the kubelet's own.
 func visible(dir string) ([]string, error) {
-	file, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	file, err := openDirectory(dir)
 	if err != nil {
 		return nil, err
 	}

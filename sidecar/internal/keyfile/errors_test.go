@@ -160,7 +160,9 @@ func TestRead_RemarksOnContentThatIsNoShare(t *testing.T) {
 	dir := openDir(t)
 	write(t, dir+"/key", b64(k)+"\n"+b64(k)[:8]+"\n")
 	write(t, dir+"/large", strings.Repeat("!", 64<<10+1))
+	write(t, dir+"/root-token", "")
 	require.NoError(t, os.Mkdir(dir+"/folder", 0o755))
+	require.NoError(t, os.Mkdir(dir+"/root", 0o755))
 	write(t, dir+"/"+hex.EncodeToString(key(32)), "")
 	shares, remarks, err := keyfile.New(dir).Read()
 	require.NoError(t, err)
@@ -174,6 +176,8 @@ func TestRead_RemarksOnContentThatIsNoShare(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"[name withheld, it looks like a share]: empty",
 		"folder: not a regular file, it is a directory",
+		"root: not a regular file, it is a directory",
+		"root-token: empty",
 		"key: line 2: too short for a share: 6 bytes decoded, expected 16 to 33",
 		"large: larger than 64 KiB, a share takes less than 100 bytes",
 	}, got)

@@ -18,17 +18,17 @@ func TestInspect_ReportsWritableFilesAndWhitespace(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		files map[string]string
 		mode  os.FileMode
-		want  Facts
+		want  Inspection
 	}{
-		"a file as it should be":         {map[string]string{"a": one}, 0o440, Facts{}},
-		"with a newline at its end":      {map[string]string{"a": one + "\n"}, 0o444, Facts{}},
-		"with a carriage return":         {map[string]string{"a": one + "\r\n"}, 0o440, Facts{Padded: 1}},
-		"with blanks":                    {map[string]string{"a": " " + one, "b": one + "\n\n"}, 0o440, Facts{Padded: 2, Repeated: 1}},
-		"the same in another form":       {map[string]string{"a": one + "\n" + same}, 0o440, Facts{Repeated: 1}},
-		"that its group may write":       {map[string]string{"a": one}, 0o460, Facts{Loose: []string{"a"}}},
-		"that all users may write":       {map[string]string{"a": one, "b": one}, 0o446, Facts{Loose: []string{"a", "b"}, Repeated: 1}},
-		"that only its owner may write":  {map[string]string{"a": one}, 0o600, Facts{}},
-		"that look like a share by name": {map[string]string{strings.Repeat("ab", 32): one}, 0o660, Facts{Loose: []string{"[name withheld, it looks like a share]"}}},
+		"a file as it should be":         {map[string]string{"a": one}, 0o440, Inspection{}},
+		"with a newline at its end":      {map[string]string{"a": one + "\n"}, 0o444, Inspection{}},
+		"with a carriage return":         {map[string]string{"a": one + "\r\n"}, 0o440, Inspection{HaveWhitespace: 1}},
+		"with blanks":                    {map[string]string{"a": " " + one, "b": one + "\n\n"}, 0o440, Inspection{HaveWhitespace: 2, Repeated: 1}},
+		"the same in another form":       {map[string]string{"a": one + "\n" + same}, 0o440, Inspection{Repeated: 1}},
+		"that its group may write":       {map[string]string{"a": one}, 0o460, Inspection{WritableByOthers: []string{"a"}}},
+		"that all users may write":       {map[string]string{"a": one, "b": one}, 0o446, Inspection{WritableByOthers: []string{"a", "b"}, Repeated: 1}},
+		"that only its owner may write":  {map[string]string{"a": one}, 0o600, Inspection{}},
+		"that look like a share by name": {map[string]string{strings.Repeat("ab", 32): one}, 0o660, Inspection{WritableByOthers: []string{"[name withheld, it looks like a share]"}}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			dir := t.TempDir()
@@ -39,7 +39,7 @@ func TestInspect_ReportsWritableFilesAndWhitespace(t *testing.T) {
 			}
 			got, err := New(dir).Inspect()
 			require.NoError(t, err)
-			row.want.Writable = true // the test's own directory
+			row.want.DirectoryWritable = true // the test's own directory
 			assert.Equal(t, row.want, got)
 			if len(row.files) == 1 {
 				for name := range row.files {

@@ -11,6 +11,7 @@
 package keyfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ const (
 // Source is a file, or a directory of files, that holds key shares.
 type Source struct {
 	path  string
-	calls atomic.Uint64 // told apart by Stamp
+	calls atomic.Uint64 // told apart by Revision
 }
 
 // New returns the Source at path, which is absolute. Whether it is a file or a
@@ -89,29 +90,35 @@ func (s *Source) readOnce() ([]unseal.Share, []unseal.Remark, error) {
 	}
 	var all []unseal.Share
 	var remarks []unseal.Remark
-	var told []string
 	for _, file := range files {
-		found, flaws, err := readFile(file)
+		p, err := readFile(file)
 		if err != nil {
 			unseal.WipeAll(all)
 			return nil, nil, err
 		}
-		all, remarks = addNew(all, found), append(remarks, flaws...)
-		for _, flaw := range flaws {
-			told = append(told, shown(file)+": "+flaw.What)
-		}
+		all = addNew(all, p.shares)
+		remarks = append(remarks, p.remarks(filepath.Base(shown(file)))...)
 		if len(all) > maxShares {
 			unseal.WipeAll(all)
 			return nil, nil, fmt.Errorf("%s: more than %d shares", shown(s.path), maxShares)
 		}
 	}
-	if more := len(told) - maxRemarks; more > 0 {
-		told = append(told[:maxRemarks], fmt.Sprintf("and %d more", more))
-	}
 	if len(all) == 0 {
-		return nil, shorten(remarks), errors.New(strings.Join(told, "; "))
+		err = describeRemarks(remarks, filepath.Dir(files[0]))
 	}
-	return all, shorten(remarks), nil
+	return all, shorten(remarks), err
+}
+
+// describeRemarks is the error for files in dir without a share.
+func describeRemarks(remarks []unseal.Remark, dir string) error {
+	var told []string
+	for _, r := range remarks[:min(len(remarks), maxRemarks)] {
+		told = append(told, filepath.Join(dir, r.Entry)+": "+r.What)
+	}
+	if more := len(remarks) - maxRemarks; more > 0 {
+		told = append(told, fmt.Sprintf("and %d more", more))
+	}
+	return errors.New(strings.Join(told, "; "))
 }
 
 // shorten keeps the most important of many.
@@ -120,15 +127,8 @@ func shorten(remarks []unseal.Remark) []unseal.Remark {
 	if more <= 0 {
 		return remarks
 	}
-	slices.SortStableFunc(remarks, func(a, b unseal.Remark) int {
-		switch {
-		case a.Token == b.Token:
-			return 0
-		case a.Token:
-			return -1
-		}
-		return 1
-	})
+	rank := map[bool]int{true: 0, false: 1}
+	slices.SortStableFunc(remarks, func(a, b unseal.Remark) int { return cmp.Compare(rank[a.Token], rank[b.Token]) })
 	return append(remarks[:maxRemarks:maxRemarks], unseal.Remark{Entry: fmt.Sprint(more, " more"), What: "no share either"})
 }
 
@@ -170,19 +170,18 @@ next:
 	return all
 }
 
-func readFile(path string) ([]unseal.Share, []unseal.Remark, error) {
-	entry := filepath.Base(shown(path))
+func readFile(path string) (p parsed, err error) {
 	buf := make([]byte, maxFile+1)
 	defer clear(buf)
 	n, err := fill(buf, path)
 	if what, ok := errors.AsType[noShare](err); ok {
-		return nil, []unseal.Remark{{Entry: entry, What: string(what)}}, nil
+		p.refuse(string(what), 0)
+		return p, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return p, err
 	}
-	p := parse(buf[:n])
-	return p.shares, p.remarks(entry), nil
+	return parse(buf[:n]), nil
 }
 
 // noShare is what is told of an entry that cannot be one, whatever is in it.

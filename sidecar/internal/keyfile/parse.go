@@ -16,16 +16,16 @@ import (
 type parsed struct {
 	shares []unseal.Share
 	flaw   string // what the first part looks like that is no share
-	line   int    // where it is
+	line   int    // where it is; 0: whatever is in the file
 	flaws  int    // parts that are no share
 	token  bool   // a token of Vault's is in it
 	json   bool
+	padded bool // text with white space other than the ends of lines
 }
 
 const (
 	whatToken    = "looks like a token of Vault's"
 	whatRecovery = "recovery keys, which do not unseal"
-	whatEmpty    = "empty"
 	whatNoKeys   = "JSON without unseal keys"
 )
 
@@ -58,7 +58,7 @@ func parse(content []byte) (p parsed) {
 		p.takeText(text)
 	}
 	if len(p.shares) == 0 && p.flaws == 0 && !p.token {
-		p.refuse(whatEmpty, 1)
+		p.refuse("empty", 0)
 	}
 	return p
 }
@@ -68,6 +68,8 @@ func (p *parsed) takeText(text []byte) {
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
+		ended := bytes.TrimSuffix(line, []byte("\n"))
+		p.padded = p.padded || len(ended) == 0 || len(bytes.TrimSpace(ended)) != len(ended)
 		words := bytes.FieldsFunc(line, separates)
 		if m := label.FindSubmatchIndex(line); m != nil {
 			words = bytes.FieldsFunc(line[m[1]:], separates)
@@ -183,7 +185,7 @@ func (p *parsed) remarks(entry string) (out []unseal.Remark) {
 	if p.flaws == 0 {
 		return out
 	}
-	if len(p.shares) == 0 && !p.token && p.flaw != whatEmpty && rootName.MatchString(entry) {
+	if len(p.shares) == 0 && !p.token && p.line > 0 && rootName.MatchString(entry) {
 		return []unseal.Remark{{Entry: entry, What: "by its name a root token", Token: true}}
 	}
 	what := p.flaw

@@ -25,7 +25,7 @@ const (
 // watch, for what happened before. It calls from its own goroutine, so wake
 // must not block. It returns nil when ctx is done, and an error when events
 // cannot be had, for example at the limit of inotify instances: they are only
-// a hint, so go on without and compare Stamp from time to time, as is needed
+// a hint, so go on without and compare Revision from time to time, as is needed
 // anyway.
 func (s *Source) Watch(ctx context.Context, wake func()) error {
 	watcher, err := fsnotify.NewWatcher()

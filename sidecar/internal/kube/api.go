@@ -2,15 +2,16 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"math/rand/v2"
-	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -46,9 +47,6 @@ const (
 	MissingKindRetry = 5 * time.Minute
 )
 
-// errResourceExpired ends a watch that the server cannot go on with: list again.
-var errResourceExpired = errors.New("the watch has to begin anew")
-
 // errEndless is what becomes of a list without an end.
 var errEndless = errors.New("the list does not end")
 
@@ -57,29 +55,45 @@ func WithRequestTimeout(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, callLimit)
 }
 
+// Patch changes fields of an object, or of its subresource, in one bounded request.
+func Patch(ctx context.Context, api dynamic.ResourceInterface, name string, kind types.PatchType, changes map[string]any,
+	subresource ...string) (*unstructured.Unstructured, error) {
+	body, err := json.Marshal(changes)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := WithRequestTimeout(ctx)
+	defer cancel()
+	return api.Patch(ctx, name, kind, body, metav1.PatchOptions{FieldManager: Name}, subresource...)
+}
+
 // RetryAfter is the wait before the nth retry, from 1: 100 ms, doubling up to
 // limit, or what the server asked for, and a random part more.
 func RetryAfter(n int, limit time.Duration, err error) time.Duration {
-	wait := min(100*time.Millisecond<<min(n-1, 12), limit)
+	after := min(100*time.Millisecond<<min(n-1, 12), limit)
 	if seconds, asked := apierrors.SuggestsClientDelay(err); asked {
-		wait = max(wait, min(time.Duration(seconds)*time.Second, limit))
+		after = max(after, min(time.Duration(seconds)*time.Second, limit))
 	}
-	return Jittered(wait)
+	return Jittered(after)
 }
 
-func Jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
+// Jittered is d and up to a quarter more.
+func Jittered(d time.Duration) time.Duration { return wait.Jitter(d, 0.25) }
 
-// EachPage lists in pages and calls f with each. A page that is too large is
-// asked for again with half as many objects. A list that the server has forgotten
-// half-way begins again: f meets some objects twice.
-func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions, f func([]unstructured.Unstructured) error) (version string, err error) {
+// EachObject lists in pages and calls f with each object, as long as f reports that more
+// are wanted. A page that is too large, or that does not come in time, is asked for again
+// with half as many objects. A list that the server has forgotten half-way begins again:
+// f meets some objects twice.
+func EachObject(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListOptions,
+	f func(*unstructured.Unstructured) (more bool)) (version string, err error) {
 	o.Limit = pageSize
 	for again, pages := 0, 0; ; pages++ {
 		if pages == maxPages {
 			return "", errEndless
 		}
 		list, err := listOnce(ctx, api, o)
-		if errors.Is(err, errTooLarge) && o.Limit > 1 {
+		tooLong := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if (tooLong || errors.Is(err, errTooLarge)) && o.Limit > 1 {
 			o.Limit /= 2
 			continue
 		}
@@ -90,8 +104,10 @@ func EachPage(ctx context.Context, api dynamic.ResourceInterface, o metav1.ListO
 		if err != nil {
 			return "", err
 		}
-		if err := f(slices.DeleteFunc(list.Items, func(o unstructured.Unstructured) bool { return !hasValidName(&o) })); err != nil {
-			return "", err
+		for i := range list.Items {
+			if object := &list.Items[i]; hasValidName(object) && !f(object) {
+				return "", nil
+			}
 		}
 		o.Continue, o.Limit = list.GetContinue(), min(o.Limit+max(1, o.Limit/4), pageSize)
 		if o.Continue == "" {

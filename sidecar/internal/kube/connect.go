@@ -7,14 +7,20 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 )
 
 // Config says how the API is reached.
@@ -31,15 +37,24 @@ type Config struct {
 // credentials, or they cannot be read.
 func Connect(c Config) (dynamic.Interface, error) {
 	redirectKlog(c.Log)
-	connection, err := restConfig(c)
+	var connection *rest.Config
+	var err error
+	if c.Kubeconfig != "" {
+		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	} else if connection, err = rest.InClusterConfig(); err == nil {
+		// The environment of the pod may name a proxy that is meant for Vault: the API
+		// server is beside it, and its calls are nobody else's business.
+		connection.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
 	}
-	wrap := bound
-	if c.Whole {
-		wrap = boundCheck
-	}
-	connection.Wrap(wrap)
+	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
+	connection.QPS = -1 // each kind of write has a limiter of its own
+	// The only warnings so far are of deprecations, which a person who runs
+	// this cannot do anything about.
+	connection.WarningHandler = rest.NoWarnings{}
+	connection.Wrap(bound(c.Whole))
 	api, err := dynamic.NewForConfig(connection)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
@@ -47,27 +62,30 @@ func Connect(c Config) (dynamic.Interface, error) {
 	return api, nil
 }
 
-func restConfig(c Config) (*rest.Config, error) {
-	var connection *rest.Config
-	var err error
-	if c.Kubeconfig == "" {
-		if connection, err = rest.InClusterConfig(); err == nil {
-			connection.Proxy = noProxy
-		}
-	} else {
-		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
-	}
-	if err != nil {
-		return nil, err
-	}
-	connection.UserAgent = "vault-unseal-sidecar/" + c.Version
-	connection.QPS = -1 // each kind of write has a limiter of its own
-	// The only warnings so far are of deprecations, which a person who runs
-	// this cannot do anything about.
-	connection.WarningHandler = rest.NoWarnings{}
-	return connection, nil
+var silenced sync.Once
+
+// redirectKlog has what client-go prints by itself in the log at debug: it is of no
+// use to the person who runs this, and repeats what others wrote.
+func redirectKlog(log hclog.Logger) {
+	silenced.Do(func() {
+		klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(debugLog{log}))))
+		// A watch decodes in a goroutine of client-go's own. One that panics
+		// ends, and is begun again.
+		utilruntime.ReallyCrash = false
+		var said atomic.Value // of the newest
+		utilruntime.PanicHandlers = []func(context.Context, any){func(_ context.Context, r any) {
+			err := PanicOf(r)
+			if said.Swap(err.Error()) != err.Error() {
+				log.Error(MsgPanicked, keyError, err, keyAdvice, AdvicePanicked)
+			}
+		}}
+	})
 }
 
-// noProxy is for the pod, whose environment may name a proxy that is meant for
-// Vault: the API server is beside it, and its calls are nobody else's business.
-func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
+type debugLog struct{ hclog.Logger }
+
+// Write implements io.Writer.
+func (l debugLog) Write(line []byte) (int, error) {
+	l.Debug(SafeText(string(line)))
+	return len(line), nil
+}

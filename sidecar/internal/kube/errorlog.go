@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -63,12 +64,8 @@ func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 		return
 	}
 	log.Failed(strings.TrimPrefix(grants, "manifests/"))
-	kind := apierrors.ReasonForError(err)
 	err = SafeError(err)
-	text := string(kind)
-	if text == "" {
-		text = "unreachable"
-	}
+	text := cmp.Or(string(apierrors.ReasonForError(err)), "unreachable")
 	if text == t.last {
 		log.Debug(msgFails, keyWhat, what, keyError, err)
 		return

@@ -11,6 +11,18 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
+// What is repeated of what others say, and what is said in a condition or an
+// Event, in characters. Ours is shorter: a condition is read again, to see
+// whether it says the same. The policies in manifests/gate let it through.
+const (
+	maxSafeText = 1000
+	MaxOwnText  = 900
+	MaxReason   = 60
+)
+
+// SafeText is what somebody else wrote, fit to be repeated.
+func SafeText(text string) string { return safetext.Line(text, maxSafeText) }
+
 // SafeError is an error, fit to be repeated: an API server puts into it what a webhook
 // or a policy says.
 func SafeError(err error) error { return safetext.Error(err, maxSafeText) }

@@ -3,10 +3,8 @@ package kube
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"io"
-	"strings"
 )
 
 // What may be read of an answer, and what is kept of it. An object in etcd has
@@ -40,7 +38,8 @@ var (
 
 // filter reads JSON, one value after another, and lets some fields of them
 // through. What it skips takes no memory, and what it keeps of an object is
-// small, whatever the object holds.
+// small, whatever the object holds. The first error ends it: what is read after that
+// is 0.
 type filter struct {
 	in   *bufio.Reader
 	keep fields
@@ -59,7 +58,7 @@ func newFilter(in io.Reader, keep fields) *filter {
 func (f *filter) Read(p []byte) (int, error) {
 	for f.out.Len() == 0 {
 		if f.err == nil {
-			f.err = f.next()
+			f.next()
 		}
 		if f.err != nil {
 			return 0, f.err
@@ -68,149 +67,140 @@ func (f *filter) Read(p []byte) (int, error) {
 	return f.out.Read(p)
 }
 
-// next takes the next value into out; io.EOF when there is none.
-func (f *filter) next() error {
+// next takes the next value into out; the error is io.EOF when there is none.
+func (f *filter) next() {
 	f.left, f.room, f.size = maxRead, maxOfOne, 0
 	f.out.Reset()
-	b, err := f.token()
-	if errors.Is(err, io.EOF) {
-		return err
+	b := f.token()
+	if f.err != nil {
+		return
 	}
-	if err == nil {
-		err = f.value(b, f.keep, false)
+	f.value(b, f.keep, false)
+	f.out.WriteByte('\n')
+	if errors.Is(f.err, io.EOF) {
+		f.err = io.ErrUnexpectedEOF
 	}
-	if err == nil {
-		return f.out.WriteByte('\n')
+	if f.err != nil {
+		f.out.Reset()
 	}
-	f.out.Reset()
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
-func (f *filter) byte() (byte, error) {
-	if f.left--; f.left < 0 {
-		return 0, errTooLarge
+func (f *filter) fail(err error) {
+	if f.err == nil {
+		f.err = err
 	}
-	return f.in.ReadByte()
+}
+
+// byte returns the next one; 0 after an error.
+func (f *filter) byte() byte {
+	if f.left--; f.left < 0 {
+		f.fail(errTooLarge)
+	}
+	if f.err != nil {
+		return 0
+	}
+	b, err := f.in.ReadByte()
+	if err != nil {
+		f.err = err
+	}
+	return b
 }
 
 // token returns the first byte of what comes next.
-func (f *filter) token() (byte, error) {
-	for {
-		b, err := f.byte()
-		if err != nil || strings.IndexByte(" \n\t\r", b) < 0 {
-			return b, err
-		}
+func (f *filter) token() byte {
+	b := f.byte()
+	for b == ' ' || b == '\n' || b == '\t' || b == '\r' {
+		b = f.byte()
 	}
+	return b
 }
 
 // value keeps what begins with b, as far as it is wanted.
-func (f *filter) value(b byte, keep fields, page bool) error {
+func (f *filter) value(b byte, keep fields, page bool) {
 	f.size += valueSize
 	if b == '{' {
 		f.size += objectSize
 	}
 	if f.out.Len() > maxKept || f.out.Len()+f.size > maxDecoded {
-		return errTooLarge
+		f.fail(errTooLarge)
 	}
 	switch b {
 	case '{':
-		return f.object(keep)
+		f.object(keep)
 	case '[':
-		return f.list(keep, page)
+		f.list(keep, page)
 	case '"':
-		_, err := f.text(min(maxString, max(f.room, minString)))
-		return err
+		f.text(min(maxString, max(f.room, minString)))
+	default:
+		f.scalar(b)
 	}
-	return f.scalar(b)
 }
 
-func (f *filter) object(keep fields) error {
+func (f *filter) object(keep fields) {
 	f.out.WriteByte('{')
-	for first := true; ; {
-		b, err := f.token()
-		switch {
-		case err != nil:
-			return err
-		case b == '}':
-			return f.out.WriteByte('}')
-		case b == ',':
-			continue
-		case b != '"':
-			return errNotJSON
-		}
-		name, err := f.name()
-		if err != nil {
-			return err
-		}
-		if b, err = f.token(); err != nil {
-			return err
-		}
-		of, wanted := keep[name]
-		if !wanted && f.room > 0 {
-			if of, wanted = keep[anyField]; wanted {
-				f.room -= len(name) + EntryCost
+	separator := ""
+	for f.err == nil {
+		switch f.token() {
+		case '}':
+			f.out.WriteByte('}')
+			return
+		case ',':
+		case '"':
+			name := f.name()
+			b := f.token()
+			of, wanted := keep[name]
+			if !wanted && f.room > 0 {
+				if of, wanted = keep[anyField]; wanted {
+					f.room -= len(name) + EntryCost
+				}
 			}
-		}
-		if !wanted {
-			if err := f.skip(b); err != nil {
-				return err
+			if !wanted {
+				f.skip(b)
+				continue
 			}
-			continue
-		}
-		if !first {
-			f.out.WriteByte(',')
-		}
-		first = false
-		f.out.WriteString(`"` + name + `":`)
-		if err := f.value(b, of, name == itemsField); err != nil {
-			return err
+			f.out.WriteString(separator + `"` + name + `":`)
+			separator = ","
+			f.value(b, of, name == itemsField)
+		default:
+			f.fail(errNotJSON)
 		}
 	}
 }
 
 // name reads a field's name, as JSON writes it, and the colon; "" stands for one
 // that is too long to be wanted.
-func (f *filter) name() (string, error) {
+func (f *filter) name() string {
 	from, room := f.out.Len(), f.room
-	whole, err := f.text(maxName)
+	whole := f.text(maxName)
 	name := string(f.out.Bytes()[from+1 : f.out.Len()-1])
 	f.out.Truncate(from)
 	f.room = room
-	if err != nil {
-		return "", err
-	}
-	if b, err := f.token(); err != nil || b != ':' {
-		return "", cmp.Or(err, errNotJSON)
+	if f.token() != ':' {
+		f.fail(errNotJSON)
 	}
 	if !whole {
-		return "", nil
+		return ""
 	}
-	return name, nil
+	return name
 }
 
 // list keeps the entries of which there is anything to keep: all of a page, and
 // the first of a list in an object. A list in a list is not kept.
-func (f *filter) list(keep fields, page bool) error {
+func (f *filter) list(keep fields, page bool) {
 	f.out.WriteByte('[')
-	for kept := 0; ; {
-		b, err := f.token()
+	for kept := 0; f.err == nil; {
+		b := f.token()
 		if page { // each is an object of its own; more comes after the last
 			f.room = maxOfOne
 		}
 		switch {
-		case err != nil:
-			return err
 		case b == ']':
-			return f.out.WriteByte(']')
+			f.out.WriteByte(']')
+			return
 		case b == ',':
 			continue
 		case b == '[' || !page && (kept == maxList || f.room <= 0):
-			if err := f.skip(b); err != nil {
-				return err
-			}
+			f.skip(b)
 			continue
 		}
 		before, size := f.out.Len(), f.size
@@ -218,9 +208,7 @@ func (f *filter) list(keep fields, page bool) error {
 			f.out.WriteByte(',')
 		}
 		from := f.out.Len()
-		if err := f.value(b, keep, false); err != nil {
-			return err
-		}
+		f.value(b, keep, false)
 		if string(f.out.Bytes()[from:]) == "{}" {
 			f.out.Truncate(before)
 			f.size = size

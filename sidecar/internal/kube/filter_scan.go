@@ -5,15 +5,16 @@ import (
 	"unicode/utf8"
 )
 
-// text keeps what fits into limit bytes of a text whose opening quote was read.
-// It cuts between characters.
-func (f *filter) text(limit int) (whole bool, err error) {
+// text keeps what fits into limit bytes of a text whose opening quote was read, and
+// reports whether that is all of it. It cuts between characters.
+func (f *filter) text(limit int) (whole bool) {
 	f.out.WriteByte('"')
 	defer f.out.WriteByte('"')
-	for whole = true; ; {
-		b, err := f.byte()
-		if err != nil || b == '"' {
-			return whole, err
+	whole = true
+	for {
+		b := f.byte()
+		if b == '"' || f.err != nil {
+			return whole
 		}
 		if !utf8.RuneStart(b) { // it goes with the byte before
 			if whole {
@@ -24,9 +25,7 @@ func (f *filter) text(limit int) (whole bool, err error) {
 		character := [6]byte{b}
 		size := 1
 		for b == '\\' && (size < 2 || size < 6 && character[1] == 'u') {
-			if character[size], err = f.byte(); err != nil {
-				return false, err
-			}
+			character[size] = f.byte()
 			size++
 		}
 		if whole = whole && size <= limit; whole {
@@ -38,59 +37,48 @@ func (f *filter) text(limit int) (whole bool, err error) {
 }
 
 // scalar keeps a number, a truth or null.
-func (f *filter) scalar(b byte) error {
+func (f *filter) scalar(b byte) {
 	for range maxNumber {
 		if strings.IndexByte("+-.0123456789Eaeflnrstu", b) < 0 {
-			return errNotJSON
+			break
 		}
 		f.out.WriteByte(b)
-		var err error
-		if b, err = f.byte(); err != nil {
-			return err
-		}
-		if ends(b) {
-			return f.unread()
+		if b = f.byte(); ends(b) {
+			f.unread()
+			return
 		}
 	}
-	return errNotJSON
+	f.fail(errNotJSON)
 }
 
 // skip reads over what begins with b.
-func (f *filter) skip(b byte) error {
-	for depth := 0; ; {
+func (f *filter) skip(b byte) {
+	for depth := 0; f.err == nil; {
 		switch b {
 		case '{', '[':
 			depth++
 		case '}', ']':
 			depth--
 		case '"':
-			if err := f.skipText(); err != nil {
-				return err
-			}
+			f.skipText()
 		}
 		if depth == 0 && (b == '"' || b == '}' || b == ']') {
-			return nil
+			return
 		}
-		var err error
-		if b, err = f.byte(); err != nil {
-			return err
-		}
-		if depth == 0 && ends(b) {
-			return f.unread()
+		if b = f.byte(); depth == 0 && ends(b) {
+			f.unread()
+			return
 		}
 	}
 }
 
-func (f *filter) skipText() error {
-	for {
-		b, err := f.byte()
-		if err == nil && b == '\\' {
-			_, err = f.byte()
-		} else if b == '"' {
-			return err
-		}
-		if err != nil {
-			return err
+func (f *filter) skipText() {
+	for f.err == nil {
+		switch f.byte() {
+		case '\\':
+			f.byte()
+		case '"':
+			return
 		}
 	}
 }
@@ -98,7 +86,7 @@ func (f *filter) skipText() error {
 // ends reports whether a number, a truth or null is over before b.
 func ends(b byte) bool { return strings.IndexByte(",}] \n\t\r", b) >= 0 }
 
-func (f *filter) unread() error {
+func (f *filter) unread() {
 	f.left++
-	return f.in.UnreadByte()
+	f.fail(f.in.UnreadByte())
 }

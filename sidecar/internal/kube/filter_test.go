@@ -30,7 +30,10 @@ func filtered(text string, keep fields) (string, error) {
 
 func TestFilter_KeepsOnlyTheFieldsInUse(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","labels":{"b":"c"},"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
+		`{"items":[{"metadata":{"name":"a","labels":{"b":"c"}}}]}`:                                                     `{"items":[{"metadata":{"name":"a"}}]}`,
+		`{"type":"ADDED","object":{"metadata":{"name":"a","labels":{"b":"c"}}}}`:                                       `{"type":"ADDED","object":{"metadata":{"name":"a"}}}`,
+		`{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"},"annotations":{"b":"c"}}}`:                            `{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"}}}`,
+		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","managedFields":[],"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
 		`{ "spec" : { "provider" : { "vault" : { "server":"s", "caBundle":"x" }, "b":[{}] } } }`:                       `{"spec":{"provider":{"vault":{"server":"s"}}}}`,
 		`{"spec":{"provider":{"vault":{}}}}`:                                                                           `{"spec":{"provider":{"vault":{}}}}`,
 		`{"spec":{"data":[{"secretKey":"a"},{"sourceRef":{"storeRef":{"name":"s"}}}]}}`:                                `{"spec":{"data":[{"sourceRef":{"storeRef":{"name":"s"}}}]}}`,
@@ -95,7 +98,7 @@ func TestFilter_BoundsTheSizeOfAnObject(t *testing.T) {
 func TestFilter_PassesEachWatchEventAtOnce(t *testing.T) {
 	server, client := io.Pipe()
 	_ = server
-	f := newFilter(server, eventFields)
+	f := newFilter(server, answerFields)
 	for i := range 3 {
 		go fmt.Fprintf(client, `{"type":"ADDED","object":{"kind":"S%d","x":"%s"}}`+"\n", i, strings.Repeat("y", 100_000))
 		got := make([]byte, 1000)
@@ -161,7 +164,7 @@ func serveLargeObjects(t *testing.T, count, size int, fill func(size int) string
 	}))
 	t.Cleanup(server.Close)
 	c := &rest.Config{Host: server.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
-	c.Wrap(bound)
+	c.Wrap(bound(false))
 	for _, wrap := range wraps {
 		c.Wrap(wrap)
 	}
@@ -170,14 +173,12 @@ func serveLargeObjects(t *testing.T, count, size int, fill func(size int) string
 	return api, &limits
 }
 
-func TestEachPage_HalvesAPageThatIsTooLarge(t *testing.T) {
+func TestEachObject_HalvesAPageThatIsTooLarge(t *testing.T) {
 	api, limits := serveLargeObjects(t, 25, 1<<20, func(size int) string { return `{"x":"` + strings.Repeat("y", size) + `"}` })
 	var seen []string
-	version, err := EachPage(t.Context(), api.Resource(served), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
-		for _, o := range page {
-			seen = append(seen, o.GetName())
-		}
-		return nil
+	version, err := EachObject(t.Context(), api.Resource(served), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		seen = append(seen, o.GetName())
+		return true
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "7", version)
@@ -188,7 +189,7 @@ func TestEachPage_HalvesAPageThatIsTooLarge(t *testing.T) {
 
 func TestTransport_LimitsTheReceiveBuffer(t *testing.T) {
 	c := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true, ServerName: t.Name()}}
-	c.Wrap(bound)
+	c.Wrap(bound(false))
 	at, err := rest.TransportFor(c)
 	require.NoError(t, err)
 	for {
@@ -202,24 +203,22 @@ func TestTransport_LimitsTheReceiveBuffer(t *testing.T) {
 }
 
 // JSON of small objects takes fifty times its size when it is decoded.
-func TestEachPage_BoundsTheMemoryForDecoding(t *testing.T) {
+func TestEachObject_BoundsTheMemoryForDecoding(t *testing.T) {
 	api, _ := serveLargeObjects(t, 25, 1<<20, func(size int) string {
 		return `{"data":[` + strings.Repeat(`{"a":0},`, size/8) + `{"sourceRef":{"storeRef":{"name":"home"}}}]}`
 	})
 	var most uint64
 	count := 0
-	_, err := EachPage(t.Context(), api.Resource(served), metav1.ListOptions{}, func(page []unstructured.Unstructured) error {
+	_, err := EachObject(t.Context(), api.Resource(served), metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
 		most = max(most, m.HeapAlloc)
-		for i := range page {
-			data := Entries(page[i].Object, "spec", "data")
-			name, _, _ := unstructured.NestedString(data[len(data)-1], "sourceRef", "storeRef", "name")
-			assert.Equal(t, "home", name, "the last entry counts")
-			count++
-		}
-		return nil
+		data := Entries(o.Object, "spec", "data")
+		name, _, _ := unstructured.NestedString(data[len(data)-1], "sourceRef", "storeRef", "name")
+		assert.Equal(t, "home", name, "the last entry counts")
+		count++
+		return true
 	})
 	require.NoError(t, err)
 	assert.Equal(t, 25, count)

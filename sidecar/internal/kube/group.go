@@ -37,15 +37,12 @@ func (g *Group) Go(f func()) {
 func PanicOf(r any) error {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	where, panicking := "", false
-	for more := true; more && where == ""; {
-		var frame runtime.Frame
+	frame, more := frames.Next()
+	for more && frame.Function != "runtime.gopanic" {
 		frame, more = frames.Next()
-		inRuntime := strings.HasPrefix(frame.Function, "runtime.")
-		if panicking && !inRuntime {
-			where = fmt.Sprintf(" (%s:%d)", filepath.Base(frame.File), frame.Line)
-		}
-		panicking = panicking || frame.Function == "runtime.gopanic"
 	}
-	return fmt.Errorf("panic: %s%s", safetext.Line(fmt.Sprint(r), maxWords), where)
+	for more && strings.HasPrefix(frame.Function, "runtime.") {
+		frame, more = frames.Next()
+	}
+	return fmt.Errorf("panic: %s (%s:%d)", safetext.Line(fmt.Sprint(r), maxWords), filepath.Base(frame.File), frame.Line)
 }

@@ -1,22 +1,6 @@
 package kube
 
-import (
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
-)
-
-// What is repeated of what others say, and what is said in a condition or an
-// Event, in characters. Ours is shorter: a condition is read again, to see
-// whether it says the same. The policies in manifests/gate let it through.
-const (
-	maxSafeText = 1000
-	MaxOwnText  = 900
-	MaxReason   = 60
-)
-
-// SafeText is what somebody else wrote, fit to be repeated.
-func SafeText(text string) string { return safetext.Line(text, maxSafeText) }
+import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 // The statuses of a condition.
 const (
@@ -25,26 +9,21 @@ const (
 	Unknown = "Unknown"
 )
 
-// Condition is one of a pod's, without its times.
+// Condition is one of an object's.
 type Condition struct {
 	Type    string
 	Status  string
 	Reason  string
 	Message string
-}
-
-// ExistingCondition is a condition as it stands in the pod.
-type ExistingCondition struct {
-	Condition
-	Since string // lastTransitionTime
+	Since   string // lastTransitionTime; empty: it is not written yet
 }
 
 // ConditionsOf reads an object's conditions; what is malformed reads as empty.
-func ConditionsOf(o *unstructured.Unstructured) []ExistingCondition {
-	var out []ExistingCondition
+func ConditionsOf(o *unstructured.Unstructured) []Condition {
+	var out []Condition
 	for _, m := range Entries(o.Object, "status", "conditions") {
 		text := func(key string) string { s, _ := m[key].(string); return SafeText(s) }
-		out = append(out, ExistingCondition{Condition{text("type"), text("status"), text("reason"), text("message")}, text("lastTransitionTime")})
+		out = append(out, Condition{text("type"), text("status"), text("reason"), text("message"), text("lastTransitionTime")})
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/transport"
 )
 
 const (
@@ -28,29 +29,24 @@ const (
 // as often as he likes.
 type bounded struct {
 	http.RoundTripper
-	whole bool // what the sidecar that runs does not read is kept as it is
+	whole bool // Config.Whole
 }
 
-// bound is for the sidecar that runs.
-func bound(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, false) }
-
-// boundCheck is for a check, which is a short process of its own and reads more.
-func boundCheck(inner http.RoundTripper) http.RoundTripper { return boundAs(inner, true) }
-
-func boundAs(inner http.RoundTripper, whole bool) http.RoundTripper {
-	for at := inner; ; {
-		switch t := at.(type) {
-		case *http.Transport:
-			if t.HTTP2 == nil { // client-go keeps its transports: it may be in use
-				t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
-				t.MaxResponseHeaderBytes = maxHeaders // of HTTP/2 as well
+func bound(whole bool) transport.WrapperFunc {
+	return func(inner http.RoundTripper) http.RoundTripper {
+		at := inner
+		for {
+			wrapper, wraps := at.(utilnet.RoundTripperWrapper)
+			if !wraps {
+				break
 			}
-			return bounded{inner, whole}
-		case utilnet.RoundTripperWrapper:
-			at = t.WrappedRoundTripper()
-		default:
-			return bounded{inner, whole}
+			at = wrapper.WrappedRoundTripper()
 		}
+		if t, is := at.(*http.Transport); is && t.HTTP2 == nil { // client-go keeps its transports: it may be in use
+			t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxWaiting}
+			t.MaxResponseHeaderBytes = maxHeaders // of HTTP/2 as well
+		}
+		return bounded{inner, whole}
 	}
 }
 
@@ -60,20 +56,16 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.Body == nil {
 		return resp, err
 	}
-	var read io.Reader
-	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
-	case kind != "application/json":
+	var read io.Reader = newFilter(resp.Body, answerFields)
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "application/json" {
 		read = io.LimitReader(resp.Body, maxPlain)
-	case resp.StatusCode >= http.StatusBadRequest:
-		read = newFilter(resp.Body, answerFields)
-	default:
-		if keep := t.fieldsFor(r); keep != nil {
-			read = newFilter(resp.Body, keep)
-		} else {
-			read = &limited{resp.Body, maxWhole}
-		}
+	} else if resp.StatusCode < http.StatusBadRequest && t.keepsWhole(r) {
+		read = &limited{resp.Body, maxWhole}
 	}
-	resp.Body = body{read, resp.Body}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{read, resp.Body}
 	resp.ContentLength = -1
 	resp.Header.Del("Content-Length")
 	return resp, nil
@@ -82,28 +74,12 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 // WrappedRoundTripper returns the transport that is bounded.
 func (t bounded) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
 
-type body struct {
-	io.Reader
-	io.Closer
-}
-
-// fieldsFor returns what is kept of the answer to a request; nil stands for all.
-func (t bounded) fieldsFor(r *http.Request) fields {
+// keepsWhole reports whether all is kept of the answer to a request: of what a check asks
+// for, but of no list of what tenants make.
+func (t bounded) keepsWhole(r *http.Request) bool {
 	path := r.URL.Path
-	switch {
-	case r.URL.Query().Get("watch") != "":
-		return eventFields
-	case r.Method == http.MethodPatch:
-		return answerFields
-	case r.Method == http.MethodGet && (strings.HasPrefix(path, "/apis/"+ESOGroup+"/") ||
-		strings.HasSuffix(path, "/pods") || strings.HasSuffix(path, "/services")):
-		return answerFields
-	case t.whole:
-		return nil
-	case r.Method == http.MethodGet:
-		return podFields
-	}
-	return answerFields
+	return t.whole && r.Method != http.MethodPatch && !strings.HasPrefix(path, "/apis/"+ESOGroup+"/") &&
+		!strings.HasSuffix(path, "/pods") && !strings.HasSuffix(path, "/services")
 }
 
 // limited fails where more is read than left.

@@ -8,7 +8,6 @@ package metrics
 import (
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,9 +22,7 @@ const prefix = "vault_unseal_sidecar_"
 
 // Metrics is all that is counted. Its methods may be called from any goroutine.
 type Metrics struct {
-	registry *prometheus.Registry
-	snapshot *snapshot
-
+	registry   *prometheus.Registry
 	attempts   *prometheus.CounterVec
 	keyChanges prometheus.Counter
 	steps      *prometheus.HistogramVec
@@ -48,10 +45,9 @@ var policyStates = []string{"unknown", "enforced", "missing", "not-granted"}
 // seconds.
 var durations = []float64{0.01, 0.1, 1, 10, 60, 300, 1200, 3600}
 
-// New returns Metrics in which nothing has happened yet. stuck tells whether
-// the state that was last published is not to be believed any more, and
-// certificates until when those last that TLS with Vault depends on.
-func New(version, commit string, stuck func() bool, certificates func() (server, client time.Time)) *Metrics {
+// New returns Metrics in which nothing has happened yet. certificates tells until
+// when those last that TLS with Vault depends on.
+func New(commit string, latest *status.Latest, certificates func() (server, client time.Time)) *Metrics {
 	counters := func(name, help, label string, values []string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
 		for _, value := range values {
@@ -59,15 +55,26 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 		}
 		return v
 	}
+	histograms := func(name, help, label string, values []string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: durations}, []string{label})
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+		return v
+	}
+	var steps []string
+	for _, p := range unseal.Phases() {
+		if !p.Serving() {
+			steps = append(steps, p.String())
+		}
+	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		snapshot: &snapshot{stuck: stuck, certificates: certificates},
 		attempts: counters("unseal_attempts_total", "Combinations of shares sent to Vault, by what became of them.",
 			"result", unseal.Results()),
 		keyChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "key_changes_total",
 			Help: "How often other key shares were found mounted than before."}),
-		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "recovery_step_duration_seconds",
-			Help: "Time spent in a phase of a recovery, by phase.", Buckets: durations}, []string{"phase"}),
+		steps: histograms("recovery_step_duration_seconds", "Time spent in a phase of a recovery, by phase.", "phase", steps),
 		recoveries: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "recovery_duration_seconds",
 			Help: "Time from Vault being away to Vault serving.", Buckets: durations}),
 		errors: counters("kubernetes_errors_total", "Calls to the Kubernetes API that failed, by the manifest that grants them.",
@@ -76,9 +83,9 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 			"kind", []string{"ClusterSecretStore", "SecretStore", "ExternalSecret", "ClusterExternalSecret", "PushSecret"}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "eso_evictions_total",
 			Help: "Evictions of pods of the controller of External Secrets."}),
-		reached: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + "eso_recovery_duration_seconds",
-			Help:    "Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
-			Buckets: durations}, []string{"until"}),
+		reached: histograms("eso_recovery_duration_seconds",
+			"Time from Vault being active, or a store being down, until a store is Ready, and until all objects are synced, as far as it is looked.",
+			"until", []string{"store", "objects"}),
 		policies: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "admission_policy",
 			Help: "1 for the state of the admission policy that restricts what a manifest grants, by the newest dry run that told."},
 			[]string{"manifest", "state"}),
@@ -86,22 +93,11 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 	for _, manifest := range manifests {
 		m.Policy(manifest, policyStates[0])
 	}
-	for _, step := range []string{"store", "objects"} {
-		m.reached.WithLabelValues(step)
-	}
-	for _, p := range unseal.Phases() {
-		if !p.Serving() {
-			m.steps.WithLabelValues(p.String())
-		}
-	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info",
 		Help:        "Always 1; the labels tell what runs.",
-		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}})
+		ConstLabels: prometheus.Labels{"version": latest.Known().Version, "commit": commit, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.snapshot.state.Store(&unseal.State{Since: time.Now()})
-	m.snapshot.proof.Store(&unseal.Proof{})
-	m.snapshot.secrets.Store(&secrets{})
-	m.registry.MustRegister(build, m.snapshot, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
+	m.registry.MustRegister(build, snapshot{latest, certificates}, m.attempts, m.keyChanges, m.steps, m.recoveries, m.errors, m.touched, m.evictions, m.reached, m.policies,
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -111,25 +107,6 @@ func New(version, commit string, stuck func() bool, certificates func() (server,
 // 0.6 MB for each that is in flight, and the container has little.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
-}
-
-// Publish takes the core's newest state.
-func (m *Metrics) Publish(s unseal.State) { m.snapshot.state.Store(&s) }
-
-// PublishProof takes the newest proof of the key.
-func (m *Metrics) PublishProof(p unseal.Proof) { m.snapshot.proof.Store(&p) }
-
-// PublishSecrets takes what is newest of External Secrets Operator (ESO).
-func (m *Metrics) PublishSecrets(e status.ExternalSecrets) {
-	s := secrets{left: e.LeftCount}
-	for _, store := range e.Stores {
-		if store.Ready {
-			s.ready++
-		} else {
-			s.notReady++
-		}
-	}
-	m.snapshot.secrets.Store(&s)
 }
 
 // Attempted counts an attempt to unseal.
@@ -166,14 +143,4 @@ func (m *Metrics) Policy(manifest, state string) {
 // recovery.
 func (m *Metrics) Reached(step string, took time.Duration) {
 	m.reached.WithLabelValues(step).Observe(took.Seconds())
-}
-
-// snapshot tells what is, as opposed to what has happened.
-type snapshot struct {
-	state   atomic.Pointer[unseal.State]
-	proof   atomic.Pointer[unseal.Proof]
-	secrets atomic.Pointer[secrets]
-	stuck   func() bool
-
-	certificates func() (server, client time.Time)
 }

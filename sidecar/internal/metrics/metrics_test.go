@@ -14,7 +14,7 @@ import (
 )
 
 // scrape returns the samples by their names with labels, as they are written.
-func scrape(t *testing.T, m *Metrics) map[string]string {
+func scrape(t *testing.T, m testMetrics) map[string]string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -28,13 +28,24 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 	return samples
 }
 
-func newMetrics() *Metrics { return New("v1", "abc", func() bool { return false }, noCertificates) }
+// testMetrics are Metrics with what is published to them.
+type testMetrics struct {
+	*Metrics
+	*status.Latest
+}
+
+func newMetrics() testMetrics { return newMetricsWith(noCertificates) }
+
+func newMetricsWith(certificates func() (vault, client time.Time)) testMetrics {
+	latest := status.NewLatest("v1")
+	return testMetrics{New("abc", latest, certificates), latest}
+}
 
 func noCertificates() (vault, client time.Time) { return }
 
 // vaultStates returns the states whose sample is 1.
 func vaultStates(samples map[string]string) (states []string) {
-	for _, state := range unseal.States() {
+	for _, state := range unseal.VaultStates() {
 		if samples[prefix+`vault_state{state="`+state+`"}`] == "1" {
 			states = append(states, state)
 		}
@@ -50,7 +61,7 @@ func TestMetrics_ExposesEverySeriesFromTheStart(t *testing.T) {
 	}
 	var steps []unseal.Step
 	for _, p := range unseal.Phases() {
-		m.Publish(unseal.State{Phase: p, Since: time.Now(), UnsealedAt: time.Now(), Shares: 1, KeyChanged: true})
+		m.Publish(unseal.Snapshot{Phase: p, Since: time.Now(), UnsealedAt: time.Now(), Shares: 1, KeyChanged: true})
 		if !p.Serving() {
 			steps = append(steps, unseal.Step{Phase: p, Took: time.Second})
 		}
@@ -89,22 +100,22 @@ func TestMetrics_ExposesEverySeriesFromTheStart(t *testing.T) {
 func TestMetrics_KeyTokenMountedFollowsTheRemarks(t *testing.T) {
 	m := newMetrics()
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
-	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
+	m.Publish(unseal.Snapshot{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}}})
 	assert.Equal(t, "0", scrape(t, m)[prefix+"key_token_mounted"])
-	m.Publish(unseal.State{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "b", Token: true}}})
+	m.Publish(unseal.Snapshot{Shares: 1, Remarks: []unseal.Remark{{Entry: "a", What: "empty"}, {Entry: "b", Token: true}}})
 	assert.Equal(t, "1", scrape(t, m)[prefix+"key_token_mounted"])
 }
 
 func TestMetrics_KeyUsableNeedsAReadableKey(t *testing.T) {
 	for _, row := range []struct {
 		sentence       string
-		state          unseal.State
+		state          unseal.Snapshot
 		usable, shares string
 	}{
-		{"nothing was read yet", unseal.State{}, "0", "0"},
-		{"shares are mounted", unseal.State{Shares: 3}, "1", "3"},
-		{"they cannot be read", unseal.State{KeyError: "no key file is there"}, "0", "0"},
-		{"they are too few", unseal.State{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
+		{"nothing was read yet", unseal.Snapshot{}, "0", "0"},
+		{"shares are mounted", unseal.Snapshot{Shares: 3}, "1", "3"},
+		{"they cannot be read", unseal.Snapshot{KeyError: "no key file is there"}, "0", "0"},
+		{"they are too few", unseal.Snapshot{Shares: 1, KeyError: "1 of the 2 shares are mounted"}, "0", "1"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			m := newMetrics()
@@ -127,24 +138,23 @@ func TestMetrics_VaultHasOneState(t *testing.T) {
 	for _, p := range unseal.Phases() {
 		t.Run(p.String(), func(t *testing.T) {
 			m := newMetrics()
-			m.Publish(unseal.State{Phase: p})
+			m.Publish(unseal.Snapshot{Phase: p})
 			assert.Equal(t, []string{want[p]}, vaultStates(scrape(t, m)))
 		})
 	}
 }
 
 func TestMetrics_VaultStateIsUnknownWhileTheLoopIsStuck(t *testing.T) {
-	stuck := false
-	m := New("v1", "abc", func() bool { return stuck }, noCertificates)
-	m.Publish(unseal.State{Phase: unseal.Active})
+	m := newMetrics()
+	m.Publish(unseal.Snapshot{Phase: unseal.Active})
 	assert.Equal(t, []string{"active"}, vaultStates(scrape(t, m)))
-	stuck = true
+	m.Turned = func() time.Duration { return status.StuckAfter }
 	assert.Equal(t, []string{"unknown"}, vaultStates(scrape(t, m)))
 }
 
 func TestMetrics_CertificateExpiryIsInSeconds(t *testing.T) {
 	var server, client time.Time
-	m := New("v1", "abc", func() bool { return false }, func() (time.Time, time.Time) { return server, client })
+	m := newMetricsWith(func() (time.Time, time.Time) { return server, client })
 	name := func(whose string) string {
 		return prefix + `certificate_expiry_timestamp_seconds{whose="` + whose + `"}`
 	}
@@ -169,7 +179,7 @@ func (w stuckWriter) Write(b []byte) (int, error) {
 
 // Four requests of one slow client must not block other clients.
 func TestHandler_SlowClientsBlockNoOthers(t *testing.T) {
-	m := New("v", "c", func() bool { return false }, func() (a, b time.Time) { return })
+	m := newMetrics()
 	h := m.Handler()
 	until := make(chan struct{})
 	defer close(until)

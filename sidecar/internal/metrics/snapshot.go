@@ -1,11 +1,13 @@
 package metrics
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -32,24 +34,27 @@ var (
 	descLeft   = desc("eso_unsynced_objects", "Objects of External Secrets that were not synced at the newest look.")
 )
 
-// Describe implements prometheus.Collector.
-func (s *snapshot) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descVault, descPhase, descSince, descLast, descUsable, descShares, descToken, descChanged, descProof, descProved, descEnds, descStores, descLeft} {
-		to <- d
-	}
+// snapshot tells what is, as opposed to what has happened.
+type snapshot struct {
+	latest       *status.Latest
+	certificates func() (server, client time.Time)
 }
 
+// Describe implements prometheus.Collector.
+func (s snapshot) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, to) }
+
 // Collect implements prometheus.Collector.
-func (s *snapshot) Collect(to chan<- prometheus.Metric) {
+func (s snapshot) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	state, proof, secrets := s.state.Load(), s.proof.Load(), s.secrets.Load()
+	k := s.latest.Known()
+	state, proof := k.State, k.Proof
 	vault := state.Phase.Info().State
-	if s.stuck() {
+	if k.Stuck > 0 {
 		vault = "unknown"
 	}
-	for _, each := range unseal.States() {
+	for _, each := range unseal.VaultStates() {
 		gauge(descVault, one(each == vault), each)
 	}
 	for _, p := range unseal.Phases() {
@@ -62,28 +67,15 @@ func (s *snapshot) Collect(to chan<- prometheus.Metric) {
 	gauge(descToken, one(slices.ContainsFunc(state.Remarks, func(r unseal.Remark) bool { return r.Token })))
 	gauge(descChanged, one(state.KeyChanged))
 	for _, each := range []unseal.ProofResult{unseal.ProofValid, unseal.ProofInvalid, unseal.ProofRefused, unseal.ProofBusy, unseal.ProofFailed, ""} {
-		gauge(descProof, one(each == proof.Result), nameOf(each))
+		gauge(descProof, one(each == proof.Result), cmp.Or(string(each), "none"))
 	}
 	gauge(descProved, seconds(proof.At))
 	server, client := s.certificates()
 	gauge(descEnds, seconds(server), "vault")
 	gauge(descEnds, seconds(client), "sidecar")
-	gauge(descStores, float64(secrets.ready), "true")
-	gauge(descStores, float64(secrets.notReady), "false")
-	gauge(descLeft, float64(secrets.left))
-}
-
-// secrets is what is counted of External Secrets.
-type secrets struct {
-	ready, notReady int // stores
-	left            int // objects that were not synced at the newest look
-}
-
-func nameOf(r unseal.ProofResult) string {
-	if r == "" {
-		return "none"
-	}
-	return string(r)
+	gauge(descStores, float64(k.Ready), "true")
+	gauge(descStores, float64(k.NotReady), "false")
+	gauge(descLeft, float64(k.Secrets.LeftCount))
 }
 
 func one(is bool) float64 {

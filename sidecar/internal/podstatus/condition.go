@@ -20,7 +20,7 @@ const RestrictedCondition = "vault-unseal-sidecar/restricted"
 // gateCondition is what a state means for the readiness gate of type kind. Its
 // message changes only when something happened: it holds no running times. It
 // is the zero condition, which is not written, while nothing is known.
-func gateCondition(kind string, s unseal.State) kube.Condition {
+func gateCondition(kind string, s unseal.Snapshot) kube.Condition {
 	if kind == "" || s.Phase == unseal.Starting {
 		return kube.Condition{}
 	}
@@ -43,10 +43,11 @@ func gateCondition(kind string, s unseal.State) kube.Condition {
 
 const recoveredIn = " Recovered in "
 
-// equivalent reports whether a condition that is there already says what c does. Once the sidecar was
-// started again it knows no more of the last recovery, which is no reason to
-// have it forgotten.
+// equivalent reports whether a condition that is there already says what c does. Once
+// the sidecar was started again it knows no more of the last recovery, which is no
+// reason to have it forgotten.
 func equivalent(there, c kube.Condition) bool {
+	there.Since = ""
 	if there.Status == kube.True && strings.HasPrefix(there.Message, c.Message+recoveredIn) {
 		there.Message = c.Message
 	}

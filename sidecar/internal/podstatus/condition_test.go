@@ -20,27 +20,27 @@ func TestGateCondition_FollowsTheState(t *testing.T) {
 	restarted := &unseal.Recovery{Began: began, Took: time.Second, Done: true, Steps: []unseal.Step{{Phase: unseal.Activating}}}
 	for _, row := range []struct {
 		sentence string
-		state    unseal.State
+		state    unseal.Snapshot
 		want     kube.Condition
 	}{
-		{"nothing is said before anything is known", unseal.State{Phase: unseal.Starting}, kube.Condition{}},
-		{"a Vault that serves opens the gate", unseal.State{Phase: unseal.Active, Message: "vault is unsealed, active"},
+		{"nothing is said before anything is known", unseal.Snapshot{Phase: unseal.Starting}, kube.Condition{}},
+		{"a Vault that serves opens the gate", unseal.Snapshot{Phase: unseal.Active, Message: "vault is unsealed, active"},
 			kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Vault is unsealed, active."}},
-		{"so does a standby", unseal.State{Phase: unseal.Standby, Message: "vault is unsealed, standby"},
+		{"so does a standby", unseal.Snapshot{Phase: unseal.Standby, Message: "vault is unsealed, standby"},
 			kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Vault is unsealed, standby."}},
-		{"a recovery is told step by step", unseal.State{Phase: unseal.Active, Message: "vault is unsealed, active", Last: last},
+		{"a recovery is told step by step", unseal.Snapshot{Phase: unseal.Active, Message: "vault is unsealed, active", Last: last},
 			kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Vault is unsealed, active. Recovered in 41.3s at 2026-11-24T01:00:41Z: unreachable 41s, unsealing 300ms."}},
-		{"a start of the sidecar alone is none", unseal.State{Phase: unseal.Active, Message: "vault is unsealed, active", Last: restarted},
+		{"a start of the sidecar alone is none", unseal.Snapshot{Phase: unseal.Active, Message: "vault is unsealed, active", Last: restarted},
 			kube.Condition{Type: gate, Status: kube.True, Reason: "Unsealed", Message: "Vault is unsealed, active."}},
-		{"what is wrong and what to do is told", unseal.State{Phase: unseal.NoKey, Message: "m", Reason: "r", Advice: "a; b"},
+		{"what is wrong and what to do is told", unseal.Snapshot{Phase: unseal.NoKey, Message: "m", Reason: "r", Advice: "a; b"},
 			kube.Condition{Type: gate, Status: kube.False, Reason: "NoKey", Message: "M. R. A; b."}},
-		{"a hold shuts it", unseal.State{Phase: unseal.Held, Message: "m"}, kube.Condition{Type: gate, Status: kube.False, Reason: "HeldByOperator", Message: "M."}},
-		{"a running recovery is not told in numbers", unseal.State{Phase: unseal.Unreachable, Message: "m", Last: last, Current: last},
+		{"a hold shuts it", unseal.Snapshot{Phase: unseal.Held, Message: "m"}, kube.Condition{Type: gate, Status: kube.False, Reason: "HeldByOperator", Message: "M."}},
+		{"a running recovery is not told in numbers", unseal.Snapshot{Phase: unseal.Unreachable, Message: "m", Last: last, Current: last},
 			kube.Condition{Type: gate, Status: kube.False, Reason: "WaitingForVault", Message: "M."}},
 	} {
 		t.Run(row.sentence, func(t *testing.T) { assert.Equal(t, row.want, gateCondition(gate, row.state)) })
 	}
-	assert.Empty(t, gateCondition("", unseal.State{Phase: unseal.Active}), "without a gate nothing is said")
+	assert.Empty(t, gateCondition("", unseal.Snapshot{Phase: unseal.Active}), "without a gate nothing is said")
 }
 
 func TestCondition_EachPhaseHasAReason(t *testing.T) {

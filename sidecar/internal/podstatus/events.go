@@ -2,8 +2,8 @@ package podstatus
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
@@ -36,61 +35,53 @@ const (
 	EventNotRecovering = "ExternalSecretsNotRecovering"
 )
 
-// recorder writes Events. One goroutine, run's, owns what is pending. What
-// happens again while it is pending, or while the limiter holds it back, is
-// one Event of a higher count.
-type recorder struct {
-	api     dynamic.ResourceInterface
-	pod     *Pod
-	queue   chan Event
-	writing kube.ErrorLog
-}
-
-// pendingEvent is an event that is not written yet.
+// pendingEvent is an event that is not written yet, or was.
 type pendingEvent struct {
 	Event
-	count       int
+	count       int // how often it happened since it was written
 	first, last time.Time
+	due         time.Time // when the limiter lets it be written
 	limiter     *rate.Limiter
-	due         bool
 }
 
-func newRecorder(p *Pod, api dynamic.Interface) *recorder {
-	return &recorder{api: api.Resource(kube.Events).Namespace(p.Namespace), pod: p, queue: make(chan Event, 16)}
-}
-
-// phaseEntered writes an Event about a phase that begins, where it matters.
-func (r *recorder) phaseEntered(s unseal.State) {
+// recordPhase records a phase that begins, where it matters.
+func (p *Pod) recordPhase(s unseal.Snapshot) {
 	switch {
 	case s.Phase.Serving() && s.Last != nil && wasUnsealed(s.Last):
-		r.enqueue(Event{eventUnsealed, false, fmt.Sprintf("Vault is unsealed, after %s: %s.", kube.Short(s.Last.Took), s.Last)})
+		p.RecordEvent(Event{eventUnsealed, false, fmt.Sprintf("Vault is unsealed, after %s: %s.", kube.Short(s.Last.Took), s.Last)})
 	case s.Phase == unseal.Held:
-		r.enqueue(Event{eventHeld, true, Sentence(s.Message) + " " + Sentence(s.Advice)})
+		p.RecordEvent(Event{eventHeld, true, Sentence(s.Message) + " " + Sentence(s.Advice)})
 	case s.Phase == unseal.KeyRejected:
-		r.enqueue(Event{eventRejected, true, Sentence(s.Message) + " " + Sentence(s.Reason) + " " + Sentence(s.Advice)})
+		p.RecordEvent(Event{eventRejected, true, Sentence(s.Message) + " " + Sentence(s.Reason) + " " + Sentence(s.Advice)})
 	}
 }
 
-// enqueue does not block; what does not fit into the queue is dropped.
-func (r *recorder) enqueue(e Event) {
+// RecordEvent has an Event written. It does not block; what does not fit into the queue
+// is dropped.
+func (p *Pod) RecordEvent(e Event) {
+	if p == nil {
+		return
+	}
 	e.Message = safetext.Line(e.Message, kube.MaxOwnText)
 	select {
-	case r.queue <- e:
+	case p.events <- e:
 	default:
 	}
 }
 
-func (r *recorder) run(ctx context.Context) {
+// writeEvents owns what is pending. What happens again while it is pending, or while the
+// limiter holds it back, is one Event of a higher count.
+func (p *Pod) writeEvents(ctx context.Context) {
 	all := map[string]*pendingEvent{}
 	failures := 0
-	known := r.pod.known
+	known := p.known
 	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-r.queue:
-			r.add(all, e)
+		case e := <-p.events:
+			addPending(all, e)
 			if failures > 0 || known != nil { // an Event that names no pod is shown nowhere
 				continue
 			}
@@ -98,15 +89,15 @@ func (r *recorder) run(ctx context.Context) {
 		case <-known:
 			known = nil
 		}
-		wait, err := r.flush(ctx, all)
+		wait, err := p.flush(ctx, all)
 		if ctx.Err() != nil {
 			return
 		}
-		r.writing.Log(r.pod.log, "writing an Event on our own pod", kube.GrantsGate, err)
-		failures++
+		p.writingEvents.Log(p.log, "writing an Event on our own pod", kube.GrantsGate, err)
 		if err == nil {
 			failures = 0
 		} else {
+			failures++
 			wait = kube.RetryAfter(failures, 30*time.Second, err)
 		}
 		again = nil
@@ -116,7 +107,7 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-func (r *recorder) add(all map[string]*pendingEvent, e Event) {
+func addPending(all map[string]*pendingEvent, e Event) {
 	p := all[e.Reason]
 	if p == nil {
 		// What repeats is written five times at once, then every five minutes:
@@ -126,92 +117,72 @@ func (r *recorder) add(all map[string]*pendingEvent, e Event) {
 		all[e.Reason] = p
 	}
 	now := time.Now()
-	if !p.due {
-		p.first, p.count = now, 0
+	if p.count == 0 {
+		p.first, p.due = now, now.Add(p.limiter.Reserve().Delay())
 	}
-	p.Event, p.last, p.due = e, now, true
+	p.Event, p.last = e, now
 	p.count++
 }
 
-// flush writes what is due and may be written, and returns when to come again
-// for the rest; 0 when there is none.
-func (r *recorder) flush(ctx context.Context, all map[string]*pendingEvent) (again time.Duration, err error) {
-	for _, p := range all {
-		if !p.due {
+// flush writes what is due, and returns when to come again for the rest; 0 when there
+// is none.
+func (p *Pod) flush(ctx context.Context, all map[string]*pendingEvent) (again time.Duration, err error) {
+	for _, e := range all {
+		if e.count == 0 {
 			continue
 		}
-		now := time.Now()
-		reserved := p.limiter.ReserveN(now, 1)
-		if wait := reserved.DelayFrom(now); wait > 0 {
-			reserved.CancelAt(now)
+		if wait := time.Until(e.due); wait > 0 {
 			if again == 0 || wait < again {
 				again = wait
 			}
 			continue
 		}
-		if err := r.write(ctx, p); err != nil {
-			reserved.CancelAt(now)
+		if err := p.writeEvent(ctx, e); err != nil {
 			return 0, err
 		}
-		p.due = false
+		e.count = 0
 	}
 	return again, nil
 }
 
-func (r *recorder) name(reason string) string {
-	return r.pod.Name + ".vault-unseal-sidecar." + strings.ToLower(reason)
-}
-
-// write makes the Event, or adds to the one that is there.
-func (r *recorder) write(ctx context.Context, p *pendingEvent) error {
-	uid := r.pod.uid()
+// writeEvent makes the Event, or adds to the one that is there.
+func (p *Pod) writeEvent(ctx context.Context, e *pendingEvent) error {
 	ctx, cancel := kube.WithRequestTimeout(ctx)
 	defer cancel()
-	fresh := r.fields(p, uid)
+	name, uid := p.Name+".vault-unseal-sidecar."+strings.ToLower(e.Reason), p.seen().uid
+	kind := "Normal"
+	if e.Warning {
+		kind = "Warning"
+	}
+	event := map[string]any{
+		"type": kind, "reason": e.Reason, "message": e.Message, "count": int64(e.count),
+		"firstTimestamp": timestamp(e.first), "lastTimestamp": timestamp(e.last),
+		"source": map[string]any{"component": kube.Name},
+		"involvedObject": map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "name": p.Name, "namespace": p.Namespace, "uid": uid,
+		},
+	}
+	fresh := maps.Clone(event)
 	fresh["apiVersion"], fresh["kind"] = "v1", "Event"
-	fresh["metadata"] = map[string]any{"name": r.name(p.Reason), "namespace": r.pod.Namespace}
-	fresh["firstTimestamp"], fresh["count"] = timestamp(p.first), int64(p.count)
-	_, err := r.api.Create(ctx, &unstructured.Unstructured{Object: fresh}, metav1.CreateOptions{FieldManager: kube.Name})
+	fresh["metadata"] = map[string]any{"name": name, "namespace": p.Namespace}
+	_, err := p.eventAPI.Create(ctx, &unstructured.Unstructured{Object: fresh}, metav1.CreateOptions{FieldManager: kube.Name})
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	// A patch that changes nothing shows what is there: the right to patch is
 	// enough.
-	there, err := r.patch(ctx, p.Reason, map[string]any{})
+	there, err := kube.Patch(ctx, p.eventAPI, name, types.MergePatchType, map[string]any{})
 	if err != nil {
 		return err
 	}
-	more := r.fields(p, uid)
-	was, _, _ := unstructured.NestedString(there.Object, "involvedObject", "uid")
-	count, _, _ := unstructured.NestedInt64(there.Object, "count")
-	more["count"] = count + int64(p.count)
-	if was != uid { // of a pod that had our name
-		more["count"], more["firstTimestamp"] = int64(p.count), timestamp(p.first)
+	// One of a pod that had our name is begun anew.
+	if of, _, _ := unstructured.NestedString(there.Object, "involvedObject", "uid"); of == uid {
+		count, _, _ := unstructured.NestedInt64(there.Object, "count")
+		event["count"] = count + int64(e.count)
+		delete(event, "firstTimestamp")
 	}
-	_, err = r.patch(ctx, p.Reason, more)
+	_, err = kube.Patch(ctx, p.eventAPI, name, types.MergePatchType, event)
 	return err
-}
-
-func (r *recorder) fields(p *pendingEvent, uid string) map[string]any {
-	kind := "Normal"
-	if p.Warning {
-		kind = "Warning"
-	}
-	return map[string]any{
-		"type": kind, "reason": p.Reason, "message": p.Message, "lastTimestamp": timestamp(p.last),
-		"source": map[string]any{"component": kube.Name},
-		"involvedObject": map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "name": r.pod.Name, "namespace": r.pod.Namespace, "uid": uid,
-		},
-	}
-}
-
-func (r *recorder) patch(ctx context.Context, reason string, fields map[string]any) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return nil, err
-	}
-	return r.api.Patch(ctx, r.name(reason), types.MergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name})
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -52,22 +52,22 @@ func (l *eventAPI) Patch(_ context.Context, _ string, _ types.PatchType, body []
 	return o, nil
 }
 
-func TestRecorder_LimitsRepeatedEvents(t *testing.T) {
+func TestPod_LimitsRepeatedEvents(t *testing.T) {
 	const loop = time.Hour
 	synctest.Test(t, func(t *testing.T) {
 		l := &eventAPI{}
-		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), known: make(chan struct{}), wake: make(chan struct{}, 1)}
-		r := &recorder{api: l, pod: p, queue: make(chan Event, 16)}
+		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil), known: make(chan struct{}), wake: make(chan struct{}, 1),
+			eventAPI: l, events: make(chan Event, 16)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go r.run(ctx)
-		r.enqueue(Event{eventHeld, true, "held"})
+		go p.writeEvents(ctx)
+		p.RecordEvent(Event{eventHeld, true, "held"})
 		synctest.Wait()
 		assert.Zero(t, l.writes, "an Event that names no pod is shown nowhere")
 		p.observe(&unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"uid": "u"}}})
 		for range loop / time.Second {
 			time.Sleep(time.Second)
-			r.enqueue(Event{eventHeld, true, "held"})
+			p.RecordEvent(Event{eventHeld, true, "held"})
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()

@@ -27,12 +27,11 @@ func TestEvent_EachReasonIsInThePolicy(t *testing.T) {
 // condition from being written.
 func TestMessage_FitsTheLimitOfThePolicies(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
-	p := &Pod{wake: make(chan struct{}, 1)}
+	p := &Pod{wake: make(chan struct{}, 1), events: make(chan Event, 1)}
 	p.SetCondition(kube.Condition{Type: "gate", Status: kube.False, Message: long})
-	written := []string{p.gate.Load().Message}
-	r := &recorder{queue: make(chan Event, 1)}
-	r.enqueue(Event{Message: long})
-	written = append(written, (<-r.queue).Message)
+	written := []string{p.gate.Message}
+	p.RecordEvent(Event{Message: long})
+	written = append(written, (<-p.events).Message)
 	for file, pattern := range map[string]string{
 		"policy.yaml": `c\.\?message\.orValue\(""\)\.size\(\) <= (\d+)`,
 		"events.yaml": `object\.\?message\.orValue\(""\)\.size\(\) <= (\d+)`,

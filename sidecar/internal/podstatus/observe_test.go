@@ -28,8 +28,8 @@ func TestPod_IgnoresAnotherPodOfItsName(t *testing.T) {
 			p := New(Config{Name: "vault-0", Namespace: "security", Log: hclog.NewNullLogger()}, &kubetest.API{})
 			p.observe(kubetest.Object(t, fmt.Sprintf(pod, "first", "5", kube.False)))
 			p.observe(kubetest.Object(t, fmt.Sprintf(pod, row.uid, row.version, row.status)))
-			assert.Equal(t, "first", p.uid())
-			assert.Equal(t, row.want, p.observed.Load().Conditions["gate"].Status)
+			assert.Equal(t, "first", p.seen().uid)
+			assert.Equal(t, row.want, p.seen().Conditions["gate"].Status)
 		})
 	}
 }

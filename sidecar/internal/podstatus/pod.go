@@ -6,7 +6,7 @@ package podstatus
 import (
 	"context"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -46,26 +46,29 @@ type Config struct {
 type Pod struct {
 	Config
 	api     dynamic.ResourceInterface
-	events  *recorder
 	phase   unseal.Phase // the newest; Publish's
 	log     kube.Telemetry
 	limiter *rate.Limiter
 	wake    chan struct{}
-
-	gate     atomic.Pointer[kube.Condition]
-	secrets  atomic.Pointer[kube.Condition]
-	observed atomic.Pointer[observedPod]
-	known    chan struct{} // closed once something was seen
-	refused  chan struct{} // has one when we may not look
+	known   chan struct{} // closed once something was seen
+	refused chan struct{} // has one when we may not look
 
 	watching, writing kube.ErrorLog
+
+	eventAPI      dynamic.ResourceInterface
+	events        chan Event // to be recorded
+	writingEvents kube.ErrorLog
+
+	mu            sync.Mutex     // guards what follows
+	gate, secrets kube.Condition // to be kept; the zero one is not
+	observed      observedPod
 }
 
-// observedPod is what was last seen of the pod.
+// observedPod is what was last seen of the pod; the zero value before that.
 type observedPod struct {
 	version    uint64
 	uid        string
-	Conditions map[string]kube.ExistingCondition
+	Conditions map[string]kube.Condition
 }
 
 // New returns nil when it is not known which pod is ours.
@@ -73,27 +76,27 @@ func New(c Config, api dynamic.Interface) *Pod {
 	if c.Name == "" || c.Namespace == "" {
 		return nil
 	}
-	p := &Pod{
+	return &Pod{
 		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter),
 		// A Vault that flaps may write ten times at once, then once in two seconds.
-		limiter: rate.NewLimiter(rate.Every(2*time.Second), 10),
-		wake:    make(chan struct{}, 1),
-		known:   make(chan struct{}),
-		refused: make(chan struct{}, 1),
+		limiter:  rate.NewLimiter(rate.Every(2*time.Second), 10),
+		wake:     make(chan struct{}, 1),
+		known:    make(chan struct{}),
+		refused:  make(chan struct{}, 1),
+		eventAPI: api.Resource(kube.Events).Namespace(c.Namespace),
+		events:   make(chan Event, 16),
 	}
-	p.events = newRecorder(p, api)
-	return p
 }
 
 // Publish takes the core's newest state. It does not block.
-func (p *Pod) Publish(s unseal.State) {
+func (p *Pod) Publish(s unseal.Snapshot) {
 	if p == nil {
 		return
 	}
 	p.SetCondition(gateCondition(p.Gate, s))
 	if s.Phase != p.phase {
 		p.phase = s.Phase
-		p.events.phaseEntered(s)
+		p.recordPhase(s)
 	}
 }
 
@@ -104,14 +107,7 @@ func (p *Pod) Run(ctx context.Context, start func(func())) {
 	}
 	start(func() { p.watch(ctx) })
 	start(func() { p.writeConditions(ctx) })
-	start(func() { p.events.run(ctx) })
-}
-
-// RecordEvent writes an Event. It does not block.
-func (p *Pod) RecordEvent(e Event) {
-	if p != nil {
-		p.events.enqueue(e)
-	}
+	start(func() { p.writeEvents(ctx) })
 }
 
 // SetCondition sets a condition that is to be kept from now on. The zero one is
@@ -120,32 +116,33 @@ func (p *Pod) SetCondition(c kube.Condition) {
 	if p == nil {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	slot := &p.gate
 	if c.Type == SecretsCondition {
 		slot = &p.secrets
 	}
 	c.Message = safetext.Line(c.Message, kube.MaxOwnText)
-	if before := slot.Load(); c.Type == "" || before != nil && *before == c {
+	if c.Type == "" || *slot == c {
 		return
 	}
-	slot.Store(&c)
+	*slot = c
 	kube.Notify(p.wake)
 }
 
 // watch observes changes of the pod by others.
 func (p *Pod) watch(ctx context.Context) {
-	type object = *unstructured.Unstructured
-	f := kube.Reflector[object]{
+	self := metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name}
+	f := kube.Reflector{
 		API:     p.api,
-		Options: metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name},
-		Convert: func(o object) object { return o },
-		Filter:  func() func(object) bool { return func(object) bool { return true } },
-		Replace: func(found []object) {
-			for _, o := range found {
+		Options: self,
+		List: func(ctx context.Context) (string, error) {
+			return kube.EachObject(ctx, p.api, self, func(o *unstructured.Unstructured) bool {
 				p.observe(o)
-			}
+				return true
+			})
 		},
-		Update: func(o object, gone bool) {
+		Update: func(o *unstructured.Unstructured, gone bool) {
 			if !gone {
 				p.observe(o)
 			}
@@ -156,7 +153,6 @@ func (p *Pod) watch(ctx context.Context) {
 				kube.Notify(p.refused)
 			}
 		},
-		Limit:        1,
 		MissingRetry: 30 * time.Second,
 	}
 	f.Run(ctx)
@@ -166,27 +162,30 @@ func (p *Pod) watch(ctx context.Context) {
 // The first pod of our name is ours; one that follows it is another's.
 func (p *Pod) observe(o *unstructured.Unstructured) {
 	version, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
-	next := &observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.ExistingCondition{}}
+	next := observedPod{version: version, uid: string(o.GetUID()), Conditions: map[string]kube.Condition{}}
 	for _, c := range kube.ConditionsOf(o) {
 		next.Conditions[c.Type] = c
 	}
-	for {
-		last := p.observed.Load()
-		if last != nil && (last.uid != next.uid || version < last.version) {
-			return
-		}
-		if !p.observed.CompareAndSwap(last, next) {
-			continue
-		}
-		if id := imageOf(o); id != "" && p.OnImage != nil {
-			p.OnImage(id)
-		}
-		if last == nil {
-			close(p.known)
-		}
-		kube.Notify(p.wake)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.observed.Conditions == nil
+	if !first && (p.observed.uid != next.uid || version < p.observed.version) {
 		return
 	}
+	p.observed = next
+	if id := imageOf(o); id != "" && p.OnImage != nil {
+		p.OnImage(id)
+	}
+	if first {
+		close(p.known)
+	}
+	kube.Notify(p.wake)
+}
+
+func (p *Pod) seen() observedPod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.observed
 }
 
 // AwaitObserved waits until the pod was seen, or for at most so long.
@@ -201,9 +200,16 @@ func (p *Pod) AwaitObserved(ctx context.Context, limit time.Duration) {
 	}
 }
 
-func (p *Pod) uid() string {
-	if s := p.observed.Load(); s != nil {
-		return s.uid
+// imageOf returns what the pod runs in our container: the image's name and
+// digest, or what the runtime calls it; "" when the pod does not tell.
+func imageOf(o *unstructured.Unstructured) string {
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		for _, m := range kube.Entries(o.Object, "status", field) {
+			if m["name"] == kube.Name {
+				id, _ := m["imageID"].(string)
+				return kube.SafeText(id)
+			}
+		}
 	}
 	return ""
 }

@@ -1,39 +1,41 @@
 package podstatus
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"sync/atomic"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
+// What is logged of a condition that was written.
+const (
+	msgWritten   = "condition written"
+	keyCondition = "condition" // its type
+	keyReason    = "reason"
+	keyStatus    = "status"
+)
+
 // pending returns the conditions to write, and whether that is urgent.
 func (p *Pod) pending() (due []kube.Condition, urgent bool) {
-	seen := p.observed.Load()
-	for _, slot := range []*atomic.Pointer[kube.Condition]{&p.gate, &p.secrets} {
-		c := slot.Load()
-		if c == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range []kube.Condition{p.gate, p.secrets} {
+		now := p.observed.Conditions[c.Type]
+		if c.Type == "" || equivalent(now, c) {
 			continue
 		}
-		var now kube.ExistingCondition
-		if seen != nil {
-			now = seen.Conditions[c.Type]
-		}
-		if equivalent(now.Condition, *c) {
-			continue
-		}
-		due = append(due, *c)
+		due = append(due, c)
 		urgent = urgent || now.Status != c.Status
 	}
 	return due, urgent
 }
 
-// writeConditions writes what is due until ctx is done.
+// writeConditions writes what is due until ctx is done. What is urgent is written at once,
+// unless writing fails: then news of the condition is no reason to hurry. Words alone
+// are given time to change again.
 func (p *Pod) writeConditions(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -42,56 +44,35 @@ func (p *Pod) writeConditions(ctx context.Context) {
 	case <-p.refused:
 	case <-time.After(initialReadTimeout):
 	}
-	failures := 0
+	var wait <-chan time.Time // nil: nothing waits
+	waited, failures := false, 0
 	for {
 		due, urgent := p.pending()
-		var wait <-chan time.Time
-		if len(due) > 0 && !urgent && failures == 0 {
-			due = p.debounced(ctx)
-		}
-		if len(due) > 0 {
+		switch {
+		case len(due) == 0:
+			wait, failures = nil, 0
+		case waited || urgent && failures == 0:
 			err := p.write(ctx, due)
 			if ctx.Err() != nil {
 				return
 			}
 			p.writing.Log(p.log, "writing a condition of our own pod", kube.GrantsGate, err)
 			if err == nil {
-				failures = 0
-				continue
+				wait, failures = nil, 0
+			} else {
+				failures++
+				wait = time.After(kube.RetryAfter(failures, maxWriteRetry, err))
 			}
-			failures++
-			wait = time.After(kube.RetryAfter(failures, maxWriteRetry, err))
+		case wait == nil:
+			wait = time.After(debounceDelay)
 		}
-		// While it fails, news of the condition is no reason to hurry.
-		wake := p.wake
-		if wait != nil {
-			wake = nil
-		}
+		waited = false
 		select {
 		case <-ctx.Done():
 			return
-		case <-wake:
-		case <-wait:
-		}
-	}
-}
-
-// debounced waits until the words of a condition have had time to change again,
-// or something is urgent, and returns what is due then.
-func (p *Pod) debounced(ctx context.Context) []kube.Condition {
-	timer := time.NewTimer(debounceDelay)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-			due, _ := p.pending()
-			return due
 		case <-p.wake:
-			if due, urgent := p.pending(); urgent {
-				return due
-			}
+		case <-wait:
+			wait, waited = nil, true
 		}
 	}
 }
@@ -101,7 +82,7 @@ func (p *Pod) WriteCondition(ctx context.Context, c kube.Condition) error {
 	if p == nil {
 		return nil
 	}
-	if seen := p.observed.Load(); seen != nil && equivalent(seen.Conditions[c.Type].Condition, c) {
+	if equivalent(p.seen().Conditions[c.Type], c) {
 		return nil
 	}
 	return p.write(ctx, []kube.Condition{c})
@@ -112,29 +93,23 @@ func (p *Pod) write(ctx context.Context, due []kube.Condition) error {
 	if err := p.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	seen := p.observed.Load()
+	seen := p.seen()
 	var list []map[string]any
 	for _, c := range due {
 		since := time.Now().UTC().Format(time.RFC3339)
-		if seen != nil && seen.Conditions[c.Type].Status == c.Status && seen.Conditions[c.Type].Since != "" {
-			since = seen.Conditions[c.Type].Since
+		if now := seen.Conditions[c.Type]; now.Status == c.Status {
+			since = cmp.Or(now.Since, since)
 		}
 		list = append(list, map[string]any{
 			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message, "lastTransitionTime": since,
 		})
 	}
 	patch := map[string]any{"status": map[string]any{"conditions": list}}
-	if seen != nil {
+	if seen.uid != "" {
 		// Not on a successor of the same name.
 		patch["metadata"] = map[string]any{"uid": seen.uid}
 	}
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := kube.WithRequestTimeout(ctx)
-	defer cancel()
-	o, err := p.api.Patch(ctx, p.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{FieldManager: kube.Name}, "status")
+	o, err := kube.Patch(ctx, p.api, p.Name, types.StrategicMergePatchType, patch, "status")
 	if err != nil {
 		return err
 	}

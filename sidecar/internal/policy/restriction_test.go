@@ -102,42 +102,46 @@ func TestRestriction_RetriesDailyAndSoonerIfMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &dryRunAPI{answers: deny}
 		meter := &policyMeter{states: map[string]string{}}
-		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api.api(), nil)
+		r := New(Config{Trial: Trial{API: api.api()}, Log: hclog.NewNullLogger(), Meter: meter}, nil)
 		go r.Run(t.Context())
 		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		wait(time.Minute)
-		require.Equal(t, Enforced, meter.of("stores"))
+		require.Equal(t, "enforced", meter.of("stores"))
 		first := api.count()
 		wait(23 * time.Hour)
 		assert.Equal(t, first, api.count())
 		api.set(through)
 		wait(8 * time.Hour)
-		assert.Equal(t, Missing, meter.of("stores"))
+		assert.Equal(t, "missing", meter.of("stores"))
 		api.set(away)
 		wait(time.Hour)
-		assert.Equal(t, Missing, meter.of("stores"), "that the API is away is no verdict")
+		assert.Equal(t, "missing", meter.of("stores"), "that the API is away is no verdict")
 		api.set(deny)
 		wait(15 * time.Minute)
-		assert.Equal(t, Enforced, meter.of("stores"))
+		assert.Equal(t, "enforced", meter.of("stores"))
 	})
 }
 
 func TestRestriction_ConditionFollowsTheStates(t *testing.T) {
 	for sentence, row := range map[string]struct {
-		states         map[string]string
-		unseen         error
+		states         map[string]State
 		status, reason string
 		text           string
 	}{
-		"all are there":         {map[string]string{"gate": Enforced, "stores": Enforced, "more": NotGranted}, nil, kube.True, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
-		"one is missing":        {map[string]string{"gate": Enforced, "stores": Missing}, nil, kube.False, "PolicyMissing", "by manifests/stores:"},
-		"one has nothing":       {map[string]string{"gate": Enforced, "stores": Unknown}, nil, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
-		"the API does not work": {map[string]string{"gate": Unknown}, errors.New("x"), kube.Unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
-		"nothing is granted":    {map[string]string{"gate": NotGranted}, nil, kube.True, "NothingGranted", "No right is granted"},
+		"all are there":         {map[string]State{"gate": Enforced, "stores": Enforced, "more": NotGranted}, kube.True, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
+		"one is missing":        {map[string]State{"gate": Enforced, "stores": Missing}, kube.False, "PolicyMissing", "by manifests/stores:"},
+		"one has nothing":       {map[string]State{"gate": Enforced, "stores": Untried}, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
+		"one has an error":      {map[string]State{"gate": Enforced, "stores": Unknown}, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
+		"the only has nothing":  {map[string]State{"stores": Untried}, kube.Unknown, "NotTried", "manifests/stores is not known. There is no object to try it on."},
+		"the API does not work": {map[string]State{"gate": Unknown}, kube.Unknown, "NotTried", "manifests/gate is not known. The dry runs failed."},
+		"nothing is granted":    {map[string]State{"gate": NotGranted}, kube.True, "NothingGranted", "No right is granted"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			r := &Restriction{states: row.states}
-			c := r.condition(Verdicts{Unknown: map[string]error{"gate": row.unseen}})
+			r := &Restriction{known: Verdicts{}}
+			for component, state := range row.states {
+				r.known[component] = Verdict{State: state}
+			}
+			c := r.condition()
 			assert.Equal(t, []string{podstatus.RestrictedCondition, row.status, row.reason}, []string{c.Type, c.Status, c.Reason})
 			assert.Contains(t, c.Message, row.text)
 		})
@@ -174,8 +178,8 @@ func TestPolicies_OnForceSyncAreIdentical(t *testing.T) {
 
 // What others wrote may be long: see podstatus for what the manifests let through.
 func TestRestriction_TruncatesItsMessage(t *testing.T) {
-	tried := &Restriction{states: map[string]string{"gate": Missing}, admitted: map[string]string{"gate": strings.Repeat("x", 1<<20)}}
-	message := tried.condition(Verdicts{}).Message
+	tried := &Restriction{known: Verdicts{"gate": {State: Missing, Admitted: strings.Repeat("x", 1<<20)}}}
+	message := tried.condition().Message
 	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOwnText+len("..."))
 	assert.Equal(t, message, kube.SafeText(message), "it is read as it was written")
 }
@@ -185,7 +189,7 @@ func TestRestriction_AwaitsPoliciesThatWereJustApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &dryRunAPI{answers: func(string) error { return nil }}
 		meter := &policyMeter{states: map[string]string{}}
-		r := New(Config{Log: hclog.NewNullLogger(), Meter: meter}, api.api(), nil)
+		r := New(Config{Trial: Trial{API: api.api()}, Log: hclog.NewNullLogger(), Meter: meter}, nil)
 		go r.Run(t.Context())
 		time.Sleep(firstTrialDelay + time.Second)
 		synctest.Wait()
@@ -193,6 +197,6 @@ func TestRestriction_AwaitsPoliciesThatWereJustApplied(t *testing.T) {
 		api.set(func(string) error { return kubetest.DeniedBy("stores", "secretstores", "no") })
 		time.Sleep(confirmDelay)
 		synctest.Wait()
-		assert.Equal(t, Enforced, meter.of("stores"))
+		assert.Equal(t, "enforced", meter.of("stores"))
 	})
 }

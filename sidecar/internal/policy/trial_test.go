@@ -50,7 +50,7 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 	lacking := apierrors.NewForbidden(eso.NamespaceStores.GroupResource(), "one", errors.New(`User "x" cannot patch`))
 	for sentence, row := range map[string]struct {
 		answers map[string]error
-		state   string
+		state   State
 		on      string
 	}{
 		"one namespace spares us":   {map[string]error{"a": nil, "b": denied}, Enforced, ""},
@@ -61,16 +61,16 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 		"one does, another through": {map[string]error{"a": other, "b": nil}, Unknown, ""},
 		"it is granted in one":      {map[string]error{"a": lacking, "b": nil}, Missing, "secretstores b/one"},
 		"it is granted in none":     {map[string]error{"a": lacking, "b": lacking}, NotGranted, ""},
-		"nothing is there":          {nil, Unknown, ""},
+		"nothing is there":          {nil, Untried, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			n := Trial{namespacedAPI(row.answers), Config{}}.Run(t.Context(), "")
-			assert.Equal(t, row.state, n.State("stores"))
-			assert.Equal(t, row.on, n.Admitted["stores"])
-			r := New(Config{Log: hclog.NewNullLogger()}, nil, nil)
+			n := Trial{API: namespacedAPI(row.answers)}.Run(t.Context())
+			assert.Equal(t, row.state, n["stores"].State)
+			assert.Equal(t, row.on, n["stores"].Admitted)
+			r := New(Config{Log: hclog.NewNullLogger()}, nil)
 			r.remember(n)
 			if row.on != "" {
-				assert.Contains(t, r.condition(n).Message, "admitted on "+row.on)
+				assert.Contains(t, r.condition().Message, "admitted on "+row.on)
 			}
 		})
 	}
@@ -80,7 +80,7 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 func TestTrial_RunTwice(t *testing.T) {
 	for sentence, row := range map[string]struct {
 		after time.Duration // the policy is in force
-		state string
+		state State
 	}{
 		"with policies in force":      {0, Enforced},
 		"with policies just applied":  {3 * time.Second, Enforced},
@@ -96,8 +96,26 @@ func TestTrial_RunTwice(t *testing.T) {
 					}
 					return nil
 				}
-				assert.Equal(t, row.state, Trial{api, Config{}}.RunTwice(t.Context(), "", 3*time.Second).State("stores"))
+				assert.Equal(t, row.state, Trial{API: api}.RunTwice(t.Context(), 3*time.Second)["stores"].State)
 			})
 		})
+	}
+}
+
+// Who may make pods beside ESO's can make one of a name that is known before.
+func TestTrial_NobodyCanPrepareThePodOfTheEviction(t *testing.T) {
+	prepared, asked := map[string]bool{}, []string{}
+	api := &kubetest.API{OnCreate: func(at kubetest.At, o *unstructured.Unstructured, _ metav1.CreateOptions, sub []string) error {
+		if !slices.Equal(sub, []string{"eviction"}) || prepared[o.GetName()] {
+			return nil
+		}
+		asked = append(asked, o.GetName())
+		return apierrors.NewNotFound(at.Resource.GroupResource(), o.GetName())
+	}}
+	for range 2 {
+		assert.Equal(t, Missing, Trial{API: api}.Run(t.Context())["eviction"].State)
+		for _, name := range asked {
+			prepared[name] = true
+		}
 	}
 }

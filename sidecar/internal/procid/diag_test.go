@@ -2,6 +2,7 @@ package procid
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -10,15 +11,16 @@ import (
 )
 
 func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
-	identity.proc = fakeProc(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
+	identity := listenerAt(t, "127.0.0.1:8200")
+	identity.kernel.proc = fakeProc(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
 	asked := 0
-	identity.ask = func() (sockets, error) {
+	identity.kernel.askListening = func(port uint16) ([]tcpSocket, error) {
+		s := tcpSocket{local: netip.MustParseAddrPort("127.0.0.1:8200"), state: stateListen, inode: 22}
 		if asked++; asked <= 2 {
-			return sockets{ipv4: []listed{{inode: 22}}}, nil
+			return []tcpSocket{s}, nil
 		}
-		return sockets{ipv4: []listed{{inode: 33}}}, syscall.ENOENT
+		s.inode = 33
+		return []tcpSocket{s}, syscall.ENOENT
 	}
 	for _, want := range []string{"boot/22", "boot/22", "boot/11", "boot/11"} {
 		name, err := identity.Process()
@@ -29,39 +31,47 @@ func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
 }
 
 func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
-	answer := func(family, state byte, port uint16, addr ...byte) []byte {
-		out := make([]byte, answerSize)
-		out[0], out[1] = family, state
-		binary.BigEndian.PutUint16(out[4:], port)
-		copy(out[atSource:], addr)
-		binary.NativeEndian.PutUint32(out[atUID:], 100)
-		binary.NativeEndian.PutUint32(out[atInode:], 11)
+	identity := listenerAt(t, "127.0.0.1:8200")
+	answer := func(family, state uint8, port uint16, addr ...byte) []byte {
+		a := diagAnswer{Family: family, State: state, ID: diagID{LocalPort: networkOrder(port)}, UID: 100, Inode: 11}
+		copy(a.ID.Local[:], addr)
+		out, err := binary.Append(nil, binary.NativeEndian, a)
+		require.NoError(t, err)
 		return out
 	}
-	ipv4, none := sockets{ipv4: []listed{{11, 100}}}, sockets{}
 	for _, row := range []struct {
 		sentence string
 		answer   []byte
-		want     sockets
+		want     string // the address that it listens at; empty: it does not count
 	}{
-		{"our address", answer(syscall.AF_INET, stateListen, 8200, 127, 0, 0, 1), ipv4},
-		{"every IPv4 address", answer(syscall.AF_INET, stateListen, 8200), ipv4},
-		{"our address, in the family IPv6", answer(syscall.AF_INET6, stateListen, 8200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1), ipv4},
-		{"every address", answer(syscall.AF_INET6, stateListen, 8200), sockets{ipv6: []listed{{11, 100}}}},
-		{"another address", answer(syscall.AF_INET, stateListen, 8200, 10, 0, 0, 1), none},
-		{"a port we did not ask for", answer(syscall.AF_INET, stateListen, 8201, 127, 0, 0, 1), none},
-		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), none},
+		{"our address", answer(syscall.AF_INET, stateListen, 8200, 127, 0, 0, 1), "127.0.0.1"},
+		{"every IPv4 address", answer(syscall.AF_INET, stateListen, 8200), "0.0.0.0"},
+		{"our address, in the family IPv6", answer(syscall.AF_INET6, stateListen, 8200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1), "127.0.0.1"},
+		{"every address", answer(syscall.AF_INET6, stateListen, 8200), "::"},
+		{"another address", answer(syscall.AF_INET, stateListen, 8200, 10, 0, 0, 1), ""},
+		{"a port we did not ask for", answer(syscall.AF_INET, stateListen, 8201, 127, 0, 0, 1), ""},
+		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), ""},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			var found sockets
-			require.NoError(t, identity.parseAnswer(row.answer, &found))
-			assert.Equal(t, row.want, found)
+			identity.kernel.askListening = func(uint16) ([]tcpSocket, error) {
+				s, err := parseAnswer(row.answer)
+				require.NoError(t, err)
+				assert.Equal(t, []any{uint32(100), uint64(11)}, []any{s.uid, s.inode})
+				return []tcpSocket{s}, nil
+			}
+			found, err := identity.kernel.listening(identity.at)
+			require.NoError(t, err)
+			if row.want == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Equal(t, row.want, found[0].local.Addr().String())
 		})
 	}
-	err = identity.parseAnswer(make([]byte, answerSize-1), &sockets{})
+	_, err := parseAnswer(make([]byte, 71))
 	require.EqualError(t, err, "an answer of 71 bytes, expected 72")
 	assert.Equal(t, syscall.ENOENT, refusal(binary.NativeEndian.AppendUint32(nil, ^uint32(syscall.ENOENT)+1)))
+	assert.NoError(t, refusal(make([]byte, 4)))
 	assert.Error(t, refusal(nil))
 }

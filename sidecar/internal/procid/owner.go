@@ -3,11 +3,8 @@ package procid
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"path/filepath"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -16,24 +13,13 @@ import (
 // network namespace. That another process of the same user, or root, takes
 // Vault's place shows in nothing.
 type Owner struct {
-	uid  uint32
-	proc string
-	ask  func(local, remote netip.AddrPort) (end, error)
-	// onlyTables is set when asking has failed; see Listener.sockets.
-	onlyTables atomic.Bool
-}
-
-// end is one end of a TCP connection, as the kernel shows it.
-type end struct {
-	found bool
-	open  bool   // neither side has closed it
-	taken bool   // a process holds it; before it is accepted, none does
-	uid   uint32 // whose that process is
+	uid    uint32
+	kernel *kernel
 }
 
 // NewOwner returns the Owner for a user, as this process's user namespace counts
 // them.
-func NewOwner(uid uint32) *Owner { return &Owner{uid: uid, proc: "/proc", ask: askConnection} }
+func NewOwner(uid uint32) *Owner { return &Owner{uid: uid, kernel: newKernel()} }
 
 // Check returns nil when who holds the other end of conn runs as the user. It
 // returns net.ErrClosed when nobody holds it any more.
@@ -53,26 +39,24 @@ func (o *Owner) Check(conn net.Conn) error {
 }
 
 // checkTCP looks at the other end. While no process has accepted it, whoever
-// listens may: all of those have to run as the user, and a second look makes
-// sure that none had accepted it by then. The one in whose queue it waits was
-// among them, for it is older than the connection.
+// listens may: all of those have to run as the user. The one in whose queue it
+// waits was among them, for it is older than the connection.
+//
+// That root has accepted it says nothing of who listens: for an AF_SMC socket of
+// any user the kernel itself accepts (net/smc/af_smc.c, smc_tcp_listen_work).
 func (o *Owner) checkTCP(local, remote netip.AddrPort) error {
+	listen, err := o.kernel.listening([]netip.AddrPort{remote})
+	if err != nil {
+		return unseen(err)
+	}
 	other, err := o.otherEnd(local, remote)
 	if err != nil {
 		return err
 	}
-	if other.taken {
-		return o.judge(other.uid)
-	}
-	listen, err := o.listeners(remote)
-	if err != nil {
-		return unseen(err)
-	}
-	if other, err = o.otherEnd(local, remote); err != nil {
-		return err
-	}
-	if other.taken {
-		return o.judge(other.uid)
+	if other.taken() {
+		if err := o.judge(other.uid); err != nil || o.uid != 0 {
+			return err
+		}
 	}
 	if len(listen) == 0 {
 		return net.ErrClosed
@@ -86,50 +70,23 @@ func (o *Owner) checkTCP(local, remote netip.AddrPort) error {
 }
 
 // otherEnd returns the other end of a connection that is open.
-func (o *Owner) otherEnd(local, remote netip.AddrPort) (end, error) {
-	other, err := o.connection(remote, local)
+func (o *Owner) otherEnd(local, remote netip.AddrPort) (tcpSocket, error) {
+	other, err := o.kernel.connection(remote, local)
 	if err != nil {
-		return end{}, unseen(err)
+		return tcpSocket{}, unseen(err)
 	}
-	if other.taken || other.open {
+	if other.taken() || other.open() {
 		return other, nil
 	}
-	own, err := o.connection(local, remote)
+	own, err := o.kernel.connection(local, remote)
 	switch {
 	case err != nil:
-		return end{}, unseen(err)
-	case own.open && !other.found:
-		return end{}, errors.New("whose process is at vault's address cannot be seen from this pod, and --vault-uid wants to know it: " +
+		return tcpSocket{}, unseen(err)
+	case own.open() && !other.found():
+		return tcpSocket{}, errors.New("whose process is at vault's address cannot be seen from this pod, and --vault-uid wants to know it: " +
 			"take out what is between, or leave it to TLS to tell who that is")
 	}
-	return end{}, net.ErrClosed
-}
-
-// listeners returns who may accept a connection to an address.
-func (o *Owner) listeners(at netip.AddrPort) ([]listed, error) {
-	i := &Listener{hosts: []netip.Addr{at.Addr()}, port: at.Port(), proc: o.proc}
-	i.ask = i.askKernel
-	i.onlyTables.Store(o.onlyTables.Load())
-	found, err := i.sockets()
-	return found.chosen(), err
-}
-
-// connection looks for an end of a connection.
-func (o *Owner) connection(local, remote netip.AddrPort) (end, error) {
-	if !o.onlyTables.Load() {
-		found, err := o.ask(local, remote)
-		if err == nil {
-			return found, nil
-		}
-		o.onlyTables.Store(true)
-	}
-	for _, name := range []string{"self/net/tcp", "self/net/tcp6"} {
-		found, err := scanConnection(filepath.Join(o.proc, name), local, remote)
-		if err != nil && !(errors.Is(err, fs.ErrNotExist) && name == "self/net/tcp6") || found.found {
-			return found, err
-		}
-	}
-	return end{}, nil
+	return tcpSocket{}, net.ErrClosed
 }
 
 func unseen(err error) error {
@@ -158,7 +115,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	at := tcp.AddrPort()
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	return netip.AddrPortFrom(at.Addr().WithZone("").Unmap(), at.Port())
 }
 
 // peerOf returns the user who made the socket that conn is connected to listen.

@@ -75,9 +75,9 @@ func checkBothWays(t *testing.T, uid int, conn net.Conn, assertErr func(err erro
 	t.Helper()
 	for _, onlyTables := range []bool{false, true} {
 		o := NewOwner(uint32(uid))
-		o.onlyTables.Store(onlyTables)
+		o.kernel.onlyTables.Store(onlyTables)
 		err := o.Check(conn)
-		assert.Equal(t, onlyTables, o.onlyTables.Load(), "the kernel could be asked")
+		assert.Equal(t, onlyTables, o.kernel.onlyTables.Load(), "the kernel could be asked")
 		assertErr(err, fmt.Sprintf("uid %d, onlyTables %v", uid, onlyTables))
 	}
 }
@@ -132,8 +132,8 @@ func TestOwner_FindsAPeerThatAcceptsDuringTheCheck(t *testing.T) {
 	conn := dial(t, "tcp", l.Addr().String())
 	o := NewOwner(uint32(otherUID + 1))
 	calls := 0
-	o.ask = func(local, remote netip.AddrPort) (end, error) {
-		found, err := askConnection(local, remote)
+	o.kernel.askListening = func(port uint16) ([]tcpSocket, error) {
+		found, err := askListening(port)
 		if calls++; calls == 1 {
 			acceptAs(t, otherUID, l)
 			require.NoError(t, l.Close())
@@ -142,7 +142,39 @@ func TestOwner_FindsAPeerThatAcceptsDuringTheCheck(t *testing.T) {
 		return found, err
 	}
 	assert.ErrorContains(t, o.Check(conn), fmt.Sprintf("runs as uid %d", otherUID))
-	assert.Equal(t, 2, calls)
+	assert.Equal(t, 1, calls)
+}
+
+// The kernel itself accepts what comes to an AF_SMC socket, as root, for whoever
+// listens with it.
+func TestOwner_RootIsWhoListensAsWell(t *testing.T) {
+	local, remote := netip.MustParseAddrPort("127.0.0.1:40000"), netip.MustParseAddrPort("127.0.0.1:8200")
+	listener := func(uid uint32) tcpSocket { return tcpSocket{local: remote, state: stateListen, uid: uid, inode: 11} }
+	for _, row := range []struct {
+		sentence string
+		uid      uint32 // that --vault-uid says, and the other end has
+		listen   []tcpSocket
+		message  string // in the error; empty: none
+	}{
+		{"root accepts what root listens for", 0, []tcpSocket{listener(0)}, ""},
+		{"root accepts what another listens for", 0, []tcpSocket{listener(1234)}, "runs as uid 1234 and --vault-uid says 0"},
+		{"root accepts what no socket that shows listens for", 0, nil, net.ErrClosed.Error()},
+		{"another accepts what root listens for", 100, []tcpSocket{listener(0)}, ""},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			o := NewOwner(row.uid)
+			o.kernel.askListening = func(uint16) ([]tcpSocket, error) { return row.listen, nil }
+			o.kernel.askConnection = func(local, remote netip.AddrPort) ([]tcpSocket, error) {
+				return []tcpSocket{{local: local, remote: remote, state: stateOpen, uid: row.uid, inode: 12}}, nil
+			}
+			err := o.checkTCP(local, remote)
+			if row.message == "" {
+				require.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, row.message)
+		})
+	}
 }
 
 // A full queue: the kernel has answered us, and has yet to open its own end.
@@ -183,11 +215,11 @@ func TestOwner_RejectsARemoteOrUnknownPeer(t *testing.T) {
 	l := listenAs(t, otherUID, "tcp4", "127.0.0.1:0")
 	conn := dial(t, "tcp", l.Addr().String())
 	o := NewOwner(uint32(otherUID))
-	o.ask = func(local, remote netip.AddrPort) (end, error) {
+	o.kernel.askConnection = func(local, remote netip.AddrPort) ([]tcpSocket, error) {
 		if local == addrPort(conn.LocalAddr()) {
 			return askConnection(local, remote)
 		}
-		return end{}, nil
+		return nil, nil
 	}
 	assert.ErrorContains(t, o.Check(conn), "cannot be seen from this pod")
 	near, far := net.Pipe()
@@ -201,11 +233,11 @@ func TestOwner_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
 	conn := dial(t, "tcp", l.Addr().String())
 	o := NewOwner(uint32(otherUID))
 	asked := 0
-	o.ask = func(netip.AddrPort, netip.AddrPort) (end, error) { asked++; return end{}, syscall.ENOENT }
+	o.kernel.askConnection = func(netip.AddrPort, netip.AddrPort) ([]tcpSocket, error) { asked++; return nil, syscall.ENOENT }
 	assert.NoError(t, o.Check(conn), "its tables do")
 	assert.NoError(t, o.Check(conn))
 	assert.Equal(t, 1, asked)
-	o.proc = t.TempDir()
+	o.kernel.proc = t.TempDir()
 	assert.ErrorContains(t, o.Check(conn), "--vault-uid wants to know it")
 }
 

@@ -82,10 +82,9 @@ func TestProcess_ReadsTheKernelTables(t *testing.T) {
 		{"one line that comes twice", "127.0.0.1", socket(loop4, "0A", "11") + socket(loop4, "0A", "11"), "", "boot/11"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			identity, err := New(row.host + ":8200")
-			require.NoError(t, err)
-			identity.onlyTables.Store(true)
-			identity.proc = fakeProc(t, map[string]string{
+			identity := listenerAt(t, row.host+":8200")
+			identity.kernel.onlyTables.Store(true)
+			identity.kernel.proc = fakeProc(t, map[string]string{
 				"self/net/tcp": heading + row.tcp4, "self/net/tcp6": heading + row.tcp6})
 			name, err := identity.Process()
 			require.NoError(t, err)
@@ -118,27 +117,25 @@ func TestProcess_ReportsUnreadableTables(t *testing.T) {
 			"reading the listening sockets: PROC/self/net/tcp: bufio.Scanner: token too long"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			identity, err := New("127.0.0.1:8200")
-			require.NoError(t, err)
-			identity.onlyTables.Store(true)
-			identity.proc = fakeProc(t, row.files)
+			identity := listenerAt(t, "127.0.0.1:8200")
+			identity.kernel.onlyTables.Store(true)
+			identity.kernel.proc = fakeProc(t, row.files)
 			name, err := identity.Process()
 			if row.want == "" {
 				require.NoError(t, err)
 				assert.Equal(t, "boot/11", name)
 				return
 			}
-			require.EqualError(t, err, strings.ReplaceAll(row.want, "PROC", identity.proc))
+			require.EqualError(t, err, strings.ReplaceAll(row.want, "PROC", identity.kernel.proc))
 			assert.Empty(t, name)
 		})
 	}
 }
 
 func TestProcess_LargeTableAllocatesLittle(t *testing.T) {
-	identity, err := New("127.0.0.1:8200")
-	require.NoError(t, err)
-	identity.onlyTables.Store(true)
-	identity.proc = fakeProc(t, map[string]string{"self/net/tcp": heading +
+	identity := listenerAt(t, "127.0.0.1:8200")
+	identity.kernel.onlyTables.Store(true)
+	identity.kernel.proc = fakeProc(t, map[string]string{"self/net/tcp": heading +
 		strings.Repeat(socket("0A00020A:2008", "01", "7"), 100_000) + socket("0100007F:2008", "0A", "11")})
 	name, err := identity.Process()
 	require.NoError(t, err)
@@ -152,10 +149,8 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte(heading + socket("00000000000000000000000001000000:2008", "0A", "11")))
 	f.Add([]byte(heading + " 0: : 0 0A"))
 	path := filepath.Join(f.TempDir(), "tcp")
-	identity, err := New("localhost:8200")
-	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, table []byte) {
 		require.NoError(t, os.WriteFile(path, table, 0o600))
-		_ = identity.scan(path, &sockets{})
+		_ = eachRow(path, func(tcpSocket) {})
 	})
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
@@ -15,24 +16,17 @@ const (
 	maxLine   = 2000 // of what the core says, which repeats an error
 )
 
-// Bounded is e with its texts bounded; of very many stores it keeps those that are
+// bounded is e with its texts bounded; of very many stores it keeps those that are
 // not ready. It shares nothing with e that could be changed later.
-func (e ExternalSecrets) Bounded() ExternalSecrets {
-	e.Reason, e.Message = bounded(e.Reason), bounded(e.Message)
+func (e ExternalSecrets) bounded() ExternalSecrets {
 	e.Stores = slices.Clone(e.Stores)
 	slices.SortStableFunc(e.Stores, func(a, b Store) int {
 		rank := map[bool]int{false: 0, true: 1}
 		return cmp.Compare(rank[a.Ready], rank[b.Ready])
 	})
 	e.Stores = e.Stores[:min(len(e.Stores), maxStores)]
-	for i := range e.Stores {
-		at := &e.Stores[i]
-		at.Name, at.Reason, at.Message = bounded(at.Name), bounded(at.Reason), bounded(at.Message)
-	}
 	e.Left = slices.Clone(e.Left[:min(len(e.Left), maxLeft)])
-	for i := range e.Left {
-		e.Left[i] = bounded(e.Left[i])
-	}
+	clean(reflect.ValueOf(&e).Elem(), maxText)
 	return e
 }
 

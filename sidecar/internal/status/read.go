@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"reflect"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 // MaxStatus bounds the JSON of a status, in bytes. The longest that is told is
@@ -33,28 +34,29 @@ func ReadStatus(raw []byte) (Status, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return Status{}, err
 	}
-	clean(reflect.ValueOf(&s).Elem())
+	clean(reflect.ValueOf(&s).Elem(), maxLine)
 	return s, nil
 }
 
-// clean goes by the types, so that no field can be forgotten.
-func clean(v reflect.Value) {
+// clean bounds each text, in characters, and each list. It goes by the types, so that no
+// field can be forgotten.
+func clean(v reflect.Value, limit int) {
 	switch v.Kind() {
 	case reflect.String:
-		v.SetString(line(v.String()))
+		v.SetString(safetext.Line(v.String(), limit))
 	case reflect.Pointer:
 		if !v.IsNil() {
-			clean(v.Elem())
+			clean(v.Elem(), limit)
 		}
 	case reflect.Slice:
 		v.SetLen(min(v.Len(), maxEntries))
 		for i := range v.Len() {
-			clean(v.Index(i))
+			clean(v.Index(i), limit)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() { // a time.Time has none
-				clean(v.Field(i))
+				clean(v.Field(i), limit)
 			}
 		}
 	}
@@ -62,14 +64,6 @@ func clean(v reflect.Value) {
 
 // JSON is the status as /status tells it.
 func (s Status) JSON() ([]byte, error) {
-	var b bytes.Buffer
-	err := s.Write(&b)
-	return b.Bytes(), err
-}
-
-// Write writes it.
-func (s Status) Write(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(s)
+	raw, err := json.MarshalIndent(s, "", "  ")
+	return append(raw, '\n'), err
 }

@@ -39,19 +39,13 @@ func (s Status) Earlier() []Recovery {
 
 // Mostly names the step that took most of it.
 func (r Recovery) Mostly() string {
-	l := r.longest()
-	return fmt.Sprintf("mostly %s, %s", l.Name, Short(l.Seconds))
-}
-
-// longest is the step that took most of it.
-func (r Recovery) longest() Step {
 	var longest Step
 	for i, s := range r.Steps {
 		if i == 0 || s.Seconds > longest.Seconds {
 			longest = s
 		}
 	}
-	return longest
+	return fmt.Sprintf("mostly %s, %s", longest.Name, Short(longest.Seconds))
 }
 
 // maxShown bounds the steps that are shown: a Vault that flaps has many.

@@ -86,31 +86,22 @@ type Store struct {
 // Known is what was published last.
 type Known struct {
 	Version string
-	State   unseal.State
-	Proof   *unseal.Proof    // nil: there was none
-	Secrets *ExternalSecrets // Bounded; nil, or without a status: nothing is known of them
-	Image   string           // of our container, with its digest; "" unknown
-	Stuck   time.Duration    // how long the loop has been; 0: it is not
+	State   unseal.Snapshot
+	Proof   unseal.Proof  // without a result: there was none
+	Image   string        // of our container, with its digest; "" unknown
+	Stuck   time.Duration // how long the loop has been; 0: it is not
+
+	Secrets         ExternalSecrets // bounded; without a status: nothing is known of them
+	Ready, NotReady int             // all stores, also those that Secrets leaves out
 }
 
 // Status puts it together, as of now.
 func (k Known) Status(now time.Time) Status {
-	out := statusOf(k.State, k.Version, now)
-	out.Stuck = k.Stuck.Seconds()
-	if p := k.Proof; p != nil && p.Result != "" {
-		out.KeyProof = &KeyProof{p.At.UTC(), p.Result, bounded(p.Reason)}
-	}
-	out.Image = bounded(k.Image)
-	if e := k.Secrets; e != nil && e.Status != "" {
-		out.ExternalSecrets = e
-	}
-	return out
-}
-
-func statusOf(s unseal.State, version string, now time.Time) Status {
+	s := k.State
 	out := Status{
-		Version: version, Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(),
-		Serving: s.Phase.Serving(), Message: line(s.Message), Reason: line(s.Reason), Advice: line(s.Advice),
+		Version: k.Version, Image: bounded(k.Image), Stuck: k.Stuck.Seconds(),
+		Phase: s.Phase, Since: s.Since.UTC(), Seconds: now.Sub(s.Since).Seconds(), Serving: s.Phase.Serving(),
+		Message: line(s.Message), Reason: line(s.Reason), Advice: line(s.Advice),
 		KeyError: line(s.KeyError), Shares: s.Shares, KeyChanged: s.KeyChanged,
 	}
 	for _, r := range s.Remarks {
@@ -118,6 +109,9 @@ func statusOf(s unseal.State, version string, now time.Time) Status {
 	}
 	if !s.UnsealedAt.IsZero() {
 		out.UnsealedAt = s.UnsealedAt.UTC()
+	}
+	if p := k.Proof; p.Result != "" {
+		out.KeyProof = &KeyProof{p.At.UTC(), p.Result, bounded(p.Reason)}
 	}
 	switch {
 	case s.Current != nil:
@@ -130,6 +124,9 @@ func statusOf(s unseal.State, version string, now time.Time) Status {
 	}
 	for _, r := range s.History {
 		out.Recoveries = append(out.Recoveries, *recoveryOf(*r))
+	}
+	if k.Secrets.Status != "" {
+		out.ExternalSecrets = &k.Secrets
 	}
 	return out
 }

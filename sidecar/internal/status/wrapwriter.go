@@ -2,8 +2,10 @@ package status
 
 import (
 	"fmt"
+	"math"
 	"strings"
-	"unicode"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 // labeled is how far the texts behind a label are indented.
@@ -30,7 +32,7 @@ func (p *wrapWriter) wrapped(first string, indent int, text string) {
 		p.line("%s", strings.TrimRight(string(line), " "))
 		line, empty = []rune(margin), true
 	}
-	for _, field := range strings.Fields(Plain(text)) {
+	for _, field := range strings.Fields(safetext.Line(text, math.MaxInt)) {
 		word := []rune(field)
 		if !empty && len(line)+1+len(word) > p.width {
 			next()
@@ -45,18 +47,4 @@ func (p *wrapWriter) wrapped(first string, indent int, text string) {
 		line, empty = append(line, word...), false
 	}
 	next()
-}
-
-// Plain takes out what a terminal would obey, and what turns the direction of
-// writing.
-func Plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, text)
 }

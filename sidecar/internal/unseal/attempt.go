@@ -11,16 +11,12 @@ import "errors"
 // were ours by then. A refusal carries no count: what came in just before the
 // last share shows in nothing. So it takes two of them to be sure (confirmation.go).
 type attempt struct {
-	shares []int // places in the key ring, in the order of sending
-	scope  Scope // what a refusal would speak of
-	sent   int
-	nonce  string
-	ours   bool
-	raft   bool // Vault may be a replica that has yet to join its cluster
-}
-
-func newAttempt(shares []int, s Scope, raft bool) *attempt {
-	return &attempt{shares: shares, scope: s, ours: true, raft: raft}
+	shares  []int        // places in the key ring, in the order of sending
+	scope   AttemptScope // what a refusal would speak of
+	sent    int
+	nonce   string
+	allOurs bool // at first, and as long as nobody else's share is counted
+	raft    bool // Vault may be a replica that has yet to join its cluster
 }
 
 // share returns the place of the share to send now.
@@ -40,42 +36,41 @@ const (
 	joining                       // accepted by a raft node, which unseals itself once it has joined its cluster
 )
 
-var verdictNames = [...]string{"more", "opened", "rejected", "mixed", "troubled", "lost", "all sent", "joining"}
+// verdictNames are those of the log, and of the results that a Meter counts.
+var verdictNames = [...]string{
+	more: "more", opened: "opened", rejected: "rejected", interfered: "interfered",
+	sendFailed: "failed", connectionLost: "lost", inconclusive: "undecided", joining: "accepted",
+}
 
 func (v verdict) String() string { return verdictNames[v] }
 
-// results are the verdicts that end an attempt, in words for a Meter.
-var results = [...]string{
-	opened: "opened", rejected: "rejected", interfered: "disturbed", sendFailed: "failed", connectionLost: "lost", inconclusive: "undecided", joining: "accepted",
-}
-
 // Results lists what can become of an attempt to unseal.
-func Results() []string { return results[more+1:] }
+func Results() []string { return verdictNames[opened:] }
 
-// took digests the answer to the share last given out. disturbed is true when
+// record digests the answer to the share last given out. disturbed is true when
 // somebody was seen to send shares during the attempt itself; shares that lay
 // there before it do not count.
-func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
+func (a *attempt) record(s SealStatus, err error) (v verdict, disturbed bool) {
 	first := a.sent == 0
 	a.sent++
 	last := a.sent == len(a.shares)
 	switch invalid := errors.Is(err, ErrInvalidKey); {
-	case a.raft && err == nil && s.Sealed && s.Progress == 0 && a.ours && (last || a.scope.Threshold == 0):
+	case a.raft && err == nil && s.Sealed && s.Progress == 0 && a.allOurs && (last || a.scope.Threshold == 0):
 		// The shares are used up, and neither refused nor enough to open it at
 		// once (vault/core.go, unsealWithRaft).
 		return joining, false
 	case a.scope.Threshold == 0 && (invalid || err == nil && s.Sealed):
-		// Which of the shares a refusal speaks of cannot be told.
+		// It is not known which of the shares a refusal speaks of.
 		if last {
 			return inconclusive, false
 		}
 		return more, false
 	case invalid:
-		if a.ours && a.sent == a.scope.Threshold {
+		if a.allOurs && a.sent == a.scope.Threshold {
 			return rejected, false
 		}
 		// Ours so far, and yet the threshold came early: somebody added to it.
-		return interfered, a.ours && !first
+		return interfered, a.allOurs && !first
 	case errors.Is(err, ErrUnreachable):
 		return connectionLost, false
 	case err != nil:
@@ -83,12 +78,12 @@ func (a *attempt) took(s SealStatus, err error) (v verdict, disturbed bool) {
 	case !s.Sealed:
 		return opened, false
 	}
-	wasOurs := a.ours
+	wasOurs := a.allOurs
 	if first {
 		a.nonce = s.Nonce
 	}
-	a.ours = a.ours && s.Progress == a.sent && s.Nonce == a.nonce
-	disturbed = !first && wasOurs && !a.ours
+	a.allOurs = a.allOurs && s.Progress == a.sent && s.Nonce == a.nonce
+	disturbed = !first && wasOurs && !a.allOurs
 	if last {
 		return interfered, disturbed
 	}

@@ -83,10 +83,10 @@ func TestAttempt_VerdictFollowsTheAnswers(t *testing.T) {
 			for n := range places {
 				places[n] = n + 10
 			}
-			a := newAttempt(places, Scope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5}, true)
+			a := &attempt{shares: places, scope: AttemptScope{Process: "p", Keys: "k", Threshold: row.threshold, Shares: 5}, allOurs: true, raft: true}
 			for n, s := range row.replies {
 				assert.Equal(t, n+10, a.share(), "the next share")
-				v, disturbed := a.took(s.status, s.err)
+				v, disturbed := a.record(s.status, s.err)
 				if n < len(row.replies)-1 {
 					assert.Equal(t, more.String(), v.String(), "after answer %d", n+1)
 					continue
@@ -105,10 +105,10 @@ func TestAttempt_IsRejectedOnlyWithoutInterference(t *testing.T) {
 	for _, first := range answers {
 		for _, second := range answers {
 			for _, third := range answers {
-				a := newAttempt([]int{0, 1, 2}, Scope{Threshold: 3, Shares: 5}, true)
+				a := &attempt{shares: []int{0, 1, 2}, scope: AttemptScope{Threshold: 3, Shares: 5}, allOurs: true, raft: true}
 				verdict := more
 				for _, s := range []reply{first, second, third} {
-					if verdict, _ = a.took(s.status, s.err); verdict != more {
+					if verdict, _ = a.record(s.status, s.err); verdict != more {
 						break
 					}
 				}

@@ -13,11 +13,14 @@ const (
 	idleInterval         = 900 * time.Millisecond // a Vault where nothing happens
 	keysInterval         = 950 * time.Millisecond // the mounted key, with the probe of such a Vault if it can be:
 	keysEarly            = 150 * time.Millisecond // each time that the process wakes costs more than what it does then
-	joinsWithin          = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
+	joinTimeout          = 30 * time.Second       // a raft node that has accepted the key; sent it again it would unseal twice
 	confirmationDelay    = 1 * time.Second        // nobody else may be seen for so long before a refusal is believed
 	confirmationInterval = 50 * time.Millisecond  // between the probes that look
-	saveEvery            = 1 * time.Minute        // between tries to keep the state
-	foreignPatience      = 1 * time.Hour          // for a person who enters shares while ours are refused
+	thresholdEvery       = 1 * time.Minute        // between the questions for an open Vault's threshold
+	thresholdHolds       = 3 * time.Minute        // its answer is believed: a rekey changes it
+	saveRetryInterval    = 1 * time.Minute        // between tries to keep the state
+	logAfter             = 1 * time.Minute        // a phase that lasts so long is logged though Vault flaps
+	foreignSharesPause   = 1 * time.Hour          // for a person who enters shares while ours are refused
 	fastPollWindow       = 15 * time.Minute       // a refused Vault is hoped for this long
 )
 

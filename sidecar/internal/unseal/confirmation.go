@@ -6,20 +6,19 @@ import (
 )
 
 // confirmation holds the refusals that were seen once. With a threshold above 1
-// somebody could have sent shares between our last two, and nothing would
-// show it; to believe that refusal would lock out a good key for good. So
-// when every combination was refused, it is watched for a while whether
-// anybody sends shares, and each is sent a second time. What is refused in
-// both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
+// they are no proof (attempt.go), and to believe one would lock out a good key
+// for good. So when every combination was refused, it is watched for a while
+// whether anybody sends shares, and each is sent a second time. What is refused
+// in both rounds, with nobody seen, is wrong. (With a threshold of 1 Vault
 // decides on the one share alone: that refusal is believed at once.)
 type confirmation struct {
-	now      *Refused // in this round
-	before   *Refused // in the round before
-	watching bool     // for others, between the rounds
+	now      *RejectedKeys // in this round
+	before   *RejectedKeys // in the round before
+	watching bool          // for others, between the rounds
 }
 
-// rejected takes a refusal that showed no trace of anybody else.
-func (l *Loop) rejected(a *attempt) {
+// recordRejection takes a refusal that showed no trace of anybody else.
+func (l *Loop) recordRejection(a *attempt) {
 	l.sender.failures, l.sender.interfered = 0, 0
 	if a.scope != l.scope() {
 		return
@@ -31,15 +30,9 @@ func (l *Loop) rejected(a *attempt) {
 	if !l.sender.recheck.running {
 		l.Log.Warn(msgRefusedShares, keyShares, len(a.shares))
 	}
-	l.saved.memory.Refused = l.saved.memory.Refused.with(a.scope, a.shares)
-	l.saved.memory.Refused.At = time.Now().UTC()
+	l.saved.Rejected = l.saved.Rejected.with(a.scope, a.shares)
+	l.saved.Rejected.At = time.Now().UTC()
 	l.save()
-}
-
-// awaitsConfirmation reports whether all that is left to send was refused once.
-func (l *Loop) awaitsConfirmation() bool {
-	combination, state, _ := l.pick()
-	return state == KeysUsable && combination == nil
 }
 
 // confirmRefusals begins to watch for others, or begins the second round when
@@ -54,12 +47,6 @@ func (l *Loop) confirmRefusals(now time.Time) (begun bool) {
 	return true
 }
 
-// handleForeignShares takes note of shares that lie in Vault while none are being sent:
-// refusals seen so far say nothing. That a raft replica has accepted the key is
-// believed until joinsWithin is over all the same: whoever may send shares could have it sent again and
-// again, and the replica unsealed as often.
-func (l *Loop) handleForeignShares() { l.sender.confirmation = confirmation{} }
-
 // recheck has a key that was refused sent again now and then, where the threshold is
 // above 1: whoever may send shares can have hit both rounds, and with luck goes away
 // unseen. A good key must not stay locked out because of that.
@@ -71,18 +58,14 @@ type recheck struct {
 	foreign string    // what lay in Vault of somebody else's shares
 }
 
-// foreignShares names what lies in Vault while none of ours are being sent.
-func foreignShares(s SealStatus) string {
-	if s.Progress == 0 {
-		return ""
-	}
-	return fmt.Sprint(s.Nonce, s.Progress)
-}
-
 // recheckIsDue begins a recheck of a key that was refused when its time has come, and
 // ends the one that came to the same again.
 func (l *Loop) recheckIsDue(now time.Time) bool {
 	r := &l.sender.recheck
+	foreign := ""
+	if s := l.prober.status; s.Progress > 0 { // while none of ours are being sent
+		foreign = fmt.Sprint(s.Nonce, s.Progress)
+	}
 	switch {
 	case l.scope().Threshold <= 1:
 		return false
@@ -91,19 +74,20 @@ func (l *Loop) recheckIsDue(now time.Time) bool {
 		fallthrough
 	case r.at.IsZero():
 		r.at = now.Add(recheckInterval(r.count, random()))
-		r.latest = r.at.Add(2 * foreignPatience)
+		r.latest = r.at.Add(2 * foreignSharesPause)
 		return false
 	case l.prober.statusAt.Before(l.sender.notBefore): // it may count ours
 		return false
-	case r.foreign != foreignShares(l.prober.status):
-		if r.foreign = foreignShares(l.prober.status); r.foreign != "" { // a person may be entering them
-			r.at = now.Add(max(r.at.Sub(now), min(foreignPatience, r.latest.Sub(now))))
+	case r.foreign != foreign:
+		r.foreign = foreign
+		if foreign != "" { // a person may be entering them
+			r.at = now.Add(max(r.at.Sub(now), min(foreignSharesPause, r.latest.Sub(now))))
 		}
 		return false
 	case now.Before(r.at):
 		return false
 	}
 	r.running = true
-	l.saved.memory.Refused, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
+	l.saved.Rejected, l.sender.confirmation = nil, confirmation{} // they are saved when they are known again
 	return true
 }

@@ -31,7 +31,8 @@ var ErrInvalidKey = errors.New("vault says: invalid key")
 // storage does, and ends when ctx does.
 type Vault interface {
 	SealStatus(ctx context.Context) (SealStatus, error)
-	Health(ctx context.Context) (Health, error)
+	// Health is AnswerSealed, AnswerStandby or AnswerActive.
+	Health(ctx context.Context) (Answer, error)
 	// Unseal sends one share and returns the seal status after it.
 	Unseal(ctx context.Context, s Share) (SealStatus, error)
 	// ReadStorage returns nil once Vault has read its storage for us.
@@ -57,22 +58,11 @@ type SealStatus struct {
 	Removed     bool // taken out of its raft cluster
 }
 
-// Health is sys/health in one word.
-type Health uint8
-
-// The kinds of health.
-const (
-	HealthOther   Health = iota // unsealed and neither active nor standby yet
-	HealthSealed                // 503, 501: sealed or not initialized
-	HealthStandby               // 429, and 472 to 474: unsealed, not the active one
-	HealthActive                // 200
-)
-
 // Keys is the mounted Secret.
 type Keys interface {
-	// Stamp is cheap, touches no key material, and differs whenever Read
+	// Revision is cheap, touches no key material, and differs whenever Read
 	// might return something else than before.
-	Stamp() string
+	Revision() string
 	// Read returns the shares, the oldest first; the caller wipes them. The
 	// remarks name what is no share, and come with an error too, which names
 	// the file and the reason. Neither holds any content.
@@ -86,17 +76,16 @@ type Remark struct {
 	Token bool   // like a token of Vault's, which does not belong in its pod
 }
 
-// String names the entry and what it looks like.
 func (r Remark) String() string { return r.Entry + ": " + r.What }
 
-// Processes tells one run of Vault from the next.
+// Processes distinguishes one run of Vault from the next.
 type Processes interface {
 	// Process names the process that listens now, "" when none does. An
 	// error means that it cannot be known here.
 	Process() (string, error)
 }
 
-// Store keeps a Memory over a restart of the sidecar alone.
+// Store keeps a SavedState over a restart of the sidecar alone.
 type Store interface {
 	Load(into any) error
 	Save(v any) error
@@ -108,10 +97,3 @@ type Meter interface {
 	KeysChanged()            // others than before, and usable
 	Recovered(r Recovery)    // Vault was away, and serves
 }
-
-// unmetered stands where nobody counts.
-type unmetered struct{}
-
-func (unmetered) Attempted(string)   {}
-func (unmetered) KeysChanged()       {}
-func (unmetered) Recovered(Recovery) {}

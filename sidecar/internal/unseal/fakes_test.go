@@ -259,24 +259,24 @@ func (v *fakeVault) shown(sealed bool) SealStatus {
 	return s
 }
 
-func (v *fakeVault) Health(ctx context.Context) (Health, error) {
+func (v *fakeVault) Health(ctx context.Context) (Answer, error) {
 	v.probe(1)
 	defer v.probe(-1)
 	alive, err := v.connect(ctx)
 	if err != nil {
-		return HealthOther, err
+		return NoAnswer, err
 	}
-	health := HealthActive
+	health := AnswerActive
 	s := v.withStateLock(ctx, alive, false, func() reply {
 		if v.status.Sealed || !v.status.Initialized {
-			health = HealthSealed
+			health = AnswerSealed
 		} else if v.standby {
-			health = HealthStandby
+			health = AnswerStandby
 		}
 		return reply{err: v.healthErr}
 	})
 	if s.err != nil {
-		return HealthOther, s.err
+		return NoAnswer, s.err
 	}
 	return health, nil
 }
@@ -388,7 +388,7 @@ type fakeKeys struct {
 	reads      int
 }
 
-func (k *fakeKeys) Stamp() string {
+func (k *fakeKeys) Revision() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stampReads = append(k.stampReads, time.Now())
@@ -463,18 +463,30 @@ func (s *fakeStore) Save(v any) error {
 	return err
 }
 
+// fakeMeter keeps what is counted.
+type fakeMeter struct {
+	results    []string
+	keyChanges int
+	recoveries []Recovery
+}
+
+func (m *fakeMeter) Attempted(result string) { m.results = append(m.results, result) }
+func (m *fakeMeter) KeysChanged()            { m.keyChanges++ }
+func (m *fakeMeter) Recovered(r Recovery)    { m.recoveries = append(m.recoveries, r) }
+
 // harness connects a fake Vault, Secret and state file with a sidecar.
 type harness struct {
 	*testing.T
 	vault *fakeVault
 	keys  *fakeKeys
 	store *fakeStore
+	meter fakeMeter
 	wake  chan struct{}
 	loop  *Loop
 	stop  func() // ends the loop and waits until it did
 
 	mu     sync.Mutex
-	states []State
+	states []Snapshot
 	output bytes.Buffer
 }
 
@@ -528,9 +540,9 @@ func (h *harness) start(change ...func(*Config)) {
 		h.stop()
 	}
 	c := Config{
-		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true,
+		Vault: h.vault, Keys: h.keys, Processes: h.vault, Store: h.store, Wake: h.wake, HoldSeals: true, Meter: &h.meter,
 		Log: hclog.New(&hclog.LoggerOptions{Output: h, Level: hclog.Debug, JSONFormat: true}),
-		Publish: func(s State) {
+		Publish: func(s Snapshot) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.states = append(h.states, s)
@@ -587,7 +599,7 @@ func (h *harness) phases() []string {
 	return slices.Compact(names)
 }
 
-func (h *harness) state() State {
+func (h *harness) state() Snapshot {
 	h.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()

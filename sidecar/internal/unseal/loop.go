@@ -3,21 +3,24 @@ package unseal
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// Config is what a Loop works with. Vault, Keys, Processes, Store and Log are
-// required.
+// Config is what a Loop works with. Vault, Keys, Processes, Store, Log, Meter and
+// Publish are required.
 type Config struct {
 	Vault     Vault
 	Keys      Keys
 	Processes Processes
 	Store     Store
 	Log       hclog.Logger
+	Meter     Meter
+	// Publish is called with every new state, by the loop's own goroutine: it
+	// must not block.
+	Publish func(Snapshot)
 
 	// HoldSeals leaves a Vault that was sealed in the running process sealed.
 	HoldSeals bool
@@ -27,11 +30,6 @@ type Config struct {
 	// Wake hints that a key or a connection changed. May be nil: whatever it
 	// hints at is found within a second without it.
 	Wake <-chan struct{}
-	// Meter counts what happens. May be nil.
-	Meter Meter
-	// Publish is called with every new state, by the loop's own goroutine: it
-	// must not block. May be nil.
-	Publish func(State)
 }
 
 // Loop watches one Vault and unseals it. One goroutine, Run's, owns all of
@@ -48,65 +46,70 @@ type Loop struct {
 	reason      string
 	timeline    timeline
 	logLimiter  logLimiter
-	deferredLog func() // tells the phase aloud, when it was not
+	deferredLog func() // logs the phase at its level, when it was not
 
 	trouble  string // the text of the last error of an unseal or a lookup
 	withheld bool   // the last error was an ErrWithheld
 
-	prober    prober
-	process   processTracker
-	keys      keySet
-	threshold thresholdQuery
-	sender    sender
-	storage   storageProbe
-	saved     savedState
+	prober  prober
+	process processTracker
+	keys    keySet
+	sender  sender
+	storage storageProbe
+
+	saved      SavedState
+	saveFailed bool      // the state is to be saved again; it was logged
+	saveAt     time.Time // if it failed
 }
 
 // call is a request in flight.
 type call struct {
-	began  time.Time
-	cancel context.CancelFunc
+	began   time.Time
+	cancel  context.CancelFunc
+	dropped bool
 }
 
 func (c *call) overdue(now time.Time) bool {
 	return c != nil && now.Sub(c.began) >= hangThreshold
 }
 
-// start runs f beside the loop and hands the report it returns to the loop,
-// unless the call was canceled first.
-func (l *Loop) start(c *call, f func(context.Context) func()) {
+// drop ends a call whose answer is of no use any more: it is not reported.
+func (c *call) drop() {
+	if c != nil {
+		c.dropped = true
+		c.cancel()
+	}
+}
+
+// start runs f beside the loop, which then runs the report that f returns.
+func (l *Loop) start(now time.Time, f func(context.Context) func()) *call {
 	ctx, cancel := context.WithCancel(l.ctx)
-	c.cancel = cancel
+	c := &call{began: now, cancel: cancel}
 	go func() {
 		defer cancel()
 		report := f(ctx)
+		unlessDropped := func() {
+			if !c.dropped {
+				report()
+			}
+		}
 		select {
-		case l.reports <- report:
+		case l.reports <- unlessDropped:
 		case <-ctx.Done():
 		}
 	}()
+	return c
 }
 
 // New returns a Loop that has not looked at anything yet.
 func New(c Config) *Loop {
 	now := time.Now()
-	if c.Meter == nil {
-		c.Meter = unmetered{}
-	}
-	return &Loop{
-		Config:  c,
-		reports: make(chan func()),
-		born:    now,
-		since:   now,
-		prober:  prober{inFlight: map[*call]bool{}},
-	}
+	return &Loop{Config: c, reports: make(chan func()), born: now, since: now}
 }
 
 // Run turns the loop until ctx is done, and wipes the keys. Calls that hang
 // are abandoned.
 func (l *Loop) Run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	defer l.keys.wipe()
 	l.ctx = ctx
 	l.loadSaved()
@@ -139,12 +142,11 @@ func (l *Loop) Turned() time.Duration {
 // is in a state in which connections break all the time.
 func (l *Loop) handleHint() {
 	l.keys.next, l.process.recorded = time.Time{}, false
-	switch l.phase {
-	case Unreachable, Unresponsive, Failing:
-	default:
-		if soon := l.prober.last.Add(hintDebounce); soon.Before(l.prober.next) {
-			l.prober.next = soon
-		}
+	if l.phase == Unreachable || l.phase == Unresponsive || l.phase == Failing {
+		return
+	}
+	if soon := l.prober.last.Add(hintDebounce); soon.Before(l.prober.next) {
+		l.prober.next = soon
 	}
 }
 
@@ -167,62 +169,54 @@ func (l *Loop) turn(now time.Time) time.Time {
 		l.deferredLog()
 		l.deferredLog = nil
 	}
-	if l.saved.failed && !now.Before(l.saved.retryAt) {
+	if l.saveFailed && !now.Before(l.saveAt) {
 		l.save()
 	}
 	l.checkShortfall(now)
 	l.startProbe(now)
 	l.askThreshold(now)
-	return l.wakeUp(now)
+	return l.nextTurn(now)
 }
 
-// wakeUp returns the next moment at which something is due by itself.
-func (l *Loop) wakeUp(now time.Time) time.Time {
-	next := l.keys.next
-	sooner := func(t time.Time) {
-		if t.After(now) && t.Before(next) {
-			next = t
-		}
+// nextTurn returns the next moment at which something is due by itself.
+func (l *Loop) nextTurn(now time.Time) time.Time {
+	due := []time.Time{
+		l.sender.notBefore, l.sender.recheck.at, l.sender.briefOpening.until, l.storage.notBefore, l.storage.due,
 	}
 	if len(l.prober.inFlight) < maxProbes {
-		sooner(l.prober.next)
+		due = append(due, l.prober.next)
 	}
-	for c := range l.prober.inFlight {
-		sooner(c.began.Add(hangThreshold))
-	}
-	for _, c := range []*call{l.sender.call, l.storage.call} {
+	for _, c := range append([]*call{l.sender.call, l.storage.call}, l.prober.inFlight...) {
 		if c != nil {
-			sooner(c.began.Add(hangThreshold))
+			due = append(due, c.began.Add(hangThreshold))
 		}
 	}
-	sooner(l.sender.notBefore)
-	sooner(l.sender.recheck.at)
-	sooner(l.sender.briefOpening.until)
-	sooner(l.storage.notBefore)
-	sooner(l.storage.due)
+	next := l.keys.next
+	for _, at := range due {
+		if at.After(now) && at.Before(next) {
+			next = at
+		}
+	}
 	return next
 }
 
-// observe gathers the facts that decide.
 func (l *Loop) observe(now time.Time) Observation {
-	for c := range l.prober.inFlight {
-		if c.overdue(now) {
-			l.prober.answer, l.prober.answerError = AnswerOverdue, ""
-		}
+	if probes := l.prober.inFlight; len(probes) > 0 && probes[0].overdue(now) {
+		l.prober.answer, l.prober.answerError = AnswerOverdue, ""
 	}
-	if l.prober.answer > AnswerUnsealed { // an unseal's own answer tells no health
+	if l.prober.answer > AnswerUnsealed { // an unseal's own answer has no health
 		l.sender.briefOpening = briefOpening{}
 	}
 	o := Observation{
 		Vault:          l.prober.answer,
 		HoldSeals:      l.HoldSeals,
-		SealedByHand:   l.process.current != "" && l.saved.memory.Unsealed == l.process.current,
-		Released:       l.released(),
+		SealedByHand:   l.process.current != "" && l.saved.Unsealed == l.process.current,
+		Released:       l.holdReleased(),
 		Sending:        l.sender.call != nil,
 		SendingOverdue: l.sender.call.overdue(now),
 		SendingFails:   l.sender.failures > 0,
+		Storage:        l.storageState(now),
 	}
-	o.Storage = l.storageState(now)
 	if l.prober.answer == AnswerSealed {
 		_, o.Keys, _ = l.pick()
 		if o.Keys == KeysRejected && l.recheckIsDue(now) {
@@ -236,59 +230,14 @@ func (l *Loop) observe(now time.Time) Observation {
 // act does what was decided, unless it is not its time yet. The result says
 // that it changed what there is to observe.
 func (l *Loop) act(a Action, now time.Time) (again bool) {
+	waits := now.Before(l.sender.notBefore) || l.sender.briefOpening.holds(l.process.current, now)
 	switch {
-	case a == SendShare && l.sender.call == nil && !now.Before(l.sender.notBefore) && !l.sender.briefOpening.holds(l.process.current, now):
+	case a == SendShare && l.sender.call == nil && !waits:
 		return l.send(now)
 	case a == CheckStorage && l.storage.call == nil && !now.Before(l.storage.notBefore):
 		l.checkStorage(now)
 	}
 	return false
-}
-
-// enter makes phase p the current one, and reports whether it was not.
-func (l *Loop) enter(p Phase, now time.Time) bool {
-	reason := l.reasonFor(p)
-	if p == l.phase && reason == l.reason {
-		return false
-	}
-	from, changed := l.phase, p != l.phase
-	if changed {
-		after := round(now.Sub(l.since))
-		l.phase, l.since = p, now
-		l.prober.next = now.Add(pollInterval(p, 0, random()))
-		l.timeline.enter(p, now)
-		l.onEnter(p)
-		if len(l.timeline.history) > 0 && !slices.Equal(l.saved.memory.History, l.timeline.history) {
-			l.saved.memory.History = slices.Clone(l.timeline.history)
-			l.Meter.Recovered(*l.timeline.history[0].copied())
-			l.save()
-		}
-		l.logPhase(now, []any{keyFrom, from.String(), keyAfter, after}, reason, !from.Serving())
-	}
-	l.reason = reason
-	l.publish()
-	return changed
-}
-
-// onEnter does what belongs to the phase that begins.
-func (l *Loop) onEnter(p Phase) {
-	switch {
-	case p == Held && l.saved.memory.Held == nil:
-		l.saved.memory.Held = &Hold{Process: l.process.current, Keys: l.keys.version}
-		l.save()
-	case l.prober.answer == AnswerSealed && l.released():
-		l.Log.Info(msgReleased)
-		l.saved.memory.Unsealed, l.saved.memory.Held = "", nil
-		l.save()
-	case p == Unsealing && l.saved.memory.Unsealed == l.process.current && l.process.current != "":
-		l.Log.Warn(msgOverruled)
-		l.saved.memory.Unsealed = "" // said once for each seal
-	case p.unsealed():
-		l.sender.forgive()
-		if l.sender.undecided != "" { // a raft replica has joined, or an unseal that hung has come to its end
-			l.opened(l.sender.undecided)
-		}
-	}
 }
 
 func random() float64 { return rand.Float64() }

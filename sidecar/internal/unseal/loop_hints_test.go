@@ -94,8 +94,8 @@ func TestLoop_LimitsTheLogOfAFlappingVault(t *testing.T) {
 			h.advance(2500 * time.Millisecond)
 		}
 		assert.Greater(h, len(h.phases()), 3000)
-		assert.LessOrEqual(h, len(h.logged()), 3*tellsAnHour, "with the messages of each recovery")
-		assert.Positive(h, h.loggedTimes(msgHushed))
+		assert.LessOrEqual(h, len(h.logged()), 3*loggedPhasesPerHour, "with the messages of each recovery")
+		assert.Positive(h, h.loggedTimes(msgFlapping))
 		h.resetRecords()
 		h.advance(2 * time.Minute)
 		assert.Equal(h, []string{phases[Active].Message, msgRecovered}, h.logged(), "what lasts is logged after all")

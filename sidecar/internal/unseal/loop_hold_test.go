@@ -258,8 +258,8 @@ func TestLoop_KeepsAHoldAcrossASidecarRestart(t *testing.T) {
 			h.start()
 			h.advance(5 * time.Second)
 			h.expectPhase(Active)
-			assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
-			assert.Equal(h, 1, h.loggedTimes(msgNoMemory))
+			assert.Equal(h, 1, h.loggedTimes(msgStateLost))
+			assert.Equal(h, 1, h.loggedTimes(msgNoState))
 		})
 	})
 }
@@ -386,7 +386,7 @@ func TestLoop_UnknownProcessEndsWithARefusedConnection(t *testing.T) {
 		h.start()
 		h.advance(time.Minute)
 		h.expectPhase(Active)
-		assert.Equal(h, 2, h.loggedTimes(msgNoMemory))
+		assert.Equal(h, 2, h.loggedTimes(msgNoState))
 	}))
 }
 
@@ -427,7 +427,7 @@ func TestLoop_LogsAFailedSaveOnce(t *testing.T) {
 			h.advance(5 * time.Second)
 			h.expectPhase(Active)
 		}
-		assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+		assert.Equal(h, 1, h.loggedTimes(msgStateLost))
 		require.Greater(h, h.store.saves, 3)
 	})
 }
@@ -451,7 +451,7 @@ func TestLoop_RetriesAFailedSave(t *testing.T) {
 		h.start()
 		h.advance(time.Hour)
 		h.expectPhase(Active)
-		assert.Equal(h, 1, h.loggedTimes(msgMemoryLost))
+		assert.Equal(h, 1, h.loggedTimes(msgStateLost))
 		h.store.mu.Lock()
 		assert.LessOrEqual(h, h.store.saves, 65)
 		h.store.saveErr = nil

@@ -156,7 +156,7 @@ func TestLoop_UnsealsDespiteOneBadShare(t *testing.T) {
 				h.advance(time.Second)
 				h.expectPhase(Active)
 				assert.LessOrEqual(h, len(h.vault.sentShares()), 3*5)
-				assert.Zero(h, h.loggedTimes(msgDisturbed))
+				assert.Zero(h, h.loggedTimes(msgInterfered))
 			})
 		})
 	}
@@ -258,19 +258,19 @@ func TestLoop_LogsChangedRemarksAboutTheMount(t *testing.T) {
 		token, note := Remark{Entry: "root", What: "a token", Token: true}, Remark{Entry: "note", What: "empty"}
 		remark(token, note)
 		remark(token, note)
-		assert.Equal(h, 1, h.loggedTimes(msgToken))
-		assert.Equal(h, 1, h.loggedTimes(msgNoShare))
+		assert.Equal(h, 1, h.loggedTimes(msgTokenMounted))
+		assert.Equal(h, 1, h.loggedTimes(msgNotShares))
 		assert.Contains(h, h.output.String(), "root: a token")
 		remark(note)
-		assert.Equal(h, 1, h.loggedTimes(msgToken))
-		assert.Equal(h, 2, h.loggedTimes(msgNoShare))
+		assert.Equal(h, 1, h.loggedTimes(msgTokenMounted))
+		assert.Equal(h, 2, h.loggedTimes(msgNotShares))
 		h.expectPhase(Held)
 		h.expectSent(1)
 
 		h.keys.change(nil, []Remark{token, note}, errors.New("root: a token; note: empty"))
 		h.advance(time.Minute)
-		assert.Equal(h, 2, h.loggedTimes(msgToken), "it is logged beside an error too")
-		assert.Equal(h, 2, h.loggedTimes(msgNoShare), "and the rest is in the error")
+		assert.Equal(h, 2, h.loggedTimes(msgTokenMounted), "it is logged beside an error too")
+		assert.Equal(h, 2, h.loggedTimes(msgNotShares), "and the rest is in the error")
 	})
 }
 
@@ -431,9 +431,9 @@ func TestLoop_RetriesABrokenUnsealWithBackoff(t *testing.T) {
 		h.start()
 		h.advance(time.Hour)
 		assert.Less(h, len(h.vault.sentShares()), 3600/4+15)
-		assert.LessOrEqual(h, len(h.logged()), 2*tellsAnHour, "a Vault that flaps does not fill the log")
-		assert.Positive(h, h.loggedTimes(msgHushed))
-		assert.LessOrEqual(h, h.loggedTimes(msgHushed), 3)
+		assert.LessOrEqual(h, len(h.logged()), 2*loggedPhasesPerHour, "a Vault that flaps does not fill the log")
+		assert.Positive(h, h.loggedTimes(msgFlapping))
+		assert.LessOrEqual(h, h.loggedTimes(msgFlapping), 3)
 		h.vault.set(&h.vault.unsealErr, nil)
 		h.advance(2 * time.Minute)
 		h.expectPhase(Active)
@@ -487,7 +487,7 @@ func TestLoop_ToleratesForeignShares(t *testing.T) {
 			h.expectPhase(Active)
 			assert.NotContains(h, h.phases(), KeyRejected.String())
 			assert.Zero(h, h.loggedTimes(msgRefusedShares))
-			assert.Equal(h, 1, h.loggedTimes(msgDisturbed))
+			assert.Equal(h, 1, h.loggedTimes(msgInterfered))
 		})
 	})
 	t.Run("who were just there make a refusal count only when it is seen again", func(t *testing.T) {
@@ -502,7 +502,7 @@ func TestLoop_ToleratesForeignShares(t *testing.T) {
 			h.start()
 			h.advance(4 * time.Minute)
 			h.expectPhase(KeyRejected)
-			assert.Equal(h, 1, h.loggedTimes(msgDisturbed))
+			assert.Equal(h, 1, h.loggedTimes(msgInterfered))
 			assert.Equal(h, 1, h.loggedTimes(msgRefusedShares))
 			sent := len(h.vault.sentShares())
 			assert.GreaterOrEqual(h, sent, 2+2*3, "it was seen again")
@@ -645,11 +645,10 @@ func TestLoop_AppliesAnAnswerAndChangedKeysInOneTurn(t *testing.T) {
 				l.prober.answer, l.process.current, l.prober.status = AnswerSealed, "p", SealStatus{Sealed: true, Type: "shamir", Threshold: 3, Shares: 5}
 				l.turn(time.Now())
 				require.NotNil(h, l.sender.call)
-				first := l.sender.call
 
 				h.keys.mount(right[5-left:]...)
 				l.keys.next = time.Time{}
-				l.handleUnseal(first, progressed(1, "a").status, nil)
+				l.handleUnseal(time.Now(), progressed(1, "a").status, nil)
 				l.turn(time.Now())
 				if left < 3 {
 					assert.Equal(h, NoKey.String(), l.phase.String())

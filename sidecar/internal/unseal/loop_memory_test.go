@@ -91,7 +91,7 @@ func TestState_HistorySurvivesASidecarRestart(t *testing.T) {
 
 func TestState_HistoryOmitsDamagedEntries(t *testing.T) {
 	inBubble(t, 1, 1, func(h *harness) {
-		text, err := json.Marshal(Memory{History: []*Recovery{nil, {Done: true}, {Done: true, Steps: []Step{{Phase: Unsealing, Took: time.Second}}}}})
+		text, err := json.Marshal(SavedState{History: []*Recovery{nil, {Done: true}, {Done: true, Steps: []Step{{Phase: Unsealing, Took: time.Second}}}}})
 		require.NoError(h, err)
 		h.store.text = text
 		h.vault.begin("p")

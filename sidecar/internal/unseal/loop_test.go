@@ -1,7 +1,7 @@
 package unseal
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -43,10 +43,10 @@ func TestLoop_LogsEachPhaseOnce(t *testing.T) {
 			h.advance(10 * time.Minute)
 		}
 		assert.Equal(h, []string{
-			msgKeysLoaded, msgNoMemory,
+			msgKeysLoaded, msgNoState,
 			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
 			phases[Unreachable].Message, phases[Unsealing].Message, phases[Activating].Message, phases[Active].Message, msgRecovered,
-		}, sorted(h.logged(), msgKeysLoaded, msgNoMemory))
+		}, sorted(h.logged(), msgKeysLoaded, msgNoState))
 		h.expectSent(2)
 		assert.Greater(h, h.vault.count(&h.vault.probes), 2*600*25, "it was asked all the time")
 	})
@@ -105,20 +105,33 @@ func TestLoop_KeepsAtMostThreeProbesInFlight(t *testing.T) {
 
 func TestLoop_IgnoresALateAnswer(t *testing.T) {
 	l := New(Config{Log: nopLogger, Processes: newFakeVault(1), Store: &fakeStore{}})
-	first, second := &call{cancel: func() {}}, &call{cancel: func() {}}
-	l.prober.inFlight[first], l.prober.inFlight[second] = true, true
-	l.handleProbe(first, probeResult{answer: AnswerUnsealed, process: "p"})
-	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Equal(t, "p", l.saved.memory.Unsealed)
-	assert.Empty(t, l.prober.inFlight)
+	l.ctx = t.Context()
+	reported := 0
+	start := func() *call {
+		return l.start(time.Now(), func(context.Context) func() { return func() { reported++ } })
+	}
+	start()
+	(<-l.reports)()
+	assert.Equal(t, 1, reported)
+	late := start()
+	report := <-l.reports
+	late.drop()
+	report()
+	assert.Equal(t, 1, reported, "of a call that was dropped when its answer was there")
 
-	l.handleProbe(second, probeResult{answer: AnswerSealed, process: "p", status: SealStatus{Sealed: true}})
-	assert.Equal(t, AnswerUnsealed, l.prober.answer, "the first answer won")
-	l.handleUnseal(&call{}, SealStatus{}, errors.New("of an unseal that was given up"))
+	second := start()
+	l.prober.inFlight = []*call{start(), second}
+	l.handleProbe(time.Now(), probeResult{answer: AnswerUnsealed, process: "p"})
 	assert.Equal(t, AnswerUnsealed, l.prober.answer)
-	assert.Zero(t, l.sender.failures)
-	l.handleLookup(&call{}, errors.New("of a lookup that was given up"))
-	assert.Equal(t, StorageUnknown, l.storage.state)
+	assert.Equal(t, "p", l.saved.Unsealed)
+	assert.Empty(t, l.prober.inFlight)
+	assert.True(t, second.dropped, "the first answer won")
+	l.sender.call, l.storage.call = start(), start()
+	unseal, lookup := l.sender.call, l.storage.call
+	l.resetAttempt()
+	l.storageState(time.Now())
+	assert.True(t, unseal.dropped)
+	assert.True(t, lookup.dropped)
 }
 
 // Vault reads its sealed flag before it waits for its lock: probes that hung
@@ -341,7 +354,7 @@ func TestLoop_SendsAllSharesToAJoiningRaftNode(t *testing.T) {
 		sent := len(h.vault.sentShares())
 		assert.Less(h, sent, 3*3600/4+30, "it is not flooded while it joins")
 		assert.Greater(h, sent, 3*3600/5-30)
-		assert.Zero(h, h.loggedTimes(msgDisturbed), "there was no interference")
+		assert.Zero(h, h.loggedTimes(msgInterfered), "there was no interference")
 		h.expectPhases(Starting, Unsealing)
 
 		h.vault.with(func() { h.vault.status.Threshold, h.vault.status.Shares, h.vault.parts = 3, 3, nil })
@@ -382,7 +395,7 @@ func TestLoop_WaitsForARaftNodeThatAcceptedTheKey(t *testing.T) {
 				h.expectPhase(Standby)
 				h.expectSent(n)
 				assert.Equal(h, 1, h.loggedTimes(msgJoining))
-				assert.Zero(h, h.loggedTimes(msgDisturbed))
+				assert.Zero(h, h.loggedTimes(msgInterfered))
 			})
 		})
 	}

@@ -3,7 +3,6 @@ package unseal
 // Answer is what Vault was last seen to say.
 type Answer uint8
 
-// The answers.
 const (
 	NoAnswer            Answer = iota // none yet, and none overdue
 	AnswerRefused                     // the connection was refused or broke
@@ -11,30 +10,26 @@ const (
 	AnswerError                       // an HTTP error, or no Vault at all
 	AnswerUninitialized               // initialized=false
 	AnswerNotOurs                     // a seal that shares cannot or must not open
-	AnswerSealed                      // sealed=true, Shamir
+	AnswerSealed                      // sealed=true, Shamir; of health: 501, 503 or 530, whatever the seal
 	AnswerUnsealed                    // sealed=false, health not asked yet
-	AnswerNotYetActive                // unsealed, health is neither active nor standby
-	AnswerStandby                     // health 429
+	AnswerStandby                     // health 429, and 472 to 474: unsealed, not the active one
 	AnswerActive                      // health 200
 )
 
-// unsealed reports whether Vault told that it is.
 func (a Answer) unsealed() bool { return a >= AnswerUnsealed && a <= AnswerActive }
 
 // KeyState is what the mounted shares are good for at Vault's threshold.
 type KeyState uint8
 
-// The key states.
 const (
 	KeysUnusable KeyState = iota // missing, malformed, or too few
 	KeysUsable                   // a combination is left to try
 	KeysRejected                 // every combination was refused
 )
 
-// StorageState is what the last lookup of a made-up token told.
+// StorageState is what the last lookup of a made-up token showed.
 type StorageState uint8
 
-// The storage states.
 const (
 	StorageUnknown StorageState = iota // not looked at since Vault came back, or due again
 	StorageServes                      // it was read
@@ -62,7 +57,6 @@ type Observation struct {
 // Action is what the loop does next, besides probing at the phase's pace.
 type Action uint8
 
-// The actions.
 const (
 	Wait         Action = iota
 	SendShare           // send the next share of the current combination
@@ -88,7 +82,7 @@ func Next(p Phase, o Observation) (Phase, Action) {
 		return LeftAlone, Wait
 	case AnswerSealed:
 		return nextSealed(p, o)
-	case AnswerUnsealed, AnswerNotYetActive:
+	case AnswerUnsealed:
 		return Activating, Wait
 	case AnswerStandby:
 		return Standby, Wait

@@ -64,7 +64,7 @@ func TestNext_PhaseAndAction(t *testing.T) {
 		{"a held Vault that goes away is unreachable", Held, obs{Vault: AnswerRefused, SealedByHand: true, HoldSeals: true}, Unreachable, Wait},
 
 		{"an unsealed Vault has to say yet that it serves", Unsealing, obs{Vault: AnswerUnsealed}, Activating, Wait},
-		{"neither active nor standby is not serving", Activating, obs{Vault: AnswerNotYetActive}, Activating, Wait},
+		{"one that has not said it yet goes on activating", Activating, obs{Vault: AnswerUnsealed}, Activating, Wait},
 		{"another client's unseal ends ours", UnsealHanging, obs{Vault: AnswerUnsealed, Sending: true, SendingOverdue: true}, Activating, Wait},
 		{"a standby serves, and its storage is the active one's affair", Activating, obs{Vault: AnswerStandby}, Standby, Wait},
 

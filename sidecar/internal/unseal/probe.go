@@ -3,29 +3,30 @@ package unseal
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 )
 
 // prober is what Vault was asked and has answered.
 type prober struct {
-	inFlight map[*call]bool
+	inFlight []*call   // the oldest first
 	last     time.Time // when one was started
 	next     time.Time // when the next is
 
 	answer      Answer     // the newest
 	answerError string     // its text, when it was an error
 	askHealth   bool       // the newest answer was one of sys/health
-	askSeal     bool       // health said sealed: the seal status must tell more
 	refused     bool       // nobody listens, and a call waits until somebody may
 	heard       bool       // it has ended
 	status      SealStatus // the newest
 	statusAt    time.Time  // when it was asked for
+	statusCall  *call      // asks an active Vault for it, beside the probes
+	statusAsked time.Time  // when the newest of these began
 }
 
-// probeResult is what one probe saw.
 type probeResult struct {
 	answer  Answer
-	health  bool // the question was sys/health
+	health  bool // it is the answer of sys/health
 	status  SealStatus
 	err     error
 	process string // who listens; "" when it changed meanwhile or nobody does
@@ -46,15 +47,13 @@ func (l *Loop) startProbe(now time.Time) {
 	l.prober.last, l.prober.next, l.prober.heard = now, now.Add(extraProbeInterval), false
 	// While it fails the same question is asked again, or a health that fails
 	// beside a seal status that does not would make two phases take turns.
-	health := (l.phase.unsealed() || l.phase == Failing && l.prober.askHealth) && !l.prober.askSeal
+	health := l.phase.unsealed() || l.phase == Failing && l.prober.askHealth
 	identify := !health || !l.process.recorded
 	away := l.prober.answer == AnswerRefused
-	c := &call{began: now}
-	l.prober.inFlight[c] = true
-	l.start(c, func(ctx context.Context) func() {
-		s := l.look(ctx, health, identify, away)
-		return func() { l.handleProbe(c, s) }
-	})
+	l.prober.inFlight = append(l.prober.inFlight, l.start(now, func(ctx context.Context) func() {
+		s := l.probe(ctx, health, identify, away)
+		return func() { l.handleProbe(now, s) }
+	}))
 }
 
 // awaitListener waits in the place of probes while nobody listens. The loop then
@@ -63,7 +62,7 @@ func (l *Loop) startProbe(now time.Time) {
 func (l *Loop) awaitListener() {
 	l.prober.refused = true
 	since := l.since
-	l.start(&call{}, func(ctx context.Context) func() {
+	l.start(time.Now(), func(ctx context.Context) func() {
 		l.Vault.AwaitListener(ctx, func() time.Duration {
 			l.Log.Trace(msgProbe, keyAnswered, int(AnswerRefused), keyError, nil)
 			return pollInterval(Unreachable, time.Since(since), random())
@@ -80,39 +79,31 @@ func (l *Loop) awaitListener() {
 // listens than took it; here whoever took Vault's port before it could keep its
 // answers away for good.
 func (l *Loop) renewProbe(now time.Time) {
-	if len(l.prober.inFlight) < maxProbes {
-		return
-	}
-	var newest *call
-	for c := range l.prober.inFlight {
-		if newest == nil || c.began.After(newest.began) {
-			newest = c
-		}
-	}
-	if now.Sub(newest.began) < renewAfter {
+	newest := len(l.prober.inFlight) - 1
+	if newest < maxProbes-1 || now.Sub(l.prober.inFlight[newest].began) < renewAfter {
 		return
 	}
 	if _, err := l.Processes.Process(); err != nil {
-		newest.cancel()
-		delete(l.prober.inFlight, newest)
+		l.prober.inFlight[newest].drop()
+		l.prober.inFlight = l.prober.inFlight[:newest]
 	}
 }
 
-// look asks Vault once. Who listens is read on both sides of the question,
+// probe asks Vault once. Who listens is read on both sides of the question,
 // so that an answer is never laid at another process's door. Not so while Vault
-// is away, when it would be most of what a probe costs: a seal is told by who
+// is away, when it would be most of what a probe costs: a seal shows in who
 // listens after it, and any other answer by the next probe, which comes at once.
-func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResult {
+func (l *Loop) probe(ctx context.Context, health, identify, away bool) probeResult {
 	var before string
 	if identify && !away {
 		before, _ = l.Processes.Process()
 	}
-	s := ask(ctx, l.Vault, health)
-	if !identify || s.answer == AnswerRefused || s.answer == AnswerError {
+	s := askVault(ctx, l.Vault, health)
+	if s.health && !identify || s.answer == AnswerRefused || s.answer == AnswerError {
 		return s
 	}
 	after, err := l.Processes.Process()
-	sealed := s.answer == AnswerSealed || s.answer == AnswerUninitialized || s.answer == AnswerNotOurs
+	sealed := !s.answer.unsealed()
 	switch {
 	case err != nil:
 		s.unknown = err
@@ -126,13 +117,13 @@ func (l *Loop) look(ctx context.Context, health, identify, away bool) probeResul
 	return s
 }
 
-func ask(ctx context.Context, v Vault, health bool) probeResult {
+func askVault(ctx context.Context, v Vault, health bool) probeResult {
 	s := probeResult{health: health}
 	if health {
-		var h Health
-		h, s.err = v.Health(ctx)
-		s.answer = healthAnswers[h]
-	} else {
+		s.answer, s.err = v.Health(ctx)
+	}
+	if !health || s.err == nil && s.answer == AnswerSealed { // it alone has threshold and kind of seal
+		s.health = false
 		s.status, s.err = v.SealStatus(ctx)
 		s.answer = statusAnswer(s.status)
 	}
@@ -145,25 +136,13 @@ func ask(ctx context.Context, v Vault, health bool) probeResult {
 	return s
 }
 
-var healthAnswers = [...]Answer{
-	HealthOther:   AnswerNotYetActive,
-	HealthSealed:  AnswerSealed,
-	HealthStandby: AnswerStandby,
-	HealthActive:  AnswerActive,
-}
-
-// ours reports whether key shares can and may unseal such a Vault.
-func ours(s SealStatus) bool {
-	return s.Type == "shamir" && !s.Recovery && !s.Migration && !s.Removed
-}
-
 func statusAnswer(s SealStatus) Answer {
 	switch {
 	case !s.Initialized:
 		return AnswerUninitialized
 	case !s.Sealed:
 		return AnswerUnsealed
-	case !ours(s):
+	case leftAloneReason(s) != "":
 		return AnswerNotOurs
 	default:
 		return AnswerSealed
@@ -173,24 +152,16 @@ func statusAnswer(s SealStatus) Answer {
 // handleProbe takes the first answer and drops the other probes: what they will
 // say is older. (Vault reads its sealed flag before it waits for its lock, so
 // a late answer can even be false.)
-func (l *Loop) handleProbe(c *call, s probeResult) {
-	if !l.prober.inFlight[c] {
-		return
-	}
+func (l *Loop) handleProbe(asked time.Time, s probeResult) {
 	l.dropProbes()
 	now := time.Now()
 	l.Log.Trace(msgProbe, keyAnswered, int(s.answer), keyError, s.err)
-	if s.health && s.answer == AnswerSealed {
-		// Only the seal status tells threshold and process.
-		l.prober.askSeal, l.prober.next = true, now
-		return
-	}
-	l.prober.askHealth, l.prober.askSeal = s.health, l.prober.askSeal && s.health
+	l.prober.askHealth = s.health
 	l.prober.answer, l.prober.answerError = s.answer, ""
 	if s.err != nil {
 		l.prober.answerError, l.withheld = s.err.Error(), errors.Is(s.err, ErrWithheld)
 	} else if !s.health {
-		l.prober.status, l.prober.statusAt = s.status, c.began
+		l.prober.status, l.prober.statusAt = s.status, asked
 	}
 	if errors.Is(s.err, ErrBroken) || errors.Is(s.err, ErrNotVault) {
 		l.forgetProcess()
@@ -198,7 +169,7 @@ func (l *Loop) handleProbe(c *call, s probeResult) {
 	l.recordProcess(s)
 	l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
 	if l.sender.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
-		l.handleForeignShares()
+		l.sender.confirmation = confirmation{} // somebody else sends shares: refusals seen so far say nothing
 	}
 	if l.sender.confirmation.watching {
 		l.prober.next = now.Add(confirmationInterval)
@@ -206,8 +177,64 @@ func (l *Loop) handleProbe(c *call, s probeResult) {
 }
 
 func (l *Loop) dropProbes() {
-	for c := range l.prober.inFlight {
-		c.cancel()
+	for _, c := range l.prober.inFlight {
+		c.drop()
 	}
-	clear(l.prober.inFlight)
+	l.prober.inFlight = nil
+}
+
+// processTracker is which process of Vault answers.
+type processTracker struct {
+	current       string // as of the newest answer; "" unknown yet
+	recorded      bool   // it was recorded as unsealed since it last broke off
+	epoch         int    // counts the times Vault was away, where processes have no names
+	seenIn        int    // the epoch in which current was seen
+	unknownLogged bool   // that processes have no names
+}
+
+// recordProcess notes which process gave the answer, and remembers it once it was
+// seen unsealed.
+func (l *Loop) recordProcess(s probeResult) {
+	process := s.process
+	switch {
+	case s.answer == AnswerRefused:
+		l.process.epoch++
+		l.process.recorded = false
+		return
+	case s.unknown != nil:
+		process = l.process.current // it was not away since it was placed
+		if process == "" || l.process.seenIn != l.process.epoch {
+			process = unknownProcess + strconv.Itoa(l.process.epoch)
+		}
+		if !l.process.unknownLogged {
+			l.process.unknownLogged = true
+			l.Log.Warn(msgNoProcess, keyReason, s.unknown)
+		}
+	}
+	if process == "" {
+		return
+	}
+	if process != l.process.current {
+		l.process.current = process
+		l.resetAttempt()
+	}
+	l.process.seenIn, l.process.recorded = l.process.epoch, s.answer.unsealed()
+	if l.process.recorded && (l.saved.Unsealed != process || l.saved.Hold != nil) {
+		l.saved.Unsealed, l.saved.Hold = process, nil
+		l.save()
+	}
+}
+
+// forgetProcess forgets which process answered: behind a proxy, which listens
+// throughout, Vault may have restarted. What was unsealed before proves no seal
+// by hand any more. That the key was refused stays: a proxy that fails now and
+// then must not have it sent again and again. (Whoever can fake such an answer
+// listens in Vault's place, and would be sent the key anyway.)
+func (l *Loop) forgetProcess() {
+	l.process.epoch++
+	l.process.current, l.process.recorded = "", false
+	if l.saved.Unsealed != "" || l.saved.Hold != nil {
+		l.saved.Unsealed, l.saved.Hold = "", nil
+		l.save()
+	}
 }

@@ -10,7 +10,6 @@ import (
 // ProofResult is what a proof of the mounted key came to.
 type ProofResult string
 
-// The results of a proof.
 const (
 	ProofValid   ProofResult = "valid"   // Vault would open with the mounted key
 	ProofInvalid ProofResult = "invalid" // it would not
@@ -19,11 +18,22 @@ const (
 	ProofFailed  ProofResult = "failed"  // it came to no end
 )
 
-// Proof tells whether the mounted key is still the one that opens Vault.
+// verdict reports whether it says something of the key.
+func (r ProofResult) verdict() bool { return r == ProofValid || r == ProofInvalid }
+
+// Proof says whether the mounted key is still the one that opens Vault.
 type Proof struct {
-	At     time.Time
-	Result ProofResult
-	Reason string // in words, when it is not valid; holds nothing of a key
+	At     time.Time   `json:"at,omitzero"`
+	Result ProofResult `json:"result,omitempty"`
+	Reason string      `json:"reason,omitempty"` // in words, when it is not valid; holds nothing of a key
+}
+
+func newProof(result ProofResult, err error) Proof {
+	proof := Proof{At: time.Now().UTC(), Result: result}
+	if err != nil {
+		proof.Reason = err.Error()
+	}
+	return proof
 }
 
 // ErrRefused marks a call that Vault does not allow, whatever is sent.
@@ -73,7 +83,7 @@ type Lock interface {
 
 // Prover proves that the mounted key opens Vault, while Vault is open. It
 // begins a rekey that demands a verification and authorizes it with the mounted
-// shares: Vault tells a right key from a wrong one, and then waits for the new
+// shares: Vault distinguishes a right key from a wrong one, and then waits for the new
 // share to be sent back. It never is, and the rekey is canceled. The old key is
 // the key throughout (vault/rekey.go, BarrierRekeyUpdate and RekeyCancel).
 type Prover struct {
@@ -86,29 +96,22 @@ type Prover struct {
 }
 
 const (
-	// proofWithin bounds a proof: a rekey of ours keeps others from theirs.
-	proofWithin = 30 * time.Second
-	// cancelWithin bounds a try to cancel one, beyond that.
-	cancelWithin = 10 * time.Second
+	// proofTimeout bounds a proof: a rekey of ours keeps others from theirs.
+	proofTimeout = 30 * time.Second
+	// cancelTimeout bounds a try to cancel one, beyond that.
+	cancelTimeout = 10 * time.Second
 )
 
-// Prove tells whether the mounted key opens Vault. It waits for at most 40 s, and
-// for 10 s more where a token has to be revoked. A reason beside a valid one tells
+// Prove reports whether the mounted key opens Vault. It waits for at most 40 s, and
+// for 10 s more where a token has to be revoked. A reason beside a valid one names
 // what it left: a rekey or a token.
-func (p *Prover) Prove(ctx context.Context) Proof {
-	result, err := p.prove(ctx)
-	proof := Proof{At: time.Now().UTC(), Result: result}
-	if err != nil {
-		proof.Reason = err.Error()
-	}
-	return proof
-}
+func (p *Prover) Prove(ctx context.Context) Proof { return newProof(p.prove(ctx)) }
 
-const askingForRekey = "asking for the rekey under way"
+const readingRekey = "asking for the rekey under way"
 
-// named makes a call of a proof, and says which it was when it failed. A bare
+// describeCall makes a call of a proof, and says which it was when it failed. A bare
 // "deadline exceeded" would tell nobody who waited for what.
-func named[T any](ctx context.Context, what string, call func(context.Context) (T, error)) (T, error) {
+func describeCall[T any](ctx context.Context, what string, call func(context.Context) (T, error)) (T, error) {
 	began := time.Now()
 	answer, err := call(ctx)
 	switch {
@@ -129,31 +132,29 @@ func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 		return ProofBusy, errors.New("another process of this pod proves the key")
 	}
 	defer unlock()
-	ctx, cancel := context.WithTimeout(ctx, proofWithin)
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	status, err := named(ctx, "asking for the seal status", p.Vault.SealStatus)
+	status, err := describeCall(ctx, "asking for the seal status", p.Vault.SealStatus)
 	switch {
 	case err != nil:
 		return ProofFailed, err
-	case status.Type != "shamir":
-		return ProofRefused, fmt.Errorf("its seal is %s, not shamir", status.Type)
-	case status.Recovery:
-		return ProofRefused, errors.New("its seal is an auto-unseal with recovery keys, which open nothing")
+	case status.Type != "shamir", status.Recovery:
+		return ProofRefused, errors.New(leftAloneReason(status))
 	case status.Sealed:
 		return ProofFailed, errors.New("vault is sealed: to open it is the proof")
 	}
-	vault, end, err := p.open(ctx)
+	vault, end, err := p.connect(ctx)
 	if err != nil {
-		return unproved(err), err
+		return resultOf(err), err
 	}
-	defer func() { err = also(err, end()) }()
-	if err := p.tidy(ctx, vault); err != nil {
-		return unproved(err), err
+	defer func() { err = joinErrors(err, end()) }()
+	if err := p.cancelOurRekey(ctx, vault); err != nil {
+		return resultOf(err), err
 	}
-	running, err := named(ctx, askingForRekey, vault.Rekey)
+	running, err := describeCall(ctx, readingRekey, vault.Rekey)
 	switch {
 	case err != nil:
-		return unproved(err), err
+		return resultOf(err), err
 	case running.Started:
 		return ProofBusy, fmt.Errorf("a rekey is under way: wait for it, or end it: %s", running.Cancel)
 	}
@@ -162,36 +163,33 @@ func (p *Prover) prove(ctx context.Context) (result ProofResult, err error) {
 		return ProofFailed, err
 	}
 	defer WipeAll(shares)
-	result, err = p.try(ctx, vault, status, shares)
-	return result, also(err, p.noteVerdict(result, err, shares))
+	result, err = p.proveByRekey(ctx, vault, status, shares)
+	return result, joinErrors(err, p.recordVerdict(result, err, shares))
 }
 
-// unproved is what an error makes of a proof.
-func unproved(err error) ProofResult {
+func resultOf(err error) ProofResult {
 	if errors.Is(err, ErrRefused) {
 		return ProofRefused
 	}
 	return ProofFailed
 }
 
-// try begins a rekey, and cancels it whatever comes.
-func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []Share) (result ProofResult, err error) {
+// proveByRekey begins a rekey, and cancels it whatever comes.
+func (p *Prover) proveByRekey(ctx context.Context, vault Rekeyer, s SealStatus, shares []Share) (result ProofResult, err error) {
 	all := combinations(shares, s.Threshold)
 	if len(all) == 0 {
-		return ProofInvalid, fmt.Errorf("%s, and no %d of them are of one key", mounted(len(shares)), s.Threshold)
+		return ProofInvalid, fmt.Errorf("%s, and no %d of them are of one key", countMounted(len(shares)), s.Threshold)
 	}
-	if err := p.note(func(n *ProofNotes) { n.Begun = true }); err != nil {
+	if err := p.updateNotes(func(n *ProofNotes) { n.Begun = true }); err != nil {
 		return ProofFailed, err // a proof that is cut off would not be tidied up
 	}
-	defer func() { err = also(err, p.tidy(context.WithoutCancel(ctx), vault)) }()
-	r, err := named(ctx, "beginning a rekey", vault.BeginRekey)
+	defer func() { err = joinErrors(err, p.cancelOurRekey(context.WithoutCancel(ctx), vault)) }()
+	r, err := describeCall(ctx, "beginning a rekey", vault.BeginRekey)
 	switch {
 	case errors.Is(err, ErrNotBegun):
 		return ProofBusy, err
 	case err != nil:
-		return unproved(err), err
-	case !r.Started || !r.Ours: // Vault tells what is under way, after it has begun ours
-		return ProofBusy, errDisplaced
+		return resultOf(err), err
 	}
 	for _, combination := range all {
 		opens, err := authorize(ctx, vault, r.Nonce, shares, combination)
@@ -207,10 +205,10 @@ func (p *Prover) try(ctx context.Context, vault Rekeyer, s SealStatus, shares []
 			return ProofValid, nil
 		}
 	}
-	return ProofInvalid, fmt.Errorf("%s, and vault refuses them: it was rekeyed, or they are another Vault's", mounted(len(shares)))
+	return ProofInvalid, fmt.Errorf("%s, and vault refuses them: it was rekeyed, or they are another Vault's", countMounted(len(shares)))
 }
 
-func mounted(shares int) string {
+func countMounted(shares int) string {
 	if shares == 1 {
 		return "1 share is mounted"
 	}
@@ -219,26 +217,20 @@ func mounted(shares int) string {
 
 var errDisplaced = errors.New("somebody canceled our rekey, or put another in its place")
 
-// stillOurs returns nil while the rekey of that nonce is under way and is one
-// of ours.
-func stillOurs(ctx context.Context, vault Rekeyer, nonce string) error {
-	r, err := named(ctx, askingForRekey, vault.Rekey)
-	if err == nil && (!r.Started || !r.Ours || r.Nonce != nonce) {
-		return errDisplaced
-	}
-	return err
-}
-
 // authorize sends one combination and reports whether Vault takes it for its
 // key. A verdict before the last share, and a count that is not ours, speak of
 // somebody else's shares too. A share goes to a rekey of ours alone: anybody may
 // have canceled it and begun another since the last answer.
 func authorize(ctx context.Context, vault Rekeyer, nonce string, shares []Share, combination []int) (opens bool, err error) {
 	for sent, i := range combination {
-		if err := stillOurs(ctx, vault, nonce); err != nil {
+		r, err := describeCall(ctx, readingRekey, vault.Rekey)
+		switch {
+		case err != nil:
 			return false, err
+		case !r.Started || !r.Ours || r.Nonce != nonce:
+			return false, errDisplaced
 		}
-		progress, err := named(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
+		progress, err := describeCall(ctx, "sending a share to the rekey", func(ctx context.Context) (Progress, error) {
 			return vault.AuthorizeRekey(ctx, shares[i], nonce)
 		})
 		last, refused := sent == len(combination)-1, errors.Is(err, ErrInvalidKey)

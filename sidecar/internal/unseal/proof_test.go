@@ -157,7 +157,7 @@ func keyOf(value byte) []byte {
 	return b
 }
 
-func (m mountedKeys) Stamp() string { return string(m.values) }
+func (m mountedKeys) Revision() string { return string(m.values) }
 func (m mountedKeys) Read() (all []Share, _ []Remark, err error) {
 	for _, v := range m.values {
 		all = append(all, NewShare(keyOf(v)))
@@ -175,6 +175,10 @@ func unsealedVault(threshold int) *rekeyVault {
 		v.validShares[string(NewShare(keyOf(byte(i+1))).AppendHex(nil))] = true
 	}
 	return v
+}
+
+func newProver(v *rekeyVault, values ...byte) *Prover {
+	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
 }
 
 func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
@@ -218,7 +222,8 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 				if row.change != nil {
 					row.change(v)
 				}
-				p := Prover{Vault: v, Keys: row.keys, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v)
+				p.Keys = row.keys
 				got := p.Prove(t.Context())
 				assert.Equal(t, row.want, got.Result, got.Reason)
 				assert.Contains(t, got.Reason, row.reason)
@@ -233,23 +238,24 @@ func TestProver_ResultFollowsTheAnswersOfVault(t *testing.T) {
 func TestProver_IsBusyWhileAnotherProcessHoldsTheLock(t *testing.T) {
 	v := unsealedVault(1)
 	v.rekey = Rekey{Started: true, Nonce: "ours", Ours: true, Cancel: "cancel ours"}
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{taken: true}, Notes: &fakeStore{}}
+	p := newProver(v, 1)
+	p.Lock = proofLock{taken: true}
 	assert.Equal(t, ProofBusy, p.Prove(t.Context()).Result)
-	require.NoError(t, p.note(func(n *ProofNotes) { n.Begun = true }))
-	require.NoError(t, p.Tidy(t.Context()))
+	require.NoError(t, p.updateNotes(func(n *ProofNotes) { n.Begun = true }))
+	require.NoError(t, p.CancelStaleRekey(t.Context()))
 	assert.Zero(t, v.cancels, "the other one's is not canceled under its feet")
 
 	p.Lock = proofLock{err: errors.New("read-only file system")}
 	got := p.Prove(t.Context())
 	assert.Equal(t, ProofFailed, got.Result, "no other process holds the lock")
 	assert.Contains(t, got.Reason, "read-only file system")
-	require.NoError(t, p.Tidy(t.Context()))
+	require.NoError(t, p.CancelStaleRekey(t.Context()))
 	assert.Zero(t, v.cancels)
 }
 
 func TestProver_SendsAsManySharesAsTheThreshold(t *testing.T) {
 	v := unsealedVault(3)
-	p := Prover{Vault: v, Keys: mountedKeys{values: []byte{2, 3, 1, 14, 15}}, Lock: proofLock{}, Notes: &fakeStore{}}
+	p := newProver(v, 2, 3, 1, 14, 15)
 	require.Equal(t, ProofValid, p.Prove(t.Context()).Result)
 	assert.Equal(t, 3, v.sent)
 	assert.Equal(t, 1, v.cancels)
@@ -267,7 +273,7 @@ func TestProver_SendsNoShareToAForeignRekey(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, after share %d", name, at), func(t *testing.T) {
 				v := unsealedVault(3)
 				v.replacement, v.replacementAt = &replacement, at
-				p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1, 2, 3}}, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v, 1, 2, 3)
 				got := p.Prove(t.Context())
 				assert.Equal(t, ProofBusy, got.Result, got.Reason)
 				assert.Equal(t, at, v.sent, "shares sent")
@@ -294,7 +300,7 @@ func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, before share %d", name, at), func(t *testing.T) {
 				v := unsealedVault(3)
 				v.foreignShare, v.foreignShareAt = &row.foreign, at
-				p := Prover{Vault: v, Keys: mountedKeys{values: row.keys}, Lock: proofLock{}, Notes: &fakeStore{}}
+				p := newProver(v, row.keys...)
 				got := p.Prove(t.Context())
 				assert.Equal(t, ProofFailed, got.Result, got.Reason)
 				assert.False(t, v.rekey.Started)
@@ -306,23 +312,23 @@ func TestProver_ForeignShareGivesNoVerdict(t *testing.T) {
 func TestProver_ReportsAFailedCancelAndTidyRepeatsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := unsealedVault(1)
-		p := Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}}
+		p := newProver(v, 1)
 		v.hangs = "cancel"
 		got := p.Prove(t.Context())
 		assert.Equal(t, ProofValid, got.Result, "what is known is published")
 		assert.Equal(t, "canceling the rekey of a proof: no answer within 10s; by hand: cancel ours", got.Reason)
 		v.hangs = ""
-		require.NoError(t, p.Tidy(t.Context()))
+		require.NoError(t, p.CancelStaleRekey(t.Context()))
 		assert.False(t, v.rekey.Started)
 	})
 }
 
 // startProofs runs Proofs in a bubble; after lets time pass and returns what was
 // published meanwhile.
-func startProofs(t *testing.T, v *rekeyVault, every time.Duration) (p *Proofs, after func(time.Duration) []ProofResult) {
+func startProofs(t *testing.T, v *rekeyVault, every time.Duration) (p *ProofSchedule, after func(time.Duration) []ProofResult) {
 	var published []ProofResult
-	p = NewProofs(Proofs{
-		Prover: &Prover{Vault: v, Keys: mountedKeys{values: []byte{1}}, Lock: proofLock{}, Notes: &fakeStore{}},
+	p = NewProofSchedule(ProofSchedule{
+		Prover: newProver(v, 1),
 		Every:  every, Log: hclog.NewNullLogger(),
 		Publish: func(r Proof) { v.Lock(); defer v.Unlock(); published = append(published, r.Result) },
 	})
@@ -342,20 +348,20 @@ func TestProofs_RunPeriodicallyAndAfterAKeyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := unsealedVault(1)
 		p, after := startProofs(t, v, 24*time.Hour)
-		p.Take(State{Phase: Unreachable})
+		p.Update(Snapshot{Phase: Unreachable})
 		assert.Empty(t, after(48*time.Hour), "a Vault that does not serve has other worries")
-		p.Take(State{Phase: Active, Keys: "one"})
-		assert.Empty(t, after(firstProof/2))
-		assert.Equal(t, []ProofResult{ProofValid}, after(firstProof))
+		p.Update(Snapshot{Phase: Active, Keys: "one"})
+		assert.Empty(t, after(firstProofDelay/2))
+		assert.Equal(t, []ProofResult{ProofValid}, after(firstProofDelay))
 		assert.Equal(t, []ProofResult{ProofValid}, after(27*time.Hour))
 		v.Lock()
 		v.validShares = nil
 		v.Unlock()
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(27*time.Hour), "24 h and a tenth of it, at most")
-		p.Take(State{Phase: Active, Keys: "two"})
+		p.Update(Snapshot{Phase: Active, Keys: "two"})
 		assert.Equal(t, []ProofResult{""}, after(0), "the proof spoke of another key")
-		assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(2*firstProof)))
-		p.Take(State{Phase: Active, Keys: "two", KeyError: "malformed"})
+		assert.Equal(t, []ProofResult{ProofInvalid}, slices.Compact(after(2*firstProofDelay)))
+		p.Update(Snapshot{Phase: Active, Keys: "two", KeyError: "malformed"})
 		assert.Equal(t, []ProofResult{""}, after(0), "it cannot be used now")
 	})
 }
@@ -371,8 +377,8 @@ func TestProofs_RetryAProofWithoutAVerdict(t *testing.T) {
 				v := unsealedVault(1)
 				prevent(v)
 				p, after := startProofs(t, v, 24*time.Hour)
-				p.Take(State{Phase: Active, Keys: "one"})
-				assert.Equal(t, []ProofResult{result}, after(firstProof+lookEvery))
+				p.Update(Snapshot{Phase: Active, Keys: "one"})
+				assert.Equal(t, []ProofResult{result}, after(firstProofDelay+notesInterval))
 				results := after(3 * time.Hour)
 				assert.InDelta(t, 12, len(results), 2, "no more of them than one each 15 minutes or so")
 				assert.Equal(t, []ProofResult{result}, slices.Compact(results))
@@ -401,23 +407,23 @@ func TestProofs_FailureKeepsTheVerdictOfAWrongKey(t *testing.T) {
 				v.validShares = nil
 				p, after := startProofs(t, v, 24*time.Hour)
 				change := func(f func(v *rekeyVault)) { v.Lock(); defer v.Unlock(); f(v) }
-				p.Take(State{Phase: Active, Keys: "one"})
+				p.Update(Snapshot{Phase: Active, Keys: "one"})
 				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
 				change(fail)
-				assert.Empty(t, after(100*time.Hour), "the key is still wrong, as far as is known")
+				assert.Empty(t, after(53*time.Hour), "the key is still wrong, as far as is known")
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, right })
-				p.Take(State{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
+				p.Update(Snapshot{Phase: Active, Keys: "one", Process: "one that answers"}) // what is refused is not asked again
 				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(after(27*time.Hour)))
 				change(fail)
 				published := slices.Compact(after(27 * time.Hour))
 				require.Len(t, published, 1, "that a key was right is no comfort for ever")
 				assert.NotContains(t, []ProofResult{ProofValid, ProofInvalid}, published[0])
 				change(func(v *rekeyVault) { v.fails, v.hangs, v.rekey, v.validShares = map[string]error{}, "", Rekey{}, nil })
-				p.Take(State{Phase: Active, Keys: "one", Process: "another that answers"})
+				p.Update(Snapshot{Phase: Active, Keys: "one", Process: "another that answers"})
 				published = after(27 * time.Hour) // the first may be of a proof that hung until now
 				require.NotEmpty(t, published)
 				assert.Equal(t, ProofInvalid, published[len(published)-1])
-				p.Take(State{Phase: Active, Keys: "two"})
+				p.Update(Snapshot{Phase: Active, Keys: "two"})
 				assert.Equal(t, []ProofResult{""}, after(0), "that was another key")
 			})
 		})
@@ -429,9 +435,9 @@ func TestProofs_WithoutAnIntervalOnlyCancelALeftoverRekey(t *testing.T) {
 		v := unsealedVault(1)
 		v.rekey = Rekey{Started: true, Nonce: "old", Ours: true}
 		p, after := startProofs(t, v, 0)
-		require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
-		p.Take(State{Phase: Active, Keys: "one"})
-		assert.Empty(t, after(2*firstProof))
+		require.NoError(t, p.Prover.updateNotes(func(n *ProofNotes) { n.Begun = true }))
+		p.Update(Snapshot{Phase: Active, Keys: "one"})
+		assert.Empty(t, after(2*firstProofDelay))
 		assert.False(t, v.rekey.Started)
 		assert.Equal(t, 1, v.cancels)
 		assert.Empty(t, after(100*time.Hour))

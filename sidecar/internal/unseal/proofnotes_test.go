@@ -38,10 +38,6 @@ func withLogin(p *Prover, v *rekeyVault) *Prover {
 	return p
 }
 
-func newProver(v *rekeyVault, values ...byte) *Prover {
-	return &Prover{Vault: v, Keys: mountedKeys{values: values}, Lock: proofLock{}, Notes: &fakeStore{}}
-}
-
 // callsDuring returns the calls that Vault receives during do.
 func callsDuring(v *rekeyVault, do func()) []string {
 	v.Lock()
@@ -116,12 +112,12 @@ func TestProver_RecordsTheVerdictForItsKeys(t *testing.T) {
 
 // No request goes to a Vault that has refused, and none without a purpose.
 func TestProofs_SendNoNeedlessRequests(t *testing.T) {
-	active := State{Phase: Active, Keys: "one", Process: "boot/1"}
+	active := Snapshot{Phase: Active, Keys: "one", Process: "boot/1"}
 	t.Run("proofs are off", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := unsealedVault(1)
 			p, after := startProofs(t, v, 0)
-			p.Take(active)
+			p.Update(active)
 			assert.Empty(t, callsDuring(v, func() { after(100 * time.Hour) }))
 		})
 	})
@@ -132,12 +128,12 @@ func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 			var log bytes.Buffer
 			p, after := startProofs(t, v, time.Hour)
 			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
-			p.Take(active)
+			p.Update(active)
 			assert.Equal(t, []string{"status", "rekey"}, callsDuring(v, func() { assert.Equal(t, []ProofResult{ProofRefused}, after(100*time.Hour)) }))
-			p.Take(State{Phase: Active, Keys: "two", Process: "boot/1"})
+			p.Update(Snapshot{Phase: Active, Keys: "two", Process: "boot/1"})
 			assert.Empty(t, callsDuring(v, func() { after(100 * time.Hour) }), "another key changes nothing about that")
-			p.Take(State{Phase: Unreachable, Keys: "two"})
-			p.Take(State{Phase: Active, Keys: "two", Process: "boot/2"})
+			p.Update(Snapshot{Phase: Unreachable, Keys: "two"})
+			p.Update(Snapshot{Phase: Active, Keys: "two", Process: "boot/2"})
 			assert.Equal(t, []string{"status", "rekey"}, callsDuring(v, func() { after(100 * time.Hour) }), "another Vault may answer otherwise")
 			assert.Equal(t, 2, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once for each Vault:\n%s", log.String())
 		})
@@ -150,7 +146,7 @@ func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 			p, after := startProofs(t, v, 24*time.Hour)
 			withLogin(p.Prover, v)
 			p.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})
-			p.Take(active)
+			p.Update(active)
 			assert.Contains(t, []int{4, 5}, len(after(100*time.Hour)), "once a day it checks whether the role was corrected")
 			assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte(msgNotProved)), "logged once:\n%s", log.String())
 			v.Lock()
@@ -164,8 +160,8 @@ func TestProofs_SendNoNeedlessRequests(t *testing.T) {
 			v := unsealedVault(1)
 			v.fails["rekey"] = ErrRefused
 			p, after := startProofs(t, v, 0)
-			require.NoError(t, p.Prover.note(func(n *ProofNotes) { n.Begun = true }))
-			p.Take(active)
+			require.NoError(t, p.Prover.updateNotes(func(n *ProofNotes) { n.Begun = true }))
+			p.Update(active)
 			assert.Equal(t, []string{"rekey"}, callsDuring(v, func() { after(100 * time.Hour) }))
 		})
 	})
@@ -177,7 +173,7 @@ func TestProofs_PublishTheVerdictOfAnotherProcess(t *testing.T) {
 		sidecar, after := startProofs(t, v, 0)
 		check := newProver(v, 1)
 		check.Notes = sidecar.Prover.Notes
-		sidecar.Take(State{Phase: Active, Keys: "one", KeyChanged: true})
+		sidecar.Update(Snapshot{Phase: Active, Keys: "one", KeyChanged: true})
 		assert.Empty(t, after(time.Hour))
 		require.Equal(t, ProofValid, check.Prove(t.Context()).Result)
 		assert.Equal(t, []ProofResult{ProofValid}, after(3*time.Second))
@@ -189,7 +185,7 @@ func TestProofs_PublishTheVerdictOfAnotherProcess(t *testing.T) {
 		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(3*time.Second))
 
-		sidecar.Take(State{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
+		sidecar.Update(Snapshot{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
 		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has unsealed Vault since, which is newer")
 
 		check.Keys = mountedKeys{values: []byte{2}}
@@ -206,9 +202,9 @@ func TestProofs_PublishTheRecordedVerdictAfterARestart(t *testing.T) {
 		require.Equal(t, ProofValid, earlier.Prove(t.Context()).Result)
 		p, after := startProofs(t, v, 0)
 		p.Prover.Notes = earlier.Notes
-		p.Take(State{Phase: Active, Keys: "other salt", KeyChanged: true})
+		p.Update(Snapshot{Phase: Active, Keys: "other salt", KeyChanged: true})
 		assert.Equal(t, []ProofResult{ProofValid}, after(3*time.Second))
-		p.Take(State{Phase: Active, Keys: "the mount is seen a little later", KeyChanged: true})
+		p.Update(Snapshot{Phase: Active, Keys: "the mount is seen a little later", KeyChanged: true})
 		assert.Equal(t, []ProofResult{"", ProofValid}, after(3*time.Second))
 	})
 }

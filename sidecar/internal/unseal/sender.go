@@ -21,21 +21,11 @@ type sender struct {
 	interferenceLogged bool // for this seal
 }
 
-// forgive forgets what went wrong before.
-func (s *sender) forgive() {
-	s.failures, s.interfered, s.confirmation, s.interferenceLogged = 0, 0, confirmation{}, false
-	s.recheck = recheck{}
-}
-
 // resetAttempt forgets what was under way with another process.
 func (l *Loop) resetAttempt() {
-	if l.sender.call != nil {
-		l.sender.call.cancel()
-		l.sender.call = nil
-	}
-	l.endAttempt()
-	l.sender.forgive()
-	l.sender.notBefore, l.sender.undecided = time.Time{}, ""
+	l.sender.call.drop()
+	l.keys.wipe()
+	l.sender = sender{briefOpening: l.sender.briefOpening}
 }
 
 // send sends the next share. An attempt begins with reading the keys again,
@@ -43,28 +33,26 @@ func (l *Loop) resetAttempt() {
 // the keys turned out to be others than was thought.
 func (l *Loop) send(now time.Time) (again bool) {
 	if l.sender.attempt == nil {
-		if l.awaitsConfirmation() {
+		if combination, state, _ := l.pick(); state == KeysUsable && combination == nil {
 			return l.confirmRefusals(now)
 		}
 		l.loadKeys(true)
-		combination, state, _ := l.pick()
-		if state != KeysUsable || l.awaitsConfirmation() {
+		combination, _, _ := l.pick()
+		if combination == nil {
 			l.keys.wipe()
 			return true
 		}
-		l.sender.attempt = newAttempt(combination, l.scope(), l.prober.status.Raft)
+		l.sender.attempt = &attempt{shares: combination, scope: l.scope(), allOurs: true, raft: l.prober.status.Raft}
 	}
-	if !l.keys.loaded() || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
+	if len(l.keys.shares) == 0 || l.sender.attempt.scope != l.scope() { // others since the attempt began, or gone
 		l.endAttempt()
 		return true
 	}
 	share := l.keys.shares[l.sender.attempt.share()].clone()
-	c := &call{began: now}
-	l.sender.call = c
-	l.start(c, func(ctx context.Context) func() {
+	l.sender.call = l.start(now, func(ctx context.Context) func() {
 		defer share.Wipe()
 		status, err := l.Vault.Unseal(ctx, share)
-		return func() { l.handleUnseal(c, status, err) }
+		return func() { l.handleUnseal(now, status, err) }
 	})
 	return false
 }
@@ -74,17 +62,14 @@ func (l *Loop) endAttempt() {
 	l.keys.wipe()
 }
 
-func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
-	if l.sender.call != c {
-		return
-	}
+func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	l.sender.call = nil
 	now := time.Now()
 	a := l.sender.attempt
-	v, disturbed := a.took(s, err)
+	v, disturbed := a.record(s, err)
 	l.Log.Debug(msgAttempt, keyVerdict, v.String(), keyProgress, s.Progress, keyNeeded, a.scope.Threshold)
 	if err == nil {
-		l.prober.status, l.prober.statusAt = s, c.began
+		l.prober.status, l.prober.statusAt = s, asked
 	}
 	if v != connectionLost {
 		// Vault answers again, and what it is going to say to the probes that
@@ -98,7 +83,7 @@ func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
 		l.sender.confirmation = confirmation{}
 		if !l.sender.interferenceLogged {
 			l.sender.interferenceLogged = true
-			l.Log.Warn(msgDisturbed)
+			l.Log.Warn(msgInterfered)
 		}
 	}
 	if v == more && a.scope == l.scope() {
@@ -106,26 +91,25 @@ func (l *Loop) handleUnseal(c *call, s SealStatus, err error) {
 	}
 	l.endAttempt()
 	l.sender.notBefore, l.sender.undecided = now, ""
-	if (v == sendFailed || v == joining) && a.ours && a.sent == len(a.shares) {
+	if (v == sendFailed || v == joining) && a.allOurs && a.sent == len(a.shares) {
 		l.sender.undecided = a.scope.Keys
 	}
 	if v != more {
-		l.Meter.Attempted(results[v])
+		l.Meter.Attempted(v.String())
 	}
 	l.handleVerdict(v, a, now, err)
 }
 
-// handleVerdict does what follows from a verdict that ends an attempt.
 func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
-		l.opened(a.scope.Keys)
+		l.recordUnseal(a.scope.Keys)
 		l.sender.briefOpening.opened(a.scope.Process, now)
 		if !l.prober.answer.unsealed() { // or somebody was faster
 			l.prober.answer, l.prober.answerError = AnswerUnsealed, ""
 		}
 	case rejected:
-		l.rejected(a)
+		l.recordRejection(a)
 	case interfered:
 		l.sender.interfered++
 		l.sender.failures = 0
@@ -133,9 +117,9 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	case inconclusive:
 		l.sender.interfered++
 		l.sender.notBefore = now.Add(max(idleInterval, retryInterval(l.sender.interfered, random())))
-	case joining:
+	case joining: // believed whatever lies in Vault then, or anybody could have the key sent again and again
 		l.Log.Info(msgJoining)
-		l.sender.notBefore = now.Add(joinsWithin)
+		l.sender.notBefore = now.Add(joinTimeout)
 	case connectionLost:
 		l.prober.answer, l.process.recorded = AnswerRefused, false
 		l.process.epoch++
@@ -155,4 +139,25 @@ func (l *Loop) recordFailure(now time.Time, err error) {
 	l.prober.answerError, l.trouble = err.Error(), err.Error()
 	l.withheld = errors.Is(err, ErrWithheld)
 	l.sender.notBefore = now.Add(retryInterval(l.sender.failures, random()))
+}
+
+// briefOpening notes that a process said it was opened, until a probe has seen it open.
+// One that turns out to be sealed all the same is sent the key in growing
+// intervals: it would say so again as fast as it is asked.
+type briefOpening struct {
+	process string
+	times   int       // in a row
+	until   time.Time // nothing is sent to this process before
+}
+
+func (b *briefOpening) opened(process string, now time.Time) {
+	if b.process != process {
+		*b = briefOpening{process: process}
+	}
+	b.times++
+	b.until = now.Add(retryInterval(b.times, random()))
+}
+
+func (b *briefOpening) holds(process string, now time.Time) bool {
+	return b.process == process && now.Before(b.until)
 }

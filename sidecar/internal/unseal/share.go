@@ -3,11 +3,9 @@ package unseal
 import (
 	"crypto/subtle"
 	"encoding/hex"
-	"log/slog"
 )
 
-// redacted stands wherever a share would have been printed.
-const redacted = "[redacted]"
+const redacted = "[redacted]" // wherever a share would have been printed
 
 // Share is one key share. Its bytes are in the keeping of a function, because
 // that is the one thing which no printer looks into. fmt calls no methods on
@@ -29,9 +27,7 @@ func NewShare(b []byte) Share { return Share{secret: func() *[]byte { return &b 
 func (s Share) Len() int { return len(s.bytes()) }
 
 // Equal compares in constant time.
-func (s Share) Equal(o Share) bool {
-	return subtle.ConstantTimeCompare(s.bytes(), o.bytes()) == 1
-}
+func (s Share) Equal(o Share) bool { return subtle.ConstantTimeCompare(s.bytes(), o.bytes()) == 1 }
 
 // AppendHex appends the share in hexadecimal to dst. It is the only way to
 // the content outside this package; the caller wipes what it appended to.
@@ -49,7 +45,6 @@ func (s Share) Wipe() {
 	*b = nil
 }
 
-// clone returns a Share whose bytes are its own.
 func (s Share) clone() Share { return NewShare(append([]byte(nil), s.bytes()...)) }
 
 func (s Share) bytes() []byte {
@@ -59,20 +54,12 @@ func (s Share) bytes() []byte {
 	return *s.secret()
 }
 
-// String, GoString, MarshalText, MarshalJSON and LogValue all say the same.
-func (Share) String() string { return redacted }
+// What prints, encodes or logs a Share asks one of these. encoding/json and slog
+// ask for the text.
 
-// GoString implements fmt.GoStringer.
-func (Share) GoString() string { return redacted }
-
-// MarshalText implements encoding.TextMarshaler.
+func (Share) String() string               { return redacted }
+func (Share) GoString() string             { return redacted }
 func (Share) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON implements json.Marshaler.
-func (Share) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// LogValue implements slog.LogValuer.
-func (Share) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // WipeAll wipes every share.
 func WipeAll(shares []Share) {

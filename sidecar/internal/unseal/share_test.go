@@ -171,6 +171,10 @@ func TestShare_IsRedactedByEveryEncoder(t *testing.T) {
 	text, err := json.Marshal(exported{NewShare(raw)})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"Key":"[redacted]"}`, string(text))
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("said", "value", NewShare(raw))
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("said", "value", NewShare(raw))
+	assert.Equal(t, 2, strings.Count(log.String(), redacted), log.String())
 }
 
 func TestShare_IsRedactedByEveryLogger(t *testing.T) {

@@ -10,9 +10,6 @@ import (
 // fill the memory. Later steps are added to the last one.
 const maxSteps = 48
 
-// maxHistory bounds the recoveries that are remembered.
-const maxHistory = 6
-
 // Step is one phase of a recovery.
 type Step struct {
 	Phase Phase         `json:"phase"`
@@ -28,9 +25,9 @@ type Recovery struct {
 	Steps []Step        `json:"steps"`
 }
 
-// State is what the rest of the program may know: one immutable snapshot for
+// Snapshot is what the rest of the program may know: one immutable snapshot for
 // each change.
-type State struct {
+type Snapshot struct {
 	Phase    Phase
 	Since    time.Time
 	Message  string   // the phase in words
@@ -48,29 +45,36 @@ type State struct {
 	History []*Recovery
 
 	// UnsealedAt is when the mounted key last opened Vault; zero: not since the
-	// pod or its node started. KeyChanged tells whether another key is mounted since.
+	// pod or its node started. KeyChanged reports whether another key is mounted since.
 	UnsealedAt time.Time
 	KeyChanged bool
 }
 
 // timeline records recoveries as the phases pass.
 type timeline struct {
-	current *Recovery
+	current *Recovery // each step makes a new one: they are published
 	last    *Recovery
-	history []*Recovery // the newest first
 }
 
-// enter notes that phase p begins at t.
-func (l *timeline) enter(p Phase, t time.Time) {
-	if c := l.current; c != nil {
-		c.stretch(t)
+// enter notes that phase p begins at t. It returns the recovery that ends with
+// it, if Vault was away.
+func (l *timeline) enter(p Phase, t time.Time) (over *Recovery) {
+	if l.current != nil {
+		c := *l.current
+		c.Steps = slices.Clone(c.Steps)
+		last := &c.Steps[len(c.Steps)-1]
+		last.Took = t.Sub(last.At)
+		c.Took = t.Sub(c.Began)
+		l.current = &c
 	}
 	switch {
 	case p.Serving() && l.current != nil:
 		l.current.Done = true
 		l.last, l.current = l.current, nil
-		if l.last.outage() {
-			l.history = append([]*Recovery{l.last}, l.history[:min(len(l.history), maxHistory-1)]...)
+		// It was not away when the sidecar alone was started, and had to look first.
+		away := func(s Step) bool { return s.Phase != Starting && s.Phase != Activating }
+		if slices.ContainsFunc(l.last.Steps, away) {
+			return l.last
 		}
 	case p.Serving():
 	case l.current == nil:
@@ -78,31 +82,16 @@ func (l *timeline) enter(p Phase, t time.Time) {
 	case len(l.current.Steps) < maxSteps:
 		l.current.Steps = append(l.current.Steps, Step{Phase: p, At: t})
 	}
-}
-
-// outage reports whether Vault was away: it was not when the sidecar alone
-// was started, and had to look first.
-func (r *Recovery) outage() bool {
-	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Phase != Starting && s.Phase != Activating })
-}
-
-// stretch lets the last step and the whole last until t.
-func (r *Recovery) stretch(t time.Time) {
-	last := &r.Steps[len(r.Steps)-1]
-	last.Took = t.Sub(last.At)
-	r.Took = t.Sub(r.Began)
+	return nil
 }
 
 // String lists the steps: "unreachable 41.2s, unsealing 52ms".
 func (r *Recovery) String() string {
-	var b strings.Builder
-	for i, s := range r.Steps {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(s.Phase.String() + " " + round(s.Took).String())
+	var steps []string
+	for _, s := range r.Steps {
+		steps = append(steps, s.Phase.String()+" "+round(s.Took).String())
 	}
-	return b.String()
+	return strings.Join(steps, ", ")
 }
 
 // round keeps three digits or so: what a person reads.
@@ -117,14 +106,4 @@ func round(d time.Duration) time.Duration {
 	default:
 		return d.Round(10 * time.Microsecond)
 	}
-}
-
-// copied returns a copy that later steps do not change.
-func (r *Recovery) copied() *Recovery {
-	if r == nil {
-		return nil
-	}
-	c := *r
-	c.Steps = append([]Step(nil), r.Steps...)
-	return &c
 }

@@ -65,13 +65,19 @@ func TestTimeline_IsBoundedForAFlappingVault(t *testing.T) {
 	assert.Equal(t, l.last.Took, sum, "and its steps add up to it")
 }
 
-func TestRecovery_CopyDoesNotChange(t *testing.T) {
+func TestTimeline_ChangesNoRecoveryThatWasPublished(t *testing.T) {
 	var l timeline
 	l.enter(Starting, noon)
-	copied := l.current.copied()
+	first := l.current
 	l.enter(Unreachable, noon.Add(time.Second))
-	assert.Equal(t, &Recovery{Began: noon, Steps: []Step{{Phase: Starting, At: noon}}}, copied)
-	assert.Nil(t, (*Recovery)(nil).copied())
+	second := l.current
+	l.enter(Unsealing, noon.Add(2*time.Second))
+	l.enter(Active, noon.Add(3*time.Second))
+	assert.Equal(t, &Recovery{Began: noon, Steps: []Step{{Phase: Starting, At: noon}}}, first)
+	assert.Equal(t, &Recovery{Began: noon, Took: time.Second, Steps: []Step{
+		{Phase: Starting, At: noon, Took: time.Second}, {Phase: Unreachable, At: noon.Add(time.Second)},
+	}}, second)
+	assert.Len(t, l.last.Steps, 3)
 }
 
 func TestRound_KeepsThreeDigits(t *testing.T) {

@@ -2,7 +2,7 @@ package vault
 
 import (
 	"errors"
-	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -34,7 +34,7 @@ func CheckAddr(addr string) error {
 	switch {
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "http" && len(Loopback(addr)) > 0:
 		return nil
 	case u.Scheme == "http":
 		return errors.New("the key would cross a network in plain text")
@@ -43,7 +43,35 @@ func CheckAddr(addr string) error {
 	}
 }
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+// hostPort splits an http or https address that CheckAddr accepts.
+func hostPort(addr string) (host, port string) {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return "", ""
+	}
+	if port = u.Port(); port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname(), port
+}
+
+// Loopback returns the loopback addresses behind an address that CheckAddr accepts,
+// and none for one that lies, or may lie, elsewhere. localhost is two.
+func Loopback(addr string) (at []netip.AddrPort) {
+	host, service := hostPort(addr)
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil {
+		return nil
+	}
+	hosts := []string{host}
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	for _, host := range hosts {
+		ip, err := netip.ParseAddr(host)
+		if ip = ip.WithZone("").Unmap(); err == nil && ip.IsLoopback() {
+			at = append(at, netip.AddrPortFrom(ip, uint16(port)))
+		}
+	}
+	return at
 }

@@ -32,9 +32,7 @@ func waitFor(t *testing.T, what string, is func() bool) {
 // clientWithProcess is a client that knows who listens at its address.
 func clientWithProcess(t *testing.T, host string) *Client {
 	t.Helper()
-	id, err := procid.New(host)
-	require.NoError(t, err)
-	c, err := New(Config{Addr: "http://" + host, Process: id.Process})
+	c, err := New(Config{Addr: "http://" + host, Process: procid.New(Loopback("http://" + host)).Process})
 	require.NoError(t, err)
 	return c
 }

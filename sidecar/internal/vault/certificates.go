@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -37,18 +36,10 @@ func (c *Client) refresh() {
 	if !c.dialer.expiries.due() {
 		return
 	}
-	u, err := url.Parse(c.addr)
-	if err != nil {
-		return // New has parsed it
-	}
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), handshakeLimit)
 		defer cancel()
-		if conn, err := c.dialer.dialTLS(ctx, "tcp", net.JoinHostPort(u.Hostname(), port)); err == nil {
+		if conn, err := c.dialer.dialTLS(ctx, "tcp", net.JoinHostPort(hostPort(c.addr))); err == nil {
 			_ = conn.Close()
 		}
 	}()

@@ -28,7 +28,7 @@ type dialer struct {
 	expiries *expiries
 	near     []netip.AddrPort       // Addr, as far as it is of this machine and needs no name server
 	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
-	kept     opened                 // for the next request
+	kept     kept                   // for the next request
 	refused  []reusable             // one for each of near
 	secure   bool                   // Vault is called over TLS
 
@@ -64,7 +64,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		return nil, withheld(fmt.Sprintf("%s led to %v, which is not this pod, and plain HTTP shows the key to a network: "+
 			"see who changed /etc/hosts in the pod, or set --vault-addr to https", addr, to))
 	}
-	return d.watch(conn), nil
+	return d.watch(conn, conn), nil
 }
 
 func isLoopback(a net.Addr) bool {
@@ -101,7 +101,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		return nil, err
 	}
 	d.expiries.verified(secure.ConnectionState().VerifiedChains)
-	return d.watch(secure), nil // outside: TLS says goodbye before its connection ends
+	return d.watch(secure, conn), nil // outside: TLS says goodbye before its connection ends
 }
 
 // errTrust marks that it was not even tried whether Vault can be trusted.
@@ -119,8 +119,9 @@ func (d *dialer) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (d *dialer) watch(conn net.Conn) net.Conn {
-	return &watchedConn{Conn: conn, broken: d.config.Broken, trusts: d.config.Trusts}
+// watch watches conn, below which is a tied socket.
+func (d *dialer) watch(conn net.Conn, below *tied) net.Conn {
+	return &watchedConn{Conn: conn, socket: below.Conn, broken: d.config.Broken, trusts: d.config.Trusts}
 }
 
 // watchedConn reports that the other side ended the connection. Closing it from
@@ -128,6 +129,7 @@ func (d *dialer) watch(conn net.Conn) net.Conn {
 // does not trust.
 type watchedConn struct {
 	net.Conn
+	socket  net.Conn
 	broken  func()               // may be nil
 	trusts  func(net.Conn) error // may be nil
 	secret  atomic.Bool          // what is written next
@@ -159,7 +161,7 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 // have been opened long ago.
 func (w *watchedConn) Write(b []byte) (int, error) {
 	if w.secret.Swap(false) && w.trusts != nil {
-		w.refused = untrusted(w.trusts(untied(w.Conn)))
+		w.refused = untrusted(w.trusts(w.socket))
 	}
 	if w.refused != nil {
 		return 0, w.refused
@@ -167,15 +169,4 @@ func (w *watchedConn) Write(b []byte) (int, error) {
 	n, err := w.Conn.Write(b)
 	clear(b[:n])
 	return n, err
-}
-
-// untied returns the socket below a connection of the dialer's.
-func untied(conn net.Conn) net.Conn {
-	for {
-		outer, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = outer.NetConn()
-	}
 }

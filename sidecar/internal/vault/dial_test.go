@@ -212,9 +212,8 @@ func TestClient_SendsPlainHTTPToLoopbackOnly(t *testing.T) {
 				conn, err := net.Dial("tcp", s.Listener.Addr().String())
 				require.NoError(t, err)
 				conn = misdirectedConn{conn, row.to}
-				o := &opened{}
-				o.conn.Store(&conn)
-				err = call(c, context.WithValue(t.Context(), openedKey{}, o))
+				c.dialer.kept.keep(newTied(c.dialer, conn, ""))
+				err = call(c, t.Context())
 				if row.stays {
 					assert.Equal(t, 1, s.requestCount())
 					return
@@ -380,7 +379,7 @@ func TestConn_WipesWrittenBytes(t *testing.T) {
 		_ = far.Close()
 		got <- string(b)
 	}()
-	conn := (&dialer{}).watch(near)
+	conn := (&dialer{}).watch(near, newTied(&dialer{}, near, ""))
 	buffer := []byte("secret")
 	n, err := conn.Write(buffer)
 	require.NoError(t, err)

@@ -37,8 +37,7 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &unwrapped) {
 		err = unwrapped.Err // without the method and the URL
 	}
-	var kept withheld
-	if errors.As(err, &kept) {
+	if kept, ok := errors.AsType[worded](err); ok {
 		return kept
 	}
 	if portless(err) {
@@ -77,15 +76,23 @@ func classify(ctx context.Context, err error) error {
 	return notVault("no answer that is vault's: " + printable(err.Error()))
 }
 
-// withheld says why nothing was sent to whoever took the connection.
-type withheld string
+// worded is a sentinel in other words.
+type worded struct {
+	sentinel error
+	text     string
+}
 
-func (w withheld) Error() string { return string(w) }
+func (w worded) Error() string { return w.text }
 
 // Unwrap returns the sentinel.
-func (withheld) Unwrap() error { return unseal.ErrWithheld }
+func (w worded) Unwrap() error { return w.sentinel }
 
-// untrusted is a withheld for that reason. A connection that has ended meanwhile
+// withheld says why nothing was sent to whoever took the connection.
+func withheld(why string) error { return worded{unseal.ErrWithheld, why} }
+
+func notVault(why string) error { return worded{unseal.ErrNotVault, why} }
+
+// untrusted withholds the key for that reason. A connection that has ended meanwhile
 // is broken, as any other.
 func untrusted(reason error) error {
 	if reason == nil || errors.Is(reason, net.ErrClosed) {
@@ -93,14 +100,6 @@ func untrusted(reason error) error {
 	}
 	return withheld(reason.Error() + "; no key is sent")
 }
-
-// notVault is an ErrNotVault in other words.
-type notVault string
-
-func (n notVault) Error() string { return string(n) }
-
-// Unwrap returns the sentinel.
-func (notVault) Unwrap() error { return unseal.ErrNotVault }
 
 // broken reports whether the connection ended before the answer did.
 func broken(err error) bool {

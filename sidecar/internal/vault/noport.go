@@ -7,23 +7,12 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-// noPort marks that no connection can be opened, whoever listens: connect(2) has
-// found no port to give to this end of it.
-type noPort struct{}
-
-var errNoPort error = noPort{}
-
-func (noPort) Error() string {
-	return "no local port is free: another process of this pod holds them all; see which it is and end it, " +
-		"or let vault listen on a Unix socket, which needs no port, and set --vault-addr to unix://"
-}
-
-// Unwrap returns the sentinel.
-func (noPort) Unwrap() error { return unseal.ErrWithheld }
+// errNoPort: no connection can be opened, whoever listens: connect(2) has found no
+// port to give to this end of it.
+var errNoPort = withheld("no local port is free: another process of this pod holds them all; see which it is and end it, " +
+	"or let vault listen on a Unix socket, which needs no port, and set --vault-addr to unix://")
 
 // portless reports whether dialing failed for want of a local port. EADDRNOTAVAIL
 // says also that there is no such address.

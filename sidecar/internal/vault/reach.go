@@ -7,36 +7,34 @@ import (
 	"syscall"
 )
 
-// opened is a connection that a request brings with it, until it is taken.
-type opened struct{ conn atomic.Pointer[net.Conn] }
+// kept is a connection that is open before the request that it is for.
+type kept struct{ conn atomic.Pointer[tied] }
 
-type openedKey struct{}
-
-func (o *opened) take() net.Conn {
-	if conn := o.conn.Swap(nil); conn != nil {
-		return *conn
+// keep keeps a connection in the place of the last one.
+func (k *kept) keep(conn *tied) {
+	if last := k.conn.Swap(conn); last != nil {
+		_ = last.Close()
 	}
-	return nil
 }
 
+func (k *kept) take() *tied { return k.conn.Swap(nil) }
+
 // close ends the connection if nobody has taken it.
-func (o *opened) close() {
-	if conn := o.take(); conn != nil {
+func (k *kept) close() {
+	if conn := k.take(); conn != nil {
 		_ = conn.Close()
 	}
 }
 
-// connect takes the connection that the request brings, or opens one. It is tied.
-func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
-	if o, brought := ctx.Value(openedKey{}).(*opened); brought {
-		if conn := o.take(); conn != nil {
-			return conn, nil
+// connect takes the connection that is kept, or opens one. It is tied.
+func (d *dialer) connect(ctx context.Context, network, addr string) (*tied, error) {
+	conn := d.kept.take()
+	if conn == nil {
+		var err error
+		if conn, err = d.tie(ctx, func() (net.Conn, error) { return d.open(ctx, network, addr) }); err != nil {
+			d.away.Store(&addr)
+			return nil, err
 		}
-	}
-	conn, err := d.tie(ctx, func() (net.Conn, error) { return d.open(ctx, network, addr) })
-	if err != nil {
-		d.away.Store(&addr)
-		return nil, err
 	}
 	d.away.Store(nil)
 	return conn, nil
@@ -78,22 +76,15 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 }
 
 // reach opens the connection before the request is made, while the last one
-// could not be opened: a request that fails costs many times as much. The
-// request in the context it returns is carried by that connection. done is to
-// be called after the request; it is never nil.
-func (d *dialer) reach(ctx context.Context) (with context.Context, done func(), err error) {
-	o := &opened{}
-	kept, addr := d.kept.take(), d.away.Load()
-	switch {
-	case kept != nil:
-		d.away.Store(nil)
-	case addr == nil:
-		return ctx, func() {}, nil
-	default:
-		if kept, err = d.connect(ctx, "tcp", *addr); err != nil {
-			return ctx, func() {}, err
-		}
+// could not be opened: a request that fails costs many times as much.
+func (d *dialer) reach(ctx context.Context) error {
+	addr := d.away.Load()
+	if addr == nil {
+		return nil
 	}
-	o.conn.Store(&kept)
-	return context.WithValue(ctx, openedKey{}, o), o.close, nil
+	conn, err := d.connect(ctx, "tcp", *addr)
+	if err == nil {
+		d.kept.keep(conn)
+	}
+	return err
 }

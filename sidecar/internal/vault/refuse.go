@@ -6,10 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -77,43 +74,13 @@ func nobodyThere(err error) bool {
 		errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.ENETUNREACH)
 }
 
-// near returns the loopback addresses behind a URL that CheckAddr accepts, and
-// none for an address that lies, or may lie, elsewhere.
-func near(addr string) []netip.AddrPort {
-	u, err := url.Parse(addr)
-	if err != nil {
-		return nil
-	}
-	service := u.Port()
-	if service == "" {
-		service = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return nil
-	}
-	var hosts []netip.Addr
-	if strings.EqualFold(u.Hostname(), "localhost") {
-		hosts = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	} else if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.Zone() == "" && ip.Unmap().IsLoopback() {
-		hosts = []netip.Addr{ip.Unmap()}
-	}
-	var found []netip.AddrPort
-	for _, host := range hosts {
-		found = append(found, netip.AddrPortFrom(host, uint16(port)))
-	}
-	return found
-}
-
 // keep keeps an open socket for the next request.
 func (d *dialer) keep(fd int) {
 	file := os.NewFile(uintptr(fd), "vault")
 	defer file.Close()
 	if conn, err := net.FileConn(file); err == nil {
-		d.kept.close()
 		to, _ := d.listens() // of whom it only knows, by TLS, who it is
-		conn = newTied(d, conn, to)
-		d.kept.conn.Store(&conn)
+		d.kept.keep(newTied(d, conn, to))
 	}
 }
 

@@ -43,7 +43,7 @@ const (
 )
 
 // tie opens a connection to the process that listens both before and after that.
-func (d *dialer) tie(ctx context.Context, open func() (net.Conn, error)) (net.Conn, error) {
+func (d *dialer) tie(ctx context.Context, open func() (net.Conn, error)) (*tied, error) {
 	for until := time.Now().Add(connectFor); ; {
 		before, known := d.listens()
 		conn, err := open()
@@ -147,6 +147,3 @@ func (t *tied) Write(b []byte) (int, error) {
 	}
 	return t.Conn.Write(b)
 }
-
-// NetConn returns the connection that is tied.
-func (t *tied) NetConn() net.Conn { return t.Conn }

@@ -60,7 +60,7 @@ func New(c Config) (*Client, error) {
 	if err := CheckAddr(c.Addr); err != nil {
 		return nil, fmt.Errorf("making the vault client: %w", err)
 	}
-	dialer := &dialer{config: c, expiries: &expiries{}, near: near(c.Addr), lookAgain: lookAgain, secure: strings.HasPrefix(c.Addr, "https:")}
+	dialer := &dialer{config: c, expiries: &expiries{}, near: Loopback(c.Addr), lookAgain: lookAgain, secure: strings.HasPrefix(c.Addr, "https:")}
 	dialer.refused = make([]reusable, len(dialer.near))
 	if path, found := SocketPath(c.Addr); found {
 		dialer.socket, c.Addr = path, "http://localhost" // a host that no request goes to
@@ -108,9 +108,8 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	c.refresh()
-	ctx, done, err := c.dialer.reach(ctx)
-	defer done()
-	if err != nil {
+	defer c.dialer.kept.close()
+	if err := c.dialer.reach(ctx); err != nil {
 		return unseal.SealStatus{}, classify(ctx, err)
 	}
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/seal-status")
@@ -121,44 +120,43 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 // key would not be sent to whoever answers, if that is so.
 func (c *Client) Trusted(ctx context.Context) error {
 	_, err := c.SealStatus(guarded(ctx))
-	var kept withheld
-	if errors.As(err, &kept) {
-		return kept
+	if errors.Is(err, unseal.ErrWithheld) {
+		return err
 	}
 	return nil
 }
 
 // Health asks GET sys/health and reads its status code
 // (vault/http/sys_health.go).
-func (c *Client) Health(ctx context.Context) (unseal.Health, error) {
+func (c *Client) Health(ctx context.Context) (unseal.Answer, error) {
 	c.refresh()
 	resp, err := c.api.Logical().ReadRawWithContext(ctx, "sys/health")
 	var answered *api.ResponseError
 	if err != nil && !errors.As(err, &answered) {
-		return unseal.HealthOther, classify(ctx, err)
+		return unseal.NoAnswer, classify(ctx, err)
 	}
 	defer drain(resp.Body)
 	raw, readErr := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if readErr != nil {
-		return unseal.HealthOther, classify(ctx, readErr)
+		return unseal.NoAnswer, classify(ctx, readErr)
 	}
 	// The same statuses come from a proxy. Vault says this with each of them.
 	var h struct{ Initialized, Sealed *bool }
 	if json.Unmarshal(raw, &h) != nil || h.Initialized == nil || h.Sealed == nil {
 		if err != nil {
-			return unseal.HealthOther, classify(ctx, err)
+			return unseal.NoAnswer, classify(ctx, err)
 		}
-		return unseal.HealthOther, fmt.Errorf("answered %d without its health, %w", resp.StatusCode, unseal.ErrNotVault)
+		return unseal.NoAnswer, fmt.Errorf("answered %d without its health, %w", resp.StatusCode, unseal.ErrNotVault)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return unseal.HealthActive, nil
+		return unseal.AnswerActive, nil
 	case http.StatusTooManyRequests, 472, 473, 474: // standby, DR secondary, performance standby, standby without its active node
-		return unseal.HealthStandby, nil
+		return unseal.AnswerStandby, nil
 	case http.StatusServiceUnavailable, http.StatusNotImplemented, 530: // sealed, not initialized, removed
-		return unseal.HealthSealed, nil
+		return unseal.AnswerSealed, nil
 	default:
-		return unseal.HealthOther, fmt.Errorf("answered %d", resp.StatusCode)
+		return unseal.NoAnswer, fmt.Errorf("answered %d", resp.StatusCode)
 	}
 }
 

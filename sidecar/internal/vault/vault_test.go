@@ -191,10 +191,10 @@ func TestSealStatus_ReadsEveryField(t *testing.T) {
 const healthBody = `{"initialized":true,"sealed":false,"standby":false}`
 
 func TestHealth_FollowsTheStatusCode(t *testing.T) {
-	for code, want := range map[int]unseal.Health{
-		200: unseal.HealthActive,
-		429: unseal.HealthStandby, 472: unseal.HealthStandby, 473: unseal.HealthStandby, 474: unseal.HealthStandby,
-		503: unseal.HealthSealed, 501: unseal.HealthSealed, 530: unseal.HealthSealed,
+	for code, want := range map[int]unseal.Answer{
+		200: unseal.AnswerActive,
+		429: unseal.AnswerStandby, 472: unseal.AnswerStandby, 473: unseal.AnswerStandby, 474: unseal.AnswerStandby,
+		503: unseal.AnswerSealed, 501: unseal.AnswerSealed, 530: unseal.AnswerSealed,
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			s := serve(t, responds(code, healthBody))
@@ -205,25 +205,25 @@ func TestHealth_FollowsTheStatusCode(t *testing.T) {
 			for _, body := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"sealed":false}`} {
 				got, err := client(t, serve(t, responds(code, body)).URL).Health(t.Context())
 				assert.ErrorIs(t, err, unseal.ErrNotVault, "%s: a proxy has this status too", body)
-				assert.Equal(t, unseal.HealthOther, got)
+				assert.Equal(t, unseal.NoAnswer, got)
 			}
 			got, err = client(t, serve(t, responds(code, `{"errors":["context canceled"]}`)).URL).Health(t.Context())
 			assert.Error(t, err)
-			assert.Equal(t, unseal.HealthOther, got)
+			assert.Equal(t, unseal.NoAnswer, got)
 		})
 	}
 	got, err := client(t, serve(t, responds(500, healthBody)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500")
-	assert.Equal(t, unseal.HealthOther, got)
+	assert.Equal(t, unseal.NoAnswer, got)
 	got, err = client(t, serve(t, responds(500, `{"errors":["input/output error"]}`)).URL).Health(t.Context())
 	assert.ErrorContains(t, err, "answered 500: input/output error")
 	assert.NotErrorIs(t, err, unseal.ErrNotVault)
-	assert.Equal(t, unseal.HealthOther, got)
+	assert.Equal(t, unseal.NoAnswer, got)
 	for _, code := range []int{202, 204, 301, 302, 304, 307, 400, 403, 404, 500, 502} {
 		t.Run(fmt.Sprint(code, " without a body"), func(t *testing.T) {
 			got, err := client(t, serve(t, responds(code, "")).URL).Health(t.Context())
 			assert.ErrorContains(t, err, fmt.Sprint("answered ", code))
-			assert.Equal(t, unseal.HealthOther, got)
+			assert.Equal(t, unseal.NoAnswer, got)
 		})
 	}
 }
@@ -533,6 +533,30 @@ func TestClient_CallsRunConcurrently(t *testing.T) {
 	assert.Equal(t, 5*5*len(calls), s.requestCount())
 }
 
+func TestLoopback_IsEmptyForAnAddressThatMayLieElsewhere(t *testing.T) {
+	for addr, want := range map[string]string{
+		"https://127.0.0.1":          "[127.0.0.1:443]",
+		"http://[::ffff:127.0.0.1]":  "[127.0.0.1:80]",
+		"http://127.8.9.10:8200/":    "[127.8.9.10:8200]",
+		"https://[::1%25lo]:8200":    "[[::1]:8200]",
+		"http://LocalHost:8200":      "[127.0.0.1:8200 [::1]:8200]",
+		"https://localhost.:8200":    "[127.0.0.1:8200 [::1]:8200]",
+		"https://10.0.0.1:8200":      "[]",
+		"https://0.0.0.0:8200":       "[]",
+		"https://[::]:8200":          "[]",
+		"https://[::ffff:10.0.0.1]":  "[]",
+		"https://[fe80::1%25lo]":     "[]",
+		"https://vault.security.svc": "[]",
+		"https://localhost.example":  "[]",
+		"https://127.0.0.1.example":  "[]",
+		"unix:///run/localhost:8200": "[]",
+		"https://127.0.0.1:65536":    "[]",
+		"https://127.0.0.1:https":    "[]",
+	} {
+		t.Run(addr, func(t *testing.T) { assert.Equal(t, want, fmt.Sprint(Loopback(addr))) })
+	}
+}
+
 func TestCheckAddr_AcceptsHTTPSLoopbackAndUnixAddresses(t *testing.T) {
 	for _, row := range []struct {
 		addr string
@@ -546,6 +570,8 @@ func TestCheckAddr_AcceptsHTTPSLoopbackAndUnixAddresses(t *testing.T) {
 		{"http://localhost:8200", true},
 		{"http://LOCALHOST:8200", true},
 		{"HTTP://localhost:8200", true},
+		{"http://localhost.:8200", true},
+		{"http://[::1%25lo]:8200", true},
 		{"https://vault.security.svc:8200", true},
 		{"https://10.0.0.1:8200", true},
 		{"https://vault", true},

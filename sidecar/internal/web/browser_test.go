@@ -31,7 +31,7 @@ func TestPage_InABrowser(t *testing.T) {
 }
 
 // openPage opens the page of s in a browser. While away is true, no request is answered.
-func openPage(t *testing.T, b *browser.Browser, s *Server, prepare ...func(*browser.Tab) error) (tab *browser.Tab, away *atomic.Bool) {
+func openPage(t *testing.T, b *browser.Browser, s *testServer, prepare ...func(*browser.Tab) error) (tab *browser.Tab, away *atomic.Bool) {
 	t.Helper()
 	away = &atomic.Bool{}
 	routes := s.routes()

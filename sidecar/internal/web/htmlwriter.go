@@ -2,9 +2,10 @@ package web
 
 import (
 	"html"
+	"math"
 	"strings"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 // htmlWriter writes HTML. html/template would do the same, for 3.6 MB more of
@@ -19,7 +20,7 @@ type literal string
 
 func (m *htmlWriter) raw(l literal) { m.WriteString(string(l)) }
 
-func (m *htmlWriter) text(s string) { m.WriteString(html.EscapeString(status.Plain(s))) }
+func (m *htmlWriter) text(s string) { m.WriteString(html.EscapeString(safetext.Line(s, math.MaxInt))) }
 
 // open writes a tag with attributes: a name, a value, and so on.
 func (m *htmlWriter) open(tag literal, attributes ...string) {

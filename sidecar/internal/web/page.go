@@ -17,7 +17,7 @@ var pageJS literal
 // With ?part=main it is the part that changes, which the page asks for itself.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	v := view{s.tell(now)}
+	v := view{s.Latest.Known().Status(now)}
 	nonce := rand.Text()
 	var m htmlWriter
 	if r.URL.Query().Get("part") == "main" {

@@ -21,10 +21,9 @@ import (
 const hostile = `<script>document.title='taken'</script><img src=x onerror="document.title='taken'">"'><b id=taken>&amp;` + "\x00\x1b"
 
 // hostileServer returns a server to which very many hostile texts were published.
-func hostileServer() *Server {
-	s := newServer("")
-	s.Version = hostile
-	s.Publish(unseal.State{
+func hostileServer() *testServer {
+	s := newServerOf(hostile, "")
+	s.Publish(unseal.Snapshot{
 		Phase: unseal.Active, Since: time.Now(), Message: hostile, Reason: hostile, Advice: hostile, KeyError: hostile + "of the key",
 		History: []*unseal.Recovery{{Began: time.Now().Add(-time.Hour), Took: time.Minute, Done: true, Steps: []unseal.Step{
 			{Phase: unseal.Unreachable, At: time.Now().Add(-time.Hour), Took: time.Minute}}}},
@@ -115,7 +114,7 @@ func TestPage_EscapesAndLimitsHostileTexts(t *testing.T) {
 
 // failingSecretsServer returns a server whose Vault is unsealed while External
 // Secrets fails.
-func failingSecretsServer() *Server {
+func failingSecretsServer() *testServer {
 	s := newServer("")
 	scene := statustest.Scenes()["secrets-not-recovered"]
 	began := time.Now().Add(-2 * time.Minute)
@@ -126,7 +125,7 @@ func failingSecretsServer() *Server {
 	}}
 	older := *recovery
 	older.Began = began.Add(-50 * time.Hour)
-	s.Publish(unseal.State{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
+	s.Publish(unseal.Snapshot{Phase: unseal.Active, Since: began.Add(recovery.Took), Message: scene.Message, Shares: 1,
 		UnsealedAt: began.Add(recovery.Took), Last: recovery, History: []*unseal.Recovery{recovery, &older}})
 	s.PublishProof(unseal.Proof{At: time.Now(), Result: unseal.ProofValid})
 	s.PublishSecrets(*scene.ExternalSecrets)

@@ -25,19 +25,20 @@ const (
 )
 
 // serve answers what comes in through l until ctx is done.
-func (s *Server) serve(ctx context.Context, l net.Listener) error {
+func (s *Server) serve(ctx context.Context, l *limited) error {
 	server := &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      10 * time.Second,
 		MaxHeaderBytes:    8 << 10,
+		ConnState:         l.changed,
 		ErrorLog:          s.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	// Who asks does so once in seconds or minutes; idle connections only hold memory.
 	server.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(&limited{Listener: l, open: map[string]int{}}); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -60,9 +61,8 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		peer, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-		if l.enter(peer) {
-			return &counted{Conn: conn, leave: sync.OnceFunc(func() { l.leave(peer) })}, nil
+		if l.enter(peerOf(conn)) {
+			return conn, nil
 		}
 		_ = conn.Close()
 	}
@@ -79,7 +79,12 @@ func (l *limited) enter(peer string) bool {
 	return true
 }
 
-func (l *limited) leave(peer string) {
+// changed makes room when http.Server has closed a connection.
+func (l *limited) changed(conn net.Conn, state http.ConnState) {
+	if state != http.StateClosed {
+		return
+	}
+	peer := peerOf(conn)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all--
@@ -88,15 +93,7 @@ func (l *limited) leave(peer string) {
 	}
 }
 
-// counted is a connection that makes room when it is closed. http.Server
-// closes one twice when it ends.
-type counted struct {
-	net.Conn
-	leave func()
-}
-
-// Close closes the connection, and then makes room for another.
-func (c *counted) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
+func peerOf(conn net.Conn) string {
+	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+	return host
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // start starts s and returns what ends it, and waits until it did.
-func start(t *testing.T, s *Server) (stop func()) {
+func start(t *testing.T, s *testServer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -129,7 +129,7 @@ func countOpen(conns []net.Conn, while time.Duration) int {
 }
 
 // waitAnswered sends requests, each on a new connection, until one is answered.
-func waitAnswered(t *testing.T, s *Server) (took time.Duration) {
+func waitAnswered(t *testing.T, s *testServer) (took time.Duration) {
 	t.Helper()
 	began := time.Now()
 	require.Eventually(t, func() bool { code, _ := get("http://" + s.Bind + "/healthz"); return code == 200 }, waitTimeout, 10*tick)
@@ -230,28 +230,40 @@ func TestServer_ServesOneRequestPerConnection(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestLimited_CountsAConnectionUntilItsFirstClose(t *testing.T) {
+// http.Server closes a connection twice when it ends in the midst of an answer.
+func TestServer_CountsEachConnectionOnce(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	answering := make(chan struct{}, 8)
+	s := newServer("")
+	s.Metrics = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		answering <- struct{}{}
+		<-r.Context().Done()
+	})
 	l := &limited{Listener: inner, open: map[string]int{}}
-	openIdle(t, inner.Addr().String(), 2)
-	first, err := l.Accept()
-	require.NoError(t, err)
-	second, err := l.Accept()
-	require.NoError(t, err)
-	assert.EqualValues(t, 2, l.all)
-
-	var group sync.WaitGroup
-	for range 8 { // as http.Server does: from Close and from the handler's end
-		group.Go(func() { _ = first.Close() })
+	counts := func() (all, peers int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.all, len(l.open)
 	}
-	group.Wait()
-	assert.EqualValues(t, 1, l.all)
-	require.NoError(t, second.Close())
-	assert.Zero(t, l.all)
-	assert.Empty(t, l.open)
-
-	require.NoError(t, l.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.serve(ctx, l) }()
+	conns := openIdle(t, inner.Addr().String(), 8)
+	for _, conn := range conns[:4] {
+		_, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		<-answering
+	}
+	require.Eventually(t, func() bool { all, _ := counts(); return all == 8 }, waitTimeout, tick)
+	require.NoError(t, conns[0].Close())
+	require.Eventually(t, func() bool { all, _ := counts(); return all == 7 }, waitTimeout, tick)
+	cancel()
+	require.NoError(t, <-ended)
+	require.Eventually(t, func() bool { all, _ := counts(); return all <= 0 }, waitTimeout, tick)
+	all, peers := counts()
+	assert.Zero(t, all)
+	assert.Zero(t, peers)
 	_, err = l.Accept()
 	assert.ErrorIs(t, err, net.ErrClosed)
 }

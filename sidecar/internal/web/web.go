@@ -8,77 +8,32 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
-const (
-	// stuckAfter is the silence of the loop after which it is no longer well.
-	// It turns once a second.
-	stuckAfter = 15 * time.Second
-	// bindEvery is the wait before a port that is taken is tried again.
-	bindEvery = 2 * time.Second
-)
+// bindEvery is the wait before a port that is taken is tried again.
+const bindEvery = 2 * time.Second
 
-// Config says where to listen and what to serve. Bind, Version and Log are
-// required.
+// Config says where to listen and what to serve. All but Metrics is required.
 type Config struct {
 	Bind    string // host:port
-	Version string
+	Latest  *status.Latest
 	Log     hclog.Logger
 	Metrics http.Handler // served to everybody on /metrics; nil: nothing is
 }
 
-// Server serves the newest state that was published to it.
+// Server serves the newest of what was published.
 type Server struct {
 	Config
-	// Turned returns how long ago the loop last turned. Set it before Run.
-	Turned  func() time.Duration
-	state   atomic.Pointer[unseal.State]
-	proof   atomic.Pointer[unseal.Proof] // nil until there was one
-	secrets atomic.Pointer[status.ExternalSecrets]
-	image   atomic.Pointer[string]
-	again   time.Duration // bindEvery
+	again time.Duration // bindEvery
 }
 
 // New returns a server that does not listen yet.
-func New(c Config) *Server {
-	s := &Server{Config: c, again: bindEvery}
-	s.state.Store(&unseal.State{Since: time.Now()})
-	return s
-}
-
-// Publish replaces the state. It does not block.
-func (s *Server) Publish(state unseal.State) { s.state.Store(&state) }
-
-// PublishSecrets replaces what is known of External Secrets. It does not block.
-func (s *Server) PublishSecrets(e status.ExternalSecrets) {
-	e = e.Bounded()
-	s.secrets.Store(&e)
-}
-
-// PublishImage tells which image the sidecar's container runs. It does not block.
-func (s *Server) PublishImage(id string) { s.image.Store(&id) }
-
-// PublishProof replaces the last proof of the key. It does not block.
-func (s *Server) PublishProof(p unseal.Proof) { s.proof.Store(&p) }
-
-// tell puts together what is known now.
-func (s *Server) tell(now time.Time) status.Status {
-	k := status.Known{Version: s.Version, State: *s.state.Load(), Proof: s.proof.Load(), Secrets: s.secrets.Load()}
-	if id := s.image.Load(); id != nil {
-		k.Image = *id
-	}
-	if silent := s.Turned(); Stuck(silent) {
-		k.Stuck = silent
-	}
-	return k.Status(now)
-}
+func New(c Config) *Server { return &Server{c, bindEvery} }
 
 // Run serves until ctx is done. A port that cannot be had is tried again, for
 // ever: nothing else depends on it.
@@ -90,7 +45,7 @@ func (s *Server) Run(ctx context.Context) {
 		if err == nil {
 			s.Log.Info("http is served", "address", l.Addr().String())
 			said = false
-			err = s.serve(ctx, l)
+			err = s.serve(ctx, &limited{Listener: l, open: map[string]int{}})
 		}
 		if err != nil && !said && ctx.Err() == nil {
 			said = true
@@ -105,8 +60,11 @@ func (s *Server) Run(ctx context.Context) {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns()) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.turns() && s.state.Load().Phase.Serving()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { word(w, s.Latest.Known().Stuck == 0) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		k := s.Latest.Known()
+		word(w, k.Stuck == 0 && k.State.Phase.Serving())
+	})
 	mux.HandleFunc("GET /status", local(s.status))
 	mux.HandleFunc("GET /{$}", local(s.page))
 	if s.Metrics != nil {
@@ -114,12 +72,6 @@ func (s *Server) routes() http.Handler {
 	}
 	return mux
 }
-
-func (s *Server) turns() bool { return !Stuck(s.Turned()) }
-
-// Stuck tells whether a loop that turned so long ago is not well. Then nobody
-// knows how Vault is: the newest state is an old one.
-func Stuck(ago time.Duration) bool { return ago >= stuckAfter }
 
 // word answers 200 "ok" or 503 "no": a stranger learns no more.
 func word(w http.ResponseWriter, ok bool) {
@@ -155,5 +107,6 @@ func local(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
-	_ = s.tell(time.Now()).Write(w)
+	raw, _ := s.Latest.Known().Status(time.Now()).JSON()
+	_, _ = w.Write(raw)
 }

@@ -26,14 +26,22 @@ const (
 )
 
 // newServer returns a Server whose loop turned a moment ago.
-func newServer(bind string) *Server {
-	s := New(Config{Bind: bind, Version: "v1", Log: hclog.NewNullLogger()})
-	s.Turned = func() time.Duration { return time.Second }
-	return s
+func newServer(bind string) *testServer { return newServerOf("v1", bind) }
+
+func newServerOf(version, bind string) *testServer {
+	latest := status.NewLatest(version)
+	latest.Turned = func() time.Duration { return time.Second }
+	return &testServer{New(Config{Bind: bind, Latest: latest, Log: hclog.NewNullLogger()}), latest}
+}
+
+// testServer is a Server with what is published to it.
+type testServer struct {
+	*Server
+	*status.Latest
 }
 
 // request sends one request past the network.
-func request(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+func request(s *testServer, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:4711", "127.0.0.1:9810"
 	for _, f := range change {
@@ -47,12 +55,12 @@ func request(s *Server, method, path string, change ...func(*http.Request)) *htt
 func TestHealthz_FailsOnlyWhileTheLoopIsStuck(t *testing.T) {
 	s := newServer("")
 	for turned, code := range map[time.Duration]int{
-		0: 200, time.Second: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
+		0: 200, time.Second: 200, status.StuckAfter - 1: 200, status.StuckAfter: 503, time.Hour: 503,
 	} {
 		t.Run(turned.String(), func(t *testing.T) {
 			s.Turned = func() time.Duration { return turned }
 			for _, phase := range unseal.Phases() { // Vault's troubles are not the sidecar's
-				s.Publish(unseal.State{Phase: phase})
+				s.Publish(unseal.Snapshot{Phase: phase})
 				assert.Equal(t, code, request(s, "GET", "/healthz").Code, "%s", phase)
 			}
 		})
@@ -64,7 +72,7 @@ func TestReadyz_SucceedsWhileVaultServes(t *testing.T) {
 	assert.Equal(t, 503, request(s, "GET", "/readyz").Code, "before anything is known")
 	for _, phase := range unseal.Phases() {
 		t.Run(phase.String(), func(t *testing.T) {
-			s.Publish(unseal.State{Phase: phase, Reason: "a reason"})
+			s.Publish(unseal.Snapshot{Phase: phase, Reason: "a reason"})
 			code := 503
 			if phase == unseal.Active || phase == unseal.Standby {
 				code = 200
@@ -80,9 +88,9 @@ func TestReadyz_SucceedsWhileVaultServes(t *testing.T) {
 // A loop that no longer turns leaves its last word behind, which may be old.
 func TestReadyz_FailsWhileTheLoopIsStuck(t *testing.T) {
 	s := newServer("")
-	s.Publish(unseal.State{Phase: unseal.Active})
+	s.Publish(unseal.Snapshot{Phase: unseal.Active})
 	for turned, code := range map[time.Duration]int{
-		0: 200, stuckAfter - 1: 200, stuckAfter: 503, time.Hour: 503,
+		0: 200, status.StuckAfter - 1: 200, status.StuckAfter: 503, time.Hour: 503,
 	} {
 		t.Run(turned.String(), func(t *testing.T) {
 			s.Turned = func() time.Duration { return turned }
@@ -96,7 +104,7 @@ func TestStatus_ShowsTheCurrentRecovery(t *testing.T) {
 		s := newServer("")
 		began := time.Now()
 		time.Sleep(10 * time.Second)
-		s.Publish(unseal.State{
+		s.Publish(unseal.Snapshot{
 			Phase: unseal.Unsealing, Since: time.Now(), Message: "a message", Reason: "a reason", Advice: "an advice", KeyError: "a key error", Shares: 3,
 			Remarks: []unseal.Remark{{Entry: "root", What: "a token", Token: true}},
 			Current: &unseal.Recovery{Began: began, Took: 10 * time.Second, Steps: []unseal.Step{
@@ -130,7 +138,7 @@ func TestStatus_ShowsTheCurrentRecovery(t *testing.T) {
 func TestStatus_ShowsTheLastRecovery(t *testing.T) {
 	s := newServer("")
 	began := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
-	s.Publish(unseal.State{
+	s.Publish(unseal.Snapshot{
 		Phase: unseal.Active, Since: began.Add(time.Minute),
 		Last: &unseal.Recovery{Began: began, Took: time.Minute, Done: true, Steps: []unseal.Step{{Phase: unseal.Unreachable, At: began, Took: time.Minute}}},
 	})
@@ -172,7 +180,7 @@ func TestStatus_IsServedToLocalPeersOnly(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			s := newServer("")
-			s.Publish(unseal.State{Phase: unseal.KeyRejected, Reason: "a reason"})
+			s.Publish(unseal.Snapshot{Phase: unseal.KeyRejected, Reason: "a reason"})
 			for _, path := range []string{"/status", "/", "/?part=main"} {
 				w := request(s, "GET", path, func(r *http.Request) {
 					r.RemoteAddr, r.Host = row.peer, row.host
@@ -206,7 +214,7 @@ func TestServer_RejectsOtherPathsAndMethods(t *testing.T) {
 func TestStatus_ShowsEverythingPublished(t *testing.T) {
 	s := newServer("")
 	at := time.Date(2030, 1, 1, 12, 0, 0, 0, time.FixedZone("elsewhere", 3600))
-	s.Publish(unseal.State{
+	s.Publish(unseal.Snapshot{
 		Phase: unseal.Active, Since: at, UnsealedAt: at, KeyChanged: true,
 		History: []*unseal.Recovery{{Began: at, Took: time.Minute, Done: true}, {Began: at.Add(-time.Hour), Took: time.Second, Done: true}},
 	})
@@ -266,8 +274,8 @@ func TestServer_PublishesWhileServing(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 200 {
-				s.Publish(unseal.State{Phase: unseal.Active, Last: &unseal.Recovery{Steps: []unseal.Step{{}}}})
-				s.Publish(unseal.State{Phase: unseal.Held, Current: &unseal.Recovery{Steps: []unseal.Step{{}}}})
+				s.Publish(unseal.Snapshot{Phase: unseal.Active, Last: &unseal.Recovery{Steps: []unseal.Step{{}}}})
+				s.Publish(unseal.Snapshot{Phase: unseal.Held, Current: &unseal.Recovery{Steps: []unseal.Step{{}}}})
 				s.PublishProof(unseal.Proof{Result: unseal.ProofValid})
 				s.PublishSecrets(status.ExternalSecrets{Status: "True"})
 				s.PublishImage("an image")
