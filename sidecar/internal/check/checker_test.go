@@ -387,7 +387,7 @@ func TestStores_LevelFollowsTheirReadiness(t *testing.T) {
 		"all are Ready":                {[]eso.Store{of(home, kube.True), of(own, kube.True)}, nil, []Level{OK}, "2 of 2"},
 		"one is not":                   {[]eso.Store{of(home, kube.True), of(own, kube.False)}, nil, []Level{Failure, OK}, "SecretStore/app/own is not Ready: InvalidProviderConfig: it is sealed"},
 		"none is":                      {[]eso.Store{of(home, kube.False)}, nil, []Level{Failure}, "not Ready"},
-		"one was not looked at":        {[]eso.Store{of(home, "")}, nil, []Level{Unknown}, "not been validated"},
+		"one was not looked at":        {[]eso.Store{of(home, "")}, nil, []Level{Unknown}, "no External Secrets controller has validated it"},
 		"one that was named is away":   {nil, []eso.StoreName{own}, []Level{Failure}, "SecretStore/app/own does not exist"},
 		"one that was named is there":  {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home}, []Level{OK}, "1 of 1"},
 		"one of two that were is away": {[]eso.Store{of(home, kube.True)}, []eso.StoreName{home, own}, []Level{Failure, OK}, "does not exist"},

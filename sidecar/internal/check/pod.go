@@ -138,7 +138,7 @@ func (c *Checker) checkServices(ctx context.Context) {
 	seen, unsafe := 0, 0
 	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
 	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
-		if eso.ServiceHosts(service, c.pod.Whole) == nil {
+		if eso.ServiceHosts(service, c.pod.Whole, "") == nil {
 			return
 		}
 		seen++

@@ -88,7 +88,8 @@ func (c *Checker) evaluateStores(stores, ignored []eso.Store) {
 		case s.Ready():
 			ready++
 		case s.Status == "":
-			c.unknown(s.String()+" has not been validated by External Secrets yet", "")
+			c.unknown(s.String()+" has no Ready condition: no External Secrets controller has validated it",
+				"see whether its spec.controller, or the controller's options processClusterStore and processSecretStore, exclude it")
 		default:
 			c.fail(fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
 				"fix what it reports; what uses it is not synced until it is Ready")

@@ -101,7 +101,7 @@ func (n *Controller) isOurVault(ctx context.Context) (func(Store) bool, error) {
 	return func(s Store) bool {
 		u, err := url.Parse(s.Server)
 		return slices.Contains(n.config.Stores, s.StoreName) ||
-			err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+			err == nil && slices.Contains(names, canonicalHost(u.Hostname()))
 	}, nil
 }
 
@@ -118,7 +118,7 @@ func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	room := maxNames
 	services := n.api.Resource(kube.Services).Namespace(n.config.Namespace)
 	_, err = kube.EachObject(ctx, services, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
-		for _, name := range ServiceHosts(o, self) {
+		for _, name := range ServiceHosts(o, self, n.config.ControllerNamespace) {
 			if room -= len(name) + kube.EntryCost; room < 0 {
 				return false
 			}
@@ -132,8 +132,9 @@ func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// ServiceHosts returns those of one Service; none when it does not select the pod.
-func ServiceHosts(service, pod *unstructured.Unstructured) []string {
+// ServiceHosts returns the names and the addresses of one Service, as a pod in that
+// namespace finds it; none when it does not select ours.
+func ServiceHosts(service, pod *unstructured.Unstructured, from string) []string {
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	labels := pod.GetLabels()
 	for key, value := range selector {
@@ -145,10 +146,26 @@ func ServiceHosts(service, pod *unstructured.Unstructured) []string {
 		return nil
 	}
 	domain := service.GetName() + "." + service.GetNamespace()
-	addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", "clusterIPs")
-	names := []string{service.GetName(), domain, domain + ".svc", domain + ".svc.cluster.local"}
-	names = append(names, pod.GetName()+"."+domain+".svc", pod.GetName()+"."+domain+".svc.cluster.local", pod.GetName()+"."+domain)
-	return append(names, slices.DeleteFunc(addresses, func(a string) bool { return a == "None" })...)
+	names := []string{domain, domain + ".svc", pod.GetName() + "." + domain, pod.GetName() + "." + domain + ".svc"}
+	if service.GetNamespace() == from {
+		names = append(names, service.GetName(), pod.GetName()+"."+service.GetName())
+	}
+	for _, field := range []string{"clusterIPs", "externalIPs"} {
+		addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", field)
+		names = append(names, addresses...)
+	}
+	balancers, _, _ := unstructured.NestedSlice(service.Object, "status", "loadBalancer", "ingress")
+	for _, balancer := range balancers {
+		balancer, _ := balancer.(map[string]any)
+		for _, field := range []string{"ip", "hostname"} {
+			name, _, _ := unstructured.NestedString(balancer, field)
+			names = append(names, name)
+		}
+	}
+	for i := range names {
+		names[i] = canonicalHost(names[i])
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == "none" }) // no cluster address
 }
 
 // evict asks for the eviction of ESO's controller pods, and returns the names
