@@ -29,6 +29,7 @@ type config struct {
 	httpBind      string
 	kubernetes    string
 	kubeconfig    string
+	kubeContext   string
 	podName       string
 	podNamespace  string
 	readinessGate string
@@ -143,9 +144,9 @@ var options = []option{
 	{"kubernetes", "KUBERNETES", "auto", "whether to speak to the Kubernetes API; auto: in a pod, or with --kubeconfig",
 		"auto, off",
 		func(c *config, v string) bool { return oneOf(&c.kubernetes, switched(v, "auto", "off"), "auto", "off") }},
-	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file; empty: the pod's ServiceAccount",
-		"an absolute path",
-		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || isPath(v) }},
+	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file, or several with : between them as kubectl takes them; empty: the pod's ServiceAccount",
+		"paths, without ~",
+		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || arePaths(v) }},
 	{"pod-name", "POD_NAME", "", "our own pod, from the downward API; empty: no condition and no Events",
 		"a pod's name",
 		func(c *config, v string) bool { c.podName = v; return v == "" || isObject(v) }},
@@ -199,6 +200,9 @@ var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
 		func(c *config, v string) bool { return isOther(&c.outputJSON, v, "table", "json") }},
+	{"context", "", "", "context of the kubeconfig; empty: its current one",
+		"a context's name",
+		func(c *config, v string) bool { c.kubeContext = v; return !isKey(v) }},
 	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and canceled",
 		"true, false",
 		func(c *config, v string) bool {
