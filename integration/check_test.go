@@ -258,7 +258,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seenFrom: []string{withKubeconfig}, exitCode: 4, level: "failure", subject: "pod", text: "never Ready"},
 
 		{name: "the pod has no gate", apply: recreatePod(ungatedSpec), revert: recreatePod(patchedSpec),
-			seenFrom: both, exitCode: 3, level: "warning", subject: "pod", text: "does not declare the readiness gate"},
+			seenFrom: both, exitCode: 0, level: "ok", subject: "pod", text: "it is no readiness gate, as with Helm alone"},
 		{name: "the gate is closed", apply: sequence(recreatePod(patchedSpec), setGateCondition("False", "HeldByOperator")), revert: recreatePod(patchedSpec),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "pod", text: "it is False, HeldByOperator"},
 		{name: "the gate is not written", env: []string{"READINESS_GATE=none"}, args: nil,
