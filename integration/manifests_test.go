@@ -27,6 +27,7 @@ var renderings = map[string]rendering{
 	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services", "patches/monitoring", "patches/imported"}},
 	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
 	"chart-uid":      {"vault-chart.yaml", []string{"patches", "patches/vault-uid", "patches/native"}},
+	"openshift":      {"vault-chart.yaml", []string{"patches", "patches/openshift", "patches/native"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
 	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
