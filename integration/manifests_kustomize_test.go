@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -193,4 +194,45 @@ func TestManifests_HaveNothingThatFluxSubstitutes(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, string(text), "${", path)
 	}
+}
+
+// What Flux's HelmRelease gives to the chart, and what it does to what the chart renders.
+func TestHelmRelease_HasTheSidecarAndTheGate(t *testing.T) {
+	t.Parallel()
+	env, err := testenv.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	release := objects(t, render(t, env, renderings["helmrelease"]))[0].Object
+	server, _, err := unstructured.NestedMap(release, "spec", "values", "server")
+	require.NoError(t, err)
+	text, err := os.ReadFile(env.Source("patches/helm/values.yaml"))
+	require.NoError(t, err)
+	var values struct{ Server map[string]any }
+	require.NoError(t, yaml.Unmarshal(text, &values))
+	for _, field := range []string{"extraContainers", "volumes"} {
+		want, err := json.Marshal(values.Server[field])
+		require.NoError(t, err)
+		got, err := json.Marshal(server[field])
+		require.NoError(t, err)
+		assert.JSONEq(t, string(want), string(got), field)
+	}
+	assert.Equal(t, map[string]any{"size": "1Gi"}, server["dataStorage"], "what was there stays")
+
+	renderers, _, err := unstructured.NestedSlice(release, "spec", "postRenderers")
+	require.NoError(t, err)
+	require.Len(t, renderers, 1)
+	dir := copied(t, env)
+	chart, err := os.ReadFile("testdata/vault-chart.yaml")
+	require.NoError(t, err)
+	kustomization := renderers[0].(map[string]any)["kustomize"].(map[string]any)
+	kustomization["resources"] = []any{"vault.yaml"}
+	rendered, err := json.Marshal(kustomization)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), chart, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), rendered, 0o644))
+	out, err := env.Kustomize(dir)
+	require.NoError(t, err)
+	gates, err := listOf(statefulSet(t, out), "readinessGates")
+	require.NoError(t, err)
+	assert.Equal(t, []any{map[string]any{"conditionType": gateType}}, gates)
 }

@@ -28,6 +28,7 @@ var renderings = map[string]rendering{
 	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
 	"chart-uid":      {"vault-chart.yaml", []string{"patches", "patches/vault-uid", "patches/native"}},
 	"openshift":      {"vault-chart.yaml", []string{"patches", "patches/openshift", "patches/native"}},
+	"helmrelease":    {"helmrelease.yaml", []string{"patches/helmrelease"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
 	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
