@@ -10,7 +10,7 @@ import (
 )
 
 // decidingOptions are the options that decide what Kubernetes has to hold.
-var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
+var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace", "eso-deployment"}
 
 func checkConfig(c config) check.Config {
 	return check.Config{

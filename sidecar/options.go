@@ -36,6 +36,7 @@ type config struct {
 	esoRecovery   eso.Recovery
 	esoStores     []eso.StoreName
 	esoNamespace  string
+	esoDeployment string
 	logLevel      hclog.Level
 	logJSON       bool
 
@@ -179,6 +180,9 @@ var options = []option{
 	{"eso-namespace", "ESO_NAMESPACE", "external-secrets", "where the pods of External Secrets are",
 		"a namespace",
 		func(c *config, v string) bool { c.esoNamespace = v; return isObject(v) }},
+	{"eso-deployment", "ESO_DEPLOYMENT", "", "Deployment of External Secrets' controller, after which its pods are called; empty: they have the chart's label",
+		"a Deployment's name",
+		func(c *config, v string) bool { c.esoDeployment = v; return v == "" || isObject(v) }},
 	{"log-level", "LOG_LEVEL", "info", "how much is logged",
 		"trace, debug, info, warn, error",
 		func(c *config, v string) bool {

@@ -77,6 +77,7 @@ var samples = map[string]struct {
 	"readiness-gate": {"example.com/ready", "example.com/Other", func(c config) string { return c.readinessGate }},
 	"eso-recovery":   {"nudge", "off", func(c config) string { return string(c.esoRecovery) }},
 	"eso-stores":     {"home", "app/home", func(c config) string { return strings.TrimSuffix(fmt.Sprintln(names(c.esoStores)...), "\n") }},
+	"eso-deployment": {"eso", "home-external-secrets", func(c config) string { return c.esoDeployment }},
 	"eso-namespace":  {"security", "eso", func(c config) string { return c.esoNamespace }},
 	"log-level":      {"debug", "error", func(c config) string { return c.logLevel.String() }},
 	"log-format":     {"json", "text", func(c config) string { return map[bool]string{true: "json", false: "text"}[c.logJSON] }},
@@ -174,6 +175,7 @@ func TestOptions_InvalidValueIsReportedAndTheDefaultUsed(t *testing.T) {
 		"eso-recovery":      {"yes", "nudges", "restart,nudge"},
 		"eso-stores":        {"Home", "a/b/c", "/home", "app/"},
 		"eso-namespace":     {"External", "a/b"},
+		"eso-deployment":    {"External", "a/b"},
 		"log-level":         {"loud", "off", "no", "2"},
 		"log-format":        {"xml", "logfmt"},
 	}

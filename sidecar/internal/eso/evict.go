@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,22 @@ const (
 // ControllerLabel is on ESO's controller pods and on neither its webhook's
 // nor its cert-controller's (ESO, deploy/charts/external-secrets).
 const ControllerLabel = "app.kubernetes.io/name=external-secrets"
+
+// podOf is what a Deployment puts after its name to call its pods
+// (k8s.io/apimachinery/pkg/util/rand, alphanums).
+var podOf = regexp.MustCompile(`^-[bcdfghjklmnpqrstvwxz2456789]{1,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$`)
+
+// ControllerPods returns how the pods of ESO's controller are listed, which of them are its, and
+// what they are looked for by.
+func (c Config) ControllerPods() (list metav1.ListOptions, is func(name string) bool, by string) {
+	if c.Deployment == "" {
+		return metav1.ListOptions{LabelSelector: ControllerLabel}, func(string) bool { return true }, "has the label " + ControllerLabel
+	}
+	return metav1.ListOptions{}, func(name string) bool {
+		rest, ours := strings.CutPrefix(name, c.Deployment)
+		return ours && podOf.MatchString(rest)
+	}, "is of the Deployment " + c.Deployment
+}
 
 // maybeEvict evicts ESO's controller because of a store, unless that would not help.
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
@@ -85,7 +102,15 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 
 func (n *Controller) logNotEvicted(p *storeState, err error) {
 	n.log.Failed("eviction")
-	n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, "apply "+kube.GrantsEviction)
+	n.log.Warn(msgNotEvicted, keyStore, p.String(), keyError, kube.SafeError(err), keyAdvice, evictionAdvice(err))
+}
+
+// evictionAdvice says what to do where an eviction was refused.
+func evictionAdvice(err error) string {
+	if apierrors.IsTooManyRequests(err) && strings.Contains(err.Error(), "disruption budget") { // (pkg/registry/core/pod, createTooManyRequestsError)
+		return "a PodDisruptionBudget allows no eviction now: give the controller a second replica, or take the budget away"
+	}
+	return "apply " + kube.GrantsEviction
 }
 
 // isOurVault returns what reports whether a store's Vault is the one beside us. The
@@ -175,8 +200,9 @@ func ServiceHosts(service, pod *unstructured.Unstructured, from string) []string
 func (n *Controller) evict(ctx context.Context) ([]string, error) {
 	api := n.api.Resource(kube.Pods).Namespace(n.config.ControllerNamespace)
 	var found []string
-	_, err := kube.EachObject(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(o *unstructured.Unstructured) bool {
-		if o.GetDeletionTimestamp() == nil {
+	list, is, by := n.config.ControllerPods()
+	_, err := kube.EachObject(ctx, api, list, func(o *unstructured.Unstructured) bool {
+		if o.GetDeletionTimestamp() == nil && is(o.GetName()) {
 			found = append(found, o.GetName())
 		}
 		return len(found) < maxControllers
@@ -185,7 +211,7 @@ func (n *Controller) evict(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {
-		return nil, errors.New("no pod in " + n.config.ControllerNamespace + " has the label " + ControllerLabel)
+		return nil, errors.New("no pod in " + n.config.ControllerNamespace + " " + by)
 	}
 	var evicted []string
 	for _, name := range found {

@@ -35,6 +35,7 @@ type Config struct {
 	Recovery            Recovery
 	Stores              []StoreName // empty: all that may use the Vault beside us
 	ControllerNamespace string      // where ESO's pods are
+	Deployment          string      // of ESO's controller; empty: its pods have ControllerLabel
 	Pod, Namespace      string      // our own pod, which Vault's Services lead to
 	Log                 hclog.Logger
 	Meter               kube.Meter                   // may be nil
