@@ -69,6 +69,7 @@ release: ## make all that a release holds into bin/release, from HEAD's tag (SIG
 .PHONY: servers
 servers: ## build the real servers for the tests into bin/servers (the first time takes 12 to 40 minutes)
 	@integration/servers/build.sh
+	@integration/servers/kustomize/build.sh
 
 .PHONY: test
 test: fuse promtool chromium jq build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)

@@ -40,7 +40,7 @@ func TestCheck_ReportsExternalSecretsFaults(t *testing.T) {
 			seenFrom: both, exitCode: 3, level: "warning", subject: "external-secrets", text: "the controller is not there"},
 		{name: "a store that was named is not there", args: []string{"--eso-stores", "home,app/own"},
 			seenFrom: both, exitCode: 4, level: "failure", subject: "external-secrets", text: "SecretStore/app/own does not exist"},
-		{name: "the stores may not be seen", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
+		{name: "the stores may not be seen", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores.security"), revert: applyComponents("stores"),
 			seenFrom: []string{inContainer}, exitCode: 3, level: "unknown", subject: "external-secrets", text: "the stores may not be read from here", otherFindings: 1},
 	})
 }

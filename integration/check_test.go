@@ -186,9 +186,9 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 
 		{name: "the rights for the gate are missing", apply: deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar"), revert: applyComponents("gate"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "never Ready -> apply manifests/gate", otherFindings: 1},
-		{name: "the rights for the stores are missing", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
+		{name: "the rights for the stores are missing", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores.security"), revert: applyComponents("stores"),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/stores"},
-		{name: "the rights for the eviction are missing", apply: deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction"), revert: applyComponents("eviction"),
+		{name: "the rights for the eviction are missing", apply: deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction.security"), revert: applyComponents("eviction"),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/eviction"},
 		{name: "the pod is an administrator", apply: applyManifest(clusterAdminBinding), revert: deleteObject(clusterRoleBindingsResource, "", "too-much"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "may do everything"},
@@ -206,30 +206,30 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			"may patch deployments external-secrets in external-secrets: it could run anything", 0),
 		excessRule("the pod may become External Secrets", `{apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [external-secrets], verbs: [create]}`,
 			"may create serviceaccounts/token external-secrets in external-secrets: it could become", 0),
-		excessRule("the pod may take a policy away by its name", `{apiGroups: [admissionregistration.k8s.io], resources: [validatingadmissionpolicybindings], resourceNames: [vault-unseal-sidecar-gate], verbs: [delete]}`,
-			"may delete validatingadmissionpolicybindings vault-unseal-sidecar-gate everywhere", 0),
+		excessRule("the pod may take a policy away by its name", `{apiGroups: [admissionregistration.k8s.io], resources: [validatingadmissionpolicybindings], resourceNames: [vault-unseal-sidecar-gate.security], verbs: [delete]}`,
+			"may delete validatingadmissionpolicybindings vault-unseal-sidecar-gate.security everywhere", 0),
 		excessRule("the pod may make itself an administrator", `{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [cluster-admin], verbs: [bind]}`,
 			"may bind clusterroles cluster-admin everywhere: it could grant itself more", 0),
 		{name: "the pod mounts a Secret of another name and may read it", apply: sequence(recreatePod(specWith("", "volumes: [{name: k, secret: {secretName: the-key}}]")), applyManifest(secretByNameRole)),
 			revert:   sequence(deleteObject(roleBindingsResource, "security", "secret-by-name"), recreatePod(patchedSpec)),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "may get secrets the-key in security"},
 
-		{name: "no policy narrows what the gate's rights allow", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-gate"), revert: applyComponents("gate"),
+		{name: "no policy narrows what the gate's rights allow", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-gate.security"), revert: applyComponents("gate"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/gate"},
-		{name: "nor what those for the stores do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-stores"), revert: applyComponents("stores"),
+		{name: "nor what those for the stores do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-stores.security"), revert: applyComponents("stores"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/stores"},
 		{name: "the right is granted without the verb that its policy asks for", apply: applyModified("stores", "- vault-unseal-sidecar-restricted\n", "- other\n"), revert: applyComponents("stores"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/stores"},
 		{name: "another role grants the verb of administrators", apply: applyManifest(fmt.Sprintf(oneRuleManifest, `{apiGroups: [external-secrets.io], resources: [externalsecrets], verbs: ["*"]}`)),
 			revert:   deleteObject(clusterRoleBindingsResource, "", "one-rule"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/externalsecrets"},
-		{name: "the policies for the gate have other names", revert: sequence(applyComponents("gate"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-gate"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-events")),
-			apply: sequence(deleteObject(policyBindings, "", "vault-unseal-sidecar-gate"), deleteObject(policyBindings, "", "vault-unseal-sidecar-events"),
+		{name: "the policies for the gate have other names", revert: sequence(applyComponents("gate"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-gate.security"), deleteObject(policyBindings, "", "b-vault-unseal-sidecar-events.security")),
+			apply: sequence(deleteObject(policyBindings, "", "vault-unseal-sidecar-gate.security"), deleteObject(policyBindings, "", "vault-unseal-sidecar-events.security"),
 				applyModified("gate", ": vault-unseal-sidecar-", ": b-vault-unseal-sidecar-")),
 			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "admission policies restrict gate, stores"},
-		{name: "nor what those for the eviction do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction"), revert: applyComponents("eviction"),
+		{name: "nor what those for the eviction do", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction.security"), revert: applyComponents("eviction"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "no admission policy restricts manifests/eviction"},
-		{name: "nor those for the eviction, which nothing uses", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction"), revert: applyComponents("eviction"),
+		{name: "nor those for the eviction, which nothing uses", apply: deleteObject(policyBindings, "", "vault-unseal-sidecar-eviction.security"), revert: applyComponents("eviction"),
 			args:     []string{"--eso-recovery", "nudge"},
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "-> delete what manifests/eviction made"},
 		{name: "the policy for the eviction is of another name than the controller", apply: sequence(deleteObject(podsResource, "external-secrets", controllerPod), applyManifest(otherController)),
@@ -242,7 +242,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "services", text: "may not be read from here -> run check --kubeconfig"},
 		{name: "rights are missing that a flag has a use for", apply: removeEvictionRights, revert: restoreEvictionRights, args: []string{"--eso-recovery", "restart"},
 			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/eviction"},
-		{name: "rights to wake are missing that a restart does not use", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-externalsecrets"), revert: applyComponents("externalsecrets"),
+		{name: "rights to wake are missing that a restart does not use", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-externalsecrets.security"), revert: applyComponents("externalsecrets"),
 			args:     []string{"--eso-recovery", "restart"},
 			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "has what is needed of gate, stores, eviction"},
 		{name: "the pod looks for External Secrets elsewhere", apply: recreatePod(specWith("env: [{name: ESO_NAMESPACE, value: elsewhere}]", "")), revert: recreatePod(patchedSpec),
@@ -258,7 +258,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 			seenFrom: []string{withKubeconfig}, exitCode: 4, level: "failure", subject: "pod", text: "never Ready"},
 
 		{name: "the pod has no gate", apply: recreatePod(ungatedSpec), revert: recreatePod(patchedSpec),
-			seenFrom: both, exitCode: 3, level: "warning", subject: "pod", text: "does not declare the readiness gate"},
+			seenFrom: both, exitCode: 0, level: "ok", subject: "pod", text: "it is no readiness gate, as with Helm alone"},
 		{name: "the gate is closed", apply: sequence(recreatePod(patchedSpec), setGateCondition("False", "HeldByOperator")), revert: recreatePod(patchedSpec),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "pod", text: "it is False, HeldByOperator"},
 		{name: "the gate is not written", env: []string{"READINESS_GATE=none"}, args: nil,
@@ -324,7 +324,7 @@ func excessRule(what, rule, says string, more int) misconfiguration {
 // evict.
 func removeEvictionRights(sc *scenario) {
 	recreatePod(specWith("env: [{name: ESO_RECOVERY, value: nudge}]", ""))(sc)
-	sc.deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction")
+	sc.deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction.security")
 	sc.deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar-services")
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,19 +67,23 @@ func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 	rendered, err := env.Kustomize(filepath.Join(dir, "manifests/homelab"))
 	require.NoError(t, err)
 
-	// Vault is the name of much beside the account.
-	account := func(path string) bool {
-		return strings.HasSuffix(path, ".serviceAccountName") || strings.HasSuffix(path, "ServiceAccount.metadata.name") || strings.HasSuffix(path, ".subjects.name")
+	// Vault is the name of much beside these.
+	named := map[string]func(path string) bool{
+		"serviceAccount": func(path string) bool {
+			return strings.HasSuffix(path, ".serviceAccountName") || strings.HasSuffix(path, "ServiceAccount.metadata.name") || strings.HasSuffix(path, ".subjects.name")
+		},
+		"statefulSet": func(path string) bool { return path == "StatefulSet.metadata.name" },
+		"container":   func(path string) bool { return path == "StatefulSet.spec.template.spec.containers.name" },
 	}
 	found := map[string]bool{}
 	for _, o := range objects(t, rendered) {
 		walk(o.Object, o.GetKind(), func(path, text string) {
 			for key, old := range settings.Data {
 				is := func(name string) bool {
-					return text == name || strings.Contains(text, ":"+name+":") || strings.Contains(text, "."+name+".")
+					return text == name || text == strconv.Quote(name) || strings.Contains(text, ":"+name+":") || strings.Contains(text, "."+name+".")
 				}
 				found[key] = found[key] || is(edited[key])
-				if key == "serviceAccount" && !account(path) && text == old {
+				if named[key] != nil && !named[key](path) && text == old {
 					continue
 				}
 				assert.False(t, is(old), "%s %s: the %s is still %s in %q", path, o.GetName(), key, old, text)
@@ -91,7 +96,7 @@ func TestHomelab_AllNamesComeFromSettings(t *testing.T) {
 	assert.True(t, found["ESO_NAMESPACE"], "the sidecar looks for External Secrets there")
 	for key := range settings.Data {
 		switch key {
-		case "secondPod", "thirdPod", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that homelab does not use
+		case "esoName", "ingressNamespace", "clientNamespace", "monitoringNamespace", "monitoringRelease": // of components that homelab does not use
 		default:
 			assert.True(t, found[key], "%s is used", key)
 		}
@@ -113,8 +118,8 @@ func TestHomelab_NativeSidecarKeepsSettings(t *testing.T) {
 		require.Equal(t, []string{"vault-unseal-sidecar"}, names, place)
 		assert.Contains(t, inits[0].(map[string]any)["env"], map[string]any{"name": "ESO_NAMESPACE", "value": "external-secrets"}, place)
 	}
-	over, err := env.Mkdir(filepath.Join(t.Name(), "over"))
-	require.NoError(t, err)
+	over := filepath.Join(dir, "over")
+	require.NoError(t, os.Mkdir(over, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(over, "kustomization.yaml"), []byte("resources: [../manifests/homelab]\ncomponents: [../patches/native]\n"), 0o644))
 	seen("over")
 

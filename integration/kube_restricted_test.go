@@ -20,7 +20,7 @@ func TestRestricted_SidecarVerifiesItsPolicies(t *testing.T) {
 			policyStateIs("gate", "enforced"), policyStateIs("eviction", "enforced"), policyStateIs("stores", "not-granted")}},
 		phase{"a binding goes, and the sidecar starts again", func(sc *scenario) {
 			stopSidecar(sc)
-			sc.deleteObject(policyBindings, "", "vault-unseal-sidecar-events")
+			sc.deleteObject(policyBindings, "", "vault-unseal-sidecar-events.security")
 			startSidecar(sc)
 			// It is tried twice before it is reported.
 			cond := podConditionIs(restrictedType, "False", "PolicyMissing")

@@ -306,7 +306,7 @@ func (pc podClient) assertNothingElseAllowed() {
 	pc.assertForbidden("restart ESO by its Deployment", pc.patch(deployments, pc.installation.esoNamespace, "external-secrets", merge, `{}`))
 	pc.assertForbidden("widen its rights", pc.patch(schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
 		pc.installation.namespace, "vault-unseal-sidecar", merge, `{"rules":[]}`))
-	pc.assertForbidden("remove a policy", pc.delete(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"}, "", "vault-unseal-sidecar-gate"))
+	pc.assertForbidden("remove a policy", pc.delete(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"}, "", "vault-unseal-sidecar-gate.security"))
 }
 
 const podManifest = `

@@ -67,8 +67,8 @@ kind: ConfigMap
 metadata:
   name: vault-unseal-sidecar-settings
   annotations: {config.kubernetes.io/local-config: "true"}
-data: {namespace: %s, serviceAccount: %s, pod: %s, secondPod: vault-1, thirdPod: vault-2, esoNamespace: %s}
-`, in.namespace, in.serviceAccount, in.pod, in.esoNamespace)
+data: {namespace: %s, serviceAccount: %s, statefulSet: %s, esoNamespace: %s, esoDeployment: external-secrets}
+`, in.namespace, in.serviceAccount, strings.TrimSuffix(in.pod, "-0"), in.esoNamespace)
 	kustomization := "resources: [settings.yaml]\ncomponents:\n"
 	for _, c := range components {
 		kustomization += "  - " + filepath.Join(from, c) + "\n"

@@ -27,6 +27,8 @@ var renderings = map[string]rendering{
 	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services", "patches/monitoring", "patches/imported"}},
 	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
 	"chart-uid":      {"vault-chart.yaml", []string{"patches", "patches/vault-uid", "patches/native"}},
+	"openshift":      {"vault-chart.yaml", []string{"patches", "patches/openshift", "patches/native"}},
+	"helmrelease":    {"helmrelease.yaml", []string{"patches/helmrelease"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
 	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
@@ -39,7 +41,7 @@ var renderings = map[string]rendering{
 // kustomizations in it.
 func copied(t *testing.T, env *testenv.Env) string {
 	t.Helper()
-	dir, err := env.Mkdir(t.Name())
+	dir, err := os.MkdirTemp(env.Dir, "manifests-")
 	require.NoError(t, err)
 	for _, part := range []string{"patches", "manifests"} {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(env.Source(part))))
@@ -47,8 +49,9 @@ func copied(t *testing.T, env *testenv.Env) string {
 	return dir
 }
 
-// render renders a rendering in a copy of the repository's kustomizations.
-func render(t *testing.T, env *testenv.Env, r rendering) string {
+// written returns a directory with a rendering's kustomization, in a copy of the
+// repository's.
+func written(t *testing.T, env *testenv.Env, r rendering) string {
 	t.Helper()
 	dir := copied(t, env)
 	text, err := os.ReadFile(filepath.Join("testdata", r.resource))
@@ -56,7 +59,13 @@ func render(t *testing.T, env *testenv.Env, r rendering) string {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault.yaml"), text, 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"),
 		[]byte("resources: [vault.yaml]\ncomponents: ["+strings.Join(r.components, ", ")+"]\n"), 0o644))
-	out, err := env.Kustomize(dir)
+	return dir
+}
+
+// render renders a rendering.
+func render(t *testing.T, env *testenv.Env, r rendering) string {
+	t.Helper()
+	out, err := env.Kustomize(written(t, env, r))
 	require.NoError(t, err)
 	return out
 }
@@ -186,7 +195,7 @@ func TestNetworkPolicy_ClientsComeFromSettings(t *testing.T) {
 			for file, text := range map[string]string{
 				"settings.yaml": `{apiVersion: v1, kind: ConfigMap,
 					metadata: {name: vault-unseal-sidecar-settings, annotations: {config.kubernetes.io/local-config: "true"}},
-					data: {namespace: safe, esoNamespace: eso, ingressNamespace: front, clientNamespace: apps,
+					data: {namespace: safe, statefulSet: vault, esoNamespace: eso, esoName: external-secrets, ingressNamespace: front, clientNamespace: apps,
 						monitoringNamespace: watch, monitoringRelease: prom}}`,
 				"kustomization.yaml": "{resources: [settings.yaml], components: [" + components + "]}",
 			} {
@@ -210,7 +219,7 @@ func TestNetworkPolicy_ClientsComeFromSettings(t *testing.T) {
 				}
 			}
 			assert.Equal(t, map[string][]string{
-				"8200": {"eso/external-secrets", "front/", "apps/", "/vault"}, "8201": {"/vault"}, "9810": {"watch/"},
+				"8200": {"eso/external-secrets", "front/", "apps/", "/vault-0...vault-9"}, "8201": {"/vault-0...vault-9"}, "9810": {"watch/"},
 			}, from)
 		})
 	}
@@ -236,7 +245,24 @@ func peers(t *testing.T, rule map[string]any) (out []string) {
 			}
 		}
 		pod, _, _ := unstructured.NestedString(peer.(map[string]any), "podSelector", "matchLabels", name)
+		if pods := podNames(t, peer.(map[string]any), "podSelector"); len(pods) > 0 {
+			pod = pods[0] + "..." + pods[len(pods)-1]
+		}
 		out = append(out, in+"/"+pod)
 	}
 	return out
+}
+
+// podNames returns the names of the StatefulSet's pods that a selector matches.
+func podNames(t *testing.T, o map[string]any, selector ...string) (names []string) {
+	t.Helper()
+	expressions, _, err := unstructured.NestedSlice(o, append(selector, "matchExpressions")...)
+	require.NoError(t, err)
+	for _, e := range expressions {
+		assert.Equal(t, "statefulset.kubernetes.io/pod-name", e.(map[string]any)["key"])
+		values, _, err := unstructured.NestedStringSlice(e.(map[string]any), "values")
+		require.NoError(t, err)
+		names = append(names, values...)
+	}
+	return names
 }

@@ -257,6 +257,8 @@ func (s *scriptScenario) migrateAndBack() {
 	assert.Equal(t, expected, removedObjects(before, after))
 	require.NoError(t, err, out)
 	assert.NoFileExists(t, "pwned")
+	out = s.mustRun("", "migrate", "--backup", backup, "--dry-run")
+	assert.Contains(t, out, "nothing to do: the sidecar is in place")
 
 	// And back.
 	s.mustRun("", "migrate", "--backup", backup, "--rollback")

@@ -163,7 +163,7 @@ func TestDashboard_LoadsWithoutEdits(t *testing.T) {
 	require.NotEmpty(t, d.Templating.List)
 	assert.Equal(t, "datasource", d.Templating.List[0].Name)
 	assert.Equal(t, "datasource", d.Templating.List[0].Type)
-	source := map[string]string{"type": "prometheus", "uid": "${datasource}"}
+	source := map[string]string{"type": "prometheus", "uid": "$datasource"}
 	ids := map[int]bool{}
 	for i, p := range d.Panels {
 		assert.False(t, ids[p.ID], "id %d is there twice", p.ID)

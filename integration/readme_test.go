@@ -94,8 +94,8 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	dir := copied(t, l)
 	address := regexp.MustCompile(`https://github\.com/alybadawy/vault-unseal-sidecar//(\S+)\?ref=` + regexp.QuoteMeta(versionOf(t, l)))
 	builds := func(name, beside, of, kustomization string) string {
-		place, err := l.Mkdir(filepath.Join(t.Name(), name))
-		require.NoError(t, err)
+		place := filepath.Join(dir, name)
+		require.NoError(t, os.Mkdir(place, 0o755))
 		text, err := os.ReadFile(of)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(place, beside), text, 0o644))
@@ -108,12 +108,12 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 	for _, name := range documents(t) {
 		all += len(readmeYAML(t, name))
 	}
-	require.Equal(t, 6, all, "each is built here")
+	require.Equal(t, 7, all, "each is built here")
 	start, rights := readmeYAML(t, "README.md"), readmeYAML(t, "manifests/README.md")
 	pod, options := readmeYAML(t, "patches/README.md"), readmeYAML(t, "sidecar/README.md")
 	require.Len(t, start, 1)
 	require.Len(t, rights, 1)
-	require.Len(t, pod, 2)
+	require.Len(t, pod, 3)
 	require.Len(t, options, 2)
 
 	granted, err := l.Kustomize(l.Source("manifests"))
@@ -136,6 +136,8 @@ func TestTheReadmesKustomizationsBuild(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"GitRepository vault-unseal-sidecar", "Kustomization vault-unseal-sidecar-rights", "Kustomization vault"}, kinds)
+
+	assert.Contains(t, builds("helmrelease", "helmrelease.yaml", "testdata/helmrelease.yaml", pod[2]), "conditionType: "+gateType)
 
 	set = statefulSet(t, builds("socket", "vault.yaml", "testdata/vault-chart.yaml", start[0]+options[0]))
 	containers, names = list(t, set, "containers", "name")

@@ -13,20 +13,22 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=vault.sh
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
-namespace="" statefulset=vault container=vault sidecar=vault-unseal-sidecar
-secret=vault-unseal-key key=key context="" dry_run=""
+namespace="" statefulset="" container="" sidecar=vault-unseal-sidecar
+secret=vault-unseal-key key=key context="" dry_run="" trust_secret=""
 
 # Those for which a script sets a variable of its own before parse_options.
 options_help='  --settings FILE      your names: what no other option says is taken from there
                        (manifests/homelab/settings.yaml)
   --namespace NAME     where Vault is (as in the settings: security)
-  --statefulset NAME   Vault'"'"'s (vault)
-  --container NAME     Vault'"'"'s in its pod (vault)
+  --statefulset NAME   Vault'"'"'s (as in the settings: vault)
+  --container NAME     Vault'"'"'s in its pod (as in the settings: vault)
   --secret NAME        with the unseal key (vault-unseal-key)
   --key NAME           the key in that Secret (key)
   --context NAME       of the kubeconfig
   --dry-run            say what would be done, and do nothing
   --help               print this'
+
+keepers_help='  --trust-secret       you know that nothing puts back what the Secret held'
 
 name=$(basename "$0")
 
@@ -78,12 +80,14 @@ need() {
 	done
 }
 
-# read_settings takes the namespace from the settings unless an option said it.
+# read_settings takes names from the settings unless an option said them.
 read_settings() {
 	need kubectl jq
 	chosen=$(kubectl patch --local --type merge -p '{}' -f "$settings" -o json) ||
 		fail "the settings $settings cannot be read, see above: --settings names another file"
 	namespace=${namespace:-$(setting namespace)}
+	statefulset=${statefulset:-$(setting statefulSet)}
+	container=${container:-$(setting container)}
 }
 
 # setting KEY prints one of them.
@@ -160,8 +164,10 @@ check_threshold() {
 	(($2 > 1 || $1 == 1)) || misused "--shares $1 --threshold 1: with several shares Vault wants a threshold above 1"
 }
 
-# with_shares FILTER is jq with what shares.jq defines, with_text with text.jq's.
+# with_shares FILTER is jq with what shares.jq defines, with_pods with pod.jq's,
+# with_text with text.jq's.
 with_shares() { jq -L "$root/scripts" "${@:2}" "include \"shares\"; $1"; }
+with_pods() { jq -L "$root/scripts" "${@:2}" "include \"pod\"; $1"; }
 with_text() { jq -L "$root/scripts" "${@:2}" "include \"text\"; $1"; }
 
 # shares_in prints the shares in a text, each once and one a line, whatever
@@ -200,6 +206,17 @@ all_shares() {
 		warn "the Secret $secret has more than shares in it: $each"
 	done < <(field "$all" '.remarks[]')
 	field "$all" '.shares[]'
+}
+
+# check_keepers fails where somebody keeps the Secret, who would put back what it
+# held: the next restart of Vault would find a key that is none any more.
+check_keepers() {
+	local now who
+	now=$(k get secret "$secret" --ignore-not-found -o json --show-managed-fields) || fail "the Secret $secret cannot be read"
+	who=$(plain "$(printf '%s' "$now" | jq -L "$root/scripts" -r 'include "keepers"; keepers')")
+	[[ $who ]] || return 0
+	[[ $trust_secret ]] || fail "the Secret $secret is kept by another, who would put the old key back: $who. Nothing was changed. Change the key where the Secret comes from, or take the Secret out of there first, or say --trust-secret, if you know that nothing puts it back"
+	warn "the Secret $secret is changed as you say, and seems to be kept by another: $who"
 }
 
 # write_secret KEY TEXT puts a text into the Secret, which is made if need be;
@@ -286,6 +303,36 @@ of_revision() { [[ $(k get pod "$1" --ignore-not-found -o 'jsonpath={.metadata.l
 holds_shares() {
 	local now
 	now=$(sidecar_status "$1") && [[ $(field "$now" .key_shares) == "$2" ]]
+}
+
+# would_run STATEFULSET fails and says in `why` where the cluster would make no pod
+# of its template, or its container of ours would not start: a pod that is deleted
+# would not come back. It changes nothing.
+would_run() {
+	local refusal image policy
+	refusal=$(printf '%s' "$1" | with_pods pod | k create --dry-run=server -o name -f - 2>&1 >/dev/null) || true
+	case $refusal in
+	"" | *AlreadyExists*) ;;
+	*"does not support dry run"*) warn "whether the cluster would make the new pod cannot be tried: $(plain "$refusal")" ;;
+	*)
+		[[ $refusal == *"exceeded quota"* ]] && k get pod "$pod" -o json | with_pods 'fits($refusal)' -e --arg refusal "$(plain "$refusal")" >/dev/null || {
+			why="the cluster would not make the pod: $(plain "$refusal")"
+			return 1
+		}
+		;;
+	esac
+	read -r image policy < <(printf '%s' "$1" | with_pods '.spec.template.spec | [.containers[], .initContainers[]?] | map(select(.name == $name))[0] |
+		"\(.image // "") \(.imagePullPolicy // "")"' -r --arg name "$sidecar")
+	case $(all_k get nodes -o json 2>/dev/null | with_pods 'absent($image)' -r --arg image "$image") in
+	yes)
+		[[ $policy != Never ]] || {
+			why="no node has the image $(plain "$image"), and none may pull it (imagePullPolicy Never)"
+			return 1
+		}
+		warn "no node has the image $(plain "$image"): without a registry that has it the new pod does not start"
+		;;
+	perhaps) warn "no node says that it has the image $(plain "$image"): without a registry that has it the new pod does not start" ;;
+	esac
 }
 
 has_sidecar() {

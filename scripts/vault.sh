@@ -127,11 +127,28 @@ complete() { [[ $(field "$1" '.data.complete // false' 2>/dev/null) == true ]]; 
 # by_hand NONCE prints the command that ends a rekey.
 by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cancel -nonce=$1"; else echo "vault delete $rekey/init nonce=$1"; fi; }
 
+# vault_listens fails, and says so in `why`, where the sidecar beside Vault would
+# send the process that listens there no key: the client in Vault's container goes
+# to whoever has the port. A pod without a sidecar has nobody to ask.
+vault_listens() {
+	local at=${VAULT_POD:-$pod} found
+	found=$(k exec "$at" -c "$sidecar" -- /vault-unseal-sidecar check --output json 2>&1) || true # worse than ok
+	[[ $found != *"is not valid for pod"* ]] || return 0
+	why=$(jq -er '[.findings[].text | select(startswith("the sidecar would not send the key"))][0] // ""' <(printf '%s' "${found#"${found%%\{*}"}") 2>/dev/null) ||
+		why="the sidecar of $at does not say whose process listens at Vault's address: $(plain "$found")"
+	why=$(plain "$why")
+	[[ ! $why ]]
+}
+
 # give NONCE TEXT [STEP] sends the shares in a text one after another until
 # Vault has enough, and prints its last answer. It fails with 1 when they are not
 # the key or too few, and with 2, and Vault's words, when Vault did not judge them.
 give() {
-	local share answer="" words=""
+	local share answer="" words="" why
+	vault_listens || {
+		echo "$why" >&2
+		return 2
+	}
 	while IFS= read -r share; do
 		# With a threshold of 1 each line may be a key of its own.
 		answer=$(printf '{"key": "%s", "nonce": "%s"}' "$share" "$1" | with_token vault write -format=json "$rekey/${3:-update}" - 2>&1) || {

@@ -12,6 +12,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
@@ -21,6 +22,15 @@ import (
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
 func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
+	if c.kubeconfig == "" && c.podName != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
+			c.kubeconfig = kube.HomeKubeconfig()
+		}
+	}
+	if c.kubeContext != "" && c.kubeconfig == "" {
+		fmt.Fprintln(stderr, "vault-unseal-sidecar: --context: there is no kubeconfig; set --kubeconfig or KUBECONFIG")
+		return exitUsage
+	}
 	if c.kubeconfig != "" && (c.podName == "" || c.podNamespace == "") {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --kubeconfig: which pod to look at is not said; set --pod-name and --pod-namespace")
 		return exitUsage

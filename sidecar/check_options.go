@@ -10,11 +10,11 @@ import (
 )
 
 // decidingOptions are the options that decide what Kubernetes has to hold.
-var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace"}
+var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace", "eso-deployment"}
 
 func checkConfig(c config) check.Config {
 	return check.Config{
-		Kubeconfig: c.kubeconfig, Version: version, Pod: c.podName, Namespace: c.podNamespace,
+		Kubeconfig: c.kubeconfig, Context: c.kubeContext, Version: version, Pod: c.podName, Namespace: c.podNamespace,
 		KubernetesOff: c.kubernetes == "off", Gate: c.readinessGate, ESO: c.eso(),
 		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vault.Addr), "http:"), VaultUID: c.vaultUID,
 	}
@@ -50,7 +50,8 @@ func containerOptions(c config, args []string, s check.Start) (config, []check.F
 	for _, what := range s.Unclear {
 		tell(check.Unknown, "the pod does not say "+what+" in the sidecar's container; judged without", "give check the options that come of it")
 	}
-	there.kubeconfig, there.podName, there.podNamespace = c.kubeconfig, c.podName, c.podNamespace
+	there.kubeconfig, there.kubeContext = c.kubeconfig, c.kubeContext
+	there.podName, there.podNamespace = c.podName, c.podNamespace
 	if there.kubernetes == "off" { // it then does nothing of all that
 		there.readinessGate, there.esoRecovery = "", eso.RecoveryOff
 	}

@@ -67,7 +67,8 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 
 // eso is what is to be done for External Secrets.
 func (c config) eso() eso.Config {
-	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace, Pod: c.podName, Namespace: c.podNamespace}
+	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace,
+		Deployment: c.esoDeployment, Pod: c.podName, Namespace: c.podNamespace}
 }
 
 // Publish takes the core's newest state. It does not block.

@@ -29,12 +29,14 @@ type config struct {
 	httpBind      string
 	kubernetes    string
 	kubeconfig    string
+	kubeContext   string
 	podName       string
 	podNamespace  string
 	readinessGate string
 	esoRecovery   eso.Recovery
 	esoStores     []eso.StoreName
 	esoNamespace  string
+	esoDeployment string
 	logLevel      hclog.Level
 	logJSON       bool
 
@@ -143,9 +145,9 @@ var options = []option{
 	{"kubernetes", "KUBERNETES", "auto", "whether to speak to the Kubernetes API; auto: in a pod, or with --kubeconfig",
 		"auto, off",
 		func(c *config, v string) bool { return oneOf(&c.kubernetes, switched(v, "auto", "off"), "auto", "off") }},
-	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file; empty: the pod's ServiceAccount",
-		"an absolute path",
-		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || isPath(v) }},
+	{"kubeconfig", "KUBECONFIG", "", "kubeconfig file, or several with : between them as kubectl takes them; empty: the pod's ServiceAccount",
+		"paths, without ~",
+		func(c *config, v string) bool { c.kubeconfig = v; return v == "" || arePaths(v) }},
 	{"pod-name", "POD_NAME", "", "our own pod, from the downward API; empty: no condition and no Events",
 		"a pod's name",
 		func(c *config, v string) bool { c.podName = v; return v == "" || isObject(v) }},
@@ -178,6 +180,9 @@ var options = []option{
 	{"eso-namespace", "ESO_NAMESPACE", "external-secrets", "where the pods of External Secrets are",
 		"a namespace",
 		func(c *config, v string) bool { c.esoNamespace = v; return isObject(v) }},
+	{"eso-deployment", "ESO_DEPLOYMENT", "", "Deployment of External Secrets' controller, after which its pods are called; empty: they have the chart's label",
+		"a Deployment's name",
+		func(c *config, v string) bool { c.esoDeployment = v; return v == "" || isObject(v) }},
 	{"log-level", "LOG_LEVEL", "info", "how much is logged",
 		"trace, debug, info, warn, error",
 		func(c *config, v string) bool {
@@ -199,6 +204,9 @@ var checkOptions = []option{
 	{"output", "", "table", "how check tells what it found",
 		"table, json",
 		func(c *config, v string) bool { return isOther(&c.outputJSON, v, "table", "json") }},
+	{"context", "", "", "context of the kubeconfig; empty: its current one",
+		"a context's name",
+		func(c *config, v string) bool { c.kubeContext = v; return !isKey(v) }},
 	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and canceled",
 		"true, false",
 		func(c *config, v string) bool {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,6 +81,11 @@ func isUID(uid **uint32, v string) bool {
 }
 
 func isPath(v string) bool { return filepath.IsAbs(v) && !isKey(v) }
+
+// arePaths accepts a list of files, relative ones too.
+func arePaths(v string) bool {
+	return !slices.ContainsFunc(filepath.SplitList(v), func(path string) bool { return isKey(path) || strings.HasPrefix(path, "~") })
+}
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$`)
 

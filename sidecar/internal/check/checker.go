@@ -99,7 +99,8 @@ const checkTimeout = 40 * time.Second
 
 // Config says what is looked at, and by which options the sidecar there is judged.
 type Config struct {
-	Kubeconfig     string // path; empty: the pod's own service account
+	Kubeconfig     string // paths; empty: the pod's own service account
+	Context        string // of the kubeconfig; empty: its current one
 	Version        string // for the User-Agent
 	Pod, Namespace string
 	KubernetesOff  bool   // the sidecar does not speak to Kubernetes
@@ -149,7 +150,7 @@ type OptionResolver func(Start) (as Config, said []Finding)
 // the sidecar in the pod: it is judged by what there makes of its start.
 func NewChecker(c Config, there OptionResolver) (*Checker, error) {
 	// What is found is told by findings, and not by a log.
-	api, err := kube.Connect(kube.Config{Kubeconfig: c.Kubeconfig, Version: c.Version, Log: hclog.NewNullLogger(), Whole: true})
+	api, err := kube.Connect(kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Version: c.Version, Log: hclog.NewNullLogger(), Whole: true})
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,10 @@ func (c *Checker) resourceNames(namespace, resource string) []string {
 	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
 	type place struct{ namespace, resource string }
 	set := c.Pod[:max(0, strings.LastIndex(c.Pod, "-"))]
-	policies := []string{ours + "-gate", ours + "-events", ours + "-stores", ours + "-externalsecrets", ours + "-more", ours + "-eviction"}
+	var policies []string
+	for _, component := range []string{"gate", "events", "stores", "externalsecrets", "more", "eviction"} {
+		policies = append(policies, ours+"-"+component+"."+c.Namespace)
+	}
 	secrets, node := []string{keySecret}, ""
 	if c.pod != nil {
 		secrets, node = c.pod.secrets(), c.pod.Spec.NodeName

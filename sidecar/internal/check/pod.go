@@ -32,14 +32,14 @@ func (c *Checker) checkGate(context.Context) {
 		}
 	}
 	declared := fmt.Sprintf("the pod declares the readiness gate %s, and it is %s", c.Gate, now)
+	if !c.gated() {
+		declared = fmt.Sprintf("the pod has the condition %s, and it is %s; it is no readiness gate, as with Helm alone: Ready does not mean that Vault serves", c.Gate, now)
+	}
 	switch {
 	case c.Gate == "":
 		c.ok("no readiness gate is written, and the pod declares none of ours")
-	case !c.gated():
-		c.warn(fmt.Sprintf("the pod does not declare the readiness gate %s: Ready does not mean that Vault serves", c.Gate),
-			"apply patches; with Helm alone it cannot be had, then set --readiness-gate none")
 	case !strings.HasPrefix(now, kube.True):
-		c.warn(declared, "the pod is not Ready; the condition's message and the sidecar's log say why")
+		c.warn(declared, "the condition's message and the sidecar's log say why")
 	default:
 		c.ok(declared)
 	}
@@ -138,7 +138,7 @@ func (c *Checker) checkServices(ctx context.Context) {
 	seen, unsafe := 0, 0
 	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
 	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
-		if eso.ServiceHosts(service, c.pod.Whole) == nil {
+		if eso.ServiceHosts(service, c.pod.Whole, "") == nil {
 			return
 		}
 		seen++

@@ -181,8 +181,8 @@ func TestExcess_AsksForObjectsByName(t *testing.T) {
 		"patch roles vault-unseal-sidecar in security", "bind clusterroles cluster-admin in security", "bind clusterroles cluster-admin everywhere",
 		"patch deployments external-secrets in eso", "create serviceaccounts/token external-secrets in eso", "impersonate serviceaccounts external-secrets in eso",
 		"impersonate groups system:masters everywhere", "create nodes/proxy shelf everywhere",
-		"delete validatingadmissionpolicies vault-unseal-sidecar-eviction everywhere",
-		"patch validatingadmissionpolicybindings vault-unseal-sidecar-gate everywhere",
+		"delete validatingadmissionpolicies vault-unseal-sidecar-eviction.security everywhere",
+		"patch validatingadmissionpolicybindings vault-unseal-sidecar-gate.security everywhere",
 	} {
 		assert.Contains(t, all, r)
 	}

@@ -88,7 +88,8 @@ func (c *Checker) evaluateStores(stores, ignored []eso.Store) {
 		case s.Ready():
 			ready++
 		case s.Status == "":
-			c.unknown(s.String()+" has not been validated by External Secrets yet", "")
+			c.unknown(s.String()+" has no Ready condition: no External Secrets controller has validated it",
+				"see whether its spec.controller, or the controller's options processClusterStore and processSecretStore, exclude it")
 		default:
 			c.fail(fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
 				"fix what it reports; what uses it is not synced until it is Ready")
@@ -115,18 +116,22 @@ func contains(stores []eso.Store, name eso.StoreName) bool {
 func (c *Checker) checkController(ctx context.Context) {
 	namespace := c.ESO.ControllerNamespace
 	var pods []string
-	err := c.each(ctx, c.api.Resource(kube.Pods).Namespace(namespace), metav1.ListOptions{LabelSelector: eso.ControllerLabel},
-		func(o *unstructured.Unstructured) { pods = append(pods, o.GetName()) })
+	list, is, by := c.ESO.ControllerPods()
+	err := c.each(ctx, c.api.Resource(kube.Pods).Namespace(namespace), list, func(o *unstructured.Unstructured) {
+		if is(o.GetName()) {
+			pods = append(pods, o.GetName())
+		}
+	})
 	switch {
 	case err != nil:
 		c.notVisible("the pods in "+namespace, "eviction", err)
 	case len(pods) == 0:
-		c.warn(fmt.Sprintf("no pod in %s has the label %s: the controller is not there", namespace, eso.ControllerLabel),
-			"start it, or name its namespace with --eso-namespace")
+		c.warn(fmt.Sprintf("no pod in %s %s: the controller is not there", namespace, by),
+			"start it, or name its namespace with --eso-namespace, its Deployment with --eso-deployment")
 	// Only the pod itself is bound by the policy.
 	case !c.outside && c.uses("eviction") && kube.ByPolicy(c.trial().TryEviction(ctx, pods[0])):
 		c.warn(fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when a resync does not help", pods[0]),
-			"put the name of its Deployment into manifests/eviction/policy.yaml, or set --eso-recovery nudge")
+			"set esoDeployment in the settings of manifests/ to the name of its Deployment, or set --eso-recovery nudge")
 	default:
 		c.ok(fmt.Sprintf("pods of its controller in %s: %d", namespace, len(pods)))
 	}

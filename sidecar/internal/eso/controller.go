@@ -221,7 +221,7 @@ func (n *Controller) syncPhase() {
 func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.Duration, more bool) {
 	now := time.Now()
 	p := n.tracked[name]
-	if p == nil || p.Ready() || n.phase != unseal.Active {
+	if p == nil || !p.Down() || n.phase != unseal.Active {
 		return 0, false
 	}
 	if p.downSince.IsZero() {
@@ -241,7 +241,7 @@ func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.
 // isDown reports whether a store is down since then without a break, in the outage that
 // goes on.
 func (n *Controller) isDown(p *storeState, since time.Time) bool {
-	return n.tracked[p.StoreName] == p && !p.Ready() && p.downSince.Equal(since) && n.phase == unseal.Active
+	return n.tracked[p.StoreName] == p && p.Down() && p.downSince.Equal(since) && n.phase == unseal.Active
 }
 
 // outageIsOver reports whether what gets down now was well after the outage. That a

@@ -72,6 +72,27 @@ func TestController_AnnotatesNothingWhileStandby(t *testing.T) {
 	})
 }
 
+// A store that no controller looks after has no Ready condition, and never gets one.
+func TestController_LeavesAloneAStoreThatNobodyValidates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fakeCluster{t: t}
+		n := newController(t, Config{Recovery: RecoveryBoth, Log: hclog.NewNullLogger()}, w, nil)
+		name := StoreName{"", "home"}
+		n.tracked[name] = &storeState{Store: Store{StoreName: name}}
+		n.Publish(unseal.Snapshot{Phase: unseal.Active})
+		working(t, n)
+		during(time.Hour)
+		assert.Zero(t, w.annotations())
+		n.handle(func() {
+			assert.Empty(t, n.worstStore().Type)
+			assert.Empty(t, n.snapshot(kube.Condition{}).Stores)
+			n.updateStore(Store{StoreName: name, Vault: true, Status: kube.False}, false)
+		})
+		during(time.Second)
+		assert.Equal(t, 1, w.annotations(), "it is down once it was validated")
+	})
+}
+
 // ESO's only worker can sit in a request to a Vault that hung for a minute, so
 // that a store is given up no sooner than after that.
 func TestController_AnnotatesABrokenStoreLessAndLessOften(t *testing.T) {

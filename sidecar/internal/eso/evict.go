@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,22 @@ const (
 // ControllerLabel is on ESO's controller pods and on neither its webhook's
 // nor its cert-controller's (ESO, deploy/charts/external-secrets).
 const ControllerLabel = "app.kubernetes.io/name=external-secrets"
+
+// podOf is what a Deployment puts after its name to call its pods
+// (k8s.io/apimachinery/pkg/util/rand, alphanums).
+var podOf = regexp.MustCompile(`^-[bcdfghjklmnpqrstvwxz2456789]{1,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$`)
+
+// ControllerPods returns how the pods of ESO's controller are listed, which of them are its, and
+// what they are looked for by.
+func (c Config) ControllerPods() (list metav1.ListOptions, is func(name string) bool, by string) {
+	if c.Deployment == "" {
+		return metav1.ListOptions{LabelSelector: ControllerLabel}, func(string) bool { return true }, "has the label " + ControllerLabel
+	}
+	return metav1.ListOptions{}, func(name string) bool {
+		rest, ours := strings.CutPrefix(name, c.Deployment)
+		return ours && podOf.MatchString(rest)
+	}, "is of the Deployment " + c.Deployment
+}
 
 // maybeEvict evicts ESO's controller because of a store, unless that would not help.
 func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
@@ -99,7 +116,7 @@ func (n *Controller) isOurVault(ctx context.Context) (func(Store) bool, error) {
 	return func(s Store) bool {
 		u, err := url.Parse(s.Server)
 		return slices.Contains(n.config.Stores, s.StoreName) ||
-			err == nil && slices.Contains(names, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+			err == nil && slices.Contains(names, canonicalHost(u.Hostname()))
 	}, nil
 }
 
@@ -116,7 +133,7 @@ func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	room := maxNames
 	services := n.api.Resource(kube.Services).Namespace(n.config.Namespace)
 	_, err = kube.EachObject(ctx, services, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
-		for _, name := range ServiceHosts(o, self) {
+		for _, name := range ServiceHosts(o, self, n.config.ControllerNamespace) {
 			if room -= len(name) + kube.EntryCost; room < 0 {
 				return false
 			}
@@ -130,8 +147,9 @@ func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// ServiceHosts returns those of one Service; none when it does not select the pod.
-func ServiceHosts(service, pod *unstructured.Unstructured) []string {
+// ServiceHosts returns the names and the addresses of one Service, as a pod in that
+// namespace finds it; none when it does not select ours.
+func ServiceHosts(service, pod *unstructured.Unstructured, from string) []string {
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	labels := pod.GetLabels()
 	for key, value := range selector {
@@ -143,10 +161,26 @@ func ServiceHosts(service, pod *unstructured.Unstructured) []string {
 		return nil
 	}
 	domain := service.GetName() + "." + service.GetNamespace()
-	addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", "clusterIPs")
-	names := []string{service.GetName(), domain, domain + ".svc", domain + ".svc.cluster.local"}
-	names = append(names, pod.GetName()+"."+domain+".svc", pod.GetName()+"."+domain+".svc.cluster.local", pod.GetName()+"."+domain)
-	return append(names, slices.DeleteFunc(addresses, func(a string) bool { return a == "None" })...)
+	names := []string{domain, domain + ".svc", pod.GetName() + "." + domain, pod.GetName() + "." + domain + ".svc"}
+	if service.GetNamespace() == from {
+		names = append(names, service.GetName(), pod.GetName()+"."+service.GetName())
+	}
+	for _, field := range []string{"clusterIPs", "externalIPs"} {
+		addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", field)
+		names = append(names, addresses...)
+	}
+	balancers, _, _ := unstructured.NestedSlice(service.Object, "status", "loadBalancer", "ingress")
+	for _, balancer := range balancers {
+		balancer, _ := balancer.(map[string]any)
+		for _, field := range []string{"ip", "hostname"} {
+			name, _, _ := unstructured.NestedString(balancer, field)
+			names = append(names, name)
+		}
+	}
+	for i := range names {
+		names[i] = canonicalHost(names[i])
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == "none" }) // no cluster address
 }
 
 // evict asks for the eviction of ESO's controller pods, and returns the names
@@ -156,8 +190,9 @@ func ServiceHosts(service, pod *unstructured.Unstructured) []string {
 func (n *Controller) evict(ctx context.Context) ([]string, error) {
 	api := n.api.Resource(kube.Pods).Namespace(n.config.ControllerNamespace)
 	var found []string
-	_, err := kube.EachObject(ctx, api, metav1.ListOptions{LabelSelector: ControllerLabel}, func(o *unstructured.Unstructured) bool {
-		if o.GetDeletionTimestamp() == nil {
+	list, is, by := n.config.ControllerPods()
+	_, err := kube.EachObject(ctx, api, list, func(o *unstructured.Unstructured) bool {
+		if o.GetDeletionTimestamp() == nil && is(o.GetName()) {
 			found = append(found, o.GetName())
 		}
 		return len(found) < maxControllers
@@ -166,7 +201,7 @@ func (n *Controller) evict(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("listing the pods of external-secrets: %w", err)
 	}
 	if len(found) == 0 {
-		return nil, errors.New("no pod in " + n.config.ControllerNamespace + " has the label " + ControllerLabel)
+		return nil, errors.New("no pod in " + n.config.ControllerNamespace + " " + by)
 	}
 	var evicted []string
 	for _, name := range found {
@@ -174,11 +209,19 @@ func (n *Controller) evict(ctx context.Context) ([]string, error) {
 		_, err := api.Create(within, EvictionOf(name, n.config.ControllerNamespace), metav1.CreateOptions{FieldManager: kube.Name}, "eviction")
 		cancel()
 		if err != nil && apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
-			return evicted, fmt.Errorf("evicting %s: %w", name, err)
+			return evicted, refusal(name, err)
 		}
 		evicted = append(evicted, name)
 	}
 	return evicted, nil
+}
+
+// refusal adds to why an eviction was refused what to do about it, where no right is missing.
+func refusal(pod string, err error) error {
+	if apierrors.IsTooManyRequests(err) && strings.Contains(err.Error(), "disruption budget") { // (pkg/registry/core/pod, createTooManyRequestsError)
+		return fmt.Errorf("evicting %s: %w Give the controller a second replica, or take away its PodDisruptionBudget", pod, err)
+	}
+	return fmt.Errorf("evicting %s: %w", pod, err)
 }
 
 func EvictionOf(pod, namespace string) *unstructured.Unstructured {

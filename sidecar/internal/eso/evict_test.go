@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -161,4 +162,38 @@ func TestEviction_IsNotForAStoreThatGotReadyDuringARequest(t *testing.T) {
 		assert.Empty(t, w.evictions())
 		n.handle(func() { assert.Empty(t, n.tracked[StoreName{"", "home"}].failureReported) })
 	})
+}
+
+func TestControllerPods_AreThoseOfTheDeployment(t *testing.T) {
+	for _, row := range []struct {
+		deployment, pod string
+		want            bool
+	}{
+		{"external-secrets", "external-secrets-7d9f8c6b5-x2k9q", true},
+		{"external-secrets", "external-secrets-webhook-7d9f8c6b5-x2k9q", false},
+		{"external-secrets", "external-secrets-cert-controller-7d9f8c6b5-x2k9q", false},
+		{"external-secrets", "home-external-secrets-7d9f8c6b5-x2k9q", false},
+		{"home-external-secrets", "home-external-secrets-7d9f8c6b5-x2k9q", true},
+		{"external.secrets", "external-secrets-7d9f8c6b5-x2k9q", false},
+	} {
+		t.Run(row.deployment+" "+row.pod, func(t *testing.T) {
+			list, is, by := Config{Deployment: row.deployment}.ControllerPods()
+			assert.Empty(t, list.LabelSelector)
+			assert.Equal(t, row.want, is(row.pod))
+			assert.Equal(t, "is of the Deployment "+row.deployment, by)
+		})
+	}
+	t.Run("by the chart's label", func(t *testing.T) {
+		list, is, _ := Config{}.ControllerPods()
+		assert.Equal(t, ControllerLabel, list.LabelSelector)
+		assert.True(t, is("whatever"))
+	})
+}
+
+func TestEviction_SaysWhatToDoAboutABudget(t *testing.T) {
+	budget := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+	const want = "Give the controller a second replica, or take away its PodDisruptionBudget"
+	assert.ErrorContains(t, refusal("x", budget), want)
+	assert.True(t, apierrors.IsTooManyRequests(refusal("x", budget)))
+	assert.NotContains(t, refusal("x", apierrors.NewTooManyRequests("too many requests", 1)).Error(), want)
 }

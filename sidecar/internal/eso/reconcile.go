@@ -35,6 +35,7 @@ type Config struct {
 	Recovery            Recovery
 	Stores              []StoreName // empty: all that may use the Vault beside us
 	ControllerNamespace string      // where ESO's pods are
+	Deployment          string      // of ESO's controller; empty: its pods have ControllerLabel
 	Pod, Namespace      string      // our own pod, which Vault's Services lead to
 	Log                 hclog.Logger
 	Meter               kube.Meter                   // may be nil
@@ -101,11 +102,28 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 		n.maybeEvict(ctx, p)
 	}
 	if n.isDown(p, down) && now.Sub(down) >= evictAfter+time.Minute && p.failureReported == "" {
-		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; its Events hold the answer that External Secrets received", p, p.Reason, p.Message))
-		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, "kubectl describe the store: its Events hold the answer that External Secrets received")
+		advice := adviceFor(p.Message)
+		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; %s", p, p.Reason, p.Message, advice))
+		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, advice)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
 	}
 	return next
+}
+
+// adviceFor says where to look for what a store's message reports.
+func adviceFor(message string) string {
+	advice := "its Events hold the answer that External Secrets received"
+	code := httpAnswer.FindStringSubmatch(message)
+	if code == nil {
+		return advice
+	}
+	return "Vault answered " + code[1] + ": see " + map[string]string{
+		"400": "the store's role, and the auth method's mount",
+		"403": "the auth method, its token reviewer first, and the policy of the store's role",
+		"404": "the store's path, and the auth method's mount",
+		"405": "the store's server, which may be no Vault",
+		"500": "Vault's log and storage",
+	}[code[1]] + "; " + advice
 }
 
 func (n *Controller) storeAPI(name StoreName) dynamic.ResourceInterface {

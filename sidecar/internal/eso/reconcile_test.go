@@ -247,3 +247,21 @@ func TestEviction_IsRetriedAfterARefusal(t *testing.T) {
 		assert.Equal(t, []string{"eso-a", "eso-b"}, w.evicted)
 	})
 }
+
+func TestAdviceFor_FollowsVaultsAnswer(t *testing.T) {
+	const words = "could not create client: unable to log in with Kubernetes auth: Error making API request. URL: PUT http://vault:8200/v1/auth/kubernetes/login Code: "
+	for message, want := range map[string]string{
+		words + "403. Errors: * permission denied":                  "Vault answered 403: see the auth method, its token reviewer first,",
+		words + "400. Errors: * invalid role name":                  "Vault answered 400: see the store's role",
+		words + "404. Errors: * no handler for route":               "Vault answered 404: see the store's path",
+		words + "500. Errors: * 1 error occurred: read-only file":   "Vault answered 500: see Vault's log and storage",
+		words + "503. Errors: * Vault is sealed":                    "its Events hold the answer",
+		"could not get provider client: dial tcp: connection reset": "its Events hold the answer",
+		"unable to validate store":                                  "its Events hold the answer",
+	} {
+		t.Run(message, func(t *testing.T) {
+			assert.True(t, strings.HasPrefix(adviceFor(message), want), adviceFor(message))
+			assert.Contains(t, adviceFor(message), "its Events hold the answer that External Secrets received")
+		})
+	}
+}

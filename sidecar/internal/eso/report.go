@@ -20,6 +20,9 @@ func (n *Controller) snapshot(c kube.Condition) status.ExternalSecrets {
 	e := status.ExternalSecrets{Status: c.Status, Reason: c.Reason, Message: c.Message}
 	for _, name := range n.storeNames() {
 		p := n.tracked[name]
+		if p.Status == "" {
+			continue // nobody looks after it
+		}
 		e.Stores = append(e.Stores, status.Store{Name: name.String(), Ready: p.Ready(), Reason: p.Reason, Message: p.Message})
 	}
 	if n.scan != nil {
@@ -102,7 +105,7 @@ func (n *Controller) worstStore() kube.Condition {
 	for _, name := range n.storeNames() {
 		p := n.tracked[name]
 		switch {
-		case p.Ready():
+		case !p.Down():
 		case p.failureReported != "" && rank < 3:
 			rank, worst = 3, esoCondition(kube.False, "StoreNotReady", p.failureReported)
 		case p.evictedPods != "" && rank < 2:

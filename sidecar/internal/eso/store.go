@@ -2,6 +2,7 @@ package eso
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -117,20 +118,40 @@ func inOtherNamespace(server, namespace string) bool {
 	if err != nil || namespace == "" {
 		return false
 	}
-	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), ".cluster.local")
-	name, is := strings.CutSuffix(host, ".svc")
+	name, is := strings.CutSuffix(canonicalHost(u.Hostname()), ".svc")
 	dot := strings.LastIndex(name, ".")
 	return is && dot > 0 && name[dot+1:] != namespace
 }
 
 func (s Store) Ready() bool { return s.Status == kube.True }
 
+// Down reports whether ESO has seen that the store does not work. One without any Ready
+// condition has not been looked at: its spec.controller names another controller, or the
+// controller's options leave its kind out.
+func (s Store) Down() bool { return s.Status != "" && !s.Ready() }
+
+// canonicalHost spells a host in one way: a Service's without the cluster's domain, whatever
+// that is, and an address as netip does.
+func canonicalHost(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().String()
+	}
+	if service, _, found := strings.Cut(host, ".svc."); found {
+		return service + ".svc"
+	}
+	return host
+}
+
 // StoreOf reads a store, or leaves empty what is malformed.
 func StoreOf(o *unstructured.Unstructured) Store {
 	s := Store{StoreName: StoreName{o.GetNamespace(), o.GetName()}, uid: string(o.GetUID())}
-	_, s.Vault, _ = unstructured.NestedMap(o.Object, "spec", "provider", "vault")
-	server, _, _ := unstructured.NestedString(o.Object, "spec", "provider", "vault", "server")
-	s.Server = kube.SafeText(server)
+	for _, provider := range []string{"vault", "openBao"} { // the second from ESO 2.7 on
+		if vault, found, _ := unstructured.NestedMap(o.Object, "spec", "provider", provider); found {
+			server, _ := vault["server"].(string)
+			s.Vault, s.Server = true, kube.SafeText(server)
+		}
+	}
 	c := ReadyOf(o)
 	s.Status, s.Reason, s.Message = c.Status, c.Reason, c.Message
 	return s

@@ -150,11 +150,11 @@ func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 		p = &storeState{}
 		n.tracked[s.StoreName] = p
 	}
-	recovered, fails := s.Ready() && !p.Ready(), !s.Ready() && p.Ready()
+	recovered, fails := s.Ready() && !p.Ready(), s.Down() && p.Ready()
 	p.readyAfterOutage = p.readyAfterOutage || fails && n.outageIsOver()
 	p.Store = s
 	if !recovered {
-		if !s.Ready() && n.phase == unseal.Active {
+		if s.Down() && n.phase == unseal.Active {
 			n.queue.Add(s.StoreName)
 		}
 		return true

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -25,7 +26,8 @@ import (
 
 // Config says how the API is reached.
 type Config struct {
-	Kubeconfig string // path; empty: the pod's own service account
+	Kubeconfig string // paths, as in kubectl's KUBECONFIG; empty: the pod's own service account
+	Context    string // of the kubeconfig; empty: its current one
 	Version    string // for the User-Agent
 	Log        hclog.Logger
 	// Whole keeps of an answer what nobody reads while the sidecar runs. It is for a
@@ -40,7 +42,7 @@ func Connect(c Config) (dynamic.Interface, error) {
 	var connection *rest.Config
 	var err error
 	if c.Kubeconfig != "" {
-		connection, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+		connection, err = fromKubeconfig(c)
 	} else if connection, err = rest.InClusterConfig(); err == nil {
 		// The environment of the pod may name a proxy that is meant for Vault: the API
 		// server is beside it, and its calls are nobody else's business.
@@ -60,6 +62,23 @@ func Connect(c Config) (dynamic.Interface, error) {
 		return nil, fmt.Errorf("preparing to speak to the Kubernetes API: %w", err)
 	}
 	return api, nil
+}
+
+// HomeKubeconfig is the file that kubectl reads where nothing names another.
+func HomeKubeconfig() string { return clientcmd.RecommendedHomeFile }
+
+// fromKubeconfig reads the files as kubectl does: the first that says something wins, and
+// of several some may be missing.
+func fromKubeconfig(c Config) (*rest.Config, error) {
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(c.Kubeconfig)}
+	if len(rules.Precedence) == 1 {
+		rules = &clientcmd.ClientConfigLoadingRules{ExplicitPath: c.Kubeconfig}
+	}
+	merged, err := rules.Load()
+	if err != nil {
+		return nil, err
+	}
+	return clientcmd.NewNonInteractiveClientConfig(*merged, c.Context, &clientcmd.ConfigOverrides{}, rules).ClientConfig()
 }
 
 var silenced sync.Once

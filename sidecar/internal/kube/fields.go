@@ -30,9 +30,9 @@ var objectFields = fields{
 	"involvedObject": {"uid": nil}, // of an Event
 	"metadata":       metadataFields,
 	"spec": {
-		"clusterIP": nil, "clusterIPs": nil, "publishNotReadyAddresses": nil,
+		"clusterIP": nil, "clusterIPs": nil, "externalIPs": nil, "publishNotReadyAddresses": nil,
 		"selector":        {anyField: nil, "generatorRef": referenceFields}, // of a Service, and of a PushSecret
-		"provider":        {"vault": {"server": nil}},
+		"provider":        {"vault": {"server": nil}, "openBao": {"server": nil}},
 		"secretStoreRef":  storeFields,
 		"secretStoreRefs": {"name": nil, "kind": nil, "labelSelector": nil},
 		"data":            sourceFields,
@@ -40,6 +40,7 @@ var objectFields = fields{
 	},
 	"status": {
 		"refreshTime":           nil,
+		"loadBalancer":          {"ingress": {"ip": nil, "hostname": nil}}, // of a Service
 		"conditions":            {"type": nil, "status": nil, "reason": nil, "message": nil, "lastTransitionTime": nil},
 		"containerStatuses":     containerFields,
 		"initContainerStatuses": containerFields,

@@ -24,6 +24,8 @@ const (
 	version = 1
 	// maxSize bounds what is read and written, in bytes.
 	maxSize = 64 << 10
+	// namesAtOnce bounds the names of a directory that are in memory.
+	namesAtOnce = 100
 )
 
 // File is a state file in a directory.
@@ -169,12 +171,23 @@ func (f *File) write(raw []byte) (path string, err error) {
 	return temp.Name(), nil
 }
 
-// removeLeftovers takes away what a crash between write and rename has left.
+// removeLeftovers takes away what a crash between write and rename has left. It reads
+// the directory in parts: others may have filled it with names.
 func (f *File) removeLeftovers() {
-	entries, _ := os.ReadDir(f.dir)
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), f.tempPrefix()) {
-			_ = os.Remove(filepath.Join(f.dir, entry.Name()))
+	dir, err := os.Open(f.dir)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	for {
+		entries, err := dir.ReadDir(namesAtOnce)
+		for _, entry := range entries {
+			if strings.HasPrefix(entry.Name(), f.tempPrefix()) {
+				_ = os.Remove(filepath.Join(f.dir, entry.Name()))
+			}
+		}
+		if err != nil { // io.EOF, at the end
+			return
 		}
 	}
 }

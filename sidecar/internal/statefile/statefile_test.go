@@ -5,6 +5,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -142,6 +144,31 @@ func TestSave_RemovesTemporaryFilesOfACrash(t *testing.T) {
 	}
 	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
 	assert.Equal(t, []string{".hidden", "state.json", "unrelated"}, names(t, dir))
+}
+
+func TestSave_MemoryIsIndependentOfTheNumberOfNames(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10_000 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%0250d", i)), nil, 0o600))
+	}
+	for i := range 200 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf(".state.json.%d", i)), nil, 0o600))
+	}
+	// The heap holds no free memory at first, and garbage does not add up: what Save
+	// takes from the system is what it needed at one time.
+	defer debug.SetGCPercent(debug.SetGCPercent(10))
+	taken := func() int64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapSys - m.HeapReleased)
+	}
+	debug.FreeOSMemory()
+	before := taken()
+	require.NoError(t, statefile.New(dir, "state.json").Save(sample))
+	assert.Less(t, taken()-before, int64(2<<20), "bytes")
+	leftovers, err := filepath.Glob(dir + "/.state.json.*")
+	require.NoError(t, err)
+	assert.Empty(t, leftovers)
 }
 
 func TestSave_KeepsTheOldStateOnFailure(t *testing.T) {

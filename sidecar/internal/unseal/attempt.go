@@ -22,6 +22,9 @@ type attempt struct {
 // share returns the place of the share to send now.
 func (a *attempt) share() int { return a.shares[a.sent] }
 
+// complete reports whether all shares were sent, and no share of another client was counted.
+func (a *attempt) complete() bool { return a.allOurs && a.sent == len(a.shares) }
+
 // verdict is what an answer to an unseal means for the attempt.
 type verdict uint8
 

@@ -16,7 +16,7 @@ type sender struct {
 	confirmation confirmation
 	recheck      recheck
 	briefOpening briefOpening
-	undecided    string // names the keys of which all was sent, and what came of it is not known yet
+	undecided    string // names the keys that opened Vault if it is seen open, though no answer said so
 
 	interferenceLogged bool // for this seal
 }
@@ -91,7 +91,11 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 	}
 	l.endAttempt()
 	l.sender.notBefore, l.sender.undecided = now, ""
-	if (v == sendFailed || v == joining) && a.allOurs && a.sent == len(a.shares) {
+	// An unseal that hung for longer than Vault lets a request last is answered by
+	// an error, though it has opened Vault (vault/core.go, DefaultMaxRequestDuration).
+	// An error that came at once, or before the key went out, is no such one.
+	hung := v == sendFailed && now.Sub(asked) >= hangThreshold && !errors.Is(err, ErrWithheld)
+	if (hung || v == joining) && a.complete() {
 		l.sender.undecided = a.scope.Keys
 	}
 	if v != more {
@@ -103,7 +107,11 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 	switch v {
 	case opened:
-		l.recordUnseal(a.scope.Keys)
+		// With a threshold of 1 a share that finds Vault open already is taken for the
+		// one that opened it: Vault answers both alike.
+		if a.complete() {
+			l.recordUnseal(a.scope.Keys)
+		}
 		l.sender.briefOpening.opened(a.scope.Process, now)
 		if !l.prober.answer.unsealed() { // or somebody was faster
 			l.prober.answer, l.prober.answerError = AnswerUnsealed, ""
@@ -125,9 +133,7 @@ func (l *Loop) handleVerdict(v verdict, a *attempt, now time.Time, err error) {
 		l.process.epoch++
 		l.recordFailure(now, err)
 	case sendFailed:
-		// An unseal that hung for longer than Vault lets a request last is
-		// answered by an error, though it has opened Vault (vault/core.go,
-		// DefaultMaxRequestDuration): what is true now has to be seen.
+		// It may have opened Vault all the same: what is true now has to be seen.
 		l.prober.answer, l.prober.next = NoAnswer, now
 		l.recordFailure(now, err)
 	case more: // the keys changed: again with the new ones

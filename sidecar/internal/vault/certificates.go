@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,15 +77,10 @@ func (c *Client) Certificates() (server, client time.Time) {
 // verified notes the end of the chain that lasts longest.
 func (e *expiries) verified(chains [][]*x509.Certificate) {
 	e.set(&e.newest, time.Now())
+	byEnd := func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
 	var last time.Time
 	for _, chain := range chains {
-		end := chain[0].NotAfter
-		for _, cert := range chain[1:] {
-			if cert.NotAfter.Before(end) {
-				end = cert.NotAfter
-			}
-		}
-		if end.After(last) {
+		if end := slices.MinFunc(chain, byEnd).NotAfter; end.After(last) {
 			last = end
 		}
 	}

@@ -28,7 +28,7 @@ type dialer struct {
 	expiries *expiries
 	near     []netip.AddrPort       // Addr, as far as it is of this machine and needs no name server
 	away     atomic.Pointer[string] // what was dialed, since nobody could be reached there
-	kept     kept                   // for the next request
+	kept     atomic.Pointer[tied]   // for the next request
 	refused  []reusable             // one for each of near
 	secure   bool                   // Vault is called over TLS
 

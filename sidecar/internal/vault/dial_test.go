@@ -212,7 +212,7 @@ func TestClient_SendsPlainHTTPToLoopbackOnly(t *testing.T) {
 				conn, err := net.Dial("tcp", s.Listener.Addr().String())
 				require.NoError(t, err)
 				conn = misdirectedConn{conn, row.to}
-				c.dialer.kept.keep(newTied(c.dialer, conn, ""))
+				c.dialer.keep(newTied(c.dialer, conn, ""))
 				err = call(c, t.Context())
 				if row.stays {
 					assert.Equal(t, 1, s.requestCount())

@@ -50,7 +50,7 @@ func TestPauser_PausesAtLeastTheDuration(t *testing.T) {
 	require.NotNil(t, kernel.timer)
 	closed := newPauser()
 	require.NoError(t, closed.timer.Close())
-	for sentence, p := range map[string]*pauser{
+	for sentence, p := range map[string]pauser{
 		"with the kernel's timer":     kernel,
 		"without":                     {},
 		"with one that does not work": closed,

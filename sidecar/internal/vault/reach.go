@@ -3,32 +3,20 @@ package vault
 import (
 	"context"
 	"net"
-	"sync/atomic"
 	"syscall"
 )
 
-// kept is a connection that is open before the request that it is for.
-type kept struct{ conn atomic.Pointer[tied] }
-
-// keep keeps a connection in the place of the last one.
-func (k *kept) keep(conn *tied) {
-	if last := k.conn.Swap(conn); last != nil {
+// keep has the next request carried by conn, and not by what was kept; nil: by a new
+// connection.
+func (d *dialer) keep(conn *tied) {
+	if last := d.kept.Swap(conn); last != nil {
 		_ = last.Close()
-	}
-}
-
-func (k *kept) take() *tied { return k.conn.Swap(nil) }
-
-// close ends the connection if nobody has taken it.
-func (k *kept) close() {
-	if conn := k.take(); conn != nil {
-		_ = conn.Close()
 	}
 }
 
 // connect takes the connection that is kept, or opens one. It is tied.
 func (d *dialer) connect(ctx context.Context, network, addr string) (*tied, error) {
-	conn := d.kept.take()
+	conn := d.kept.Swap(nil)
 	if conn == nil {
 		var err error
 		if conn, err = d.tie(ctx, func() (net.Conn, error) { return d.open(ctx, network, addr) }); err != nil {
@@ -84,7 +72,7 @@ func (d *dialer) reach(ctx context.Context) error {
 	}
 	conn, err := d.connect(ctx, "tcp", *addr)
 	if err == nil {
-		d.kept.keep(conn)
+		d.keep(conn)
 	}
 	return err
 }

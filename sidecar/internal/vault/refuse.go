@@ -41,7 +41,7 @@ func (c *Client) refuses() bool {
 		err := d.refused[i].connectNow(addr)
 		switch {
 		case err == nil && d.secure:
-			d.keep(d.refused[i].take())
+			d.keepSocket(d.refused[i].take())
 			return false
 		case err == nil: // to whom is not known
 			d.refused[i].close()
@@ -74,13 +74,13 @@ func nobodyThere(err error) bool {
 		errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.ENETUNREACH)
 }
 
-// keep keeps an open socket for the next request.
-func (d *dialer) keep(fd int) {
+// keepSocket keeps an open socket for the next request.
+func (d *dialer) keepSocket(fd int) {
 	file := os.NewFile(uintptr(fd), "vault")
 	defer file.Close()
 	if conn, err := net.FileConn(file); err == nil {
 		to, _ := d.listens() // of whom it only knows, by TLS, who it is
-		d.kept.keep(newTied(d, conn, to))
+		d.keep(newTied(d, conn, to))
 	}
 }
 

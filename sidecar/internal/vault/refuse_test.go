@@ -249,7 +249,7 @@ func TestRefuses_FullBacklogIsNoRefusal(t *testing.T) {
 	for range 10 {
 		assert.False(t, c.refuses())
 	}
-	assert.Nil(t, c.dialer.kept.take())
+	assert.Nil(t, c.dialer.kept.Swap(nil))
 	assert.Less(t, descriptors(t), before+10)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,16 +19,12 @@ const lookAgain = 3 * time.Second
 // Vault that came after it away, and what they say would pass for that Vault's.
 var errMoved = errors.New("who listens has changed")
 
-// began is what times are counted from: the wall clock may jump.
-var began = time.Now()
-
 // tied is a connection to the process that listened when it was opened. No
 // request is written once another listens, and no answer is waited for.
 type tied struct {
 	net.Conn
 	dialer *dialer
-	to     string       // that process; empty where processes have no names
-	looked atomic.Int64 // when it last was that process, as time since began
+	to     string // that process; empty where processes have no names
 }
 
 const (
@@ -89,7 +84,9 @@ func openedFromBothEnds(conn net.Conn) (is bool) {
 
 func newTied(d *dialer, conn net.Conn, to string) *tied {
 	t := &tied{Conn: conn, dialer: d, to: to}
-	t.looked.Store(int64(time.Since(began)))
+	if to != "" {
+		_ = t.waitOn()
+	}
 	return t
 }
 
@@ -112,33 +109,27 @@ func (t *tied) moved() error {
 		return nil
 	}
 	if now, known := t.dialer.listens(); !known || now == t.to {
-		t.looked.Store(int64(time.Since(began)))
-		return nil
+		return t.waitOn()
 	}
 	_ = t.Conn.Close()
 	return errMoved
 }
 
+// waitOn has Read wait for another while, until it looks again.
+func (t *tied) waitOn() error { return t.Conn.SetReadDeadline(time.Now().Add(t.dialer.lookAgain)) }
+
 // Read looks now and then who listens, whether anything comes or not: an answer
 // that trickles could go on for days.
 func (t *tied) Read(b []byte) (int, error) {
-	for t.to != "" {
-		if err := t.Conn.SetReadDeadline(time.Now().Add(t.dialer.lookAgain)); err != nil {
-			return 0, err
-		}
+	for {
 		n, err := t.Conn.Read(b)
-		waited := n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
-		if !waited && (err != nil || time.Since(began)-time.Duration(t.looked.Load()) < t.dialer.lookAgain) {
+		if t.to == "" || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
 		if err := t.moved(); err != nil {
 			return 0, err
 		}
-		if !waited {
-			return n, nil
-		}
 	}
-	return t.Conn.Read(b)
 }
 
 func (t *tied) Write(b []byte) (int, error) {

@@ -108,7 +108,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // unseal hangs (both want Vault's state lock).
 func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	c.refresh()
-	defer c.dialer.kept.close()
+	defer c.dialer.keep(nil) // what no request has taken
 	if err := c.dialer.reach(ctx); err != nil {
 		return unseal.SealStatus{}, classify(ctx, err)
 	}
