@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -37,13 +38,43 @@ type (
 // anyCookie stands for a socket whose cookie is not known.
 const anyCookie = ^uint64(0)
 
-// askListening asks the kernel for the sockets that listen at a port.
-func askListening(port uint16) ([]tcpSocket, error) {
+// askListening asks the kernel for the sockets that listen at one of these addresses, whose
+// port is the same, or at every address: of others anybody in the pod may have thousands.
+func askListening(at []netip.AddrPort) ([]tcpSocket, error) {
+	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	for _, to := range at {
+		addrs = append(addrs, to.Addr())
+	}
 	return ask(diagRequest{
 		Header: syscall.NlMsghdr{Flags: syscall.NLM_F_DUMP},
 		States: 1 << stateListen,
-		ID:     diagID{LocalPort: networkOrder(port)},
-	}, syscall.AF_INET, syscall.AF_INET6)
+		ID:     diagID{LocalPort: networkOrder(at[0].Port())},
+	}, localIs(addrs), syscall.AF_INET, syscall.AF_INET6)
+}
+
+// localIs returns the attribute that filters sockets by their local address: a program for the
+// kernel (include/uapi/linux/inet_diag.h, inet_diag_bc_op), each step with how many bytes to
+// go on where it holds and where not. At its end a socket is taken, and beyond it left out.
+func localIs(addrs []netip.Addr) []byte {
+	const attribute, jump, local, opSize, hostSize = 1, 1, 7, 4, 8
+	number := binary.NativeEndian.AppendUint16
+	var program []byte
+	for _, addr := range slices.Backward(addrs) {
+		raw, family := addr.AsSlice(), byte(syscall.AF_INET6)
+		if addr.Is4() {
+			family = syscall.AF_INET
+		}
+		size := byte(opSize + hostSize + len(raw))
+		step := number([]byte{local, size}, uint16(size)+opSize)
+		step = append(step, family, byte(8*len(raw)), 0, 0)
+		step = binary.NativeEndian.AppendUint32(step, ^uint32(0)) // any port
+		step = append(step, raw...)
+		if len(program) > 0 {
+			step = number(append(step, jump, opSize), uint16(opSize+len(program)))
+		}
+		program = append(step, program...)
+	}
+	return append(number(number(nil, uint16(syscall.SizeofNlAttr+len(program))), attribute), program...)
 }
 
 // askConnection asks the kernel for one end of a connection. Where there is none,
@@ -62,9 +93,9 @@ func askConnection(local, remote netip.AddrPort) ([]tcpSocket, error) {
 	if local.Addr().Is6() {
 		family = syscall.AF_INET6
 	}
-	found, err := ask(request, family)
+	found, err := ask(request, nil, family)
 	if errors.Is(err, syscall.ENOENT) {
-		_, err = askListening(local.Port())
+		_, err = askListening([]netip.AddrPort{local})
 	}
 	return found, err
 }
@@ -78,8 +109,9 @@ func networkOrder(port uint16) (raw [2]byte) {
 // soon as it is asked.
 var diagTimeout = syscall.Timeval{Sec: 1}
 
-// ask sends the kernel a request for each family and returns the sockets of its answers.
-func ask(request diagRequest, families ...uint8) (found []tcpSocket, err error) {
+// ask sends the kernel a request for each family and returns the sockets of its answers, of
+// a dump those that the filter is for.
+func ask(request diagRequest, filter []byte, families ...uint8) (found []tcpSocket, err error) {
 	socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -90,7 +122,7 @@ func ask(request diagRequest, families ...uint8) (found []tcpSocket, err error) 
 	}
 	for _, family := range families {
 		request.Family = family
-		if found, err = exchange(socket, request, found); err != nil {
+		if found, err = exchange(socket, request, filter, found); err != nil {
 			return nil, err
 		}
 	}
@@ -103,8 +135,8 @@ var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // exchange sends a request and appends the sockets of the answers to found. A dump
 // ends with NLMSG_DONE, and what is acknowledged with the error 0.
-func exchange(socket int, request diagRequest, found []tcpSocket) ([]tcpSocket, error) {
-	request.Header.Len = uint32(binary.Size(request))
+func exchange(socket int, request diagRequest, filter []byte, found []tcpSocket) ([]tcpSocket, error) {
+	request.Header.Len = uint32(binary.Size(request) + len(filter))
 	request.Header.Type = unix.SOCK_DIAG_BY_FAMILY
 	request.Header.Flags |= syscall.NLM_F_REQUEST
 	request.Protocol = syscall.IPPROTO_TCP
@@ -112,7 +144,7 @@ func exchange(socket int, request diagRequest, found []tcpSocket) ([]tcpSocket, 
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Sendto(socket, raw, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+	if err := syscall.Sendto(socket, append(raw, filter...), 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return nil, err
 	}
 	buf := buffers.Get().(*[32 << 10]byte)

@@ -14,7 +14,7 @@ func TestProcess_ReadsTheTablesOnceNetlinkIsRefused(t *testing.T) {
 	identity := listenerAt(t, "127.0.0.1:8200")
 	identity.kernel.proc = fakeProc(t, map[string]string{"self/net/tcp": heading + socket("0100007F:2008", "0A", "11")})
 	asked := 0
-	identity.kernel.askListening = func(port uint16) ([]tcpSocket, error) {
+	identity.kernel.askListening = func([]netip.AddrPort) ([]tcpSocket, error) {
 		s := tcpSocket{local: netip.MustParseAddrPort("127.0.0.1:8200"), state: stateListen, inode: 22}
 		if asked++; asked <= 2 {
 			return []tcpSocket{s}, nil
@@ -53,7 +53,7 @@ func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
 		{"a state we did not ask for", answer(syscall.AF_INET, 1, 8200, 127, 0, 0, 1), ""},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			identity.kernel.askListening = func(uint16) ([]tcpSocket, error) {
+			identity.kernel.askListening = func([]netip.AddrPort) ([]tcpSocket, error) {
 				s, err := parseAnswer(row.answer)
 				require.NoError(t, err)
 				assert.Equal(t, []any{uint32(100), uint64(11)}, []any{s.uid, s.inode})

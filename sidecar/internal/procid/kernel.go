@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 )
 
 // tcpSocket is a TCP socket as the kernel shows it.
@@ -40,9 +41,9 @@ func (s tcpSocket) taken() bool { return s.inode != 0 }
 // modprobe.
 type kernel struct {
 	proc          string
-	askListening  func(port uint16) ([]tcpSocket, error)
+	askListening  func(at []netip.AddrPort) ([]tcpSocket, error)
 	askConnection func(local, remote netip.AddrPort) ([]tcpSocket, error)
-	onlyTables    atomic.Bool // asking has failed
+	onlyTables    atomic.Bool // it is not willing
 }
 
 func newKernel() *kernel {
@@ -59,7 +60,7 @@ func newKernel() *kernel {
 // the kernel refuses to bind a socket on IPv4 (net/ipv4/inet_connection_sock.c,
 // inet_csk_get_port): where there is one on IPv4, no other takes IPv4.
 func (k *kernel) listening(at []netip.AddrPort) ([]tcpSocket, error) {
-	ask := func() ([]tcpSocket, error) { return k.askListening(at[0].Port()) }
+	ask := func() ([]tcpSocket, error) { return k.askListening(at) }
 	found, err := k.find(ask, func(s tcpSocket) bool {
 		local := s.local.Addr()
 		return s.state == stateListen && slices.ContainsFunc(at, func(to netip.AddrPort) bool {
@@ -90,10 +91,13 @@ func (k *kernel) connection(local, remote netip.AddrPort) (tcpSocket, error) {
 // of its tables.
 func (k *kernel) find(ask func() ([]tcpSocket, error), match func(tcpSocket) bool) ([]tcpSocket, error) {
 	if !k.onlyTables.Load() {
-		if found, err := ask(); err == nil {
+		found, err := ask()
+		if err == nil {
 			return slices.DeleteFunc(found, func(s tcpSocket) bool { return !match(s) }), nil
 		}
-		k.onlyTables.Store(true)
+		if !passes(err) {
+			k.onlyTables.Store(true)
+		}
 	}
 	var found []tcpSocket
 	for _, table := range []string{"tcp", "tcp6"} {
@@ -108,4 +112,14 @@ func (k *kernel) find(ask func() ([]tcpSocket, error), match func(tcpSocket) boo
 		}
 	}
 	return found, nil
+}
+
+// passes reports whether the kernel lacked time or room, and nothing else.
+func passes(err error) bool {
+	for _, lack := range []error{syscall.EAGAIN, syscall.ENOBUFS, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }

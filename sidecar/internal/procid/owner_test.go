@@ -132,8 +132,8 @@ func TestOwner_FindsAPeerThatAcceptsDuringTheCheck(t *testing.T) {
 	conn := dial(t, "tcp", l.Addr().String())
 	o := NewOwner(uint32(otherUID + 1))
 	calls := 0
-	o.kernel.askListening = func(port uint16) ([]tcpSocket, error) {
-		found, err := askListening(port)
+	o.kernel.askListening = func(at []netip.AddrPort) ([]tcpSocket, error) {
+		found, err := askListening(at)
 		if calls++; calls == 1 {
 			acceptAs(t, otherUID, l)
 			require.NoError(t, l.Close())
@@ -163,7 +163,7 @@ func TestOwner_RootIsWhoListensAsWell(t *testing.T) {
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			o := NewOwner(row.uid)
-			o.kernel.askListening = func(uint16) ([]tcpSocket, error) { return row.listen, nil }
+			o.kernel.askListening = func([]netip.AddrPort) ([]tcpSocket, error) { return row.listen, nil }
 			o.kernel.askConnection = func(local, remote netip.AddrPort) ([]tcpSocket, error) {
 				return []tcpSocket{{local: local, remote: remote, state: stateOpen, uid: row.uid, inode: 12}}, nil
 			}
