@@ -139,7 +139,7 @@ func (c *Checker) checkController(ctx context.Context) {
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use the stores.
 func (c *Checker) checkSynced(ctx context.Context, stores []eso.Store) {
-	is := func(name eso.StoreName) bool { return contains(stores, name) }
+	is := func(name eso.StoreName) bool { return name == eso.NoStore || contains(stores, name) }
 	total, failed := 0, 0
 	var one string
 	err := c.each(ctx, c.api.Resource(eso.ExternalSecrets), metav1.ListOptions{}, func(o *unstructured.Unstructured) {

@@ -61,6 +61,7 @@ type phaseState struct {
 	sparedFor        StoreName     // with which ESO works since this outage, as was logged
 	slowestStore     time.Duration // that a store took to get Ready since then
 	resyncDone       bool
+	outageOver       bool // it was done once: a store that got down since is no part of it
 	resyncRequests
 	scan *scanResult // by the newest scan
 }
@@ -90,6 +91,7 @@ type storeState struct {
 	readyAfterOutage bool   // it was Ready after the outage was over: what fails it now is something else
 	otherVaultLogged bool   // it was logged
 	failureReported  string // the message
+	due              bool   // it got Ready, or Vault active, since the resync of what uses it began
 	workedInOutage   int64  // the newest outage in which ESO has made it Ready or synced from it
 }
 
@@ -204,6 +206,7 @@ func (n *Controller) syncPhase() {
 	}
 	for name, p := range n.tracked {
 		p.nextResync, p.downSince, p.failureReported, p.readyAfterOutage = time.Time{}, time.Time{}, "", false
+		p.due = true
 		n.queue.Add(name)
 	}
 	n.stopResync()
@@ -247,5 +250,5 @@ func (n *Controller) isDown(p *storeState, since time.Time) bool {
 // outageIsOver reports whether what gets down now was well after the outage. That a
 // store is Ready as Vault opens may be from before: ESO may not have validated it since.
 func (n *Controller) outageIsOver() bool {
-	return n.resyncDone || n.config.Recovery == RecoveryRestart && n.phase == unseal.Active && time.Since(n.since) >= evictAfter
+	return n.outageOver || n.config.Recovery == RecoveryRestart && n.phase == unseal.Active && time.Since(n.since) >= evictAfter
 }

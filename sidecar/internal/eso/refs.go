@@ -18,12 +18,16 @@ func FailedSync(o *unstructured.Unstructured) bool {
 	return c.Status == kube.False && (strings.HasSuffix(c.Reason, "SyncedError") || c.Reason == "Errored")
 }
 
+// NoStore stands for Vault where a generator reads from it. No store has that name, though a reference
+// may.
+var NoStore = StoreName{}
+
 // Uses reports whether an ExternalSecret reads from one of the stores, or from
 // a generator of Vault's: by default, for one of its data, or for all of it.
 func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	refers := func(m map[string]any, path ...string) bool {
 		ref, found, _ := unstructured.NestedMap(m, path...)
-		return found && is(storeRefOf(ref, o.GetNamespace()))
+		return found && isOneOf(ref, o.GetNamespace(), is)
 	}
 	if refers(o.Object, "spec", "secretStoreRef") {
 		return true
@@ -32,7 +36,7 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 		// What a ClusterGenerator generates stands in an object that we
 		// have no right to.
 		kind := generatorOf(entry)
-		return refers(entry, "sourceRef", "storeRef") || kind == kindVaultGenerator || kind == "ClusterGenerator"
+		return refers(entry, "sourceRef", "storeRef") || (kind == kindVaultGenerator || kind == "ClusterGenerator") && is(NoStore)
 	})
 }
 
@@ -41,7 +45,7 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 func pushesTo(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	return slices.ContainsFunc(kube.Entries(o.Object, "spec", "secretStoreRefs"), func(ref map[string]any) bool {
 		_, selects := ref["labelSelector"]
-		return selects || is(storeRefOf(ref, o.GetNamespace()))
+		return selects || isOneOf(ref, o.GetNamespace(), is)
 	})
 }
 
@@ -72,6 +76,11 @@ func generates(o *unstructured.Unstructured) bool {
 		kind := generatorOf(entry)
 		return kind != "" && (kind != kindVaultGenerator || parentOf(o) != "")
 	})
+}
+
+func isOneOf(ref map[string]any, namespace string, is func(StoreName) bool) bool {
+	name := storeRefOf(ref, namespace)
+	return name != NoStore && is(name)
 }
 
 func storeRefOf(ref map[string]any, namespace string) StoreName {

@@ -38,7 +38,9 @@ func TestFailedSync_ReadsTheReadyCondition(t *testing.T) {
 }
 
 func TestUses_FindsStoresAndGenerators(t *testing.T) {
-	ours := func(n StoreName) bool { return n == StoreName{"", "home"} || n == StoreName{"app", "home"} }
+	ours := func(n StoreName) bool {
+		return n == NoStore || n == StoreName{"", "home"} || n == StoreName{"app", "home"}
+	}
 	for _, row := range []struct {
 		sentence, spec string
 		want           bool
@@ -53,6 +55,7 @@ func TestUses_FindsStoresAndGenerators(t *testing.T) {
 		{"one that could be", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"ClusterGenerator","name":"x"}}}]}`, true},
 		{"another generator", `{"dataFrom":[{"sourceRef":{"generatorRef":{"kind":"Password","name":"x"}}}]}`, false},
 		{"nothing", `{}`, false},
+		{"a store without a name", `{"secretStoreRef":{"kind":"ClusterSecretStore"}}`, false},
 		{"what makes no sense", `{"secretStoreRef":"home","data":"x","dataFrom":[1]}`, false},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {

@@ -50,7 +50,7 @@ func (n *Controller) handleScan(f scanResult) {
 	if !f.final {
 		return
 	}
-	n.resyncDone = true
+	n.resyncDone, n.outageOver = true, true
 	for _, p := range n.tracked { // what fails these later is something else
 		p.readyAfterOutage = p.readyAfterOutage || p.Ready()
 	}

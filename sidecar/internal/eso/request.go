@@ -13,20 +13,20 @@ type resyncRequests struct {
 	limits        map[string]resyncLimit // by namespace
 	resyncStarted time.Time              // the newest; zero: none was in this phase
 	interrupted   int                    // resyncs before that, in a row, that got to the end of no scan
+	vaultDue      bool                   // what reads from Vault without a store is to be annotated
 }
 
 func newResyncRequests() resyncRequests {
-	return resyncRequests{requested: map[string]bool{}, limits: map[string]resyncLimit{}}
+	return resyncRequests{requested: map[string]bool{}, limits: map[string]resyncLimit{}, vaultDue: true}
 }
 
-func (n *Controller) readyStores() map[StoreName]bool {
-	ready := map[StoreName]bool{}
-	for name, p := range n.tracked {
+func (n *Controller) someStoreIsReady() bool {
+	for _, p := range n.tracked {
 		if p.Ready() {
-			ready[name] = true
+			return true
 		}
 	}
-	return ready
+	return false
 }
 
 // storesSeen reports whether both kinds of stores are: before, a resync would be done twice.
@@ -38,7 +38,7 @@ func (n *Controller) storesSeen() bool {
 // storesKnown reports whether a resync is of use: while no store is Ready, it is for
 // nothing but what a generator of Vault's makes.
 func (n *Controller) storesKnown() bool {
-	return n.storesSeen() && (len(n.tracked) == 0 || len(n.readyStores()) > 0)
+	return n.storesSeen() && (len(n.tracked) == 0 || n.someStoreIsReady())
 }
 
 // resyncIn returns after how long another resync is to begin: never, unless one is due
@@ -113,11 +113,31 @@ func (n *Controller) startResync() {
 		n.interrupted = 0
 	}
 	n.stopResync()
+	stores := n.takeDue(before)
 	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
-	n.resync = newResync(n.readyStores())
+	n.resync = newResync(stores)
 	if before != nil && !before.done {
 		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
 	}
+}
+
+// takeDue returns the stores that are Ready, and of which what uses them is to be annotated:
+// they were not when the resyncs before were done. Else, whoever has a store that turns
+// Ready again and again would have all that fails annotated each time.
+func (n *Controller) takeDue(before *resync) map[StoreName]bool {
+	unfinished := map[StoreName]bool{}
+	if before != nil && !before.done {
+		unfinished = before.stores
+	}
+	stores := map[StoreName]bool{NoStore: n.vaultDue || unfinished[NoStore]}
+	n.vaultDue = false
+	for name, p := range n.tracked {
+		if p.Ready() {
+			stores[name] = p.due || unfinished[name]
+			p.due = false
+		}
+	}
+	return stores
 }
 
 func (n *Controller) stopResync() {

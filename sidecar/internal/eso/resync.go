@@ -40,10 +40,10 @@ type resyncer struct {
 // resync is one recovery of ESO, in several scans. One that takes the place of another
 // goes on counting where that was.
 type resync struct {
-	stores      map[StoreName]bool
-	resyncs     map[string]int // by what was annotated; a parent, by the namespace of its child too
-	namespaces  map[string]int // how much was, by namespace
-	limitLogged bool           // that it was too many
+	stores      map[StoreName]bool // that are Ready, and whether what uses them is annotated
+	resyncs     map[string]int     // by what was annotated; a parent, by the namespace of its child too
+	namespaces  map[string]int     // how much was, by namespace
+	limitLogged bool               // that it was too many
 	began       time.Time
 	stopAfter   atomic.Int64 // in nanoseconds since then; 0: it goes on
 

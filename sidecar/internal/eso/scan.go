@@ -65,7 +65,7 @@ func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 				f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
 			}
 		}
-		if !w.annotates || alone {
+		if !w.annotates || alone || !kind.uses(o, func(n StoreName) bool { return w.stores[n] }) {
 			return nil
 		}
 		return s.resyncObject(ctx, w, t, kind, o)
@@ -81,7 +81,7 @@ func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 
 // eachFailed calls f with each object that failed and uses one of the stores.
 func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind, *unstructured.Unstructured) error) error {
-	is := func(n StoreName) bool { return w.stores[n] }
+	is := func(n StoreName) bool { _, ready := w.stores[n]; return ready }
 	for _, kind := range syncedKinds {
 		var failed error
 		api := s.api.Resource(kind.GroupVersionResource)

@@ -85,6 +85,15 @@ func ofStore(o unstructured.Unstructured, namespace, name string) unstructured.U
 	return o
 }
 
+// fromGenerator has an ExternalSecret read from a generator of Vault's, and no store.
+func fromGenerator(o unstructured.Unstructured) unstructured.Unstructured {
+	unstructured.RemoveNestedField(o.Object, "spec", "secretStoreRef")
+	_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{
+		"sourceRef": map[string]any{"generatorRef": map[string]any{"kind": kindVaultGenerator, "name": "g"}},
+	}}, "spec", "dataFrom")
+	return o
+}
+
 // ownedBy is an ExternalSecret that says a ClusterExternalSecret has made it.
 func ownedBy(o unstructured.Unstructured, parent string) unstructured.Unstructured {
 	o.SetOwnerReferences([]metav1.OwnerReference{
@@ -163,12 +172,7 @@ func TestResync_BrokenStoreStopsNoHomeWithoutStores(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var a annotationLog
 				n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
-					o := failedSecret("victim", "app", "")
-					unstructured.RemoveNestedField(o.Object, "spec", "secretStoreRef")
-					_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{
-						"sourceRef": map[string]any{"generatorRef": map[string]any{"kind": kindVaultGenerator, "name": "g"}},
-					}}, "spec", "dataFrom")
-					return []unstructured.Unstructured{o}
+					return []unstructured.Unstructured{fromGenerator(failedSecret("victim", "app", ""))}
 				}), row.stores...)
 				during(row.until)
 				assert.Equal(t, 1, a.times("externalsecrets/victim/app"))

@@ -169,7 +169,7 @@ func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 			n.slowestStore = max(n.slowestStore, took)
 		}
 	}
-	*p = storeState{Store: s, workedInOutage: works}
+	*p = storeState{Store: s, due: true, workedInOutage: works}
 	n.requestResync(s.Namespace)
 	return true
 }

@@ -1,0 +1,72 @@
+package eso
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+)
+
+// A tenant has a store that turns Ready every five minutes, while much that uses another
+// fails for a reason of its own.
+func TestResync_FlappingStoreHasNothingOfOthersAnnotatedAgain(t *testing.T) {
+	for sentence, uses := range map[string]func(unstructured.Unstructured) unstructured.Unstructured{
+		"another store":        func(o unstructured.Unstructured) unstructured.Unstructured { return ofStore(o, "", "home") },
+		"a generator of Vault": fromGenerator,
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var a annotationLog
+				n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+					return []unstructured.Unstructured{uses(failedSecret("victim", "app", "")), ofStore(failedSecret("tenant", "own", ""), "tenant", "s")}
+				}), vaultStore("", "home", kube.True), vaultStore("tenant", "s", kube.True))
+				during(time.Hour) // the outage is long over
+				for range 12 {
+					n.setStatus("tenant", "s", kube.False)
+					during(time.Second)
+					n.setStatus("tenant", "s", kube.True)
+					during(5 * time.Minute)
+				}
+				assert.Equal(t, 2, a.times("externalsecrets/victim/app"))
+				assert.Greater(t, a.times("externalsecrets/tenant/own"), 2)
+				n.handle(func() { assert.Equal(t, 2, n.scan.unsyncedCount, "what is left of others is still told") })
+			})
+		})
+	}
+}
+
+// Two stores turn Ready one after the other, before the resync of the first is done.
+func TestResync_ThatTakesThePlaceOfAnotherAnnotatesWhatThatDid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+			return []unstructured.Unstructured{ofStore(failedSecret("b", "of", ""), "b", "s"), failedSecret("victim", "app", "")}
+		}), vaultStore("", "home", kube.False), vaultStore("b", "s", kube.False))
+		n.setStatus("", "home", kube.True)
+		during(time.Second)
+		assert.Equal(t, 1, a.times("externalsecrets/victim/app"))
+		n.setStatus("b", "s", kube.True)
+		during(time.Hour)
+		assert.Equal(t, 2, a.times("externalsecrets/victim/app"), "each object is annotated twice at most")
+		assert.Equal(t, 2, a.times("externalsecrets/b/of"))
+	})
+}
+
+// What gets down after an outage is over is no part of it, however often.
+func TestEviction_FlappingStoreProlongsNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryBoth}, a.serve(func() []unstructured.Unstructured { return nil }), vaultStore("", "home", kube.True))
+		during(time.Hour)
+		for range 3 {
+			n.setStatus("", "home", kube.False)
+			n.handle(func() { assert.True(t, n.tracked[StoreName{"", "home"}].readyAfterOutage) })
+			synctest.Wait()
+			n.setStatus("", "home", kube.True)
+		}
+	})
+}
