@@ -40,6 +40,8 @@ type Controller struct {
 	ignoredCount  StoreLimit // of both kinds
 	limitLogged   bool       // that there are too many
 	evicting      bool
+	isOurs        func(Store) bool // as isOurVault last answered; nil: it failed
+	isOursAt      time.Time
 	evicted       bool     // in this outage
 	saved         Eviction // the newest; the zero one: there was none
 	resync        *resync  // the newest; nil: none is under way

@@ -52,9 +52,12 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	n.evicting = true
 	defer func() { n.evicting = false }()
 	down := p.downSince
-	var ours func(Store) bool
+	ours := n.isOurs
 	var err error
-	n.unlocked(func() { ours, err = n.isOurVault(ctx) })
+	if ours == nil || time.Since(n.isOursAt) >= time.Minute { // broken stores of others ask often
+		n.unlocked(func() { ours, err = n.isOurVault(ctx) })
+		n.isOurs, n.isOursAt = ours, time.Now()
+	}
 	if !n.isDown(p, down) {
 		return
 	}

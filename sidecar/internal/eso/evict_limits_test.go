@@ -162,3 +162,21 @@ func TestEviction_RefusalIsRetriedForAllStoresAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// Stores of another Vault that stay broken.
+func TestEviction_LooksUpOurServicesOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, c := newEvictionAPI(t), evictionConfig()
+		stores := []Store{}
+		for i := range 50 {
+			s := vaultStore("tenant", fmt.Sprint("other-", i), kube.False)
+			s.Server = "https://vault.example.com"
+			stores = append(stores, s)
+		}
+		besideVault(t, c, &api.API, stores...)
+		during(12 * time.Minute)
+		assert.NotZero(t, api.services.Load())
+		assert.LessOrEqual(t, api.services.Load(), int32(10))
+		assert.Zero(t, api.evictions.Load())
+	})
+}
