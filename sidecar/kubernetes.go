@@ -50,7 +50,7 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 	}
 	k := &kubernetesHalf{}
 	k.pod = podstatus.New(podstatus.Config{
-		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: latest.PublishImage,
+		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: latest.PublishImage, OnReady: k.podIsReady,
 	}, api)
 	k.policies = policy.New(policy.Config{
 		Trial: policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
@@ -76,6 +76,13 @@ func (k *kubernetesHalf) Publish(s unseal.Snapshot) {
 	k.pod.Publish(s)
 	if k.controller != nil {
 		k.controller.Publish(s)
+	}
+}
+
+// podIsReady takes that our pod turned Ready. It does not block.
+func (k *kubernetesHalf) podIsReady() {
+	if k.controller != nil {
+		k.controller.PodIsReady()
 	}
 }
 

@@ -28,6 +28,7 @@ type Controller struct {
 
 	publishedPhase atomic.Uint32 // of Vault
 	activations    atomic.Int64  // how often it became active
+	turnedReady    atomic.Int64  // how often our pod turned Ready
 
 	// queue holds the stores that are due, and resyncKey.
 	queue    workqueue.TypedDelayingInterface[StoreName]
@@ -42,9 +43,11 @@ type Controller struct {
 	evicting      bool
 	isOurs        func(Store) bool // as isOurVault last answered; nil: it failed
 	isOursAt      time.Time
-	evicted       bool     // in this outage
-	saved         Eviction // the newest; the zero one: there was none
-	resync        *resync  // the newest; nil: none is under way
+	readySeen     int64     // of turnedReady
+	readySince    time.Time // our pod, as far as that was seen
+	evicted       bool      // in this outage
+	saved         Eviction  // the newest; the zero one: there was none
+	resync        *resync   // the newest; nil: none is under way
 	phaseState
 
 	watching map[string]*watchState // by the kind of stores
@@ -195,9 +198,23 @@ func (n *Controller) Publish(s unseal.Snapshot) {
 	n.queue.Add(resyncKey)
 }
 
-// syncPhase takes over what phase Vault is in. An outage begins when it is active
-// no more.
+// PodIsReady takes that our pod turned Ready: its Services lead there from now on. It does
+// not block.
+func (n *Controller) PodIsReady() {
+	n.turnedReady.Add(1)
+	n.queue.Add(resyncKey)
+}
+
+// syncPhase takes over what phase Vault is in, and that our pod turned Ready. An outage
+// begins when Vault is active no more.
 func (n *Controller) syncPhase() {
+	if turns := n.turnedReady.Load(); turns != n.readySeen {
+		n.readySeen, n.readySince = turns, time.Now()
+		for name, p := range n.tracked { // what was tried before may have led nowhere
+			p.nextResync = time.Time{}
+			n.queue.Add(name)
+		}
+	}
 	phase, activations := unseal.Phase(n.publishedPhase.Load()), n.activations.Load()
 	if phase == n.phase && activations == n.outageID {
 		return

@@ -64,7 +64,7 @@ func TestController_AnnotatesNothingWhileStandby(t *testing.T) {
 		during(time.Hour)
 		assert.Zero(t, w.annotations())
 		n.Publish(unseal.Snapshot{Phase: unseal.Active})
-		during(time.Second)
+		during(firstResync / 2)
 		assert.Equal(t, 1, w.annotations(), "at once, however long it was a standby")
 		n.Publish(unseal.Snapshot{Phase: unseal.Standby})
 		during(time.Hour)
@@ -88,7 +88,7 @@ func TestController_LeavesAloneAStoreThatNobodyValidates(t *testing.T) {
 			assert.Empty(t, n.snapshot(kube.Condition{}).Stores)
 			n.updateStore(Store{StoreName: name, Vault: true, Status: kube.False}, false)
 		})
-		during(time.Second)
+		during(firstResync / 2)
 		assert.Equal(t, 1, w.annotations(), "it is down once it was validated")
 	})
 }
@@ -99,8 +99,8 @@ func TestController_AnnotatesABrokenStoreLessAndLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, w := controllerWithStore(t, unseal.Active)
 		during(70 * time.Second)
-		assert.GreaterOrEqual(t, w.annotations(), 4, "about every 15 seconds")
-		assert.LessOrEqual(t, w.annotations(), 6)
+		assert.GreaterOrEqual(t, w.annotations(), 8, "six times in 15 seconds, and then about every 15")
+		assert.LessOrEqual(t, w.annotations(), 11)
 		before := w.annotations()
 		during(20 * time.Second)
 		assert.Greater(t, w.annotations(), before, "it goes on after 70 seconds")
@@ -209,4 +209,23 @@ func TestController_AnOutageDuringARequestBeginsAnew(t *testing.T) {
 		during(90 * time.Second)
 		assert.GreaterOrEqual(t, w.annotations()-before, 4, "about every 15 seconds, as in any outage")
 	})
+}
+
+// With patches/services, a Service leads to a pod that is Ready alone: its probe comes
+// seconds after Vault is active.
+func TestController_AnnotatesABrokenStoreOnceThePodIsReady(t *testing.T) {
+	for _, down := range []time.Duration{10 * time.Second, 50 * time.Second, time.Hour} {
+		t.Run(down.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := controllerWithStore(t, unseal.Active)
+				during(down)
+				before := w.annotations()
+				n.PodIsReady()
+				synctest.Wait()
+				assert.Equal(t, before+1, w.annotations())
+				during(5 * time.Second)
+				assert.GreaterOrEqual(t, w.annotations(), before+4, "again soon: the Service takes a moment, too")
+			})
+		})
+	}
 }

@@ -44,9 +44,11 @@ type Config struct {
 }
 
 const (
-	// resyncInterval is how often a store is annotated again. ESO's only worker can
-	// sit in a request to a Vault that hung for a minute.
+	// resyncInterval is how often a store is annotated again, and firstResync how soon at
+	// first, for a Service leads to Vault some seconds after that is active. ESO's only
+	// worker can sit in a request to a Vault that hung for a minute.
 	resyncInterval = 15 * time.Second
+	firstResync    = 500 * time.Millisecond
 	// evictAfter is how long a store is annotated at that pace; then ESO is evicted,
 	// once, and the store is annotated ever more rarely.
 	evictAfter        = 2 * time.Minute
@@ -60,8 +62,11 @@ const (
 var httpAnswer = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
 
 // resyncAfter is the interval at which a store is annotated that has been down for
-// so long.
-func resyncAfter(down time.Duration) time.Duration {
+// so long, in a pod that has been Ready for so long.
+func resyncAfter(down, ready time.Duration) time.Duration {
+	if recent := min(down, ready); recent < resyncInterval {
+		return max(firstResync, recent)
+	}
 	if down < evictAfter {
 		return resyncInterval
 	}
@@ -72,7 +77,7 @@ func resyncAfter(down time.Duration) time.Duration {
 // long to do so again.
 func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time.Time) time.Duration {
 	name, down := p.StoreName, p.downSince
-	pace := resyncAfter(now.Sub(down))
+	pace := resyncAfter(now.Sub(down), now.Sub(n.readySince))
 	next := kube.Jittered(pace)
 	hope := time.Duration(0)
 	if n.config.Recovery != RecoveryRestart {

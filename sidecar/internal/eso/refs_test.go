@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -273,12 +274,16 @@ func TestStoreOf_ReadsEachProviderOfVault(t *testing.T) {
 func TestResyncAfter_GrowsToItsMaximum(t *testing.T) {
 	last := resyncInterval
 	for down := evictAfter - resyncInterval; down < 24*evictAfter*10; down += last {
-		next := resyncAfter(down)
+		next := resyncAfter(down, never)
 		assert.GreaterOrEqual(t, next, last, "after %v", down)
 		assert.LessOrEqual(t, next, maxResyncInterval)
 		last = next
 	}
 	assert.Equal(t, maxResyncInterval, last)
+	for since, want := range map[time.Duration]time.Duration{0: firstResync, time.Second: time.Second, 8 * time.Second: 8 * time.Second, time.Minute: resyncInterval} {
+		assert.Equal(t, want, resyncAfter(since, never), "a store that is down for %v", since)
+		assert.Equal(t, want, resyncAfter(time.Minute, since), "a pod that is Ready for %v", since)
+	}
 }
 
 // Whoever may write an ExternalSecret may name any owner there. A name that is none

@@ -33,3 +33,16 @@ func TestPod_IgnoresAnotherPodOfItsName(t *testing.T) {
 		})
 	}
 }
+
+func TestPod_TellsWhenItTurnsReady(t *testing.T) {
+	turns := 0
+	p := New(Config{Name: "vault-0", Namespace: "security", Log: hclog.NewNullLogger(), OnReady: func() { turns++ }}, &kubetest.API{})
+	for i, step := range []struct {
+		status string
+		want   int
+	}{{kube.False, 0}, {kube.True, 1}, {kube.True, 1}, {kube.False, 1}, {kube.True, 2}} {
+		p.observe(kubetest.Object(t, fmt.Sprintf(`{"metadata": {"name": "vault-0", "uid": "u", "resourceVersion": "%d"},
+			"status": {"conditions": [{"type": "Ready", "status": %q}]}}`, i+1, step.status)))
+		assert.Equal(t, step.want, turns, "step %d", i)
+	}
+}

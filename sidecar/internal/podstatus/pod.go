@@ -44,6 +44,7 @@ type Config struct {
 	Log             hclog.Logger
 	Meter           kube.Meter      // may be nil
 	OnImage         func(id string) // receives which image our container runs; may be nil
+	OnReady         func()          // is called when the pod turns Ready; must not block; may be nil
 }
 
 // Pod keeps our conditions on our own pod as they should be, and writes Events
@@ -186,7 +187,11 @@ func (p *Pod) observe(o *unstructured.Unstructured) {
 	if !first && (p.observed.uid != next.uid || version < p.observed.version) {
 		return
 	}
+	turnsReady := next.Conditions["Ready"].Status == kube.True && p.observed.Conditions["Ready"].Status != kube.True
 	p.observed = next
+	if turnsReady && p.OnReady != nil {
+		p.OnReady()
+	}
 	if id := imageOf(o); id != "" && p.OnImage != nil {
 		p.OnImage(id)
 	}
