@@ -67,6 +67,7 @@ type Pod struct {
 
 	mu            sync.Mutex // guards what follows
 	gate, secrets keptCondition
+	opening       struct{ message, unreadySince string } // of the gate, and since when the pod was not Ready then; empty: it was
 	observed      observedPod
 }
 

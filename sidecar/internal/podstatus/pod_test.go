@@ -145,3 +145,32 @@ func TestPod_WritesTheNewestConditionAfterTheLimitersWait(t *testing.T) {
 		assert.Len(t, api.at, 11)
 	})
 }
+
+// After a reboot the sidecar starts when the storage is back: its own part is short.
+func TestPod_TellsSinceWhenThePodWasNotReady(t *testing.T) {
+	const recovered = "Vault is unsealed, active. Recovered in 298ms at noon: unsealing 298ms."
+	const since = " The pod was not Ready since 2026-11-24T01:00:00Z."
+	for sentence, row := range map[string]struct{ ready, message, want string }{
+		"the pod was not Ready":           {kube.False, recovered, recovered + since},
+		"it was":                          {kube.True, recovered, recovered},
+		"the sidecar alone started again": {kube.False, "Vault is unsealed, active.", "Vault is unsealed, active."},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, api := writingPod(t)
+				ready := func(status, since string) {
+					api.conditions["Ready"] = map[string]any{"type": "Ready", "status": status, "lastTransitionTime": since}
+					p.observe(api.object())
+				}
+				ready(row.ready, "2026-11-24T01:00:00Z")
+				p.SetCondition(newCondition(kube.True, row.message))
+				synctest.Wait()
+				ready(kube.True, "2026-11-24T01:02:00Z")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Equal(t, row.want, api.conditions["gate"].(map[string]any)["message"])
+				assert.Len(t, api.at, 1, "and it stays")
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@ package podstatus
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,7 +24,7 @@ const (
 func (p *Pod) pending() (due []keptCondition, urgent bool, held time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range []keptCondition{p.gate, p.secrets} {
+	for _, c := range []keptCondition{p.gateToWrite(), p.secrets} {
 		now := p.observed.Conditions[c.Type]
 		if c.Type == "" || equivalent(now, c.Condition) {
 			continue
@@ -39,6 +40,25 @@ func (p *Pod) pending() (due []keptCondition, urgent bool, held time.Duration) {
 		urgent = urgent || now.Status != c.Status
 	}
 	return due, urgent, held
+}
+
+// gateToWrite returns the gate's condition, of a recovery with since when apps may have been
+// without Vault: what went before the sidecar's start was not its to measure.
+func (p *Pod) gateToWrite() keptCondition {
+	c := p.gate
+	if c.Status != kube.True || !strings.Contains(c.Message, recoveredIn) {
+		return c
+	}
+	if p.opening.message != c.Message {
+		p.opening.message, p.opening.unreadySince = c.Message, ""
+		if pod := p.observed.Conditions["Ready"]; pod.Status == kube.False {
+			p.opening.unreadySince = pod.Since
+		}
+	}
+	if p.opening.unreadySince != "" {
+		c.Message += " The pod was not Ready since " + p.opening.unreadySince + "."
+	}
+	return c
 }
 
 // writeConditions writes what is due until ctx is done. What is urgent is written at once,
