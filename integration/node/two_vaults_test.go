@@ -1,0 +1,66 @@
+package node
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Two Vaults in one cluster, the second with the names that OpenBao's chart gives: both
+// recover from a power cut, and neither sidecar may do anything to the other's pod.
+func TestTwoVaults_RecoverAndStayApart(t *testing.T) {
+	n := theNode(t)
+	n.installHomelab()
+
+	n.volumes("bao-data")
+	dir := filepath.Join(n.copyManifests("namespace: security", "namespace: strongroom"), "homelab")
+	_, err := n.run("", "cp", "-r", filepath.Join(machine.root, "patches"), filepath.Join(dir, "../.."))
+	require.NoError(t, err)
+	settings := filepath.Join(dir, "settings.yaml")
+	n.replaceInFile(settings, strings.NewReplacer("namespace: security", "namespace: strongroom", "statefulSet: vault", "statefulSet: openbao",
+		"container: vault", "container: openbao", "serviceAccount: vault", "serviceAccount: openbao",
+		"vault.in.alybadawy.com", "bao.in.alybadawy.com", "vault-data-lh", "bao-data", "store: k8s-secrets", "store: bao-secrets"))
+	names := strings.NewReplacer("name: vault\n", "name: openbao\n", "name: vault, port", "name: openbao, port", "vault-internal", "openbao-internal",
+		"vault-server-binding", "openbao-server-binding", "name: vault-config", "name: openbao-config", "configMap: {name: vault-config}", "configMap: {name: openbao-config}",
+		"app.kubernetes.io/name: vault", "app.kubernetes.io/name: openbao", "        - name: openbao\n", "        - name: vault\n")
+	n.replaceInFile(filepath.Join(dir, "vault.yaml"), names)
+	n.replaceInFile(filepath.Join(dir, "external-secrets.yaml"), strings.NewReplacer("http://vault.", "http://openbao."))
+	n.replaceInFile(filepath.Join(dir, "kustomization.yaml"), strings.NewReplacer("name: vault-config", "name: openbao-config",
+		"ServiceAccount, name: vault}", "ServiceAccount, name: openbao}", "vault-server-binding", "openbao-server-binding", "  - app.yaml\n", ""))
+	n.apply(n.render(dir))
+	n.bootstrap("--settings", settings)
+
+	bao := func(field string) string { return n.field(field, "-n", "strongroom", "pod", "openbao-0") }
+	bothReady := func() {
+		n.ready("vault-0")
+		n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "strongroom", "pod", "openbao-0")
+		for _, store := range []string{"k8s-secrets", "bao-secrets"} {
+			n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", store)
+		}
+	}
+	bothReady()
+
+	before := bao(`{.status.conditions[?(@.type=="` + gateType + `")].lastTransitionTime}`)
+	n.cutPower("hang")
+	n.notReady("vault-0")
+	n.becomes("False", `{.status.conditions[?(@.type=="Ready")].status}`, "-n", "strongroom", "pod", "openbao-0")
+	n.setStorage("open")
+	bothReady()
+	assert.NotEqual(t, before, bao(`{.status.conditions[?(@.type=="`+gateType+`")].lastTransitionTime}`))
+	assert.Contains(t, bao(`{.status.conditions[?(@.type=="`+gateType+`")].message}`), "Recovered in ")
+
+	n.verifyMustPass()
+	n.runScript("", "verify", "--settings", settings)
+
+	accounts := map[string]string{"security/vault-0": "system:serviceaccount:strongroom:openbao", "strongroom/openbao-0": "system:serviceaccount:security:vault"}
+	for pod, account := range accounts {
+		namespace, name, _ := strings.Cut(pod, "/")
+		_, err := n.tryKubectl("-n", namespace, "--as", account, "patch", "pod", name, "--subresource=status", "-p", `{"status":{"message":"x"}}`)
+		assert.ErrorContains(t, err, "cannot patch", "%s and %s", account, pod)
+		_, err = n.tryKubectl("-n", namespace, "--as", account, "get", "secret", "vault-unseal-key")
+		assert.ErrorContains(t, err, "cannot get", "%s and the key beside %s", account, pod)
+	}
+}
