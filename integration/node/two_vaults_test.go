@@ -23,9 +23,9 @@ func TestTwoVaults_RecoverAndStayApart(t *testing.T) {
 	n.replaceInFile(settings, strings.NewReplacer("namespace: security", "namespace: strongroom", "statefulSet: vault", "statefulSet: openbao",
 		"container: vault", "container: openbao", "serviceAccount: vault", "serviceAccount: openbao",
 		"vault.in.alybadawy.com", "bao.in.alybadawy.com", "vault-data-lh", "bao-data", "store: k8s-secrets", "store: bao-secrets"))
-	names := strings.NewReplacer("name: vault\n", "name: openbao\n", "name: vault, port", "name: openbao, port", "vault-internal", "openbao-internal",
+	names := strings.NewReplacer("        - name: vault\n", "        - name: vault\n", "name: vault\n", "name: openbao\n", "name: vault, port", "name: openbao, port", "vault-internal", "openbao-internal",
 		"vault-server-binding", "openbao-server-binding", "name: vault-config", "name: openbao-config", "configMap: {name: vault-config}", "configMap: {name: openbao-config}",
-		"app.kubernetes.io/name: vault", "app.kubernetes.io/name: openbao", "        - name: openbao\n", "        - name: vault\n")
+		"app.kubernetes.io/name: vault", "app.kubernetes.io/name: openbao")
 	n.replaceInFile(filepath.Join(dir, "vault.yaml"), names)
 	n.replaceInFile(filepath.Join(dir, "external-secrets.yaml"), strings.NewReplacer("http://vault.", "http://openbao."))
 	n.replaceInFile(filepath.Join(dir, "kustomization.yaml"), strings.NewReplacer("name: vault-config", "name: openbao-config",
