@@ -91,9 +91,18 @@ e2e: node-packages fuse build servers ## run the whole home on a real Kubernetes
 	go test -count=1 -timeout 40m ./integration/node
 	@echo "e2e: what the sidecar tells after the power cut:"; cat bin/node/timeline
 
-.PHONY: demo
-demo: fuse netcat build servers ## show a power cut and the recovery, beside the real servers
+# What act one takes; the demo itself has act two's servers built behind it. VAULT_BINARY
+# and KUBEBUILDER_ASSETS name servers that are there.
+.PHONY: demo demo-compare
+demo: fuse build demo-servers ## show a power cut and the recovery, with real servers (the first time takes 5 minutes to act one)
 	@go run ./integration/cmd/demo
+
+demo-compare: fuse netcat build demo-servers ## the same, and beside it the two CronJobs that the sidecar replaces
+	@go run ./integration/cmd/demo --compare
+
+.PHONY: demo-servers
+demo-servers:
+	@integration/servers/build.sh $(if $(VAULT_BINARY),,vault) stallfs
 
 .PHONY: bench
 bench: fuse netcat build servers ## measure how fast Vault and External Secrets come back, and the footprint

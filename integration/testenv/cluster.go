@@ -37,7 +37,8 @@ type Cluster struct {
 // StartCluster starts one and waits until it is ready. The arguments are flags of the
 // kube-apiserver after the default ones. An environment has at most one.
 func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, error) {
-	if err := env.requireBinaries("servers/kubernetes"); err != nil {
+	binary, first := env.kubernetes("kube-apiserver")
+	if err := env.requireBinaries(binary); err != nil {
 		return nil, err
 	}
 	authority, err := env.NewCA("kubernetes")
@@ -69,21 +70,21 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	flags := []string{"kube-apiserver",
-		"--etcd-servers=" + etcd,
-		"--bind-address=127.0.0.1", "--secure-port=" + port,
+	flags := append(first,
+		"--etcd-servers="+etcd,
+		"--bind-address=127.0.0.1", "--secure-port="+port,
 		// Without these two it looks for an address that other machines reach,
 		// and ends when there is none.
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=RBAC",
-		"--client-ca-file=" + authority.CAFile,
-		"--tls-cert-file=" + authority.CertFile, "--tls-private-key-file=" + authority.KeyFile,
+		"--client-ca-file="+authority.CAFile,
+		"--tls-cert-file="+authority.CertFile, "--tls-private-key-file="+authority.KeyFile,
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + authority.KeyFile,
-		"--service-account-signing-key-file=" + authority.KeyFile,
-	}
-	c.APIServer = Server{env: env, name: "kube-apiserver", binary: "servers/kubernetes", args: append(flags, args...)}
+		"--service-account-key-file="+authority.KeyFile,
+		"--service-account-signing-key-file="+authority.KeyFile,
+	)
+	c.APIServer = Server{env: env, name: "kube-apiserver", binary: binary, args: append(flags, args...)}
 	return c, c.StartAPIServer(ctx)
 }
 
@@ -95,11 +96,12 @@ func (c *Cluster) startEtcd() (url string, err error) {
 		return "", err
 	}
 	clients, peers := "http://127.0.0.1:"+port, "http://127.0.0.1:"+peerPort
-	c.Etcd, err = c.env.startProcess("etcd", c.env.Binary("servers/kubernetes"), nil, "etcd",
+	binary, first := c.env.kubernetes("etcd")
+	c.Etcd, err = c.env.startProcess("etcd", c.env.Binary(binary), nil, append(first,
 		"--data-dir="+filepath.Join(c.env.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers,
-		"--initial-cluster=default="+peers)
+		"--initial-cluster=default="+peers)...)
 	return clients, err
 }
 

@@ -21,6 +21,7 @@ import (
 type Env struct {
 	Dir      string // temporary, removed by Close
 	repoRoot string // of the repository
+	programs Programs
 
 	mu         sync.Mutex
 	cleanups   []func() error
@@ -30,13 +31,15 @@ type Env struct {
 
 // New makes an empty environment. It fails when a binary is not built; the error
 // names the make target that builds it.
-func New() (*Env, error) {
+func New() (*Env, error) { return newEnv(Programs{}) }
+
+func newEnv(p Programs) (*Env, error) {
 	root, err := findRepo()
 	if err != nil {
 		return nil, err
 	}
-	env := &Env{repoRoot: root}
-	if err := env.requireBinaries("vault-unseal-sidecar", vaultBinary(), "servers/stallfs"); err != nil {
+	env := &Env{repoRoot: root, programs: p}
+	if err := env.requireBinaries("vault-unseal-sidecar", env.vault(), "servers/stallfs"); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "unseal-") // short: Unix sockets live in it
@@ -48,9 +51,9 @@ func New() (*Env, error) {
 	return env, nil
 }
 
-// Run makes an environment for f, and closes it.
-func Run(f func(env *Env) error) (err error) {
-	env, err := New()
+// Run makes an environment of these programs for f, and closes it.
+func Run(p Programs, f func(env *Env) error) (err error) {
+	env, err := newEnv(p)
 	if err != nil {
 		return err
 	}
@@ -122,8 +125,14 @@ func (env *Env) Close() error {
 	return errors.Join(errs...)
 }
 
-// Binary returns the path of a built binary, such as "servers/vault".
-func (env *Env) Binary(name string) string { return filepath.Join(env.repoRoot, "bin", name) }
+// Binary returns the path of a built binary, such as "servers/vault"; that of another
+// program is its own.
+func (env *Env) Binary(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(env.repoRoot, "bin", name)
+}
 
 // Source returns the path of a file or a directory of the repository.
 func (env *Env) Source(name string) string { return filepath.Join(env.repoRoot, name) }

@@ -51,7 +51,7 @@ func (env *Env) NewVault(c VaultConfig) (*Vault, error) {
 		}
 	}
 	v := &Vault{
-		Server: Server{env: env, name: "vault", binary: vaultBinary(), args: []string{"server", "-config", configPath}},
+		Server: Server{env: env, name: "vault", binary: env.vault(), args: []string{"server", "-config", configPath}},
 		Addr:   "http://127.0.0.1:" + port,
 	}
 	listener := "tls_disable = true"

@@ -20,7 +20,7 @@ const (
 // footprint prints what the sidecar costs beside a Vault that is well, and
 // while it waits for one that refuses; without Kubernetes and in Vault's pod.
 func footprint(ctx context.Context, _ rounds) error {
-	err := testenv.Run(func(env *testenv.Env) error {
+	err := testenv.Run(testenv.Programs{}, func(env *testenv.Env) error {
 		vault, err := outage.StartVault(ctx, env)
 		if err != nil {
 			return err

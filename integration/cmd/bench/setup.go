@@ -18,7 +18,7 @@ func apiServerArgs() []string { return strings.Fields(os.Getenv("APISERVER_ARGS"
 
 // withCluster runs f with an unsealed Vault and a Kubernetes with its pod.
 func withCluster(ctx context.Context, f func(c *outage.Cluster) error) error {
-	return testenv.Run(func(env *testenv.Env) error {
+	return testenv.Run(testenv.Programs{}, func(env *testenv.Env) error {
 		c, err := startCluster(ctx, env)
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ func unsealing(ctx context.Context, r rounds) error {
 		results := map[string][]time.Duration{}
 		for range r.vault {
 			for _, b := range baselines {
-				err := testenv.Run(func(env *testenv.Env) error {
+				err := testenv.Run(testenv.Programs{}, func(env *testenv.Env) error {
 					took, err := measureRound(ctx, env, s, b)
 					results[b.name] = append(results[b.name], took)
 					return err

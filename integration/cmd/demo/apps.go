@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
-	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // refresh is how often External Secrets reads from Vault when all is well: so
@@ -31,11 +30,10 @@ var secrets = []outage.Secret{
 // sampleSecret is the one whose values are shown.
 var sampleSecret = outage.Secret{App: "photos", Name: "database", Path: "photos/database"}
 
-// newCluster starts Vault, Kubernetes and External Secrets, and waits until every app
+// newCluster starts Kubernetes and External Secrets beside Vault, and waits until every app
 // has its secrets.
-func newCluster(ctx context.Context, env *testenv.Env) (*outage.Cluster, error) {
-	v, err := outage.StartVault(ctx, env)
-	if err != nil {
+func newCluster(ctx context.Context, v *outage.Vault) (*outage.Cluster, error) {
+	if err := v.KillSidecar(); err != nil { // the next knows Kubernetes
 		return nil, err
 	}
 	c, err := outage.StartCluster(ctx, v)

@@ -1,24 +1,29 @@
-// Command demo shows one power cut twice: with a real Vault, a real
-// Kubernetes API server and the real External Secrets Operator, first with the
-// sidecar and then with the two CronJobs that it replaces. It exits with 0 only
-// when every app got the value that was written just before each power cut.
+// Command demo shows a power cut and the recovery in two acts, with real servers. The first
+// takes Vault alone; the second a Kubernetes API server, External Secrets and apps, too.
+// With --compare it shows the second once more with the two CronJobs that the sidecar
+// replaces. It exits with 0 only when Vault and every app came back.
+//
+// Act one plays as soon as its servers are there: those of act two are built meanwhile.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 func main() {
+	compare := flag.Bool("compare", false, "show the power cut with the two CronJobs, too")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := testenv.Run(func(env *testenv.Env) error { return demo(ctx, env) })
-	if err != nil {
+	if err := demo(ctx, *compare); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("interrupted: %w", err)
 		}
@@ -27,25 +32,60 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context, env *testenv.Env) error {
-	heading("1. A home: Vault, a Kubernetes API server and External Secrets, all of them real")
-	c, err := newCluster(ctx, env)
+func demo(ctx context.Context, compare bool) error {
+	programs, told, err := testenv.Installed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, line := range told {
+		fmt.Println("demo:", line)
+	}
+	servers := []string{"external-secrets"}
+	if programs.Kubernetes == "" {
+		servers = []string{"kubernetes", "external-secrets"}
+	}
+	b, err := startBuild(ctx, servers...)
+	if err != nil {
+		return err
+	}
+	defer b.stop()
+	return testenv.Run(programs, func(env *testenv.Env) error {
+		v, err := actOne(ctx, env)
+		if err != nil {
+			return fmt.Errorf("act one: %w", err)
+		}
+		if err := b.wait(ctx); err != nil {
+			return err
+		}
+		if err := actTwo(ctx, v, compare); err != nil {
+			return fmt.Errorf("act two: %w", err)
+		}
+		return nil
+	})
+}
+
+// actTwo shows the whole home.
+func actTwo(ctx context.Context, v *outage.Vault, compare bool) error {
+	heading("Act two. The home around it: a Kubernetes API server, External Secrets and its apps")
+	c, err := newCluster(ctx, v)
 	if err != nil {
 		return fmt.Errorf("starting the setup: %w", err)
 	}
-	printLine("Vault             on storage that can hang; one key share; unsealed by the sidecar")
 	printLine("Kubernetes        etcd and kube-apiserver; the sidecar acts as the pod vault-0, with the")
 	printLine("                  rights that manifests/ grants; there is no kubelet, all are processes")
 	printLine("External Secrets  %d ExternalSecrets for the apps %s", len(secrets), listOfApps)
-	withSidecar, err := recoverWithSidecar(ctx, c)
+	withSidecar, err := recoverWithSidecar(ctx, c, compare)
 	if err != nil {
 		return fmt.Errorf("with the sidecar: %w", err)
+	}
+	if !compare {
+		return nil
 	}
 	withCronJobs, err := recoverWithCronJobs(ctx, c)
 	if err != nil {
 		return fmt.Errorf("with the CronJobs: %w", err)
 	}
-	heading("6. Both, on one scale")
+	heading("Both, on one scale")
 	printComparison(withSidecar, withCronJobs)
 	return nil
 }

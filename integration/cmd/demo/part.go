@@ -10,17 +10,22 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
-const (
-	// failures are how often External Secrets fails on the store before the
-	// storage is back: its next try is 32 s after the sixth, the one after
-	// that 64 s later.
-	failures = 6
-	// resumeAfter is how long after the last failure the storage is back. A try
-	// takes External Secrets 3 to 4.5 s, so its own next one ends within 29 s of
-	// that, and the one after that begins 91 s after it at the soonest. None
-	// falls between the two CronJobs, which act after 30 s and 90 s. After an
-	// outage of minutes, with tries that are minutes apart, it is mostly so too.
-	resumeAfter = 7500 * time.Millisecond
+// pace is how long an outage lasts.
+type pace struct {
+	failures    int           // of External Secrets on the store before the storage is back
+	resumeAfter time.Duration // after the last failure it is
+}
+
+var (
+	// brief is for one who watches: the next try is 4 s after the third failure.
+	brief = pace{3, time.Second}
+	// long is fair to the CronJobs. The next try is 32 s after the sixth failure, the one
+	// after that 64 s later. A try takes External Secrets 3 to 4.5 s, so its own next one
+	// ends within 29 s of the storage's return, and the one after that begins 91 s after
+	// it at the soonest. None falls between the two CronJobs, which act after 30 s and
+	// 90 s. After an outage of minutes, with tries that are minutes apart, it is mostly so
+	// too.
+	long = pace{6, 7500 * time.Millisecond}
 )
 
 // part is one part of the demo: a power cut, and the time until every app has its secrets.
@@ -55,7 +60,7 @@ func begin(ctx context.Context, c *outage.Cluster, startSidecar bool) (*part, er
 
 // waitDown waits, and shows the seconds that pass, until External Secrets is deep
 // in its backoff. By then nothing may differ from the status False.
-func (p *part) waitDown(ctx context.Context, differs func(status string) string) error {
+func (p *part) waitDown(ctx context.Context, pace pace, differs func(status string) string) error {
 	fmt.Print("   seconds without power or storage:")
 	seconds := elapsedCounter{from: p.cut.At, every: 5 * time.Second}
 	failed, lastFailure := 0, p.cut.ESO
@@ -64,7 +69,7 @@ func (p *part) waitDown(ctx context.Context, differs func(status string) string)
 		if n := storeFailures(p.ESO.Process); n > failed {
 			failed, lastFailure = n, time.Now()
 		}
-		if failed < failures || time.Since(lastFailure) < resumeAfter {
+		if failed < pace.failures || time.Since(lastFailure) < pace.resumeAfter {
 			return fmt.Sprintf("it has failed %d times", failed)
 		}
 		return differs("False")

@@ -20,14 +20,14 @@ const untilNextMinute = 30 * time.Second
 func recoverWithCronJobs(ctx context.Context, c *outage.Cluster) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	heading("5. The same again, without the sidecar: two CronJobs, on the minute")
+	heading("The same again, without the sidecar: two CronJobs, on the minute")
 	printLine("The first unseals a sealed Vault. The second restarts External Secrets when Vault")
 	printLine("is well and the store is not. Their pods start at once here, which is generous.")
 	p, err := begin(ctx, c, false)
 	if err != nil {
 		return 0, err
 	}
-	if err := p.waitDown(ctx, c.Differs); err != nil {
+	if err := p.waitDown(ctx, long, c.Differs); err != nil {
 		return 0, err
 	}
 	if err := p.resumeStorage(); err != nil {

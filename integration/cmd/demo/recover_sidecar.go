@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,10 +21,10 @@ var phaseMeanings = map[string]string{
 
 // recoverWithSidecar runs the first part and returns how long the apps waited
 // once the storage was back.
-func recoverWithSidecar(ctx context.Context, c *outage.Cluster) (time.Duration, error) {
+func recoverWithSidecar(ctx context.Context, c *outage.Cluster, compare bool) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	heading("2. Every secret gets a new value in Vault, and the power goes before an app has it")
+	heading("Every secret gets a new value in Vault, and the power goes before an app has it")
 	p, err := begin(ctx, c, true)
 	if err != nil {
 		return 0, err
@@ -35,11 +34,15 @@ func recoverWithSidecar(ctx context.Context, c *outage.Cluster) (time.Duration, 
 	differs := func(status string) string {
 		return cmp.Or(c.Gate.Missing(status, 1), c.Differs(status))
 	}
-	if err := p.waitDown(ctx, differs); err != nil {
+	pace := brief
+	if compare {
+		pace = long
+	}
+	if err := p.waitDown(ctx, pace, differs); err != nil {
 		return 0, err
 	}
 
-	heading("3. The storage is back, and nobody is awake")
+	heading("The storage is back, and nobody is awake")
 	if err := p.resumeStorage(); err != nil {
 		return 0, err
 	}
@@ -53,38 +56,25 @@ func recoverWithSidecar(ctx context.Context, c *outage.Cluster) (time.Duration, 
 	if err != nil {
 		return 0, err
 	}
-	if status.Recovery == nil || len(status.Recovery.Steps) == 0 {
-		return 0, errors.New("/status tells of no recovery")
+	steps, err := phaseSteps(status, p.storageResumed)
+	if err != nil {
+		return 0, err
 	}
+	served := steps[len(steps)-1].to
+	steps = append(steps,
+		step{"gate", served, p.Gate.Last(), "the pod's readiness gate is open"},
+		step{"store", served, p.Store.Last(), "the woken ClusterSecretStore is Ready"},
+	)
 	took := p.took()
-	p.printTimeline(p.sidecarSteps(status.Recovery.Steps))
+	p.printTimeline(append(steps, p.secretSteps()...))
 	if err := p.verify(ctx); err != nil {
 		return 0, err
 	}
 
-	heading("4. What it left on Vault's pod, and in its log")
+	heading("What it left on Vault's pod, and in its log")
 	if err := describePod(ctx, c); err != nil {
 		return 0, err
 	}
 	printLog(c.Vault.Sidecar)
 	return took, nil
-}
-
-// sidecarSteps are the phases that the sidecar reported, and the conditions that
-// changed after that.
-func (p *part) sidecarSteps(phases []testenv.Step) []step {
-	var steps []step
-	served := p.storageResumed
-	for _, phase := range phases {
-		end := phase.Began.Add(time.Duration(phase.Seconds * float64(time.Second)))
-		if end.After(p.storageResumed) {
-			steps = append(steps, step{phase.Name, served, end, phaseMeanings[phase.Name]})
-			served = end
-		}
-	}
-	steps = append(steps,
-		step{"gate", served, p.Gate.Last(), "the pod's readiness gate is open"},
-		step{"store", served, p.Store.Last(), "the woken ClusterSecretStore is Ready"},
-	)
-	return append(steps, p.secretSteps()...)
 }
