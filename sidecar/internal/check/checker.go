@@ -52,6 +52,7 @@ var checks = []struct {
 	{AboutPod, ourPod, (*Checker).checkCapture},
 	{AboutPod, ourPod, (*Checker).checkStatefulSet},
 	{AboutServices, ourPod, (*Checker).checkServices},
+	{AboutNetwork, ourPod, (*Checker).checkSelectors},
 	{AboutRights, kubernetes, (*Checker).checkRights},
 	{AboutSecrets, kubernetes, (*Checker).checkSecrets},
 }

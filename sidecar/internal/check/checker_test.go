@@ -353,11 +353,11 @@ func TestServices_WarnOfNotReadyAddresses(t *testing.T) {
 		want Level
 		text string
 	}{
-		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "the Service vault publishes"},
+		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "published by the Service vault"},
 		"not published":          {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: false`, ourGate, OK, "none of 1"},
 		"by default":             {ours + `clusterIP: 10.96.0.7`, ourGate, OK, "none of 1"},
 		"of the headless one":    {ours + `clusterIP: None, publishNotReadyAddresses: true`, ourGate, OK, "none of 1"},
-		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, OK, "none of 0"},
+		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "no Service of security selects the pod"},
 		"published, and no gate": {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, "", OK, "1 select the pod; without the gate"},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -133,10 +134,18 @@ func (c *Checker) checkStatefulSet(ctx context.Context) {
 	}
 }
 
-// checkServices looks whether traffic is led to a Vault that is sealed.
+// patchedServices matches the names of the Services that patches/services is for.
+const patchedServices = `(.+-)?(vault|openbao)(-ui|-active|-standby)?`
+
+var isPatchedService = regexp.MustCompile("^(?:" + patchedServices + ")$").MatchString
+
+// checkServices looks whether the pod has Services, and whether one leads traffic to a
+// Vault that is sealed.
 func (c *Checker) checkServices(ctx context.Context) {
-	seen, unsafe := 0, 0
-	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
+	seen := 0
+	var patched, others []string // that are unsafe
+	namespace, pod := c.pod.Whole.GetNamespace(), c.pod.Whole.GetName()
+	services := c.api.Resource(kube.Services).Namespace(namespace)
 	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
 		if eso.ServiceHosts(service, c.pod.Whole, "") == nil {
 			return
@@ -144,16 +153,29 @@ func (c *Checker) checkServices(ctx context.Context) {
 		seen++
 		publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
 		address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
-		if c.gated() && publishes && address != "None" { // the headless one has to: raft finds its peers through it
-			unsafe++
-			c.warn(fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
-				"apply patches/services")
+		switch name := service.GetName(); {
+		case !c.gated() || !publishes || address == "None": // the headless one has to: raft finds its peers through it
+		case isPatchedService(name):
+			patched = append(patched, name)
+		default:
+			others = append(others, name)
 		}
 	})
+	const unsafe = "pods that are not Ready are published by the Service %s: it routes traffic to a sealed Vault regardless of the gate"
+	if len(patched) > 0 {
+		c.warn(fmt.Sprintf(unsafe, enumerate(patched)), "add the component patches/services to the kustomization that renders the Service "+enumerate(patched))
+	}
+	if len(others) > 0 {
+		c.warn(fmt.Sprintf(unsafe, enumerate(others)), "set publishNotReadyAddresses: false in the spec of the Service "+enumerate(others)+
+			"; patches/services does not know the name")
+	}
 	switch {
 	case err != nil:
 		c.notVisible("the Services beside the pod", "eviction", err)
-	case unsafe > 0:
+	case len(patched)+len(others) > 0:
+	case seen == 0:
+		c.warn(fmt.Sprintf("no Service of %s selects the pod: none leads to this Vault, and External Secrets is not seen to use it", namespace),
+			fmt.Sprintf("make the selector of Vault's Service fit the pod's labels: kubectl -n %s get services -o wide; kubectl -n %s get pod %s --show-labels", namespace, namespace, pod))
 	case c.gated():
 		c.ok(fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen))
 	default:
