@@ -323,9 +323,9 @@ func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage", sequence(killVault, waitUntil(esoInBackoff())), nil},
 		phase{"it ends, and the sidecar may do nothing", sequence(startVault, startSidecar),
-			[]condition{serving(), logContains("apply manifests/gate"), logContains("apply manifests/stores")}},
+			[]condition{serving(), logContains("run kubectl apply -k manifests with the component gate"), logContains("with the component stores")}},
 		phase{"the gate and the stores are granted", applyComponents("gate", "stores"),
-			[]condition{gateConditionIs("True", "Unsealed"), logContains("apply manifests/externalsecrets"), podConditionIs(secretsType, "Unknown", "Forbidden")}},
+			[]condition{gateConditionIs("True", "Unsealed"), logContains("with the component externalsecrets"), podConditionIs(secretsType, "Unknown", "Forbidden")}},
 		phase{"all is granted", applyComponents("externalsecrets", "more"), []condition{syncedCount(20)}},
 	)
 }

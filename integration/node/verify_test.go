@@ -63,7 +63,7 @@ func TestVerify_PredictsTheNextReboot(t *testing.T) {
 	n.becomes("ImagePullBackOff", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].state.waiting.reason}`, "-n", "security", "pod", "vault-0")
 	n.scriptMustFail("WRONG the container vault-unseal-sidecar of vault-0 does not run: ", "", "verify")
 	n.scriptMustFail("localhost/no-such:v1", "", "bootstrap")
-	n.kubectl("delete", "validatingadmissionpolicybinding", sidecarContainer+"-more")
+	n.kubectl("delete", "validatingadmissionpolicybinding", sidecarContainer+"-more.security")
 	n.scriptMustFail("WRONG policies do not narrow all", "", "verify")
 }
 

@@ -83,7 +83,7 @@ func (c *Checker) place() (level Level, text, advice string) {
 			return OK, "the sidecar is a native one: it starts before Vault and ends after it", ""
 		}
 		return Failure, "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts",
-			"apply patches/native, or make it an ordinary container"
+			"add the component patches/native to the kustomization that renders Vault's StatefulSet, or make it an ordinary container"
 	}
 	switch at := slices.IndexFunc(containers, podContainer.isOurs); {
 	case at > 0:
@@ -93,10 +93,10 @@ func (c *Checker) place() (level Level, text, advice string) {
 			"put it after Vault, as patches does"
 	case at == 0:
 		return Failure, "the sidecar is alone in its pod: the key only goes to a Vault beside it",
-			"apply patches to Vault's StatefulSet"
+			"add the component patches to the kustomization that renders Vault's StatefulSet"
 	case c.outside:
 		return Failure, "the pod has no sidecar: nothing in it has the name or the image " + kube.Name,
-			"apply patches, and delete the pod when its StatefulSet says OnDelete"
+			"add the component patches to the kustomization that renders Vault's StatefulSet, apply it, and delete the pod"
 	}
 	return Unknown, "the sidecar cannot be identified: no container of the pod has its name", ""
 }
@@ -175,7 +175,8 @@ func (c *Checker) checkServices(ctx context.Context) {
 	case len(patched)+len(others) > 0:
 	case seen == 0:
 		c.warn(fmt.Sprintf("no Service of %s selects the pod: none leads to this Vault, and External Secrets is not seen to use it", namespace),
-			fmt.Sprintf("make the selector of Vault's Service fit the pod's labels: kubectl -n %s get services -o wide; kubectl -n %s get pod %s --show-labels", namespace, namespace, pod))
+			fmt.Sprintf("make the selector of Vault's Service fit the pod's labels: "+
+				"kubectl -n %s get services -o wide; kubectl -n %s get pod %s --show-labels", namespace, namespace, pod))
 	case c.gated():
 		c.ok(fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen))
 	default:

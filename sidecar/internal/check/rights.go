@@ -189,8 +189,8 @@ func (c *Checker) evaluateRequirements(needs []Requirement, answers map[Right]An
 		moved := func(r Right) bool { return answers[r].Allowed }
 		if slices.Contains(missing, "eviction") && slices.ContainsFunc(c.movedRights(), moved) {
 			text += fmt.Sprintf("; the Role of manifests/eviction lies in %s, in the place of %s", c.Namespace, c.ESO.ControllerNamespace)
-			advice = fmt.Sprintf("take the namespace out of the kustomization above the rights (Flux: targetNamespace), and %s; or set ESO_NAMESPACE=%s if External Secrets is there",
-				advice, c.Namespace)
+			advice = fmt.Sprintf("take the namespace out of the kustomization above the rights (Flux: targetNamespace), and %s; "+
+				"or set ESO_NAMESPACE=%s if External Secrets is there", advice, c.Namespace)
 		}
 		c.add(worst, text, advice)
 	}

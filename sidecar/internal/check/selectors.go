@@ -102,16 +102,19 @@ func (c *Checker) checkPeer(ctx context.Context, name string, peer map[string]an
 	err = c.each(ctx, c.api.Resource(namespaces), metav1.ListOptions{LabelSelector: within.String()}, func(o *unstructured.Unstructured) {
 		found = found || !ofPods || c.anyPod(ctx, o.GetName(), pods)
 	})
-	text := fmt.Sprintf("%s lets in the namespaces %s, and there are none", name, quote(within.String()))
+	advice := c.names().Apply("network", "clients")
 	switch {
 	case err != nil:
 		c.notVisible("the namespaces that "+name+" lets in", "", err)
 	case found:
 	case ofPods:
-		c.warn(fmt.Sprintf("%s lets in the pods %s of the namespaces %s, and there are none: theirs do not reach Vault", name, quote(pods.String()), quote(within.String())),
-			"set esoNamespace and esoName in settings.yaml to the namespace of External Secrets and its pods' label app.kubernetes.io/name, and "+c.names().Apply("network", "clients"))
+		c.warn(fmt.Sprintf("%s lets in the pods %s of the namespaces %s, and there are none: theirs do not reach Vault",
+			name, quote(pods.String()), quote(within.String())),
+			"set esoNamespace and esoName in settings.yaml to the namespace of External Secrets and its pods' label "+
+				"app.kubernetes.io/name, and "+advice)
 	default: // there need not be an ingress controller
-		c.unknown(text, "if the name is wrong, set ingressNamespace, clientNamespace or monitoringNamespace in settings.yaml, and "+c.names().Apply("network", "clients"))
+		c.unknown(fmt.Sprintf("%s lets in the namespaces %s, and there are none", name, quote(within.String())),
+			"if the name is wrong, set ingressNamespace, clientNamespace or monitoringNamespace in settings.yaml, and "+advice)
 	}
 }
 
