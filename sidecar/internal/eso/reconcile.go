@@ -43,6 +43,11 @@ type Config struct {
 	Report              func(status.ExternalSecrets) // is called with every news; must not block; may be nil
 }
 
+// Rights are those that the sidecar is granted.
+func (c Config) Rights() kube.Rights {
+	return kube.Rights{Namespace: c.Namespace, Pod: c.Pod, ESONamespace: c.ControllerNamespace, ESODeployment: c.Deployment}
+}
+
 const (
 	// resyncInterval is how often a store is annotated again, and firstResync how soon at
 	// first, for a Service leads to Vault some seconds after that is active. ESO's only

@@ -60,7 +60,7 @@ type resync struct {
 
 func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	return &resyncer{
-		api: api, log: kube.NewTelemetry(c.Log, c.Meter),
+		api: api, log: kube.NewTelemetry(c.Log, c.Meter, c.Rights()),
 		// ESO syncs about 26 a second; what waits there does not wait here.
 		limiter:     rate.NewLimiter(40, 50),
 		errors:      map[string]*kube.ErrorLog{ExternalSecrets.Resource: {}, ClusterSecrets.Resource: {}, PushSecrets.Resource: {}},
