@@ -382,10 +382,10 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	)
 }
 
-// setCondition gives an object a condition, as its controller does.
 // storeFailed is the condition of a store that ESO could not use.
 const storeFailed = `{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}`
 
+// setCondition gives an object a condition, as its controller does.
 func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name, condition string) {
 	require.NoError(sc, sc.cluster.SetCondition(sc.ctx, r, namespace, name, condition))
 }
