@@ -7,14 +7,12 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
 // checkCommand looks at all that the next recovery depends on, tells it, and
@@ -82,22 +80,15 @@ func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, e
 	return slices.Concat(out, findings, around), err
 }
 
-// checkInContainer looks at what the container sees.
-func checkInContainer(ctx context.Context, c config) ([]check.Finding, error) {
-	client, err := vault.New(c.vaultConfig())
-	if err != nil {
-		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
+// forgetVaultEnvironment takes away what vault/api would read by itself:
+// a token, a proxy, a switch that turns verification off. The option table is
+// the only way in.
+func forgetVaultEnvironment() {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
+			_ = os.Unsetenv(name)
+		}
 	}
-	h := check.Container{
-		Vault: client, VaultUID: c.vaultUID, Keys: keyfile.New(c.keys), KeysPath: c.keys,
-		SavedState: statefile.New(c.stateDir, stateName), SavedProofs: statefile.New(c.stateDir, proofName),
-		ProveRole: c.proveRole,
-		Login:     func(ctx context.Context) (*vault.Client, error) { return login(ctx, c, client) },
-	}
-	if c.proveKey {
-		h.Prover = newProver(c, client, h.Keys)
-	}
-	return h.Check(ctx), nil
 }
 
 // checkFromOutside tells what only the pod can see.
