@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
@@ -20,7 +19,7 @@ import (
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
 func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
-	if c.kubeconfig == "" && c.podName != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+	if c.kubeconfig == "" && (c.podName != "" || c.kubeContext != "") && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
 		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
 			c.kubeconfig = kube.HomeKubeconfig()
 		}
@@ -65,7 +64,6 @@ func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, e
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
 			Text: "memory protection is incomplete: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
-	forgetVaultEnvironment()
 	here := checkInContainer
 	if c.kubeconfig != "" {
 		here = checkFromOutside
@@ -78,17 +76,6 @@ func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, e
 	}
 	around, err := checkCluster(ctx, c, args)
 	return slices.Concat(out, findings, around), err
-}
-
-// forgetVaultEnvironment takes away what vault/api would read by itself:
-// a token, a proxy, a switch that turns verification off. The option table is
-// the only way in.
-func forgetVaultEnvironment() {
-	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
-			_ = os.Unsetenv(name)
-		}
-	}
 }
 
 // checkFromOutside tells what only the pod can see.

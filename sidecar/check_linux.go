@@ -12,6 +12,7 @@ import (
 
 // checkInContainer looks at what the container sees.
 func checkInContainer(ctx context.Context, c config) ([]check.Finding, error) {
+	forgetVaultEnvironment() // from outside, a plugin of the kubeconfig's may want it
 	client, err := vault.New(c.vaultConfig())
 	if err != nil {
 		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)

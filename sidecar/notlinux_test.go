@@ -54,6 +54,8 @@ func TestNotLinux_RefusesWhatIsForThePod(t *testing.T) {
 	kubeconfig := filepath.Join(home, "kubeconfig")
 	require.NoError(t, os.WriteFile(kubeconfig, fmt.Appendf(nil, `{apiVersion: v1, kind: Config, current-context: a,
 		clusters: [{name: a, cluster: {server: "http://%s"}}], contexts: [{name: a, context: {cluster: a}}]}`, closed.Addr()), 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(home, ".kube"), 0o700))
+	require.NoError(t, os.Link(kubeconfig, filepath.Join(home, ".kube/config")))
 	for name, row := range map[string]struct {
 		args []string
 		code int
@@ -65,6 +67,7 @@ func TestNotLinux_RefusesWhatIsForThePod(t *testing.T) {
 		"a proof":                   {[]string{"check", "--prove-key"}, exitFailed, "the check could not run: the key and Vault are in Vault's pod, on Linux; "},
 		"a check of a cluster":      {[]string{"check", "--kubeconfig", kubeconfig, "--pod-name=vault-0", "--pod-namespace=security"}, exitFailed, "asking the Kubernetes API: "},
 		"a check of an unnamed pod": {[]string{"check", "--kubeconfig", kubeconfig}, exitUsage, "which pod to look at is not said"},
+		"a context, and no pod":     {[]string{"check", "--context", "a"}, exitUsage, "which pod to look at is not said; set --pod-name and --pod-namespace"},
 		"a status of nobody":        {[]string{"status", "--http-bind", closed.Addr().String()}, exitFailed, "asking the sidecar for its status: "},
 		"an option that is not one": {[]string{"run", "--nothing"}, exitUsage, "flag provided but not defined"},
 	} {
@@ -81,6 +84,19 @@ func TestNotLinux_RefusesWhatIsForThePod(t *testing.T) {
 			assert.Empty(t, stdout)
 		})
 	}
+	plugin := filepath.Join(home, "plugin")
+	require.NoError(t, os.WriteFile(plugin, fmt.Appendf(nil, `{apiVersion: v1, kind: Config, current-context: a,
+		clusters: [{name: a, cluster: {server: "https://%s"}}], contexts: [{name: a, context: {cluster: a, user: a}}],
+		users: [{name: a, user: {exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh,
+			args: ["-c", "echo asks $VAULT_TOKEN >&2; exit 1"]}}}]}`, closed.Addr()), 0o600))
+	t.Run("a kubeconfig's plugin keeps its environment", func(t *testing.T) {
+		cmd := exec.Command(binary, "check", "--kubeconfig", plugin, "--pod-name=vault-0", "--pod-namespace=security")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_TOKEN=its-vault"}
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		assert.Contains(t, string(out), "asks its-vault\n")
+		assert.Contains(t, string(out), "getting credentials: exec: ")
+	})
 	text, err := os.ReadFile(binary)
 	require.NoError(t, err)
 	out, err := exec.Command(binary, "version").Output()

@@ -265,6 +265,7 @@ func assertOneLine(t *testing.T, text string, parts ...string) {
 }
 
 func TestCommand_RejectsInvalidArguments(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1") // or check takes the tester's own kubeconfig
 	for _, row := range []struct {
 		args    []string
 		message string

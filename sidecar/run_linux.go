@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -176,6 +177,17 @@ func (c config) vaultConfig() vault.Config {
 		c.vault.Trusts = procid.NewOwner(*c.vaultUID).Check
 	}
 	return c.vault
+}
+
+// forgetVaultEnvironment takes away what vault/api would read by itself:
+// a token, a proxy, a switch that turns verification off. The option table is
+// the only way in.
+func forgetVaultEnvironment() {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
+			_ = os.Unsetenv(name)
+		}
+	}
 }
 
 // identity names the process that listens where Vault should.
