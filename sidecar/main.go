@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 )
 
@@ -35,6 +36,17 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 )
+
+// gcPercent keeps the heap near what is in use, about a megabyte: by default
+// Go lets it grow to four before it looks what is garbage.
+const gcPercent = 50
+
+// limitHeap has Go collect garbage earlier, unless somebody has set it.
+func limitHeap() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 func main() {
 	limitHeap()

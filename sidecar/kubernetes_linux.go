@@ -66,12 +66,6 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 	return k, nil
 }
 
-// eso is what is to be done for External Secrets.
-func (c config) eso() eso.Config {
-	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace,
-		Deployment: c.esoDeployment, Pod: c.podName, Namespace: c.podNamespace}
-}
-
 // Publish takes the core's newest state. It does not block.
 func (k *kubernetesHalf) Publish(s unseal.Snapshot) {
 	k.pod.Publish(s)
