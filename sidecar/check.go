@@ -19,11 +19,7 @@ import (
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
 func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
-	if c.kubeconfig == "" && (c.podName != "" || c.kubeContext != "") && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
-		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
-			c.kubeconfig = kube.HomeKubeconfig()
-		}
-	}
+	c.kubeconfig = c.findKubeconfig()
 	if c.kubeContext != "" && c.kubeconfig == "" {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --context: there is no kubeconfig; set --kubeconfig or KUBECONFIG")
 		return exitUsage
@@ -56,6 +52,16 @@ func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return check.ExitCode(check.Worst(findings))
+}
+
+// findKubeconfig returns the kubeconfig with which check looks from outside; "" in the pod.
+func (c config) findKubeconfig() string {
+	if c.kubeconfig == "" && (c.podName != "" || c.kubeContext != "") && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
+			return kube.HomeKubeconfig()
+		}
+	}
+	return c.kubeconfig
 }
 
 func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, error) {

@@ -61,7 +61,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	}
 	switch name {
 	case "run", "status", "check":
-		c, err := parse(args, env, ownOptions[name]...)
+		c, err := parse(args, variables(name, args, env), ownOptions[name]...)
 		if err == nil {
 			err = c.incompletePair()
 		}
@@ -89,4 +89,25 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", redact(name))
 		return exitUsage
 	}
+}
+
+// variables returns where the options of a subcommand are read from beside its flags. To look
+// from outside, as to ask for the status, takes no Vault: VAULT_ADDR and the like are a
+// person's own, for another program.
+func variables(name string, args []string, env func(string) (string, bool)) func(string) (string, bool) {
+	personal := func(variable string) (string, bool) {
+		if strings.HasPrefix(variable, "VAULT_") {
+			return "", false
+		}
+		return env(variable)
+	}
+	switch name {
+	case "status":
+		return personal
+	case "check":
+		if c, err := parse(args, personal, ownOptions[name]...); err == nil && c.findKubeconfig() != "" {
+			return personal
+		}
+	}
+	return env
 }
