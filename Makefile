@@ -115,7 +115,7 @@ compat: fuse build ## run the main scenarios against older Vaults too (building 
 	@integration/compat.sh
 
 .PHONY: check
-check: format vet lint vulnerabilities shell tidy ## check the code without running it
+check: format vet darwin lint vulnerabilities shell tidy ## check the code without running it
 	@echo "check: passed"
 
 .PHONY: clean
@@ -124,12 +124,19 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet lint vulnerabilities shell tidy fuse netcat promtool chromium jq
+.PHONY: format vet darwin lint vulnerabilities shell tidy fuse netcat promtool chromium jq
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
 vet:
 	@$(call in-each,$(OWN),go vet ./...)
+
+# What a laptop runs; what only the pod runs is in files for Linux.
+darwin:
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=darwin GOARCH=$$arch go vet ./sidecar/... && \
+		CGO_ENABLED=0 GOOS=darwin GOARCH=$$arch go build -o /dev/null ./sidecar || \
+		{ echo "darwin: the program does not build for macOS, $$arch: what only the pod needs belongs into a file *_linux.go" >&2; exit 1; }; done
 
 lint:
 	@$(call in-each,$(OWN),go run $(LINT) run ./...)

@@ -185,11 +185,23 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "a person looks who has no rights", seenFrom: []string{withoutRights}, exitCode: 0, level: "unknown", subject: "pod", text: "may not be read"},
 
 		{name: "the rights for the gate are missing", apply: deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar"), revert: applyComponents("gate"),
-			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "never Ready -> apply manifests/gate", otherFindings: 1},
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "-> run kubectl apply -k manifests with the component gate"},
 		{name: "the rights for the stores are missing", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores.security"), revert: applyComponents("stores"),
-			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/stores"},
+			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "-> run kubectl apply -k manifests with the component stores"},
 		{name: "the rights for the eviction are missing", apply: deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction.security"), revert: applyComponents("eviction"),
-			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/eviction"},
+			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "-> run kubectl apply -k manifests with the component eviction"},
+		{name: "a namespace above the rights has moved those for the eviction", apply: sequence(deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction.security"), applyManifest(movedEviction)),
+			revert:   sequence(deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar-eviction.security"), applyComponents("eviction")),
+			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "the Role of manifests/eviction lies in security, in the place of external-secrets -> take the namespace out"},
+		{name: "no right is granted", apply: sequence(deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar"), deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-stores.security"),
+			deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-externalsecrets.security"), deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-more.security"),
+			deleteObject(roleBindingsResource, "security", "vault-unseal-sidecar-services"), deleteObject(roleBindingsResource, "external-secrets", "vault-unseal-sidecar-eviction.security")),
+			revert:   applyComponents("gate", "stores", "externalsecrets", "more", "eviction"),
+			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "-> run kubectl apply -k manifests with the components gate, stores, externalsecrets, more, eviction"},
+		{name: "a NetworkPolicy is for other names", apply: applyManifest(otherNames), revert: deleteObject(networkPoliciesResource, "security", "home-vault-unseal-sidecar"),
+			seenFrom: []string{withKubeconfig}, exitCode: 3, level: "warning", subject: "network", text: "the NetworkPolicy home-vault-unseal-sidecar does not select the pod"},
+		{name: "no Service selects the pod", apply: sequence(deleteObject(servicesResource, "security", "vault"), deleteObject(servicesResource, "security", "vault-internal")), revert: (*scenario).applyHealthyCluster,
+			seenFrom: both, exitCode: 3, level: "warning", subject: "services", text: "no Service of security selects the pod"},
 		{name: "the pod is an administrator", apply: applyManifest(clusterAdminBinding), revert: deleteObject(clusterRoleBindingsResource, "", "too-much"),
 			seenFrom: both, exitCode: 4, level: "failure", subject: "rights", text: "may do everything"},
 		{name: "the pod may read Secrets", apply: applyManifest(secretReaderRole), revert: deleteObject(roleBindingsResource, "security", "secrets-too"),
@@ -241,7 +253,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "and are not to be granted", apply: removeEvictionRights, revert: restoreEvictionRights, env: []string{"ESO_RECOVERY=nudge"},
 			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "services", text: "may not be read from here -> run check --kubeconfig"},
 		{name: "rights are missing that a flag has a use for", apply: removeEvictionRights, revert: restoreEvictionRights, args: []string{"--eso-recovery", "restart"},
-			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "apply manifests/eviction"},
+			seenFrom: both, exitCode: 3, level: "warning", subject: "rights", text: "-> run kubectl apply -k manifests with the component eviction"},
 		{name: "rights to wake are missing that a restart does not use", apply: deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-externalsecrets.security"), revert: applyComponents("externalsecrets"),
 			args:     []string{"--eso-recovery", "restart"},
 			seenFrom: both, exitCode: 0, level: "ok", subject: "rights", text: "has what is needed of gate, stores, eviction"},
@@ -276,7 +288,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "the sidecar comes first", apply: recreatePod(sidecarFirstSpec), revert: recreatePod(patchedSpec),
 			seenFrom: both, exitCode: 3, level: "warning", subject: "pod", text: "first container"},
 		{name: "the pod has no sidecar", apply: recreatePod(noSidecarSpec), revert: recreatePod(patchedSpec),
-			seenFrom: []string{withKubeconfig}, exitCode: 4, level: "failure", subject: "pod", text: "no sidecar", otherFindings: 1},
+			seenFrom: []string{withKubeconfig}, exitCode: 4, level: "failure", subject: "pod", text: "no sidecar"},
 		{name: "there is no such pod", args: []string{"--pod-name", "vault-7"},
 			seenFrom: []string{withKubeconfig}, exitCode: 4, level: "failure", subject: "pod", text: "there is no pod security/vault-7"},
 		{name: "a patch waits for the pod's deletion", apply: setRevision("vault-2"), revert: setRevision("vault-1"),
@@ -284,7 +296,7 @@ spec: {publishNotReadyAddresses: ` + publish + `, selector: {app: vault}, ports:
 		{name: "and that cannot be seen inside", apply: setRevision("vault-2"), revert: setRevision("vault-1"),
 			seenFrom: []string{inContainer}, exitCode: 0, level: "unknown", subject: "pod", text: "the StatefulSet vault may not be read from here"},
 		{name: "a Service leads to a sealed vault", apply: patchService("true"), revert: patchService("false"),
-			seenFrom: both, exitCode: 3, level: "warning", subject: "services", text: "apply patches/services"},
+			seenFrom: both, exitCode: 3, level: "warning", subject: "services", text: "add the component patches/services to the kustomization that renders the Service vault"},
 
 		{name: "the token is of no use", apply: func(sc *scenario) { require.NoError(sc, os.WriteFile(sc.tokenPath, []byte("nonsense"), 0o600)) },
 			revert:   (*scenario).rotateToken,
@@ -332,6 +344,26 @@ func restoreEvictionRights(sc *scenario) {
 	applyComponents("eviction")(sc)
 	recreatePod(patchedSpec)(sc)
 }
+
+const movedEviction = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: vault-unseal-sidecar-eviction.security, namespace: security}
+rules: [{apiGroups: [""], resources: [pods/eviction], verbs: [create, vault-unseal-sidecar-restricted]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: vault-unseal-sidecar-eviction.security, namespace: security}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: vault-unseal-sidecar-eviction.security}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+`
+
+const otherNames = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: home-vault-unseal-sidecar, namespace: security}
+spec: {podSelector: {matchExpressions: [{key: statefulset.kubernetes.io/pod-name, operator: In, values: [open-bao-0]}]}}
+`
 
 const oneRuleManifest = `
 apiVersion: rbac.authorization.k8s.io/v1

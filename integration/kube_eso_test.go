@@ -323,9 +323,9 @@ func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage", sequence(killVault, waitUntil(esoInBackoff())), nil},
 		phase{"it ends, and the sidecar may do nothing", sequence(startVault, startSidecar),
-			[]condition{serving(), logContains("apply manifests/gate"), logContains("apply manifests/stores")}},
+			[]condition{serving(), logContains("run kubectl apply -k manifests with the component gate"), logContains("with the component stores")}},
 		phase{"the gate and the stores are granted", applyComponents("gate", "stores"),
-			[]condition{gateConditionIs("True", "Unsealed"), logContains("apply manifests/externalsecrets"), podConditionIs(secretsType, "Unknown", "Forbidden")}},
+			[]condition{gateConditionIs("True", "Unsealed"), logContains("with the component externalsecrets"), podConditionIs(secretsType, "Unknown", "Forbidden")}},
 		phase{"all is granted", applyComponents("externalsecrets", "more"), []condition{syncedCount(20)}},
 	)
 }
@@ -382,6 +382,9 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 	)
 }
 
+// storeFailed is the condition of a store that ESO could not use.
+const storeFailed = `{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}`
+
 // setCondition gives an object a condition, as its controller does.
 func (sc *scenario) setCondition(r schema.GroupVersionResource, namespace, name, condition string) {
 	require.NoError(sc, sc.cluster.SetCondition(sc.ctx, r, namespace, name, condition))
@@ -411,6 +414,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		phase{"three replicas are initialized, and a store is down", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, more))
+			sc.setCondition(clusterStoresResource, "", "home", storeFailed)
 			applyComponents("replicas")(sc)
 			c.addReplicas(sc)
 			sc.initialize()
@@ -544,6 +548,7 @@ spec: {provider: {vault: {server: "http://vault.security.svc:8200", path: secret
 		phase{"a store of this vault is down, and nothing helps", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects, vaultServiceManifest, pods))
+			sc.setCondition(clusterStoresResource, "", "home", storeFailed)
 			startSidecar(sc)
 		}, []condition{serving(), podConditionIs(secretsType, "False", "Recovering"), esoPodCount(3)}},
 		phase{"after two minutes the controller is evicted", nil, []condition{

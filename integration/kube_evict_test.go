@@ -46,7 +46,7 @@ spec: ` + vault
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects, vaultServiceManifest, esoPod, testenv.ExternalSecret("app", "a", "home", "a", "1h")))
 			sc.setCondition(clusterStoresResource, "", "home", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
-			sc.setCondition(secretStoresResource, "app", "broken", `{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}`)
+			sc.setCondition(secretStoresResource, "app", "broken", storeFailed)
 			startSidecar(sc)
 		}, []condition{serving(), podConditionIs(secretsType, "False", "Recovering")}},
 		phase{"ESO syncs from it", func(sc *scenario) { synced(time.Now().Add(2 * time.Second))(sc) },

@@ -128,6 +128,13 @@ func (t tenant) createMany(prefix string, few bool) (stores int) {
 	for i := range n.pushes {
 		t.setCondition(pushSecretsResource, "app-3", name("push", i), strings.Replace(failed, "SecretSyncedError", "Errored", 1))
 	}
+	for namespace, stores := range map[string]map[string]int{"app-1": {"medium": n.medium}, "app-2": {"large": n.large, "giant": n.giants}} {
+		for what, count := range stores {
+			for i := range count {
+				t.setCondition(secretStoresResource, namespace, name(what, i), storeFailed)
+			}
+		}
+	}
 	return n.medium + n.large + n.giants
 }
 

@@ -111,19 +111,25 @@ const everything = "manifests/gate, manifests/replicas, manifests/stores, manife
 // rightsOf renders all rights of a Vault, below a kustomization of the given fields.
 func rightsOf(t *testing.T, env *testenv.Env, namespace, set, account, above string) []unstructured.Unstructured {
 	t.Helper()
-	dir := copied(t, env)
+	out, err := env.Kustomize(writtenRights(t, env, namespace, set, account, everything, above))
+	require.NoError(t, err)
+	return objects(t, out)
+}
+
+// writtenRights writes a kustomization of rights, and one above it with further fields.
+func writtenRights(t *testing.T, env *testenv.Env, namespace, set, account, components, above string) (dir string) {
+	t.Helper()
+	dir = copied(t, env)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "rights"), 0o755))
 	settings := strings.NewReplacer("NAMESPACE", namespace, "SET", set, "ACCOUNT", account).Replace(settingsOf)
 	for file, text := range map[string]string{
 		"rights/settings.yaml":      settings,
-		"rights/kustomization.yaml": "{resources: [settings.yaml], components: [" + strings.ReplaceAll(everything, "manifests", "../manifests") + "]}",
-		"kustomization.yaml":        "{resources: [rights]" + above + "}",
+		"rights/kustomization.yaml": "{resources: [settings.yaml], components: [" + strings.ReplaceAll(components, "manifests", "../manifests") + "]}",
+		"kustomization.yaml":        "{resources: [rights], " + above + "}",
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
 	}
-	out, err := env.Kustomize(dir)
-	require.NoError(t, err)
-	return objects(t, out)
+	return dir
 }
 
 // What one Vault's rights apply must not be what another's have applied: the
@@ -151,7 +157,7 @@ func TestManifests_NamesComeFromSettings(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, env.Close()) })
 	for name, above := range map[string]string{
 		"as they are":    "",
-		"below a prefix": ", namePrefix: home-",
+		"below a prefix": "namePrefix: home-",
 	} {
 		t.Run(name, func(t *testing.T) {
 			names := map[string]bool{}
@@ -235,4 +241,43 @@ func TestHelmRelease_HasTheSidecarAndTheGate(t *testing.T) {
 	gates, err := listOf(statefulSet(t, out), "readinessGates")
 	require.NoError(t, err)
 	assert.Equal(t, []any{map[string]any{"conditionType": gateType}}, gates)
+}
+
+// A namespace above the rights moves what has to lie elsewhere: the build fails, and says why.
+func TestManifests_NamespaceAboveFailsTheBuild(t *testing.T) {
+	t.Parallel()
+	env, err := testenv.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	versions, err := filepath.Glob(env.Binary("servers/kustomize/*/kustomize"))
+	require.NoError(t, err)
+	require.NotEmpty(t, versions, "older versions of kustomize: make servers")
+	for components, says := range map[string]string{
+		everything: "it moves the Role of manifests/eviction out of the namespace of External Secrets",
+		"manifests/network, manifests/monitoring": "it moves the dashboard of manifests/monitoring out of the namespace of Grafana",
+	} {
+		for _, namespace := range []string{"vault-b", "elsewhere"} {
+			for place, above := range map[string]string{"in a kustomization above": "namespace: " + namespace, "beside the components": ""} {
+				dir := writtenRights(t, env, "vault-b", "vault", "vault", components, above)
+				if above == "" {
+					file := filepath.Join(dir, "rights/kustomization.yaml")
+					text, err := os.ReadFile(file)
+					require.NoError(t, err)
+					require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "{", "{namespace: "+namespace+", ", 1)), 0o644))
+				}
+				for _, command := range append(versions, "kubectl") {
+					t.Run(strings.Join([]string{says[13:30], namespace, place, filepath.Base(filepath.Dir(command))}, "/"), func(t *testing.T) {
+						out, err := env.Kustomize(dir)
+						if command != "kubectl" {
+							var text []byte
+							text, err = exec.Command(command, "build", dir).CombinedOutput()
+							out = string(text)
+						}
+						require.Error(t, err, out)
+						assert.Contains(t, out+err.Error(), says)
+					})
+				}
+			}
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,11 @@ const jobName = "vault-unseal-sidecar"
 type podMonitor struct {
 	Spec struct {
 		Selector struct {
-			MatchLabels map[string]string `json:"matchLabels"`
+			Expressions []struct {
+				Key      string   `json:"key"`
+				Operator string   `json:"operator"`
+				Values   []string `json:"values"`
+			} `json:"matchExpressions"`
 		} `json:"selector"`
 		Endpoints []struct {
 			Port        string `json:"port"`
@@ -57,15 +62,15 @@ func TestPodMonitor_SelectsVaultPods(t *testing.T) {
 	readManifest(t, "patches/pod/pod.yaml", &patch)
 	assert.Equal(t, patch.Template.Spec.Containers[0].Ports[0].Name, endpoint.Port)
 
-	require.NotEmpty(t, monitor.Spec.Selector.MatchLabels)
+	require.Len(t, monitor.Spec.Selector.Expressions, 1)
+	selects := monitor.Spec.Selector.Expressions[0]
+	assert.Equal(t, []string{"statefulset.kubernetes.io/pod-name", "In"}, []string{selects.Key, selects.Operator}) // (StatefulSetPodNameLabel)
 	for _, home := range []string{"testdata/vault-chart.yaml", "../manifests/homelab/vault.yaml"} {
 		text, err := os.ReadFile(home)
 		require.NoError(t, err)
 		set := statefulSet(t, string(text))
-		template := set.Object["spec"].(map[string]any)["template"].(map[string]any)
-		labels := template["metadata"].(map[string]any)["labels"].(map[string]any)
-		for key, value := range monitor.Spec.Selector.MatchLabels {
-			assert.Equal(t, value, labels[key], "%s of the pods in %s", key, home)
+		for i := range 10 {
+			assert.Contains(t, selects.Values, fmt.Sprintf("%s-%d", set.GetName(), i), home)
 		}
 	}
 }
@@ -80,7 +85,7 @@ func TestMonitoring_NamesComeFromSettings(t *testing.T) {
 	for name, text := range map[string]string{
 		"settings.yaml": `{apiVersion: v1, kind: ConfigMap,
 			metadata: {name: vault-unseal-sidecar-settings, annotations: {config.kubernetes.io/local-config: "true"}},
-			data: {namespace: safe, monitoringNamespace: watch, monitoringRelease: prom}}`,
+			data: {namespace: safe, statefulSet: bao, monitoringNamespace: watch, monitoringRelease: prom}}`,
 		"kustomization.yaml": "{resources: [settings.yaml], components: [manifests/network, manifests/monitoring]}",
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))

@@ -25,7 +25,7 @@ func TestBootstrap_RepeatsWhatVaultsClientSays(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(kubectl, []byte(strings.ReplaceAll(string(text), s.closedProxy.Addr, untrusted.URL)), 0o755))
 
-	out, err := s.runScript("", "bootstrap", "--admin", "maria")
+	out, err := s.runScript(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
 	require.Error(t, err, out)
 	assert.Contains(t, out, "bootstrap: Vault in vault-0 does not answer its own client: ")
 	assert.Contains(t, out, "x509: certificate signed by unknown authority")

@@ -251,7 +251,7 @@ gate() {
 }
 gate_says() {
 	plain "$(k get pod "$1" -o json |
-		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing: apply manifests/gate"')"
+		jq -r '[.status.conditions[]? | select(.type == "vault-unseal-sidecar/unsealed") | .message][0] // "the condition is missing, its log says why: '"kubectl -n $namespace logs $1 -c $sidecar"'"')"
 }
 gate_open() { [[ $(gate "$1") == True ]]; }
 
@@ -333,6 +333,22 @@ would_run() {
 		;;
 	perhaps) warn "no node says that it has the image $(plain "$image"): without a registry that has it the new pod does not start" ;;
 	esac
+}
+
+# apply_rights COMPONENT... prints the advice to apply components of the rights under the
+# names in use, as the sidecar words it.
+apply_rights() {
+	local there ours
+	there=$(kubectl patch --local --type merge -p '{}' -f "$root/manifests/settings.yaml" -o json) || fail "the settings of manifests cannot be read, see above"
+	ours=$(k get statefulset "$statefulset" -o json) || fail "the StatefulSet $statefulset cannot be read, see above"
+	jq -nr --arg namespace "$namespace" --arg components "$*" --slurpfile there <(printf '%s' "$there") \
+		--slurpfile ours <(printf '%s' "$ours") --slurpfile chosen <(printf '%s' "$chosen") '
+		($components / " ") as $all | $there[0].data as $there |
+		($chosen[0].data + {$namespace, statefulSet: $ours[0].metadata.name, serviceAccount: ($ours[0].spec.template.spec.serviceAccountName // "default")}) as $ours |
+		["namespace", "statefulSet", "serviceAccount", "esoNamespace", "esoDeployment"] |
+		map(select($ours[.] and $ours[.] != $there[.]) | "\(.): \($ours[.])") |
+		"run kubectl apply -k manifests with the component\(if $all[1] then "s" else "" end) \($all | join(", "))" +
+		if .[0] then ", and in settings.yaml " + join(", ") else "" end'
 }
 
 has_sidecar() {

@@ -57,7 +57,7 @@ var allowedImports = map[string]string{
 	"podstatus": "unseal safetext kube",
 	"eso":       "unseal safetext kube podstatus status",
 	"policy":    "safetext kube podstatus eso",
-	"check":     "unseal safetext kube eso policy vault keyfile statefile",
+	"check":     "unseal safetext kube eso policy keyfile statefile",
 }
 
 // libraries are where each that is used for one purpose lives.

@@ -11,10 +11,7 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
 // checkCommand looks at all that the next recovery depends on, tells it, and
@@ -22,11 +19,7 @@ import (
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
 func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
-	if c.kubeconfig == "" && c.podName != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
-		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
-			c.kubeconfig = kube.HomeKubeconfig()
-		}
-	}
+	c.kubeconfig = c.findKubeconfig()
 	if c.kubeContext != "" && c.kubeconfig == "" {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --context: there is no kubeconfig; set --kubeconfig or KUBECONFIG")
 		return exitUsage
@@ -61,13 +54,22 @@ func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
 	return check.ExitCode(check.Worst(findings))
 }
 
+// findKubeconfig returns the kubeconfig with which check looks from outside; "" in the pod.
+func (c config) findKubeconfig() string {
+	if c.kubeconfig == "" && (c.podName != "" || c.kubeContext != "") && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		if _, err := os.Stat(kube.HomeKubeconfig()); err == nil {
+			return kube.HomeKubeconfig()
+		}
+	}
+	return c.kubeconfig
+}
+
 func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, error) {
 	var out []check.Finding
 	if err := hardening.Process(); err != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
 			Text: "memory protection is incomplete: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
-	forgetVaultEnvironment()
 	here := checkInContainer
 	if c.kubeconfig != "" {
 		here = checkFromOutside
@@ -80,24 +82,6 @@ func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, e
 	}
 	around, err := checkCluster(ctx, c, args)
 	return slices.Concat(out, findings, around), err
-}
-
-// checkInContainer looks at what the container sees.
-func checkInContainer(ctx context.Context, c config) ([]check.Finding, error) {
-	client, err := vault.New(c.vaultConfig())
-	if err != nil {
-		return nil, fmt.Errorf("--vault-cacert, VAULT_CACERT: %w", err)
-	}
-	h := check.Container{
-		Vault: client, VaultUID: c.vaultUID, Keys: keyfile.New(c.keys), KeysPath: c.keys,
-		SavedState: statefile.New(c.stateDir, stateName), SavedProofs: statefile.New(c.stateDir, proofName),
-		ProveRole: c.proveRole,
-		Login:     func(ctx context.Context) (*vault.Client, error) { return login(ctx, c, client) },
-	}
-	if c.proveKey {
-		h.Prover = newProver(c, client, h.Keys)
-	}
-	return h.Check(ctx), nil
 }
 
 // checkFromOutside tells what only the pod can see.

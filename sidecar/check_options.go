@@ -20,6 +20,12 @@ func checkConfig(c config) check.Config {
 	}
 }
 
+// eso is what is to be done for External Secrets.
+func (c config) eso() eso.Config {
+	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace,
+		Deployment: c.esoDeployment, Pod: c.podName, Namespace: c.podNamespace}
+}
+
 // containerOptions reads the options of the sidecar in the pod, as it would itself.
 // The flags of whoever calls win; his variables are not the pod's.
 func containerOptions(c config, args []string, s check.Start) (config, []check.Finding) {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +84,30 @@ func TestCheckCommand_WarnsOfAnOptionThatThePodRejects(t *testing.T) {
 			assert.Contains(t, findings[0].Text, `"sometimes" is not accepted`)
 			assert.NotEmpty(t, findings[0].Advice)
 			assert.Equal(t, "eso", c.esoNamespace, "judged by our own")
+		})
+	}
+}
+
+// A person's VAULT_ADDR is for the vault command of the laptop.
+func TestCommand_LeavesVaultsVariablesOfAPersonAlone(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	require.NoError(t, os.WriteFile(kubeconfig, []byte("no kubeconfig at all"), 0o600))
+	env := map[string]string{"VAULT_ADDR": "http://vault.home.lan:8200", "VAULT_CACERT": "ca.pem", "VAULT_UID": "me"}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	for sentence, row := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"check from outside":      {[]string{"check", "--kubeconfig", kubeconfig, "--pod-name", "vault-0", "--pod-namespace", "security"}, exitFailed, "the check could not run"},
+		"status":                  {[]string{"status", "--http-bind", "127.0.0.1:1"}, exitFailed, "connection refused"},
+		"not check where it runs": {[]string{"check"}, exitUsage, "VAULT_ADDR"},
+		"nor flags":               {[]string{"check", "--kubeconfig", kubeconfig, "--pod-name", "vault-0", "--pod-namespace", "security", "--vault-addr", "http://vault.home.lan:8200"}, exitUsage, "--vault-addr"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			var stderr strings.Builder
+			assert.Equal(t, row.code, command(row.args, lookup, io.Discard, &stderr))
+			assert.Contains(t, stderr.String(), row.want)
 		})
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 )
 
@@ -35,6 +36,17 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 )
+
+// gcPercent keeps the heap near what is in use, about a megabyte: by default
+// Go lets it grow to four before it looks what is garbage.
+const gcPercent = 50
+
+// limitHeap has Go collect garbage earlier, unless somebody has set it.
+func limitHeap() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 func main() {
 	limitHeap()
@@ -49,7 +61,7 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 	}
 	switch name {
 	case "run", "status", "check":
-		c, err := parse(args, env, ownOptions[name]...)
+		c, err := parse(args, variables(name, args, env), ownOptions[name]...)
 		if err == nil {
 			err = c.incompletePair()
 		}
@@ -77,4 +89,25 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: no such command: %s; there are run (the default), check, status and version\n", redact(name))
 		return exitUsage
 	}
+}
+
+// variables returns where the options of a subcommand are read from beside its flags. To look
+// from outside, as to ask for the status, takes no Vault: VAULT_ADDR and the like are a
+// person's own, for another program.
+func variables(name string, args []string, env func(string) (string, bool)) func(string) (string, bool) {
+	personal := func(variable string) (string, bool) {
+		if strings.HasPrefix(variable, "VAULT_") {
+			return "", false
+		}
+		return env(variable)
+	}
+	switch name {
+	case "status":
+		return personal
+	case "check":
+		if c, err := parse(args, personal, ownOptions[name]...); err == nil && c.findKubeconfig() != "" {
+			return personal
+		}
+	}
+	return env
 }

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
@@ -130,22 +130,18 @@ func dialSidecar(ctx context.Context, bind string) (conn net.Conn, err error) {
 
 // terminalOf returns the terminal that w writes to, or nil.
 func terminalOf(w io.Writer) *os.File {
-	f, ok := w.(*os.File)
-	if !ok {
-		return nil
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
 	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return nil
-	}
-	return f
+	return nil
 }
 
 // size returns how many characters and lines a terminal shows; one of 80
 // characters and no bound to its lines where there is none that tells.
 func size(terminal *os.File) (width, lines int, known bool) {
 	if terminal != nil {
-		if s, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ); err == nil && s.Col > 0 && s.Row > 0 {
-			return int(s.Col), int(s.Row), true
+		if width, lines, err := term.GetSize(int(terminal.Fd())); err == nil && width > 0 && lines > 0 {
+			return width, lines, true
 		}
 	}
 	return plainWidth, 0, false

@@ -14,9 +14,6 @@ var (
 	commit  = "unknown"
 )
 
-// ownFile is the file that runs, also after another was put in its place.
-const ownFile = "/proc/self/exe"
-
 // tellVersion prints what was built, and the SHA-256 of the file that runs,
 // which a release's SHA256SUMS names. Where that cannot be read, that is told in
 // its place: the version is wanted all the same.

@@ -96,7 +96,7 @@ func TestMigrate_MovesToTheSidecarAndBack(t *testing.T) {
 	assert.Equal(t, "vault", n.field("{.spec.containers[*].name}", "-n", "security", "pod", "vault-0"))
 	assert.Equal(t, before, n.cronJobObjects(), "it is as it was")
 	assert.Empty(t, n.field("{.metadata.name}", "-n", "security", "role", sidecarContainer), "the sidecar's rights are gone")
-	n.scriptMustFail("apply patches/ to it", "", "verify")
+	n.scriptMustFail("add the component patches to the kustomization that renders it", "", "verify")
 
 	// Again, for a StatefulSet that comes from Git.
 	n.unseal(key)

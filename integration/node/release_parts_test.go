@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/buildinfo"
+	"debug/macho"
 	"io"
 	"maps"
 	"net/url"
@@ -38,6 +39,43 @@ func (r builtRelease) verifySignature(t *testing.T, key string) error {
 	require.NoError(t, os.WriteFile(signers, append([]byte("release "), public...), 0o644))
 	_, err = r.builder.tryRun(r.dir, "sh", "-c", "ssh-keygen -Y verify -f "+signers+" -I release -n vault-unseal-sidecar -s SHA256SUMS.sig <SHA256SUMS")
 	return err
+}
+
+func (r builtRelease) assertFiles(t *testing.T) {
+	want := []string{
+		releaseName + ".oci.tar", releaseName + "-kustomize.tar", "manifests.yaml", "homelab.yaml", "helm-values.yaml",
+		"provenance.json", "SHA256SUMS", "SHA256SUMS.sig",
+	}
+	for _, arch := range architectures {
+		linux := releaseName + "-linux-" + arch
+		want = append(want, linux, linux+".oci.tar", linux+".spdx.json", releaseName+"-darwin-"+arch)
+	}
+	assert.ElementsMatch(t, want, slices.Collect(maps.Keys(r.files)))
+}
+
+// They are of the same source, version and Go as those for Linux.
+func (r builtRelease) assertMachO(t *testing.T) {
+	cpus := map[string]macho.Cpu{"amd64": macho.CpuAmd64, "arm64": macho.CpuArm64}
+	require.Len(t, cpus, len(architectures))
+	for arch, cpu := range cpus {
+		name := releaseName + "-darwin-" + arch
+		require.Contains(t, r.files, name)
+		file, err := macho.NewFile(bytes.NewReader(r.files[name]))
+		require.NoError(t, err, name)
+		assert.Equal(t, macho.TypeExec, file.Type)
+		assert.Equal(t, cpu, file.Cpu, name)
+		info, err := buildinfo.Read(bytes.NewReader(r.files[name]))
+		require.NoError(t, err)
+		linux, err := buildinfo.Read(bytes.NewReader(r.files[releaseName+"-linux-"+arch]))
+		require.NoError(t, err)
+		assert.Equal(t, linux.GoVersion, info.GoVersion)
+		assert.Subset(t, linux.Deps, info.Deps, "of no other modules")
+		assert.Contains(t, string(r.files[name]), releaseTag)
+		assert.Contains(t, string(r.files[name]), r.commit())
+		stat, err := os.Stat(filepath.Join(r.dir, name))
+		require.NoError(t, err)
+		assert.NotZero(t, stat.Mode()&0o111, "%s can be executed", name)
+	}
 }
 
 // The README's commands.

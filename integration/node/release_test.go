@@ -139,6 +139,8 @@ func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	r := builtRelease{w, dir, files}
 	t.Run("checks offline", func(t *testing.T) { r.assertVerifiableOffline(t) })
 	t.Run("a changed file is found", func(t *testing.T) { r.assertChangeDetected(t) })
+	t.Run("its files", func(t *testing.T) { r.assertFiles(t) })
+	t.Run("its binaries for macOS", func(t *testing.T) { r.assertMachO(t) })
 	t.Run("its images", func(t *testing.T) { r.assertImages(t) })
 	t.Run("its provenance", func(t *testing.T) { r.assertProvenance(t) })
 	t.Run("its SBOMs", func(t *testing.T) { r.assertSBOMs(t) })

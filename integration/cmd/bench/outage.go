@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 const (
@@ -23,13 +25,50 @@ type method struct {
 	name    string
 	before  func(ctx context.Context, c *outage.Cluster) error // while all is well
 	restart func(ctx context.Context, c *outage.Cluster) error // when Vault listens, sealed
+	began   func(ctx context.Context, c *outage.Cluster) (time.Time, error)
 }
 
 // The last one leaves External Secrets in a bad state.
 var methods = []method{
-	{"sidecar", startSidecarAndWait, noAction},
-	{"restart", noAction, unsealAndRestart},
-	{"nobody", noAction, unseal},
+	{"sidecar", startSidecarAndWait, noAction, unsealed},
+	{"restart", noAction, unsealAndRestart, unsealed},
+	{"nobody", noAction, unseal, unsealed},
+}
+
+// behindService is the sidecar where Vault's Service leads to a Ready pod alone.
+func behindService() method {
+	var service *outage.Service
+	return method{"service", func(ctx context.Context, c *outage.Cluster) (err error) {
+		service, err = startSidecarBehindService(ctx, c)
+		return err
+	}, noAction, func(ctx context.Context, c *outage.Cluster) (at time.Time, err error) {
+		if at, err = unsealed(ctx, c); err != nil {
+			return at, err
+		}
+		err = testenv.Await(ctx, time.Minute, "the pod to be Ready", func() string {
+			if at = service.ReadyAt(); at.IsZero() {
+				return "it is not"
+			}
+			return ""
+		})
+		return at, err
+	}}
+}
+
+func startSidecarBehindService(ctx context.Context, c *outage.Cluster) (*outage.Service, error) {
+	if err := startSidecarAndWait(ctx, c); err != nil {
+		return nil, err
+	}
+	port, err := testenv.Port()
+	if err != nil {
+		return nil, err
+	}
+	service := c.StartService(ctx, port)
+	return service, c.Apply(ctx, strings.ReplaceAll(c.Vault.ClusterStore(outage.StoreName), c.Vault.Addr, service.Addr))
+}
+
+func unsealed(ctx context.Context, c *outage.Cluster) (time.Time, error) {
+	return c.Vault.AwaitUnsealed(ctx)
 }
 
 func noAction(context.Context, *outage.Cluster) error { return nil }
@@ -110,7 +149,7 @@ func (t *trial) awaitFailed(ctx context.Context) error {
 	return sleep(ctx, time.Until(t.failingSince.Add(failedFor)))
 }
 
-// measure brings Vault back, and measures from its being unsealed to the last
+// measure brings Vault back, and measures from when the method has it begin to the last
 // ExternalSecret Ready.
 func (t *trial) measure(ctx context.Context) (time.Duration, error) {
 	if err := t.Vault.EndOutage(); err != nil {
@@ -122,7 +161,7 @@ func (t *trial) measure(ctx context.Context) (time.Duration, error) {
 	if err := t.method.restart(ctx, t.Cluster); err != nil {
 		return 0, err
 	}
-	began, err := t.Vault.AwaitUnsealed(ctx)
+	began, err := t.method.began(ctx, t.Cluster)
 	if err != nil {
 		return 0, err
 	}

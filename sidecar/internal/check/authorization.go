@@ -218,17 +218,11 @@ func isAbout(policy *unstructured.Unstructured, r Right) bool {
 // evaluatePolicies takes what was seen of the policies, and why one seems to be missing.
 // One that has nothing to be tried on is not reported: there is nothing to spoil either.
 func (c *Checker) evaluatePolicies(n policy.Verdicts, why string) {
-	for _, component := range n.In(policy.Missing) {
-		on := ""
-		if n[component].Admitted != "" {
-			on = ", on " + kube.SafeText(n[component].Admitted)
-		}
-		advice := "delete what manifests/" + component + " made: the sidecar's options have no use for it"
-		if c.uses(component) {
-			advice = "apply manifests/" + component + ", which takes Kubernetes 1.30 or later"
-		}
-		c.fail(fmt.Sprintf("no admission policy restricts manifests/%s: %s%s", component, why, on), advice)
-	}
+	missing := n.In(policy.Missing)
+	unused := slices.DeleteFunc(slices.Clone(missing), c.uses)
+	used := slices.DeleteFunc(missing, func(component string) bool { return !c.uses(component) })
+	c.failUnrestricted(n, used, why, c.names().Apply(used...)+", which takes Kubernetes 1.30 or later")
+	c.failUnrestricted(n, unused, why, "delete what "+manifests(unused)+" made: the sidecar's options have no use for it")
 	if unknown := n.In(policy.Unknown); len(unknown) > 0 {
 		why := n[unknown[len(unknown)-1]].Err
 		c.unknown(fmt.Sprintf("whether admission policies restrict %s is not known: %v", strings.Join(unknown, ", "), why), "")
@@ -236,4 +230,26 @@ func (c *Checker) evaluatePolicies(n policy.Verdicts, why string) {
 	if enforced := n.In(policy.Enforced); len(enforced) > 0 {
 		c.ok("admission policies restrict " + strings.Join(enforced, ", "))
 	}
+}
+
+// failUnrestricted reports the components that no policy restricts as one finding.
+func (c *Checker) failUnrestricted(n policy.Verdicts, components []string, why, advice string) {
+	if len(components) == 0 {
+		return
+	}
+	var on []string
+	for _, component := range components {
+		if n[component].Admitted != "" {
+			on = append(on, n[component].Admitted)
+		}
+	}
+	text := fmt.Sprintf("no admission policy restricts %s: %s", manifests(components), why)
+	if len(on) > 0 {
+		text += ", on " + kube.SafeText(strings.Join(on, "; "))
+	}
+	c.fail(text, advice)
+}
+
+func manifests(components []string) string {
+	return "manifests/" + strings.Join(components, ", manifests/")
 }

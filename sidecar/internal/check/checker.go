@@ -52,6 +52,7 @@ var checks = []struct {
 	{AboutPod, ourPod, (*Checker).checkCapture},
 	{AboutPod, ourPod, (*Checker).checkStatefulSet},
 	{AboutServices, ourPod, (*Checker).checkServices},
+	{AboutNetwork, ourPod, (*Checker).checkSelectors},
 	{AboutRights, kubernetes, (*Checker).checkRights},
 	{AboutSecrets, kubernetes, (*Checker).checkSecrets},
 }
@@ -78,8 +79,8 @@ func (c *Checker) warn(text, advice string)    { c.add(Warning, text, advice) }
 func (c *Checker) fail(text, advice string)    { c.add(Failure, text, advice) }
 
 // notVisible is the finding that something could not be looked at. Component names the
-// manifest that would let the sidecar look; in the container there is none for what
-// only the check wants, by design.
+// manifest that would let the sidecar look, of which checkRights says that it is missing;
+// in the container there is none for what only the check wants, by design.
 func (c *Checker) notVisible(what, component string, err error) {
 	switch {
 	case !apierrors.IsForbidden(err):
@@ -87,7 +88,7 @@ func (c *Checker) notVisible(what, component string, err error) {
 	case c.outside:
 		c.unknown(what+" may not be read from here", "")
 	case c.uses(component):
-		c.unknown(what+" may not be read from here", "apply manifests/"+component)
+		c.unknown(what+" may not be read from here", "see the finding on rights")
 	default:
 		c.unknown(what+" may not be read from here",
 			"run check --kubeconfig as an administrator; do not grant this to the sidecar")

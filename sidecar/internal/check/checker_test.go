@@ -353,11 +353,11 @@ func TestServices_WarnOfNotReadyAddresses(t *testing.T) {
 		want Level
 		text string
 	}{
-		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "the Service vault publishes"},
+		"published":              {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "published by the Service vault"},
 		"not published":          {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: false`, ourGate, OK, "none of 1"},
 		"by default":             {ours + `clusterIP: 10.96.0.7`, ourGate, OK, "none of 1"},
 		"of the headless one":    {ours + `clusterIP: None, publishNotReadyAddresses: true`, ourGate, OK, "none of 1"},
-		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, OK, "none of 0"},
+		"of another's pods":      {`selector: {app: other}, clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, ourGate, Warning, "no Service of security selects the pod"},
 		"published, and no gate": {ours + `clusterIP: 10.96.0.7, publishNotReadyAddresses: true`, "", OK, "1 select the pod; without the gate"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -457,7 +457,7 @@ func TestStores_AreThoseThatAreManaged(t *testing.T) {
 }
 
 func TestPolicies_MissingIsAFailure(t *testing.T) {
-	nudges := Config{ESO: eso.Config{Recovery: eso.RecoveryNudge}}
+	nudges := Config{Namespace: "vault-b", ESO: eso.Config{Recovery: eso.RecoveryNudge}}
 	evaluate := func(n policy.Verdicts) []Finding {
 		c := &Checker{Config: nudges}
 		c.evaluatePolicies(n, "why")
@@ -467,7 +467,7 @@ func TestPolicies_MissingIsAFailure(t *testing.T) {
 	require.Len(t, out, 2)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Text, "restricts manifests/more: why")
-	assert.Contains(t, out[0].Advice, "apply manifests/more")
+	assert.Contains(t, out[0].Advice, "with the component more, and in settings.yaml namespace: vault-b, which takes Kubernetes 1.30")
 	assert.Equal(t, OK, out[1].Level)
 	assert.Contains(t, out[1].Text, "gate, stores")
 
@@ -475,6 +475,12 @@ func TestPolicies_MissingIsAFailure(t *testing.T) {
 	require.Len(t, out, 1)
 	assert.Equal(t, Failure, out[0].Level)
 	assert.Contains(t, out[0].Advice, "delete what manifests/eviction made", "nothing uses it")
+
+	out = evaluate(policy.Verdicts{"gate": {State: policy.Missing}, "stores": {State: policy.Missing, Admitted: "secretstores a/one"}, "eviction": {State: policy.Missing}})
+	require.Len(t, out, 2, "what is to be applied is one finding")
+	assert.Contains(t, out[0].Text, "restricts manifests/gate, manifests/stores: why, on secretstores a/one")
+	assert.Contains(t, out[0].Advice, "with the components gate, stores, and")
+	assert.Contains(t, out[1].Text, "restricts manifests/eviction")
 
 	out = evaluate(policy.Verdicts{"stores": {State: policy.Missing, Admitted: "secretstores a/one"}})
 	assert.Contains(t, out[0].Text, "on secretstores a/one")
@@ -529,8 +535,8 @@ func TestChecker_AdvisesAGrantOnlyIfUseful(t *testing.T) {
 		c.notVisible("it", component, refused)
 		return c.findings[0].Advice
 	}
-	evicts, nudges := Config{ESO: eso.Config{Recovery: eso.RecoveryBoth}}, Config{ESO: eso.Config{Recovery: eso.RecoveryNudge}}
-	assert.Equal(t, "apply manifests/eviction", advice(Checker{Config: evicts}, "eviction"))
+	evicts, nudges := Config{Namespace: "vault-b", ESO: eso.Config{Recovery: eso.RecoveryBoth}}, Config{ESO: eso.Config{Recovery: eso.RecoveryNudge}}
+	assert.Equal(t, "see the finding on rights", advice(Checker{Config: evicts}, "eviction"), "which has the command")
 	assert.Contains(t, advice(Checker{Config: nudges}, "eviction"), "do not grant this to the sidecar")
 	assert.Contains(t, advice(Checker{Config: evicts}, ""), "do not grant this to the sidecar", "no manifest grants it")
 	assert.Empty(t, advice(Checker{Config: evicts, outside: true}, "eviction"), "a person's rights are another matter")

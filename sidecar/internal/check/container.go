@@ -9,23 +9,40 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/statefile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
 
 // vaultWithin is how long Vault may take to answer a check. One that hangs is
 // something to report, and nothing to wait for.
 const vaultWithin = 5 * time.Second
 
+// VaultClient is the Vault beside us, of which nothing is asked for but its state.
+type VaultClient interface {
+	SealStatus(context.Context) (unseal.SealStatus, error)
+	// Trusted returns why the key would not be sent to whoever answers.
+	Trusted(context.Context) error
+	// Certificates returns when the server's and our own end; the zero time for none.
+	Certificates() (server, client time.Time)
+}
+
+// Session is a login for a proof.
+type Session interface {
+	Rekey(context.Context) (unseal.Rekey, error)
+	// Lacks returns what its policies leave out of what a proof asks for. Rekey has to
+	// have been asked before.
+	Lacks(context.Context) ([]string, error)
+	Logout(context.Context) error
+}
+
 // Container is what the container of the sidecar sees.
 type Container struct {
-	Vault       *vault.Client
+	Vault       VaultClient
 	VaultUID    *uint32 // whose processes get the key; nil: whoever listens
 	Keys        *keyfile.Source
 	KeysPath    string
 	SavedState  *statefile.File // of the sidecar that runs here
 	SavedProofs *statefile.File
 	ProveRole   string // of Vault's Kubernetes auth method; empty: none
-	Login       func(context.Context) (*vault.Client, error)
+	Login       func(context.Context) (Session, error)
 	Prover      *unseal.Prover // nil: no proof is asked for
 }
 

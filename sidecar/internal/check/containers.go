@@ -154,7 +154,7 @@ func (c *Checker) checkOwnProbe(context.Context) {
 	ours, _ := c.pod.ours()
 	for kind := range ours.probes() {
 		c.warn(fmt.Sprintf("the sidecar has a %s: a client that keeps its port busy has the sidecar killed", kind),
-			"apply patches anew, which has none: the sidecar ends by itself when its loop is stuck")
+			"take it out, as patches has none: the sidecar ends by itself when its loop is stuck")
 		return
 	}
 }

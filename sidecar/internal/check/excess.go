@@ -1,10 +1,13 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 const (
@@ -47,12 +50,22 @@ var administratorRight = Right{Verb: wildcard, Group: wildcard, Resource: wildca
 // to a question without a name the answer is then no. The pod itself is not
 // among them: Vault's service registration patches it.
 func (c *Checker) resourceNames(namespace, resource string) []string {
-	const ours, controller = "vault-unseal-sidecar", "external-secrets" // of the manifests, and of ESO's chart
+	const ours = kube.Name // of the manifests
+	controller := cmp.Or(c.ESO.Deployment, "external-secrets")
 	type place struct{ namespace, resource string }
 	set := c.Pod[:max(0, strings.LastIndex(c.Pod, "-"))]
 	var policies []string
 	for _, component := range []string{"gate", "events", "stores", "externalsecrets", "more", "eviction"} {
 		policies = append(policies, ours+"-"+component+"."+c.Namespace)
+	}
+	local, ofESO := []string{ours, ours + "-services", ours + "-replicas"}, []string{ours + "-eviction." + c.Namespace}
+	if c.ESO.ControllerNamespace == c.Namespace {
+		local = append(local, ofESO...)
+		ofESO = local
+	}
+	var cluster []string
+	for _, component := range []string{"stores", "externalsecrets", "more"} {
+		cluster = append(cluster, ours+"-"+component+"."+c.Namespace)
 	}
 	secrets, node := []string{keySecret}, ""
 	if c.pod != nil {
@@ -65,13 +78,16 @@ func (c *Checker) resourceNames(namespace, resource string) []string {
 		{c.Namespace, "pods/attach"}:                         {c.Pod},
 		{c.Namespace, "pods/portforward"}:                    {c.Pod},
 		{c.Namespace, "pods/ephemeralcontainers"}:            {c.Pod},
-		{c.Namespace, "roles"}:                               {ours},
-		{c.Namespace, "rolebindings"}:                        {ours},
+		{c.Namespace, "roles"}:                               local,
+		{c.Namespace, "rolebindings"}:                        local,
+		{c.ESO.ControllerNamespace, "roles"}:                 ofESO,
+		{c.ESO.ControllerNamespace, "rolebindings"}:          ofESO,
 		{c.Namespace, "clusterroles"}:                        {"cluster-admin"},
 		{c.ESO.ControllerNamespace, "deployments"}:           {controller},
 		{c.ESO.ControllerNamespace, "serviceaccounts"}:       {controller},
 		{c.ESO.ControllerNamespace, "serviceaccounts/token"}: {controller},
-		{"", "clusterroles"}:                                 {"cluster-admin"},
+		{"", "clusterroles"}:                                 append([]string{"cluster-admin"}, cluster...),
+		{"", "clusterrolebindings"}:                          cluster,
 		{"", "groups"}:                                       {"system:masters"},
 		{"", "nodes/proxy"}:                                  {node},
 		{"", "validatingadmissionpolicies"}:                  policies,

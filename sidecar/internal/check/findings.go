@@ -63,6 +63,7 @@ const (
 	AboutPod      = "pod"
 	AboutRights   = "rights"
 	AboutServices = "services"
+	AboutNetwork  = "network"
 	AboutSecrets  = "external-secrets"
 )
 

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (c *Checker) place() (level Level, text, advice string) {
 			return OK, "the sidecar is a native one: it starts before Vault and ends after it", ""
 		}
 		return Failure, "the sidecar is an init container without restartPolicy Always: Vault waits for its end and never starts",
-			"apply patches/native, or make it an ordinary container"
+			"add the component patches/native to the kustomization that renders Vault's StatefulSet, or make it an ordinary container"
 	}
 	switch at := slices.IndexFunc(containers, podContainer.isOurs); {
 	case at > 0:
@@ -92,10 +93,10 @@ func (c *Checker) place() (level Level, text, advice string) {
 			"put it after Vault, as patches does"
 	case at == 0:
 		return Failure, "the sidecar is alone in its pod: the key only goes to a Vault beside it",
-			"apply patches to Vault's StatefulSet"
+			"add the component patches to the kustomization that renders Vault's StatefulSet"
 	case c.outside:
 		return Failure, "the pod has no sidecar: nothing in it has the name or the image " + kube.Name,
-			"apply patches, and delete the pod when its StatefulSet says OnDelete"
+			"add the component patches to the kustomization that renders Vault's StatefulSet, apply it, and delete the pod"
 	}
 	return Unknown, "the sidecar cannot be identified: no container of the pod has its name", ""
 }
@@ -133,10 +134,18 @@ func (c *Checker) checkStatefulSet(ctx context.Context) {
 	}
 }
 
-// checkServices looks whether traffic is led to a Vault that is sealed.
+// patchedServices matches the names of the Services that patches/services is for.
+const patchedServices = `(.+-)?(vault|openbao)(-ui|-active|-standby)?`
+
+var isPatchedService = regexp.MustCompile("^(?:" + patchedServices + ")$").MatchString
+
+// checkServices looks whether the pod has Services, and whether one leads traffic to a
+// Vault that is sealed.
 func (c *Checker) checkServices(ctx context.Context) {
-	seen, unsafe := 0, 0
-	services := c.api.Resource(kube.Services).Namespace(c.pod.Whole.GetNamespace())
+	seen := 0
+	var patched, others []string // that are unsafe
+	namespace, pod := c.pod.Whole.GetNamespace(), c.pod.Whole.GetName()
+	services := c.api.Resource(kube.Services).Namespace(namespace)
 	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
 		if eso.ServiceHosts(service, c.pod.Whole, "") == nil {
 			return
@@ -144,16 +153,30 @@ func (c *Checker) checkServices(ctx context.Context) {
 		seen++
 		publishes, _, _ := unstructured.NestedBool(service.Object, "spec", "publishNotReadyAddresses")
 		address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
-		if c.gated() && publishes && address != "None" { // the headless one has to: raft finds its peers through it
-			unsafe++
-			c.warn(fmt.Sprintf("the Service %s publishes pods that are not Ready: it routes traffic to a sealed Vault regardless of the gate", service.GetName()),
-				"apply patches/services")
+		switch name := service.GetName(); {
+		case !c.gated() || !publishes || address == "None": // the headless one has to: raft finds its peers through it
+		case isPatchedService(name):
+			patched = append(patched, name)
+		default:
+			others = append(others, name)
 		}
 	})
+	const unsafe = "pods that are not Ready are published by the Service %s: it routes traffic to a sealed Vault regardless of the gate"
+	if len(patched) > 0 {
+		c.warn(fmt.Sprintf(unsafe, enumerate(patched)), "add the component patches/services to the kustomization that renders the Service "+enumerate(patched))
+	}
+	if len(others) > 0 {
+		c.warn(fmt.Sprintf(unsafe, enumerate(others)), "set publishNotReadyAddresses: false in the spec of the Service "+enumerate(others)+
+			"; patches/services does not know the name")
+	}
 	switch {
 	case err != nil:
 		c.notVisible("the Services beside the pod", "eviction", err)
-	case unsafe > 0:
+	case len(patched)+len(others) > 0:
+	case seen == 0:
+		c.warn(fmt.Sprintf("no Service of %s selects the pod: none leads to this Vault, and External Secrets is not seen to use it", namespace),
+			fmt.Sprintf("make the selector of Vault's Service fit the pod's labels: "+
+				"kubectl -n %s get services -o wide; kubectl -n %s get pod %s --show-labels", namespace, namespace, pod))
 	case c.gated():
 		c.ok(fmt.Sprintf("none of %d that select the pod routes traffic to a sealed Vault", seen))
 	default:

@@ -87,6 +87,7 @@ func (c *Checker) checkRights(ctx context.Context) {
 	for _, n := range granted {
 		rights = append(rights, n.Rights...)
 	}
+	rights = append(rights, c.movedRights()...)
 	answers := c.askAll(ctx, rights)
 	c.evaluateRequirements(c.requirements(), answers)
 	c.evaluateExcess(answers)
@@ -143,8 +144,29 @@ func esoRights(verbs string, resources ...string) (out []Right) {
 	return out
 }
 
-// evaluateRequirements reports which of the requirements are not granted.
+// movedRights are of eviction, where a namespace set above the rights has moved its Role
+// to Vault.
+func (c *Checker) movedRights() []Right {
+	if c.ESO.ControllerNamespace == c.Namespace {
+		return nil
+	}
+	return spell("create", "", "pods/eviction", c.Namespace, "")
+}
+
+// names are those of the rights.
+func (c *Checker) names() kube.Rights {
+	names := c.ESO.Rights()
+	names.Namespace, names.Pod = c.Namespace, c.Pod
+	if c.pod != nil {
+		names.Account = c.pod.account()
+	}
+	return names
+}
+
+// evaluateRequirements reports what is not granted as one finding: mostly it has one cause.
 func (c *Checker) evaluateRequirements(needs []Requirement, answers map[Right]Answer) {
+	var texts, missing []string
+	worst := OK
 	for _, n := range needs {
 		var err error
 		var lacks []Right
@@ -154,16 +176,23 @@ func (c *Checker) evaluateRequirements(needs []Requirement, answers map[Right]An
 				lacks = append(lacks, r)
 			}
 		}
-		advice := "apply manifests/" + n.Component
-		if n.Component == "gate" && !strings.HasSuffix(c.Pod, "-0") {
-			advice += " and, for a second and a third replica, manifests/replicas"
-		}
 		switch {
 		case err != nil:
 			c.unknown(fmt.Sprintf("whether %s has what manifests/%s grants is not known: %v", c.who, n.Component, err), "")
 		case len(lacks) > 0:
-			c.add(n.Level, fmt.Sprintf("%s may not %s: %s", c.who, describeRights(lacks), n.Impact), advice)
+			worst, missing = max(worst, n.Level), append(missing, n.Component)
+			texts = append(texts, fmt.Sprintf("may not %s: %s", describeRights(lacks), n.Impact))
 		}
+	}
+	if len(missing) > 0 {
+		text, advice := c.who+" "+strings.Join(texts, "; "), c.names().Apply(missing...)
+		moved := func(r Right) bool { return answers[r].Allowed }
+		if slices.Contains(missing, "eviction") && slices.ContainsFunc(c.movedRights(), moved) {
+			text += fmt.Sprintf("; the Role of manifests/eviction lies in %s, in the place of %s", c.Namespace, c.ESO.ControllerNamespace)
+			advice = fmt.Sprintf("take the namespace out of the kustomization above the rights (Flux: targetNamespace), and %s; "+
+				"or set ESO_NAMESPACE=%s if External Secrets is there", advice, c.Namespace)
+		}
+		c.add(worst, text, advice)
 	}
 	if held := satisfied(needs, answers); len(held) > 0 {
 		c.ok(fmt.Sprintf("%s has what is needed of %s", c.who, strings.Join(held, ", ")))

@@ -2,6 +2,8 @@ package check
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -107,7 +109,7 @@ func TestRequirements_MissingRightNamesItsManifest(t *testing.T) {
 			require.Len(t, out, 1)
 			assert.Equal(t, need.Level, out[0].Level)
 			assert.Contains(t, out[0].Text, missing.String())
-			assert.Equal(t, "apply manifests/"+need.Component, out[0].Advice)
+			assert.Equal(t, "run kubectl apply -k manifests with the component "+need.Component+", and in settings.yaml serviceAccount: default, esoNamespace: eso", out[0].Advice)
 		}
 		answers := granted(need.Rights...)
 		answers[need.Rights[0]] = Answer{Err: errors.New("refused")}
@@ -129,8 +131,39 @@ func TestRequirements_SatisfiedComponentsAreOneFinding(t *testing.T) {
 	assert.Equal(t, "it has what is needed of gate, stores, externalsecrets, more, eviction", out[0].Text)
 
 	out = evaluated(house(), needs, granted(rights[:4]...)) // the gate without its Events
-	assert.Equal(t, "apply manifests/gate", out[0].Advice)
+	assert.Contains(t, out[0].Advice, "with the components gate, stores")
 	assert.Empty(t, satisfied(needs, granted(rights[:4]...)))
+}
+
+// Who has not applied the rights, or for another account, has made one mistake.
+func TestRequirements_AllThatIsMissingIsOneFinding(t *testing.T) {
+	out := evaluated(house(), house().requirements(), nil)
+	require.Len(t, out, 1)
+	assert.Equal(t, Failure, out[0].Level, "the worst")
+	assert.True(t, strings.HasPrefix(out[0].Text, "it may not get/list/watch pods vault-0 in security, patch pods/status vault-0 in security: a pod that declares the readiness gate is then never Ready; "+
+		"may not create events in security"), out[0].Text)
+	assert.Contains(t, out[0].Text, "; may not list pods in eso")
+	assert.Contains(t, out[0].Advice, "with the components gate, stores, externalsecrets, more, eviction")
+}
+
+// A namespace in a kustomization above moves the Role of eviction to Vault.
+func TestRequirements_MovedEvictionRoleIsNamed(t *testing.T) {
+	moved := spell("create", "", "pods/eviction", "security", "")
+	c := house()
+	assert.Equal(t, moved, c.movedRights())
+	needs := slices.DeleteFunc(c.requirements(), func(n Requirement) bool { return n.Component != "eviction" })
+	out := evaluated(c, needs, granted(append(moved, spell("list", "", "services", "security", "")...)...))
+	require.Len(t, out, 1)
+	assert.Equal(t, Warning, out[0].Level)
+	assert.Contains(t, out[0].Text, "the Role of manifests/eviction lies in security, in the place of eso")
+	assert.Contains(t, out[0].Advice, "take the namespace out of the kustomization above the rights (Flux: targetNamespace)")
+	assert.Contains(t, out[0].Advice, "kubectl apply -k manifests with the component eviction")
+	assert.Contains(t, out[0].Advice, "set ESO_NAMESPACE=security if External Secrets is there")
+
+	assert.NotContains(t, evaluated(house(), needs, nil)[0].Text, "lies in", "it lies nowhere")
+	beside := house()
+	beside.ESO.ControllerNamespace = "security"
+	assert.Empty(t, beside.movedRights(), "with External Secrets beside Vault it cannot be moved there")
 }
 
 func TestRequirements_MissingGateIsAFailureOnlyIfDeclared(t *testing.T) {
@@ -142,7 +175,7 @@ func TestRequirements_ReplicaIsAdvisedItsOwnManifest(t *testing.T) {
 	second := house()
 	second.Pod = "vault-1"
 	out := evaluated(second, second.requirements(), nil)
-	assert.Contains(t, out[0].Advice, "manifests/replicas")
+	assert.Contains(t, out[0].Advice, "with the components gate, replicas, stores, externalsecrets, more, eviction")
 	assert.NotContains(t, evaluated(house(), house().requirements(), nil)[0].Advice, "replicas")
 }
 
@@ -234,4 +267,29 @@ func TestExcess_FailedReviewIsUnknown(t *testing.T) {
 	require.Len(t, out, 1)
 	assert.Equal(t, Unknown, out[0].Level)
 	assert.Contains(t, out[0].Text, "refused")
+}
+
+// Another account, or another Vault, has objects of its own.
+func TestExcess_NamesAreThoseOfThisVault(t *testing.T) {
+	c := house()
+	c.Namespace, c.Pod, c.ESO.Deployment = "vault-b", "open-bao-0", "eso-home"
+	var all []string
+	for _, r := range excessRights(c) {
+		all = append(all, r.String())
+	}
+	for _, r := range []string{
+		"patch clusterroles vault-unseal-sidecar-stores.vault-b everywhere", "patch clusterrolebindings vault-unseal-sidecar-more.vault-b everywhere",
+		"patch roles vault-unseal-sidecar-eviction.vault-b in eso", "patch rolebindings vault-unseal-sidecar-eviction.vault-b in eso",
+		"patch roles vault-unseal-sidecar-services in vault-b", "patch rolebindings vault-unseal-sidecar-replicas in vault-b",
+		"patch statefulsets open-bao in vault-b", "patch deployments eso-home in eso",
+		"delete validatingadmissionpolicies vault-unseal-sidecar-gate.vault-b everywhere",
+	} {
+		assert.Contains(t, all, r)
+	}
+	assert.NotContains(t, strings.Join(all, "\n"), ".security")
+
+	c.ESO.ControllerNamespace = "vault-b"
+	for _, role := range []string{"vault-unseal-sidecar", "vault-unseal-sidecar-eviction.vault-b"} {
+		assert.Contains(t, c.resourceNames("vault-b", "roles"), role, "with External Secrets beside Vault")
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -131,10 +132,19 @@ func (c *Checker) checkController(ctx context.Context) {
 	// Only the pod itself is bound by the policy.
 	case !c.outside && c.uses("eviction") && kube.ByPolicy(c.trial().TryEviction(ctx, pods[0])):
 		c.warn(fmt.Sprintf("the policy refuses the eviction of %s: the controller is not restarted when a resync does not help", pods[0]),
-			"set esoDeployment in the settings of manifests/ to the name of its Deployment, or set --eso-recovery nudge")
+			c.evictable(pods[0]).Apply(kube.GrantsEviction)+"; or set ESO_RECOVERY=nudge")
 	default:
 		c.ok(fmt.Sprintf("pods of its controller in %s: %d", namespace, len(pods)))
 	}
+}
+
+// evictable are the names of the rights with the Deployment of a pod, which is called
+// DEPLOYMENT-HASH-SUFFIX.
+func (c *Checker) evictable(pod string) kube.Rights {
+	names := c.names()
+	parts := strings.Split(pod, "-")
+	names.ESODeployment = strings.Join(parts[:max(0, len(parts)-2)], "-")
+	return names
 }
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use the stores.

@@ -103,7 +103,7 @@ type storeState struct {
 // New returns a Controller that has not connected yet.
 func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 	return &Controller{
-		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter),
+		config: c, api: api, pod: p, log: kube.NewTelemetry(c.Log, c.Meter, c.Rights()),
 		queue:         newQueue(),
 		resyncer:      newResyncer(c, api),
 		tracked:       map[StoreName]*storeState{},

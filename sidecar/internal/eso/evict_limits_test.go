@@ -140,7 +140,9 @@ func TestEviction_RefusalIsRetriedForAllStoresAtOnce(t *testing.T) {
 				}
 				n := besideVault(t, c, &api.API, stores...)
 				warnings := func() (count int) {
-					n.handle(func() { count = strings.Count(out.String(), "advice=\"apply manifests/eviction\"") })
+					n.handle(func() {
+						count = strings.Count(out.String(), "advice=\"run kubectl apply -k manifests with the component eviction")
+					})
 					return count
 				}
 				during(evictAfter + 30*time.Second)

@@ -43,6 +43,11 @@ type Config struct {
 	Report              func(status.ExternalSecrets) // is called with every news; must not block; may be nil
 }
 
+// Rights are those that the sidecar is granted.
+func (c Config) Rights() kube.Rights {
+	return kube.Rights{Namespace: c.Namespace, Pod: c.Pod, ESONamespace: c.ControllerNamespace, ESODeployment: c.Deployment}
+}
+
 const (
 	// resyncInterval is how often a store is annotated again, and firstResync how soon at
 	// first, for a Service leads to Vault some seconds after that is active. ESO's only
@@ -60,6 +65,11 @@ const (
 // ResponseError). 502 to 504 are the words of the outage itself. Not every version
 // of ESO repeats that in a store's condition.
 var httpAnswer = regexp.MustCompile(`\bCode: (40[0345]|500)\b`)
+
+// namespaceSealed is found there where OpenBao 2.6 has answered of a namespace that is
+// sealed while the root is open (sdk/helper/consts, ErrNamespaceSealed). "Vault is
+// sealed" is what all said in the outage.
+var namespaceSealed = regexp.MustCompile(`(?i)\bnamespace is sealed\b`)
 
 // resyncAfter is the interval at which a store is annotated that has been down for
 // so long, in a pod that has been Ready for so long.
@@ -102,12 +112,11 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	if now.Sub(down) < hope {
 		return next
 	}
-	evicts := n.config.Recovery != RecoveryNudge && !p.readyAfterOutage && !httpAnswer.MatchString(p.Message)
-	if evicts && n.mayEvict() && p.evictedPods == "" {
+	if n.evictsFor(p) && n.mayEvict() && p.evictedPods == "" {
 		n.maybeEvict(ctx, p)
 	}
 	if n.isDown(p, down) && now.Sub(down) >= evictAfter+time.Minute && p.failureReported == "" {
-		advice := adviceFor(p.Message)
+		advice := adviceFor(p.Store)
 		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; %s", p, p.Reason, p.Message, advice))
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, advice)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
@@ -115,11 +124,25 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	return next
 }
 
+// evictsFor reports whether evicting ESO may mend a store. One of a namespace may be down
+// because that is sealed, which most versions of ESO do not repeat: it has ESO evicted only
+// where nothing else is done for it.
+func (n *Controller) evictsFor(p *storeState) bool {
+	wanted := n.config.Recovery == RecoveryRestart || n.config.Recovery == RecoveryBoth && !p.Namespaced
+	return wanted && !p.readyAfterOutage && !httpAnswer.MatchString(p.Message) && !namespaceSealed.MatchString(p.Message)
+}
+
 // adviceFor says where to look for what a store's message reports.
-func adviceFor(message string) string {
+func adviceFor(s Store) string {
 	advice := "its Events hold the answer that External Secrets received"
-	code := httpAnswer.FindStringSubmatch(message)
-	if code == nil {
+	code := httpAnswer.FindStringSubmatch(s.Message)
+	switch {
+	case code != nil:
+	case namespaceSealed.MatchString(s.Message):
+		return "its namespace of Vault is sealed: unseal that; " + advice
+	case s.Namespaced:
+		return "its namespace of Vault may be sealed, which Vault's own status does not show: unseal that; " + advice
+	default:
 		return advice
 	}
 	return "Vault answered " + code[1] + ": see " + map[string]string{

@@ -119,6 +119,12 @@ func TestReconcileStore_AnnotatesThenEvicts(t *testing.T) {
 	said := func(message string) func(*Controller, *fakeCluster) {
 		return func(n *Controller, _ *fakeCluster) { n.tracked[StoreName{"", "home"}].Message = message }
 	}
+	ofNamespace := func(message string) func(*Controller, *fakeCluster) {
+		return func(n *Controller, _ *fakeCluster) {
+			p := n.tracked[StoreName{"", "home"}]
+			p.Namespaced, p.Message = true, message
+		}
+	}
 	// beside adds a store that is Ready, and an ExternalSecret of it that was synced
 	// so long after Vault became active.
 	beside := func(server string, works int64, status string, after time.Duration) func(*Controller, *fakeCluster) {
@@ -153,6 +159,23 @@ Code: 500. Errors:
 
 * 1 error occurred: read-only file system`), 2, nil},
 		{"but when that was the outage itself", RecoveryBoth, evictAfter, here, said("Code: 503. Errors:\n\n* Vault is sealed"), 2, both},
+		{"not for a namespace that is sealed below an open root", RecoveryBoth, evictAfter, here, said(`Error making API request.
+
+URL: PUT http://vault.security.svc:8200/v1/team-a/auth/kubernetes/login
+Code: 503. Errors:
+
+* Namespace is sealed`), 2, nil},
+		{"nor for a store of a namespace, which may be", RecoveryBoth, evictAfter, here, ofNamespace("unable to validate store"), 2, nil},
+		{"whatever was answered", RecoveryBoth, evictAfter, here, ofNamespace(`Error making API request.
+
+Namespace: team-a/
+URL: PUT http://vault.security.svc:8200/v1/auth/kubernetes/login
+Code: 503. Errors:
+
+* Vault is sealed`), 2, nil},
+		{"unless only that is wanted", RecoveryRestart, 0, here, ofNamespace("unable to validate store"), 0, both},
+		{"but for the root's answer in the outage, with a namespace in the URL too", RecoveryBoth, evictAfter, here,
+			said("URL: PUT http://vault.security.svc:8200/v1/team-a/auth/kubernetes/login\nCode: 503. Errors:\n\n* Vault is sealed"), 2, both},
 		{"nor at once, where only that is wanted", RecoveryRestart, 0, here, said("Code: 403. Errors:\n\n* permission denied"), 0, nil},
 		{"but when nobody has answered it", RecoveryBoth, evictAfter, here, said("dial tcp 10.0.0.1:8200: i/o timeout, error code: 500x"), 2, both},
 		{"not when it was well after the outage", RecoveryBoth, evictAfter, here, func(n *Controller, _ *fakeCluster) {
@@ -256,12 +279,17 @@ func TestAdviceFor_FollowsVaultsAnswer(t *testing.T) {
 		words + "404. Errors: * no handler for route":               "Vault answered 404: see the store's path",
 		words + "500. Errors: * 1 error occurred: read-only file":   "Vault answered 500: see Vault's log and storage",
 		words + "503. Errors: * Vault is sealed":                    "its Events hold the answer",
+		words + "503. Errors: * namespace is sealed":                "its namespace of Vault is sealed: unseal that; ",
+		words + "503. Errors: * Namespace is sealed":                "its namespace of Vault is sealed: unseal that; ",
 		"could not get provider client: dial tcp: connection reset": "its Events hold the answer",
 		"unable to validate store":                                  "its Events hold the answer",
 	} {
 		t.Run(message, func(t *testing.T) {
-			assert.True(t, strings.HasPrefix(adviceFor(message), want), adviceFor(message))
-			assert.Contains(t, adviceFor(message), "its Events hold the answer that External Secrets received")
+			assert.True(t, strings.HasPrefix(adviceFor(Store{Message: message}), want), adviceFor(Store{Message: message}))
+			assert.Contains(t, adviceFor(Store{Message: message}), "its Events hold the answer that External Secrets received")
 		})
 	}
+	const namespaced = "its namespace of Vault may be sealed, which Vault's own status does not show: unseal that; "
+	assert.True(t, strings.HasPrefix(adviceFor(Store{Namespaced: true, Message: "unable to validate store"}), namespaced))
+	assert.True(t, strings.HasPrefix(adviceFor(Store{Namespaced: true, Message: words + "403. Errors: * permission denied"}), "Vault answered 403"))
 }

@@ -83,6 +83,27 @@ func isOneOf(ref map[string]any, namespace string, is func(StoreName) bool) bool
 	return name != NoStore && is(name)
 }
 
+// leftAlone says why an object is left to ESO's own retries; "" when it is not.
+func leftAlone(o *unstructured.Unstructured) string {
+	switch {
+	case generates(o):
+		return "it would generate a new value"
+	case waitsForWindow(o):
+		return "its syncWindows decide when"
+	}
+	return ""
+}
+
+// waitsForWindow reports whether an ExternalSecret that is in use is to be refreshed in
+// windows of time alone (ESO 2.7), which force-sync would pass by. Other policies than
+// Periodic have none. The first sync has none either, but with that of one child all the
+// children of a ClusterExternalSecret would be refreshed.
+func waitsForWindow(o *unstructured.Unstructured) bool {
+	_, windows, _ := unstructured.NestedMap(o.Object, "spec", "syncWindows")
+	policy, _, _ := unstructured.NestedString(o.Object, "spec", "refreshPolicy")
+	return windows && (policy == "" || policy == "Periodic") && (parentOf(o) != "" || !refreshedAt(o).IsZero())
+}
+
 func storeRefOf(ref map[string]any, namespace string) StoreName {
 	name, _ := ref["name"].(string)
 	if kind, _ := ref["kind"].(string); kind == kindClusterStore {
@@ -93,8 +114,8 @@ func storeRefOf(ref map[string]any, namespace string) StoreName {
 
 // parentOf returns the name of the ClusterExternalSecret that made o; "" when
 // none did. Whoever may write o may name any owner there, also one that no object can
-// be called. It rewrites the annotations of its children, so that it has to be
-// annotated in their place.
+// be called. It rewrites the annotations of its children, so that it is annotated
+// first in their place.
 func parentOf(o *unstructured.Unstructured) string {
 	for _, owner := range o.GetOwnerReferences() {
 		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, kube.ESOGroup+"/") && objectName.MatchString(owner.Name) {

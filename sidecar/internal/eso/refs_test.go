@@ -123,7 +123,7 @@ func TestStoreOf_ReadsEveryField(t *testing.T) {
 	s := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home","namespace":"app","uid":"u"},
 		"spec":{"provider":{"vault":{"server":"http://vault:8200"}}},
 		"status":{"conditions":[{"type":"Ready","status":"False","reason":"InvalidProviderConfig","message":"m"}]}}`))
-	assert.Equal(t, Store{StoreName{"app", "home"}, "u", true, "http://vault:8200", kube.False, "InvalidProviderConfig", "m"}, s)
+	assert.Equal(t, Store{StoreName{"app", "home"}, "u", true, "http://vault:8200", false, kube.False, "InvalidProviderConfig", "m"}, s)
 	assert.False(t, s.Ready())
 	assert.Equal(t, "SecretStore/app/home", s.String())
 	other := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"aws":{}}}}`))
@@ -267,6 +267,10 @@ func TestStoreOf_ReadsEachProviderOfVault(t *testing.T) {
 			s := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"`+provider+`":{"server":"http://vault.security.svc:8200"}}}}`))
 			assert.Equal(t, want, s.Vault)
 			assert.Equal(t, want, s.Server != "")
+			for spec, namespaced := range map[string]bool{`{}`: false, `{"namespace":""}`: false, `{"namespace":"team-a"}`: want, `{"auth":{"namespace":"team-a"}}`: want} {
+				s := StoreOf(kubetest.Object(t, `{"metadata":{"name":"home"},"spec":{"provider":{"`+provider+`":`+spec+`}}}`))
+				assert.Equal(t, namespaced, s.Namespaced, spec)
+			}
 		})
 	}
 }

@@ -54,7 +54,7 @@ func (n *Controller) handleScan(f scanResult) {
 	for _, p := range n.tracked { // what fails these later is something else
 		p.readyAfterOutage = p.readyAfterOutage || p.Ready()
 	}
-	if c := f.condition(); f.unsyncedCount > 0 && f.unsyncedCount != told {
+	if c := f.condition(n.log.Rights); f.unsyncedCount > 0 && f.unsyncedCount != told {
 		n.log.Warn(msgLeft, keyCount, f.unsyncedCount, keyLeft, f.unsynced)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: c.Message})
 	} else if f.unsyncedCount == 0 && (f.resynced > 0 || told > 0) {
@@ -73,6 +73,10 @@ func esoCondition(status, reason, message string) kube.Condition {
 // condition reports how ESO is, the worst first. It is the zero one as long as too
 // little is known.
 func (n *Controller) condition() kube.Condition {
+	refusal := n.watching[kindClusterStore].refusal
+	if other := n.watching[kindStore].refusal; apierrors.IsForbidden(other) {
+		refusal = other
+	}
 	switch {
 	case n.phase == unseal.Starting:
 		return kube.Condition{}
@@ -80,8 +84,8 @@ func (n *Controller) condition() kube.Condition {
 		return esoCondition(kube.Unknown, "Standby", "Another replica is active: its sidecar manages External Secrets.")
 	case n.phase != unseal.Active:
 		return esoCondition(kube.Unknown, "WaitingForVault", "Vault does not serve yet: External Secrets is resynced once it does.")
-	case apierrors.IsForbidden(n.watching[kindClusterStore].refusal) || apierrors.IsForbidden(n.watching[kindStore].refusal):
-		return esoCondition(kube.Unknown, "Forbidden", "The stores of External Secrets cannot be listed: apply "+kube.GrantsStores+".")
+	case apierrors.IsForbidden(refusal):
+		return esoCondition(kube.Unknown, "Forbidden", "The stores of External Secrets cannot be listed: "+n.log.RefusedTo(refusal).Apply(kube.GrantsStores)+".")
 	case n.noESO != "":
 		return esoCondition(kube.Unknown, "NotFound", "External Secrets Operator is not found: "+n.noESO+".")
 	}
@@ -94,7 +98,7 @@ func (n *Controller) condition() kube.Condition {
 	case n.scan == nil:
 		return kube.Condition{}
 	}
-	return n.scan.condition()
+	return n.scan.condition(n.log.Rights)
 }
 
 // worstStore reports the store that is worst off; it is the zero condition when all are
@@ -118,12 +122,12 @@ func (n *Controller) worstStore() kube.Condition {
 }
 
 // condition reports what uses the stores, which are Ready.
-func (f *scanResult) condition() kube.Condition {
+func (f *scanResult) condition(r kube.Rights) kube.Condition {
 	switch {
 	case f.err != nil:
 		text := podstatus.Sentence(fmt.Sprintf("what External Secrets failed to sync cannot be listed or resynced: %v", kube.SafeError(f.err)))
 		if apierrors.IsForbidden(f.err) {
-			text += " Apply " + kube.GrantsSecrets + "."
+			text += " " + podstatus.Sentence(r.RefusedTo(f.err).Apply(kube.GrantsSecrets))
 		}
 		return esoCondition(kube.Unknown, string(apierrors.ReasonForError(f.err)), text)
 	case f.unsyncedCount == 0 && f.resynced > 0:

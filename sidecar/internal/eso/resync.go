@@ -29,12 +29,13 @@ const (
 
 // resyncer annotates the objects that ESO failed to sync.
 type resyncer struct {
-	api        dynamic.Interface
-	log        kube.Telemetry
-	limiter    *rate.Limiter
-	errors     map[schema.GroupVersionResource]*kube.ErrorLog
-	resyncedAt map[string]time.Time // when an object was annotated, by its UID
-	refused    kube.ErrorLog        // by a policy
+	api         dynamic.Interface
+	log         kube.Telemetry
+	limiter     *rate.Limiter
+	errors      map[string]*kube.ErrorLog   // by resource
+	pushSecrets schema.GroupVersionResource // as they were served last
+	resyncedAt  map[string]time.Time        // when an object was annotated, by its UID
+	refused     kube.ErrorLog               // by a policy
 }
 
 // resync is one recovery of ESO, in several scans. One that takes the place of another
@@ -59,11 +60,12 @@ type resync struct {
 
 func newResyncer(c Config, api dynamic.Interface) *resyncer {
 	return &resyncer{
-		api: api, log: kube.NewTelemetry(c.Log, c.Meter),
+		api: api, log: kube.NewTelemetry(c.Log, c.Meter, c.Rights()),
 		// ESO syncs about 26 a second; what waits there does not wait here.
-		limiter:    rate.NewLimiter(40, 50),
-		errors:     map[schema.GroupVersionResource]*kube.ErrorLog{ExternalSecrets: {}, ClusterSecrets: {}, PushSecrets: {}},
-		resyncedAt: map[string]time.Time{},
+		limiter:     rate.NewLimiter(40, 50),
+		errors:      map[string]*kube.ErrorLog{ExternalSecrets.Resource: {}, ClusterSecrets.Resource: {}, PushSecrets.Resource: {}},
+		pushSecrets: PushSecrets,
+		resyncedAt:  map[string]time.Time{},
 	}
 }
 

@@ -58,14 +58,14 @@ func (s *resyncer) scan(ctx context.Context, w *resync) scanResult {
 	t := &quota{began: time.Now(), perNamespace: firstPerNamespace, tried: map[string]int{}}
 	again := false
 	handle := func(kind syncedKind, o *unstructured.Unstructured) error {
-		alone := generates(o)
+		alone := leftAlone(o)
 		if !again {
 			f.unsyncedCount++
 			if len(f.unsynced) < maxNamedUnsynced {
 				f.unsynced = append(f.unsynced, describeUnsynced(o, alone))
 			}
 		}
-		if !w.annotates || alone || !kind.uses(o, func(n StoreName) bool { return w.stores[n] }) {
+		if !w.annotates || alone != "" || !kind.uses(o, func(n StoreName) bool { return w.stores[n] }) {
 			return nil
 		}
 		return s.resyncObject(ctx, w, t, kind, o)
@@ -84,8 +84,7 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind,
 	is := func(n StoreName) bool { _, ready := w.stores[n]; return ready }
 	for _, kind := range syncedKinds {
 		var failed error
-		api := s.api.Resource(kind.GroupVersionResource)
-		_, err := kube.EachObject(ctx, api, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
+		err := s.eachObject(ctx, &kind, func(o *unstructured.Unstructured) bool {
 			if FailedSync(o) && kind.uses(o, is) {
 				failed = f(kind, o)
 			}
@@ -95,12 +94,35 @@ func (s *resyncer) eachFailed(ctx context.Context, w *resync, f func(syncedKind,
 			return nil
 		}
 		err = cmp.Or(err, failed)
-		s.errors[kind.GroupVersionResource].Log(s.log, "listing and annotating "+kind.Resource, kind.grants, err)
-		if err != nil && !(kind.GroupVersionResource == PushSecrets && kube.IsForbiddenOrNotFound(err)) {
+		s.errors[kind.Resource].Log(s.log, "listing and annotating "+kind.Resource, kind.grants, err)
+		if err != nil && !(kind.Resource == PushSecrets.Resource && kube.IsForbiddenOrNotFound(err)) {
 			return err
 		}
 	}
 	return nil
+}
+
+// eachObject lists the objects of a kind. A version of PushSecrets that is not served, or not
+// any more, gives way to the other one.
+func (s *resyncer) eachObject(ctx context.Context, kind *syncedKind, f func(*unstructured.Unstructured) bool) error {
+	pushes := kind.Resource == PushSecrets.Resource
+	if pushes {
+		kind.GroupVersionResource = s.pushSecrets
+	}
+	_, err := kube.EachObject(ctx, s.api.Resource(kind.GroupVersionResource), metav1.ListOptions{}, f)
+	if !pushes || !apierrors.IsNotFound(err) {
+		return err
+	}
+	other := PushSecrets
+	if s.pushSecrets == PushSecrets {
+		other = PushSecretsV1
+	}
+	kind.GroupVersionResource = other
+	_, err = kube.EachObject(ctx, s.api.Resource(other), metav1.ListOptions{}, f)
+	if err == nil {
+		s.pushSecrets = other
+	}
+	return err
 }
 
 // quota keeps a namespace in which much failed from holding up all others: the
@@ -130,16 +152,17 @@ func (s *resyncer) overLimit(w *resync, t *quota, namespace string, first bool) 
 }
 
 // describeUnsynced names an object that was not synced.
-func describeUnsynced(o *unstructured.Unstructured, alone bool) string {
+func describeUnsynced(o *unstructured.Unstructured, alone string) string {
 	text := fmt.Sprintf("%s %s/%s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), ReadyOf(o).Message)
-	if alone {
-		text += " (left to External Secrets: it would generate a new value)"
+	if alone != "" {
+		text += " (left to External Secrets: " + alone + ")"
 	}
 	return text
 }
 
 // resyncObject annotates an object, or for each namespace the one that made it, at most
-// twice a resync.
+// twice a resync. What was not synced after that is annotated itself the second time:
+// ESO before 0.20 does not pass the annotation on.
 // That one of many is gone meanwhile is no error.
 func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
 	o *unstructured.Unstructured) error {
@@ -147,7 +170,10 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 	api, name, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), annotation
 	target, annotated := string(o.GetUID()), o.GetKind()
 	key := target // by which requests are counted
-	parent := parentOf(o)
+	parent := ""
+	if w.rounds == 0 {
+		parent = parentOf(o)
+	}
 	if parent != "" {
 		api, name, with = s.api.Resource(ClusterSecrets), parent, parentAnnotation
 		target, annotated = parent, kindClusterSecret
@@ -166,7 +192,7 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 	}
 	err := annotateForceSync(ctx, api, name, with)
 	if parent != "" && !isObjectError(err) {
-		s.errors[ClusterSecrets].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
+		s.errors[ClusterSecrets.Resource].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
 	}
 	switch {
 	case err == nil:

@@ -21,6 +21,8 @@ var (
 	ExternalSecrets = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "externalsecrets"}
 	ClusterSecrets  = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "clusterexternalsecrets"}
 	PushSecrets     = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1alpha1", Resource: "pushsecrets"}
+	// PushSecretsV1 take their place where they are served as v1 alone.
+	PushSecretsV1 = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "pushsecrets"}
 )
 
 // The kinds that are spoken of by name.
@@ -34,7 +36,7 @@ const (
 // The annotations that make ESO sync again at once.
 const (
 	annotation       = "force-sync"
-	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret (ESO 0.20)
+	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret, from ESO 0.20 on
 )
 
 // objectName is what Kubernetes accepts as one (RFC 1123).
@@ -87,12 +89,13 @@ func (n StoreName) String() string {
 // Store is the part of a store that decides something.
 type Store struct {
 	StoreName
-	uid     string
-	Vault   bool   // its provider is Vault
-	Server  string // of Vault, a URL
-	Status  string // of its Ready condition; "" when it has none yet
-	Reason  string
-	Message string
+	uid        string
+	Vault      bool   // its provider is Vault
+	Server     string // of Vault, a URL
+	Namespaced bool   // it uses a namespace of Vault: OpenBao's can be sealed alone
+	Status     string // of its Ready condition; "" when it has none yet
+	Reason     string
+	Message    string
 }
 
 // Manages reports whether a store is one of ours: one that was
@@ -150,6 +153,9 @@ func StoreOf(o *unstructured.Unstructured) Store {
 		if vault, found, _ := unstructured.NestedMap(o.Object, "spec", "provider", provider); found {
 			server, _ := vault["server"].(string)
 			s.Vault, s.Server = true, kube.SafeText(server)
+			namespace, _ := vault["namespace"].(string)
+			ofLogin, _, _ := unstructured.NestedString(vault, "auth", "namespace")
+			s.Namespaced = namespace != "" || ofLogin != ""
 		}
 	}
 	c := ReadyOf(o)

@@ -24,8 +24,8 @@ import (
 // some of its own files there, such as io and environ.
 func Process() error {
 	var errs []error
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		errs = append(errs, fmt.Errorf("making the process not dumpable (PR_SET_DUMPABLE): %w", err))
+	if err := denyTracing(); err != nil {
+		errs = append(errs, err)
 	}
 	// Both limits, so that nothing can raise it again. Not dumpable alone
 	// would do, but an exec would undo it.

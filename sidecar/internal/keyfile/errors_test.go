@@ -108,43 +108,6 @@ func TestRead_ErrorsNameTheFileAndHideTheKey(t *testing.T) {
 	}
 }
 
-func TestRead_ReportsModeAndOwnerWhenPermissionIsDenied(t *testing.T) {
-	const otherUID = 65532
-	k := key(32)
-	for _, row := range []struct {
-		sentence string
-		file     os.FileMode // of DIR/in/key
-		folder   os.FileMode // of DIR/in
-		path     string
-		want     string
-	}{
-		{"a file that no user may read", 0o000, 0o755, "/in/key", "DIR/in/key: permission denied: mode 0000"},
-		{"that file among others", 0o000, 0o755, "/in", "DIR/in/key: permission denied: mode 0000"},
-		{"a directory that cannot be listed", 0o444, 0o311, "/in", "DIR/in: permission denied: mode 0311"},
-		{"a directory that cannot be entered", 0o444, 0o000, "/in/key", "DIR/in/key: permission denied in DIR/in: mode 0000"},
-		{"the same, two levels down", 0o444, 0o000, "/in/way/key", "DIR/in/way/key: permission denied in DIR/in: mode 0000"},
-	} {
-		t.Run(row.sentence, func(t *testing.T) {
-			dir := openDir(t)
-			require.NoError(t, os.Mkdir(dir+"/in", 0o755))
-			write(t, dir+"/in/key", b64(k))
-			require.NoError(t, os.Chmod(dir+"/in/key", row.file))
-			require.NoError(t, os.Chmod(dir+"/in", row.folder))
-			t.Cleanup(func() { _ = os.Chmod(dir+"/in", 0o755) }) // or it could not be removed
-			uid, gid := os.Geteuid(), os.Getegid()
-			running := uid
-			if uid == 0 { // whom no mode keeps out
-				running = otherUID
-			}
-			var err error
-			asUser(t, otherUID, func() { _, _, err = keyfile.New(dir + row.path).Read() })
-			require.EqualError(t, err, strings.ReplaceAll(row.want, "DIR", dir)+
-				fmt.Sprintf(", owner uid %d gid %d, running as uid %d gid %d", uid, gid, running, gid))
-			assert.NotErrorIs(t, err, keyfile.ErrMissing)
-		})
-	}
-}
-
 func manyShares() string {
 	var text strings.Builder
 	for range 256 {

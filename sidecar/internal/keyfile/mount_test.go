@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -117,26 +115,4 @@ func assertHides(t *testing.T, message string, k []byte) {
 			}
 		}
 	}
-}
-
-// asUser runs f as the user uid and without root's rights to files, on a
-// thread that ends with it.
-func asUser(t *testing.T, uid int, f func()) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		f() // an ordinary user already
-		return
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked, so the thread is not used again
-		_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0))
-		if errno != 0 {
-			done <- errno
-			return
-		}
-		f()
-		done <- nil
-	}()
-	require.NoError(t, <-done)
 }

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"cmp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,24 +36,27 @@ func (NoopMetrics) Evicted()       {}
 func (NoopMetrics) Reached(string, time.Duration) {}
 func (NoopMetrics) Policy(string, string)         {}
 
-// Telemetry is where events are logged and counted.
+// Telemetry is where events are logged and counted, and whose rights those are that are
+// missing.
 type Telemetry struct {
 	hclog.Logger
 	Meter
+	Rights
 }
 
-func NewTelemetry(log hclog.Logger, m Meter) Telemetry {
+func NewTelemetry(log hclog.Logger, m Meter, r Rights) Telemetry {
 	if m == nil {
 		m = NoopMetrics{}
 	}
-	return Telemetry{log, m}
+	return Telemetry{log, m, r}
 }
 
 // ErrorLog logs a trouble when it begins, when it becomes another, and when it is
 // over, however often it is met in between. The zero value is well.
 type ErrorLog struct{ last string }
 
-// Log says that something failed with err, or works when err is nil.
+// Log says that something failed with err, or works when err is nil. The component of
+// manifests/ is given that grants it.
 func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 	if err == nil {
 		if t.last != "" {
@@ -63,7 +65,7 @@ func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 		t.last = ""
 		return
 	}
-	log.Failed(strings.TrimPrefix(grants, "manifests/"))
+	log.Failed(grants)
 	err = SafeError(err)
 	text := cmp.Or(string(apierrors.ReasonForError(err)), "unreachable")
 	if text == t.last {
@@ -73,7 +75,7 @@ func (t *ErrorLog) Log(log Telemetry, what, grants string, err error) {
 	t.last = text
 	args := []any{keyWhat, what, keyError, err}
 	if apierrors.IsForbidden(err) {
-		args = append(args, keyAdvice, "apply "+grants)
+		args = append(args, keyAdvice, log.RefusedTo(err).Apply(grants))
 	}
 	log.Warn(msgFails, args...)
 }

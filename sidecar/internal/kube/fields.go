@@ -14,6 +14,7 @@ var (
 	storeFields     = fields{"name": nil, "kind": nil}
 	referenceFields = fields{"apiVersion": nil, "kind": nil, "name": nil}
 	sourceFields    = fields{"sourceRef": {"storeRef": storeFields, "generatorRef": referenceFields}}
+	vaultFields     = fields{"server": nil, "namespace": nil, "auth": {"namespace": nil}}
 	containerFields = fields{"name": nil, "imageID": nil}
 	metadataFields  = fields{
 		"name": nil, "namespace": nil, "uid": nil, "resourceVersion": nil,
@@ -32,7 +33,9 @@ var objectFields = fields{
 	"spec": {
 		"clusterIP": nil, "clusterIPs": nil, "externalIPs": nil, "publishNotReadyAddresses": nil,
 		"selector":        {anyField: nil, "generatorRef": referenceFields}, // of a Service, and of a PushSecret
-		"provider":        {"vault": {"server": nil}, "openBao": {"server": nil}},
+		"provider":        {"vault": vaultFields, "openBao": vaultFields},
+		"refreshPolicy":   nil,
+		"syncWindows":     nil,
 		"secretStoreRef":  storeFields,
 		"secretStoreRefs": {"name": nil, "kind": nil, "labelSelector": nil},
 		"data":            sourceFields,

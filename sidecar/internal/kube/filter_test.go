@@ -35,6 +35,8 @@ func TestFilter_KeepsOnlyTheFieldsInUse(t *testing.T) {
 		`{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"},"annotations":{"b":"c"}}}`:                            `{"kind":"Pod","metadata":{"name":"a","labels":{"b":"c"}}}`,
 		`{"kind":"SecretStore","x":1,"metadata":{"name":"a","managedFields":[],"uid":"u"}}`:                            `{"kind":"SecretStore","metadata":{"name":"a","uid":"u"}}`,
 		`{ "spec" : { "provider" : { "vault" : { "server":"s", "caBundle":"x" }, "b":[{}] } } }`:                       `{"spec":{"provider":{"vault":{"server":"s"}}}}`,
+		`{"spec":{"provider":{"openBao":{"namespace":"n","auth":{"namespace":"a","jwt":{}}}}}}`:                        `{"spec":{"provider":{"openBao":{"namespace":"n","auth":{"namespace":"a"}}}}}`,
+		`{"spec":{"refreshPolicy":"Periodic","syncWindows":{"kind":"allow","windows":[{}]}}}`:                          `{"spec":{"refreshPolicy":"Periodic","syncWindows":{}}}`,
 		`{"spec":{"provider":{"vault":{}}}}`:                                                                           `{"spec":{"provider":{"vault":{}}}}`,
 		`{"spec":{"data":[{"secretKey":"a"},{"sourceRef":{"storeRef":{"name":"s"}}}]}}`:                                `{"spec":{"data":[{"sourceRef":{"storeRef":{"name":"s"}}}]}}`,
 		`{"spec":{"secretStoreRefs":[{"labelSelector":{"matchLabels":{"a":"b"}}}]}}`:                                   `{"spec":{"secretStoreRefs":[{"labelSelector":{}}]}}`,

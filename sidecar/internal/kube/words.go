@@ -17,12 +17,3 @@ const (
 
 // AdvicePanicked is given of a panic. Whatever it was, the core goes on.
 const AdvicePanicked = "vault is unsealed all the same; please report this line"
-
-// The manifests that grant what is asked for.
-const (
-	GrantsGate     = "manifests/gate"
-	GrantsStores   = "manifests/stores"
-	GrantsSecrets  = "manifests/externalsecrets"
-	GrantsEviction = "manifests/eviction"
-	GrantsMore     = "manifests/more"
-)

@@ -41,6 +41,7 @@ const (
 type Config struct {
 	Name, Namespace string // of our pod; empty: it is not known
 	Gate            string // condition type of the readiness gate; empty: none is written
+	Rights          kube.Rights
 	Log             hclog.Logger
 	Meter           kube.Meter      // may be nil
 	OnImage         func(id string) // receives which image our container runs; may be nil
@@ -92,7 +93,7 @@ func New(c Config, api dynamic.Interface) *Pod {
 		return nil
 	}
 	return &Pod{
-		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter),
+		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter, c.Rights),
 		limiter:  newLimiter(),
 		gate:     keptCondition{limiter: newLimiter()},
 		secrets:  keptCondition{limiter: newLimiter()},

@@ -27,8 +27,9 @@ const (
 // Config says what is tried, and who is told.
 type Config struct {
 	Trial
-	Log   hclog.Logger
-	Meter kube.Meter // may be nil
+	Rights kube.Rights
+	Log    hclog.Logger
+	Meter  kube.Meter // may be nil
 }
 
 // Restriction tries that the policies bind us, at the start and then daily, and
@@ -44,7 +45,7 @@ type Restriction struct {
 
 // New returns a Restriction that has tried nothing yet.
 func New(c Config, p *podstatus.Pod) *Restriction {
-	return &Restriction{trial: c.Trial, pod: p, log: kube.NewTelemetry(c.Log, c.Meter), known: Verdicts{}}
+	return &Restriction{trial: c.Trial, pod: p, log: kube.NewTelemetry(c.Log, c.Meter, c.Rights), known: Verdicts{}}
 }
 
 // Run tries until ctx is done.
@@ -99,7 +100,7 @@ func (r *Restriction) condition() kube.Condition {
 			tried = " A dry run was admitted on " + on + "."
 		}
 		return is(kube.False, "PolicyMissing", "No admission policy restricts what is granted by %s: "+
-			"apply these manifests, which takes Kubernetes 1.30 or later.%s", manifests(missing), tried)
+			"%s, which takes Kubernetes 1.30 or later.%s", manifests(missing), r.log.Apply(missing...), tried)
 	case len(enforced) == 0 && len(unknown) == 0:
 		return is(kube.True, "NothingGranted", "No right is granted that a policy would restrict.")
 	case len(enforced) == 0:
@@ -139,8 +140,9 @@ func (r *Restriction) report(ctx context.Context) (written bool) {
 		r.lastLogged = said
 		switch c.Status {
 		case kube.False:
-			args := []any{keyManifests, manifests(r.known.In(Missing)),
-				keyAdvice, "apply them, which takes Kubernetes 1.30 or later; check says more"}
+			missing := r.known.In(Missing)
+			args := []any{keyManifests, manifests(missing),
+				keyAdvice, r.log.Apply(missing...) + ", which takes Kubernetes 1.30 or later; check says more"}
 			if on := r.admittedObjects(); on != "" {
 				args = append(args, keyOn, on)
 			}

@@ -129,7 +129,7 @@ func TestRestriction_ConditionFollowsTheStates(t *testing.T) {
 		text           string
 	}{
 		"all are there":         {map[string]State{"gate": Enforced, "stores": Enforced, "more": NotGranted}, kube.True, "PoliciesEnforced", "by manifests/gate, manifests/stores."},
-		"one is missing":        {map[string]State{"gate": Enforced, "stores": Missing}, kube.False, "PolicyMissing", "by manifests/stores:"},
+		"one is missing":        {map[string]State{"gate": Enforced, "stores": Missing}, kube.False, "PolicyMissing", "by manifests/stores: run kubectl apply -k manifests with the component stores, and in settings.yaml namespace: vault-b, which takes Kubernetes 1.30"},
 		"one has nothing":       {map[string]State{"gate": Enforced, "stores": Untried}, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
 		"one has an error":      {map[string]State{"gate": Enforced, "stores": Unknown}, kube.True, "PoliciesEnforced", "manifests/stores could not be tried"},
 		"the only has nothing":  {map[string]State{"stores": Untried}, kube.Unknown, "NotTried", "manifests/stores is not known. There is no object to try it on."},
@@ -137,7 +137,7 @@ func TestRestriction_ConditionFollowsTheStates(t *testing.T) {
 		"nothing is granted":    {map[string]State{"gate": NotGranted}, kube.True, "NothingGranted", "No right is granted"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			r := &Restriction{known: Verdicts{}}
+			r := New(Config{Rights: kube.Rights{Namespace: "vault-b"}, Log: hclog.NewNullLogger()}, nil)
 			for component, state := range row.states {
 				r.known[component] = Verdict{State: state}
 			}
@@ -178,7 +178,7 @@ func TestPolicies_OnForceSyncAreIdentical(t *testing.T) {
 
 // What others wrote may be long: see podstatus for what the manifests let through.
 func TestRestriction_TruncatesItsMessage(t *testing.T) {
-	tried := &Restriction{known: Verdicts{"gate": {State: Missing, Admitted: strings.Repeat("x", 1<<20)}}}
+	tried := &Restriction{log: kube.NewTelemetry(hclog.NewNullLogger(), nil, kube.Rights{}), known: Verdicts{"gate": {State: Missing, Admitted: strings.Repeat("x", 1<<20)}}}
 	message := tried.condition().Message
 	assert.LessOrEqual(t, utf8.RuneCountInString(message), kube.MaxOwnText+len("..."))
 	assert.Equal(t, message, kube.SafeText(message), "it is read as it was written")

@@ -27,7 +27,7 @@ var Components = []string{"gate", "stores", "externalsecrets", "more", "eviction
 var guardedKinds = map[string][]schema.GroupVersionResource{
 	"stores":          {eso.ClusterStores, eso.NamespaceStores},
 	"externalsecrets": {eso.ExternalSecrets},
-	"more":            {eso.ClusterSecrets, eso.PushSecrets},
+	"more":            {eso.ClusterSecrets, eso.PushSecrets, eso.PushSecretsV1},
 }
 
 // The verbs that the policies ask for: the first is granted with each right

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package procid names the process that serves Vault. It exists because a
 // Vault that was restarted must be told from one that an operator sealed on
 // purpose, and the sidecar should need no right in the cluster to do so: the

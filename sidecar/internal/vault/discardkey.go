@@ -1,3 +1,5 @@
+//go:build linux
+
 package vault
 
 // discardPGPKey is the OpenPGP key, in base64, that Vault encrypts the new share of a

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package vault speaks to Vault's HTTP API: seal status, health, unseal, and
 // one lookup that makes it read its storage. It is the only user of
 // hashicorp/vault/api. It knows nothing of phases, and it keeps no share.
@@ -11,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 
@@ -22,25 +23,6 @@ import (
 
 // maxBody bounds what is read of an answer, in bytes.
 const maxBody = 64 << 10
-
-// Config says where Vault is and how it proves itself.
-type Config struct {
-	Addr       string // http, https or unix URL; http only to loopback
-	CACert     string // file of PEM certificates to trust; empty: the system's
-	ServerName string // name expected in the certificate; empty: Addr's host
-	// ClientCert and ClientKey are PEM files of the certificate that is shown to
-	// a Vault that asks for one. Both or none.
-	ClientCert, ClientKey string
-	// Broken is called when an open connection breaks, from any goroutine. It
-	// must not block. May be nil.
-	Broken func()
-	// Process names the process that listens at Addr; it is empty when nobody
-	// does, and an error says that it cannot be known. May be nil.
-	Process func() (string, error)
-	// Trusts is called with a connection just before a key or a token is written
-	// to it. With an error nothing is. May be nil.
-	Trusts func(net.Conn) error
-}
 
 // Client is one Vault's address. Its calls may run side by side.
 type Client struct {

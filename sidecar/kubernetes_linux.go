@@ -50,11 +50,12 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 	}
 	k := &kubernetesHalf{}
 	k.pod = podstatus.New(podstatus.Config{
-		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Log: log, Meter: counts, OnImage: latest.PublishImage, OnReady: k.podIsReady,
+		Name: c.podName, Namespace: c.podNamespace, Gate: c.readinessGate, Rights: c.eso().Rights(), Log: log, Meter: counts, OnImage: latest.PublishImage,
+		OnReady: k.podIsReady,
 	}, api)
 	k.policies = policy.New(policy.Config{
-		Trial: policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
-		Log:   log, Meter: counts,
+		Trial:  policy.Trial{API: api, Pod: c.podName, Namespace: c.podNamespace, ControllerNamespace: c.esoNamespace},
+		Rights: c.eso().Rights(), Log: log, Meter: counts,
 	}, k.pod)
 	if c.esoRecovery != eso.RecoveryOff {
 		e := c.eso()
@@ -63,12 +64,6 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 		k.controller = eso.New(e, api, k.pod)
 	}
 	return k, nil
-}
-
-// eso is what is to be done for External Secrets.
-func (c config) eso() eso.Config {
-	return eso.Config{Recovery: c.esoRecovery, Stores: c.esoStores, ControllerNamespace: c.esoNamespace,
-		Deployment: c.esoDeployment, Pod: c.podName, Namespace: c.podNamespace}
 }
 
 // Publish takes the core's newest state. It does not block.

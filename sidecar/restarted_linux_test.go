@@ -124,6 +124,6 @@ func TestRestarted_RestartsWithBackoff(t *testing.T) {
 		gaps := (*started)[len(*started)-1].Sub((*started)[len(*started)-2])
 		assert.GreaterOrEqual(t, gaps, startsAgain)
 		assert.Equal(t, 1, strings.Count(log.String(), kube.MsgPanicked), "logged once: %s", log.String())
-		assert.Contains(t, log.String(), "restarted_test.go:", "with its place")
+		assert.Contains(t, log.String(), "restarted_linux_test.go:", "with its place")
 	})
 }

@@ -41,7 +41,7 @@ func TestKubernetesHalf_PanicOfOneGoroutineStopsAll(t *testing.T) {
 		k := &kubernetesHalf{}
 		k.controller = eso.New(eso.Config{Recovery: eso.RecoveryBoth, Log: hclog.NewNullLogger()}, panickingClient{}, nil)
 		err := k.Run(t.Context())
-		require.ErrorContains(t, err, "panic: broken (kubernetes_test.go:")
+		require.ErrorContains(t, err, "panic: broken (kubernetes_linux_test.go:")
 	})
 }
 

@@ -21,3 +21,15 @@ func TestWire_PublishesToTheServer(t *testing.T) {
 	assert.Eventually(t, func() bool { return p.server.Latest.Turned() > 0 }, time.Second, time.Millisecond, "it asks the loop")
 	assert.Equal(t, version, p.server.Latest.Known().Version)
 }
+
+func TestIdentity_KnowsTheProcessOfLocalAddressesOnly(t *testing.T) {
+	for addr, known := range map[string]bool{
+		"http://127.0.0.1:8200": true, "http://127.0.0.1": true, "https://localhost": true, "http://[::1]:8200": true,
+		"unix:///nowhere/vault.sock": true, "https://vault:8200": false, "https://10.0.0.1": false,
+	} {
+		t.Run(addr, func(t *testing.T) {
+			_, err := identity(addr).Process()
+			assert.Equal(t, known, err == nil, "%v", err)
+		})
+	}
+}

@@ -10,20 +10,8 @@ import (
 	"time"
 )
 
-const (
-	// gcPercent keeps the heap near what is in use, about a megabyte: by default
-	// Go lets it grow to four before it looks what is garbage.
-	gcPercent = 50
-	// settledAfter is how long the start takes, with all that is only read then.
-	settledAfter = 20 * time.Second
-)
-
-// limitHeap has Go collect garbage earlier, unless somebody has set it.
-func limitHeap() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-}
+// settledAfter is how long the start takes, with all that is only read then.
+const settledAfter = 20 * time.Second
 
 // releaseStartupMemory lets go of the pages that only the start needed: free heap, and those
 // of our own binary, of which the kernel maps 64 KiB around each that is read.
