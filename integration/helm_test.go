@@ -134,3 +134,38 @@ func TestHelmRelease_RendersTheSidecarAndTheGate(t *testing.T) {
 	size, _, _ := unstructured.NestedString(claims[0].(map[string]any), "spec", "resources", "requests", "storage")
 	assert.Equal(t, "1Gi", size, "the release's own values stay")
 }
+
+// As Argo CD does it, with a chart that is at hand in the place of the one in the README.
+func TestReadme_ArgoCDRendersTheChart(t *testing.T) {
+	t.Parallel()
+	env, err := testenv.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, env.Close()) })
+	var kustomization map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(readmeYAML(t, "patches/README.md")[1]), &kustomization))
+	chart := kustomization["helmCharts"].([]any)[0].(map[string]any)
+	delete(chart, "repo")
+	delete(chart, "version")
+	kustomization["helmGlobals"] = map[string]any{"chartHome": "charts"}
+	component := kustomization["components"].([]any)[0].(string)
+	require.Contains(t, component, "//patches?ref=")
+	kustomization["components"] = []any{"patches"}
+	dir := copied(t, env)
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "charts"), os.DirFS("testdata/chart")))
+	text, err := json.Marshal(kustomization)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), text, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "values.yaml"), []byte(ownVolumes), 0o644))
+	out, err := exec.Command(env.Binary("servers/kubectl"), "kustomize", "--enable-helm",
+		"--helm-command", env.Binary("servers/helm/helm"), dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	set := statefulSet(t, string(out))
+	_, names := list(t, set, "containers", "name")
+	assert.Equal(t, []string{"vault", "vault-unseal-sidecar"}, names)
+	_, gates := list(t, set, "readinessGates", "conditionType")
+	assert.Equal(t, []string{gateType}, gates)
+	assert.Empty(t, unmounted(t, set), "the values of one's own stay")
+	for _, o := range objects(t, string(out)) {
+		assert.NotEqual(t, "Pod", o.GetKind(), "the chart's test is left out")
+	}
+}
