@@ -62,7 +62,7 @@ func TestPatch_EachVersionOfTheChartGetsTheSame(t *testing.T) {
 				}
 				assert.Equal(t, want, ours, chart)
 				unstructured.RemoveNestedField(set.Object, "spec", "template", "spec", "securityContext", "appArmorProfile") // patches/apparmor
-				for _, each := range []*unstructured.Unstructured{bare, set} { // null, which some patches drop
+				for _, each := range []*unstructured.Unstructured{bare, set} {                                               // null, which some patches drop
 					unstructured.RemoveNestedField(each.Object, "spec", "template", "metadata", "annotations")
 				}
 				assert.Equal(t, bare.Object["spec"], set.Object["spec"], "%s: the rest", chart)
