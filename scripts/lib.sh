@@ -279,7 +279,7 @@ stuck() {
 	why=$(idle "$1") || return 1
 	case $why in
 	ErrImagePull* | ImagePullBackOff* | ErrImageNeverPull* | InvalidImageName* | CreateContainerConfigError* | CrashLoopBackOff*)
-		echo "its container $sidecar does not start: $why (it is tried again more and more rarely, by a new pod at once: kubectl -n $namespace delete pod $1)"
+		echo "its container $sidecar does not start: $why (it is tried again more and more rarely; once that is mended, a new pod tries at once: kubectl -n $namespace delete pod $1)"
 		;;
 	*) return 1 ;;
 	esac
