@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -132,7 +133,7 @@ spec:
   selector: {matchLabels: {app: vault}}
   template:
     metadata: {labels: {app: vault}}
-    spec: {serviceAccountName: vault, containers: [{name: vault, image: "vault:1"}]}
+    spec: {serviceAccountName: vault, containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "s:1"}]}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -222,6 +223,17 @@ func setRevision(name string) func(sc *scenario) {
 		_, err := sc.cluster.Client.Resource(statefulSetsResource).Namespace("security").Patch(sc.ctx, "vault", merge,
 			[]byte(`{"status":{"replicas":1,"updateRevision":"`+name+`"}}`), metav1.PatchOptions{}, "status")
 		require.NoError(sc, err)
+	}
+}
+
+// setTemplate gives the StatefulSet another template, of a newer revision.
+func setTemplate(revision, spec string) func(sc *scenario) {
+	return func(sc *scenario) {
+		body, err := yaml.ToJSON([]byte(`spec: {template: {spec: {` + spec + `}}}`))
+		require.NoError(sc, err)
+		_, err = sc.cluster.Client.Resource(statefulSetsResource).Namespace("security").Patch(sc.ctx, "vault", merge, body, metav1.PatchOptions{})
+		require.NoError(sc, err)
+		setRevision(revision)(sc)
 	}
 }
 

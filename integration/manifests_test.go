@@ -27,6 +27,7 @@ var renderings = map[string]rendering{
 	"chart-variants": {"vault-chart.yaml", []string{"patches", "patches/apparmor", "patches/services", "patches/monitoring", "patches/imported"}},
 	"chart-all":      {"vault-chart.yaml", []string{"patches", "patches/monitoring", "patches/imported", "patches/native", "patches/apparmor", "patches/services"}},
 	"chart-uid":      {"vault-chart.yaml", []string{"patches", "patches/vault-uid", "patches/native"}},
+	"chart-claims":   {"vault-chart-claims.yaml", []string{"patches", "patches/vault-uid", "patches/monitoring", "patches/services"}},
 	"openshift":      {"vault-chart.yaml", []string{"patches", "patches/openshift", "patches/native"}},
 	"helmrelease":    {"helmrelease.yaml", []string{"patches/helmrelease"}},
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
@@ -124,6 +125,7 @@ func TestPatch_KeepsForeignFields(t *testing.T) {
 	env := newEnv(t)
 	for name, want := range map[string]struct{ containers, inits, gates []string }{
 		"chart":        {[]string{"vault", "vault-unseal-sidecar"}, nil, []string{gateType}},
+		"chart-claims": {[]string{"vault", "vault-unseal-sidecar"}, nil, []string{gateType}},
 		"chart-native": {[]string{"vault"}, []string{"vault-unseal-sidecar"}, []string{gateType}},
 		"plain":        {[]string{"logs", "vault", "vault-unseal-sidecar"}, nil, []string{"example.com/other", gateType}},
 		"plain-any":    {[]string{"logs", "vault", "vault-unseal-sidecar"}, nil, []string{"example.com/other", gateType}},
@@ -147,7 +149,14 @@ func TestPatch_KeepsForeignFields(t *testing.T) {
 // it gives none, nothing is built that would keep the key from Vault.
 func TestPatchVaultUID_FollowsTheStatefulSet(t *testing.T) {
 	env := newEnv(t)
-	chart, err := os.ReadFile("testdata/vault-chart.yaml")
+	for _, chart := range charts {
+		t.Run(chart, func(t *testing.T) { vaultUIDFollows(t, env, chart) })
+	}
+}
+
+func vaultUIDFollows(t *testing.T, env *testenv.Env, path string) {
+	t.Helper()
+	chart, err := os.ReadFile(filepath.Join("testdata", path))
 	require.NoError(t, err)
 	dir := copied(t, env)
 	build := func(uid string) (string, error) {

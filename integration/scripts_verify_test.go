@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 )
@@ -98,4 +100,85 @@ func TestVerify_NamesThePoliciesThatAreMissing(t *testing.T) {
 	settings := filepath.Join(s.env.Dir, "settings.yaml")
 	require.NoError(t, os.WriteFile(settings, []byte(strings.Replace(string(text), "esoNamespace: external-secrets", "esoNamespace: eso", 1)), 0o644))
 	assert.Equal(t, wrong+"s gate, stores, eviction, and in settings.yaml esoNamespace: eso, which takes Kubernetes 1.30 or later", said("--settings", settings))
+}
+
+// podWithSidecar is a pod that was made from the template vault-1.
+const podWithSidecar = `{apiVersion: v1, kind: Pod, metadata: {name: vault-0, namespace: security,
+	labels: {app.kubernetes.io/name: vault, controller-revision-hash: vault-1}},
+	spec: {serviceAccountName: vault, containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "sidecar:1"}]}}`
+
+// newVerifyScenario has a pod that runs the sidecar of the template vault-1, and a
+// StatefulSet whose newest template is vault-2.
+func newVerifyScenario(t *testing.T) *scriptScenario {
+	s := newScriptScenario(t, proxy.Open)
+	s.deletePod()
+	require.NoError(s, s.cluster.Apply(s.ctx, podWithSidecar,
+		`{apiVersion: v1, kind: Node, metadata: {name: home}, status: {images: [{names: ["sidecar:1"], sizeBytes: 1}]}}`))
+	_, err := s.cluster.Client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}).Patch(s.ctx, "home", merge,
+		[]byte(`{"status": {"images": [{"names": ["sidecar:1"], "sizeBytes": 1}]}}`), metav1.PatchOptions{}, "status")
+	require.NoError(s, err)
+	patchPod(`{"status": {"containerStatuses": [{"name": "vault-unseal-sidecar", "image": "sidecar:1", "imageID": "", "ready": true, "restartCount": 0,
+		"state": {"running": {}}}]}}`)(s.scenario)
+	return s
+}
+
+// verifyOutput runs verify with a sidecar whose check finds what is given, and
+// returns the lines that say what is wrong.
+func (s *scriptScenario) verifyOutput(findings string) (wrong []string) {
+	bin := s.TempDir()
+	require.NoError(s, os.WriteFile(filepath.Join(bin, "kubectl"),
+		[]byte(strings.ReplaceAll(answeringKubectl, "REAL", filepath.Join(s.env.Dir, "bin", "kubectl"))), 0o755))
+	out, err := s.runScriptWithEnv("", []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.env.Dir, "bin") + ":" + os.Getenv("PATH"),
+		"WHEN=check --prove-key", "ANSWER=" + `{"findings": [` + findings + `]}`, "COMPLAINT=", "CODE=0"}, "verify")
+	require.Error(s, err, "no key was stored")
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "WRONG ") {
+			wrong = append(wrong, strings.TrimSpace(line))
+		}
+	}
+	return wrong
+}
+
+// about returns those of the lines that hold a text.
+func about(lines []string, text string) (out []string) {
+	for _, line := range lines {
+		if strings.Contains(line, text) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// A pod is not to be deleted for a template whose pod does not start, or that has no
+// sidecar any more.
+func TestVerify_AdvisesADeletionOnlyIfTheNewPodRuns(t *testing.T) {
+	t.Parallel()
+	s := newVerifyScenario(t)
+	sidecar := func(rest string) string {
+		return `containers: [{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, ` + rest + `}]`
+	}
+	for _, row := range []struct{ sentence, template, want string }{
+		{"the new pod runs", sidecar(`image: "sidecar:1"`),
+			"WRONG vault-0 is not of the StatefulSet's newest template: delete the pod, and it takes effect"},
+		{"no node has its image", sidecar(`image: "sidecar:latest", imagePullPolicy: IfNotPresent`),
+			"WRONG vault-0 is not of the StatefulSet's newest template: no node has the image sidecar:latest: without a registry that has it the new pod does not start. See to that first; only then delete the pod, and it takes effect"},
+		{"no node has its image or may pull it", sidecar(`image: "sidecar:latest", imagePullPolicy: Never`),
+			"WRONG vault-0 is not of the StatefulSet's newest template, and must not be deleted: no node has the image sidecar:latest, and none may pull it (imagePullPolicy Never)"},
+		{"the sidecar was taken out", `containers: [{name: vault, image: "vault:1"}]`, "keep vault-0 until then: a new pod comes without the sidecar, and its Vault stays sealed"},
+	} {
+		t.Run(row.sentence, func(t *testing.T) {
+			setTemplate("vault-2", row.template)(s.scenario)
+			found := about(s.verifyOutput(`{"level": "ok", "about": "pod", "text": "the pod declares the readiness gate"}`), "StatefulSet")
+			require.Len(t, found, 1, "findings that belong together are one")
+			assert.Contains(t, found[0], row.want)
+		})
+	}
+}
+
+// With Helm alone there may be no gate: verify judges that as check does.
+func TestVerify_NoGateIsNoFaultWhereNoneIsDeclared(t *testing.T) {
+	t.Parallel()
+	s := newVerifyScenario(t)
+	assert.Empty(t, about(s.verifyOutput(`{"level": "ok", "about": "pod", "text": "no readiness gate is written, and the pod declares none of ours"}`), "gate of"))
+	assert.Len(t, about(s.verifyOutput(`{"level": "ok", "about": "pod", "text": "the sidecar is a container beside Vault"}`), "the readiness gate of vault-0 is not open"), 1)
 }

@@ -279,7 +279,7 @@ stuck() {
 	why=$(idle "$1") || return 1
 	case $why in
 	ErrImagePull* | ImagePullBackOff* | ErrImageNeverPull* | InvalidImageName* | CreateContainerConfigError* | CrashLoopBackOff*)
-		echo "its container $sidecar does not start: $why (it is tried again more and more rarely, by a new pod at once: kubectl -n $namespace delete pod $1)"
+		echo "its container $sidecar does not start: $why (it is tried again more and more rarely; once that is mended, a new pod tries at once: kubectl -n $namespace delete pod $1)"
 		;;
 	*) return 1 ;;
 	esac
@@ -307,13 +307,14 @@ holds_shares() {
 
 # would_run STATEFULSET fails and says in `why` where the cluster would make no pod
 # of its template, or its container of ours would not start: a pod that is deleted
-# would not come back. It changes nothing.
+# would not come back. What is not certain is in `doubt`. It changes nothing.
 would_run() {
 	local refusal image policy
+	doubt=""
 	refusal=$(printf '%s' "$1" | with_pods pod | k create --dry-run=server -o name -f - 2>&1 >/dev/null) || true
 	case $refusal in
 	"" | *AlreadyExists*) ;;
-	*"does not support dry run"*) warn "whether the cluster would make the new pod cannot be tried: $(plain "$refusal")" ;;
+	*"does not support dry run"*) doubt="whether the cluster would make the new pod cannot be tried: $(plain "$refusal")" ;;
 	*)
 		[[ $refusal == *"exceeded quota"* ]] && k get pod "$pod" -o json | with_pods 'fits($refusal)' -e --arg refusal "$(plain "$refusal")" >/dev/null || {
 			why="the cluster would not make the pod: $(plain "$refusal")"
@@ -329,9 +330,9 @@ would_run() {
 			why="no node has the image $(plain "$image"), and none may pull it (imagePullPolicy Never)"
 			return 1
 		}
-		warn "no node has the image $(plain "$image"): without a registry that has it the new pod does not start"
+		doubt+="${doubt:+; }no node has the image $(plain "$image"): without a registry that has it the new pod does not start"
 		;;
-	perhaps) warn "no node says that it has the image $(plain "$image"): without a registry that has it the new pod does not start" ;;
+	perhaps) doubt+="${doubt:+; }no node says that it has the image $(plain "$image"): without a registry that has it the new pod does not start" ;;
 	esac
 }
 

@@ -311,7 +311,8 @@ func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
 	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1},
 		ownerReferences: [{kind: Node, name: n}, {kind: StatefulSet, name: vault}]}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
-		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`}, status: {updateRevision: "`+newest+`"}}`)
+		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`, template: {spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}}},
+			status: {updateRevision: "`+newest+`"}}`)
 	}
 	const onDelete, rolling, parted = `{type: OnDelete}`, `{type: RollingUpdate, rollingUpdate: {partition: 0}}`, `{type: RollingUpdate, rollingUpdate: {partition: 1}}`
 	for sentence, row := range map[string]struct {

@@ -130,7 +130,7 @@ func (c *Checker) checkStatefulSet(ctx context.Context) {
 	case newest == revision:
 		c.ok("the pod was made from the newest template of " + name)
 	default:
-		c.warn(fmt.Sprintf("a newer template of %s is pending: the pod was made from an older one, and a reboot does not replace it", name), advice)
+		c.evaluatePending(ctx, set, advice)
 	}
 }
 

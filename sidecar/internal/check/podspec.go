@@ -41,6 +41,7 @@ type readinessGate struct {
 type podContainer struct {
 	Name            string          `json:"name"`
 	Image           string          `json:"image"`
+	ImagePullPolicy string          `json:"imagePullPolicy"`
 	RestartPolicy   string          `json:"restartPolicy"`
 	Command         []string        `json:"command"`
 	Args            []string        `json:"args"`
