@@ -46,6 +46,9 @@ else
 		unset KUBECONFIG # a pod has none
 		KUBERNETES=off HTTP_BIND=HTTP UNSEAL_KEYS_PATH=MOUNT STATE_DIR=STATE SIDECAR "$@"
 	fi
+	code=$?
+	[[ $code == 0 ]] || echo "command terminated with exit code $code" >&2 # (k8s.io/kubectl, pkg/cmd/exec)
+	(exit "$code")
 fi
 code=$?
 case "${words[*]}" in

@@ -131,10 +131,12 @@ by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cance
 # send the process that listens there no key: the client in Vault's container goes
 # to whoever has the port. A pod without a sidecar has nobody to ask.
 vault_listens() {
-	local at=${VAULT_POD:-$pod} found
+	local at=${VAULT_POD:-$pod} found text
 	found=$(k exec "$at" -c "$sidecar" -- /vault-unseal-sidecar check --output json 2>&1) || true # worse than ok
 	[[ $found != *"is not valid for pod"* ]] || return 0
-	why=$(jq -er '[.findings[].text | select(startswith("the sidecar would not send the key"))][0] // ""' <(printf '%s' "${found#"${found%%\{*}"}") 2>/dev/null) ||
+	text=${found#"${found%%\{*}"} # kubectl has words of its own before and after it
+	text=${text%"${text##*\}}"}
+	why=$(jq -er '[.findings[].text | select(startswith("the sidecar would not send the key"))][0] // ""' <(printf '%s' "$text") 2>/dev/null) ||
 		why="the sidecar of $at does not say whose process listens at Vault's address: $(plain "$found")"
 	why=$(plain "$why")
 	[[ ! $why ]]
