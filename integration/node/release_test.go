@@ -47,6 +47,7 @@ func newReleaseBuilder(t *testing.T) releaseBuilder {
 			w.mustRun(root, "cp", "-r", name, repo)
 		}
 	}
+	w.mustRun(repo, "scripts/version", releaseTag)
 	w.mustRun(repo, "git", "init", "--quiet")
 	w.mustRun(repo, "git", "add", "--all")
 	w.mustRun(repo, "git", "commit", "--quiet", "--message", "all")
@@ -144,5 +145,6 @@ func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	t.Run("its images", func(t *testing.T) { r.assertImages(t) })
 	t.Run("its provenance", func(t *testing.T) { r.assertProvenance(t) })
 	t.Run("its SBOMs", func(t *testing.T) { r.assertSBOMs(t) })
+	t.Run("its publication", func(t *testing.T) { r.assertPublishable(t) })
 	t.Run("its manifests", func(t *testing.T) { r.assertManifests(t) })
 }
