@@ -149,6 +149,17 @@ func TestPublishImage_CanBeRunAgain(t *testing.T) {
 	assert.NotContains(t, p.noted("calls"), "login", "without a token there is one already")
 }
 
+// What registries say of an image that they do not have.
+func TestPublishImage_CanBeTheFirst(t *testing.T) {
+	t.Parallel()
+	for _, says := range []string{"manifest unknown", "name unknown: repository name not known", "requested access to the resource is denied"} {
+		p := newPublisher(t)
+		p.put(p.tools+"/registry-says", says)
+		out, err := p.run(nil, "image")
+		require.NoError(t, err, "%s: %s", says, out)
+	}
+}
+
 func TestPublish_RefusesBadPreconditions(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

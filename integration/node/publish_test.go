@@ -29,12 +29,13 @@ func (r builtRelease) assertPublishable(t *testing.T) {
 	t.Cleanup(server.Close)
 	tools := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "cosign"), []byte(strings.ReplaceAll(signRecorder, "DIR", tools)), 0o755))
-	conf := filepath.Join(tools, "registries.conf")
-	require.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nprefix = \"ghcr.io\"\nlocation = \""+
+	conf := filepath.Join(tools, ".config/containers")
+	require.NoError(t, os.MkdirAll(conf, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(conf, "registries.conf"), []byte("[[registry]]\nprefix = \"ghcr.io\"\nlocation = \""+
 		strings.TrimPrefix(server.URL, "http://")+"\"\ninsecure = true\n"), 0o644))
 	publish := func() (string, error) {
 		return r.builder.tryRun(filepath.Dir(filepath.Dir(r.dir)), "env", "PATH="+tools+":"+os.Getenv("PATH"),
-			"CONTAINERS_REGISTRIES_CONF="+conf, "scripts/publish", "image")
+			"HOME="+tools, "scripts/publish", "image")
 	}
 
 	out, err := publish()
