@@ -134,7 +134,9 @@ func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	for name, text := range files {
 		assert.Equal(t, sha256Hex(text), sha256Hex(again[name]), "%s, made twice", name)
 	}
-	assert.Contains(t, w.mustRun(filepath.Join(w.dir, "here"), "scripts/release", "--dry-run"), "would make the release "+releaseTag)
+	plan := w.mustRun(filepath.Join(w.dir, "here"), "env", "IMAGE=ghcr.io/SomeBody/sidecar", "scripts/release", "--dry-run")
+	assert.Contains(t, plan, "would make the release "+releaseTag)
+	assert.Contains(t, plan, "with the image ghcr.io/somebody/sidecar,", "an image's name has no capitals, an owner's has")
 	assert.Equal(t, len(files), len(readFiles(t, dir)), "files after a dry run")
 
 	r := builtRelease{w, dir, files}
