@@ -18,21 +18,29 @@ echo "$*" >>DIR/calls
 while (($#)); do [[ $1 != --bundle ]] || echo signature >"$2"; shift; done
 `
 
-// assertPublishable has a registry take the release, under its name at ghcr.io,
-// for which skopeo is told another place.
+// localSkopeo is skopeo, with the test's registry in the place of GitHub's.
+const localSkopeo = `#!/bin/bash
+exec SKOPEO "${@/ghcr.io/HOST}"
+`
+
+// assertPublishable has a registry take the release.
 func (r builtRelease) assertPublishable(t *testing.T) {
-	_, err := exec.LookPath("skopeo")
+	skopeo, err := exec.LookPath("skopeo")
 	require.NoError(t, err, "install the package skopeo, or run make e2e, which does")
 	blobs, digest := r.readImage(t, releaseName+".oci.tar")
 	reg := newRegistry()
 	server := httptest.NewServer(reg)
 	t.Cleanup(server.Close)
 	tools := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(tools, "cosign"), []byte(strings.ReplaceAll(signRecorder, "DIR", tools)), 0o755))
-	conf := filepath.Join(tools, ".config/containers")
-	require.NoError(t, os.MkdirAll(conf, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "registries.conf"), []byte("[[registry]]\nprefix = \"ghcr.io\"\nlocation = \""+
-		strings.TrimPrefix(server.URL, "http://")+"\"\ninsecure = true\n"), 0o644))
+	fill := strings.NewReplacer("DIR", tools, "SKOPEO", skopeo, "HOST", strings.TrimPrefix(server.URL, "http://"))
+	for name, text := range map[string]string{
+		"cosign": signRecorder, "skopeo": localSkopeo,
+		".config/containers/registries.conf": "[[registry]]\nlocation = \"HOST\"\ninsecure = true\n",
+	} {
+		path := filepath.Join(tools, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(fill.Replace(text)), 0o755))
+	}
 	publish := func() (string, error) {
 		return r.builder.tryRun(filepath.Dir(filepath.Dir(r.dir)), "env", "PATH="+tools+":"+os.Getenv("PATH"),
 			"HOME="+tools, "scripts/publish", "image")
