@@ -1,7 +1,6 @@
 # The image of vault-unseal-sidecar: one static binary, and nothing that could
 # be run beside it. `make image` gives the arguments.
-ARG GOLANG=docker.io/library/golang:1.26.8@sha256:9d2f36f06329b2a141b9db99ffa32765cf695ee57b813ca29e245e8670bcbfff
-FROM --platform=$BUILDPLATFORM $GOLANG AS build
+FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8@sha256:9d2f36f06329b2a141b9db99ffa32765cf695ee57b813ca29e245e8670bcbfff AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -9,6 +9,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Code of this project. The other modules only put other people's servers
 # together: to analyse them is to analyse Vault.
@@ -115,7 +116,7 @@ compat: fuse build ## run the main scenarios against older Vaults too (building 
 	@integration/compat.sh
 
 .PHONY: check
-check: format vet darwin lint vulnerabilities shell tidy ## check the code without running it
+check: format vet darwin lint vulnerabilities shell workflows tidy ## check the code without running it
 	@echo "check: passed"
 
 .PHONY: clean
@@ -124,7 +125,7 @@ clean: ## remove what the other targets made
 
 # The parts of check and test; each can be run alone.
 
-.PHONY: format vet darwin lint vulnerabilities shell tidy fuse netcat promtool chromium jq
+.PHONY: format vet darwin lint vulnerabilities shell workflows tidy fuse netcat promtool chromium jq
 format:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "format: gofmt -w is due for:" $$files >&2; exit 1; }
 
@@ -164,7 +165,7 @@ need = command -v $(1) >/dev/null || { \
 # network, the builder of its images, and what the scripts want.
 NODE_PACKAGES = containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables \
 	conntrack:conntrack buildah:buildah setcap:libcap2-bin /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
-	jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3 git:git ssh-keygen:openssh-client
+	skopeo:skopeo jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3 git:git ssh-keygen:openssh-client
 
 .PHONY: node-packages
 node-packages:
@@ -191,6 +192,9 @@ jq:
 shell:
 	@$(call need,shellcheck,shellcheck)
 	@shellcheck $(SCRIPTS)
+
+workflows:
+	@go run $(ACTIONLINT)
 
 tidy:
 	@$(call in-each,$(MODULES),go mod tidy -diff)

@@ -10,17 +10,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newReleaseRepo makes a repository of one commit with what a release is made by.
+// newReleaseRepo makes a repository of one commit with what a release is made by,
+// in the version v1.0.0.
 func newReleaseRepo(t *testing.T) (dir string, git func(args ...string)) {
 	t.Helper()
 	env := newEnv(t)
 	dir = t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(dir, "scripts"), os.DirFS(env.Source("scripts"))))
+	for _, folder := range []string{"scripts", "patches"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, folder), os.DirFS(env.Source(folder))))
+	}
 	for _, file := range []string{"Makefile", "go.mod", ".gitignore"} {
 		text, err := os.ReadFile(env.Source(file))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
 	}
+	out, err := exec.Command(filepath.Join(dir, "scripts/version"), "v1.0.0").CombinedOutput()
+	require.NoError(t, err, string(out))
 	git = func(args ...string) {
 		t.Helper()
 		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=nobody", "-c", "user.email=nobody@example.com"}, args...)...)
@@ -64,6 +69,8 @@ func TestRelease_RefusesBadPreconditions(t *testing.T) {
 			[]string{"--tag", "v9"}, "HEAD has no tag v9, it has: v1.0.0"},
 		"of a tag that no image can have": {func(_ *testing.T, _ string, git func(...string)) { git("tag", "release/1") },
 			nil, "the tag release/1 cannot be an image's"},
+		"of a tag that patches do not name": {func(_ *testing.T, _ string, git func(...string)) { git("tag", "v1.0.1") },
+			nil, "the tag is v1.0.1 and patches/ asks for the image v1.0.0: scripts/version v1.0.1 sets it everywhere"},
 		"with a key that is not there": {func(_ *testing.T, _ string, git func(...string)) { git("tag", "v1.0.0") },
 			[]string{"--sign-key", "/nowhere"}, "the key /nowhere cannot be read"},
 	} {

@@ -80,6 +80,9 @@ need() {
 	done
 }
 
+# image_version prints the version of the sidecar that patches/ asks a node for.
+image_version() { sed -n 's/^ *image: .*:\([^:]*\)$/\1/p' "$root/patches/pod/pod.yaml"; }
+
 # read_settings takes names from the settings unless an option said them.
 read_settings() {
 	need kubectl jq

@@ -2,14 +2,15 @@
 # files and this image were made from this commit, with these programs. When it
 # was run and by whom is left out: both would differ each time.
 #
-# Arguments: tag, commit, epoch, repo (its address), image, digest (its index),
-# flags (IMAGE_FLAGS), go, builder, kubectl, certificates (their SHA-256), and
-# as input the lines of sha256sum, of which it takes what was there so far.
+# Arguments: tag, commit, epoch, repo (its address), image, full (the
+# image with its registry), digest (its index), flags (IMAGE_FLAGS), go, builder,
+# kubectl, certificates (their SHA-256), and as input the lines of sha256sum, of
+# which it takes what was there so far.
 
 [inputs | split("  ") | {name: .[1], digest: {sha256: .[0]}}] as $files |
 {
 	_type: "https://in-toto.io/Statement/v1",
-	subject: ($files + [{name: $image, uri: "docker.io/\($image)", digest: {sha256: ($digest | ltrimstr("sha256:"))}}]),
+	subject: ($files + [{name: $image, uri: $full, digest: {sha256: ($digest | ltrimstr("sha256:"))}}]),
 	predicateType: "https://slsa.dev/provenance/v1",
 	predicate: {
 		buildDefinition: {

@@ -126,7 +126,7 @@ golang() {
 
 # flags prints what make image takes to build on that.
 flags() {
-	echo "--pull=never --quiet --build-arg GOLANG=$stand_in --volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod" \
+	echo "--pull=never --quiet --from $stand_in --volume $(go env GOROOT):/usr/local/go:ro --volume $(go env GOMODCACHE):/go/pkg/mod" \
 		"--volume $(go env GOCACHE):/root/.cache/go-build"
 }
 

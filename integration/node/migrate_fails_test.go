@@ -57,7 +57,7 @@ spec:
 const imageAfterDeleteKubectl = `#!/bin/bash
 if [[ "$*" == *" delete pod "* ]]; then
 	nsenter -t "$(<DIR/init.pid)" -m -n -p ctr -a DIR/containerd.sock -n k8s.io \
-		images tag --force ghcr.io/alybadawy/vault-unseal-sidecar:v0.1.0 localhost/late:v1 >&2
+		images tag --force "$(sed -n "s/^ *image: //p" ROOT/patches/pod/pod.yaml)" localhost/late:v1 >&2
 fi
 exec BIN/kubectl "$@"
 `
@@ -109,7 +109,7 @@ func TestMigrate_FailuresLeaveTheCronJobs(t *testing.T) {
 	// the next try of the kubelet may be minutes away. Here only a new pod finds
 	// it.
 	own := n.copyManifests("components:", "components:\n  - network")
-	unwrap := n.replaceProgram("kubectl", strings.NewReplacer("BIN", machine.bin, "DIR", machine.dir).Replace(imageAfterDeleteKubectl))
+	unwrap := n.replaceProgram("kubectl", strings.NewReplacer("BIN", machine.bin, "DIR", machine.dir, "ROOT", machine.root).Replace(imageAfterDeleteKubectl))
 	n.runScript("", "migrate", with("--image", "localhost/late:v1", "--manifests", own)...)
 	unwrap()
 	n.ready("vault-0")

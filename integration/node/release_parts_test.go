@@ -19,7 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const releaseName = "vault-unseal-sidecar-" + releaseTag
+const (
+	releaseName  = "vault-unseal-sidecar-" + releaseTag
+	releaseImage = "ghcr.io/alybadawy/vault-unseal-sidecar"
+)
 
 var architectures = []string{"amd64", "arm64"}
 
@@ -178,8 +181,8 @@ func (r builtRelease) assertImages(t *testing.T) {
 
 func (r builtRelease) assertProvenance(t *testing.T) {
 	type resource struct {
-		Name   string
-		Digest map[string]string
+		Name, URI string
+		Digest    map[string]string
 	}
 	var statement struct {
 		Type          string `json:"_type"`
@@ -199,10 +202,10 @@ func (r builtRelease) assertProvenance(t *testing.T) {
 	assert.Equal(t, "https://in-toto.io/Statement/v1", statement.Type)
 	assert.Equal(t, "https://slsa.dev/provenance/v1", statement.PredicateType)
 	_, digest := r.readImage(t, releaseName+".oci.tar")
-	want := []resource{{"ghcr.io/alybadawy/vault-unseal-sidecar", map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
+	want := []resource{{releaseImage, releaseImage, map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}}}
 	for name, text := range r.files {
 		if name != "provenance.json" && name != "SHA256SUMS" && name != "SHA256SUMS.sig" {
-			want = append(want, resource{name, map[string]string{"sha256": sha256Hex(text)}})
+			want = append(want, resource{name, "", map[string]string{"sha256": sha256Hex(text)}})
 		}
 	}
 	assert.ElementsMatch(t, want, statement.Subject)
@@ -277,7 +280,7 @@ func (r builtRelease) assertManifests(t *testing.T) {
 	require.Contains(t, pinned, "patches/pod/pod.yaml")
 	for name, text := range pinned {
 		found := ours.FindAllString(string(text), -1)
-		assert.Equal(t, []string{"image: ghcr.io/alybadawy/vault-unseal-sidecar@" + digest}, found, name)
+		assert.Equal(t, []string{"image: " + releaseImage + "@" + digest}, found, name)
 	}
 	assert.NotRegexp(t, ours, string(r.files["manifests.yaml"]), "the rights have no image")
 

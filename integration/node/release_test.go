@@ -47,6 +47,7 @@ func newReleaseBuilder(t *testing.T) releaseBuilder {
 			w.mustRun(root, "cp", "-r", name, repo)
 		}
 	}
+	w.mustRun(repo, "scripts/version", releaseTag)
 	w.mustRun(repo, "git", "init", "--quiet")
 	w.mustRun(repo, "git", "add", "--all")
 	w.mustRun(repo, "git", "commit", "--quiet", "--message", "all")
@@ -133,7 +134,9 @@ func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	for name, text := range files {
 		assert.Equal(t, sha256Hex(text), sha256Hex(again[name]), "%s, made twice", name)
 	}
-	assert.Contains(t, w.mustRun(filepath.Join(w.dir, "here"), "scripts/release", "--dry-run"), "would make the release "+releaseTag)
+	plan := w.mustRun(filepath.Join(w.dir, "here"), "env", "IMAGE=ghcr.io/SomeBody/sidecar", "scripts/release", "--dry-run")
+	assert.Contains(t, plan, "would make the release "+releaseTag)
+	assert.Contains(t, plan, "with the image ghcr.io/somebody/sidecar,", "an image's name has no capitals, an owner's has")
 	assert.Equal(t, len(files), len(readFiles(t, dir)), "files after a dry run")
 
 	r := builtRelease{w, dir, files}
@@ -144,5 +147,6 @@ func TestRelease_IsReproducibleFromItsTag(t *testing.T) {
 	t.Run("its images", func(t *testing.T) { r.assertImages(t) })
 	t.Run("its provenance", func(t *testing.T) { r.assertProvenance(t) })
 	t.Run("its SBOMs", func(t *testing.T) { r.assertSBOMs(t) })
+	t.Run("its publication", func(t *testing.T) { r.assertPublishable(t) })
 	t.Run("its manifests", func(t *testing.T) { r.assertManifests(t) })
 }
