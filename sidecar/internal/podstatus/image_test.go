@@ -10,7 +10,7 @@ import (
 )
 
 func TestImageOf_ReadsTheContainerStatus(t *testing.T) {
-	const id = "docker.io/alybadawy/vault-unseal-sidecar@sha256:0123"
+	const id = "ghcr.io/alybadawy/vault-unseal-sidecar@sha256:0123"
 	runs := func(name, image string) []any {
 		return []any{map[string]any{"name": "vault", "imageID": "vault's"}, map[string]any{"name": name, "imageID": image}}
 	}

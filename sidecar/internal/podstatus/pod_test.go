@@ -3,6 +3,8 @@ package podstatus
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +25,7 @@ import (
 // keeps when each came: a real one has no virtual time.
 type podAPI struct {
 	dynamic.ResourceInterface
+	mu         sync.Mutex // guards what follows
 	conditions map[string]any
 	began      time.Time
 	at         []time.Duration
@@ -35,14 +38,18 @@ func (p *podAPI) Patch(_ context.Context, _ string, _ types.PatchType, body []by
 	if err := json.Unmarshal(body, &patch); err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
 	for _, c := range patch.Status.Conditions {
 		p.conditions[c["type"].(string)] = c
 	}
 	p.at = append(p.at, time.Since(p.began))
+	p.mu.Unlock()
 	return p.object(), nil
 }
 
 func (p *podAPI) object() *unstructured.Unstructured {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var list []any
 	for _, c := range p.conditions {
 		list = append(list, c)
@@ -67,7 +74,7 @@ func writeTimes(t *testing.T, do func(p *Pod)) []time.Duration {
 		do(p)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		at = api.at
+		at = api.writes()
 	})
 	return at
 }
@@ -100,9 +107,22 @@ func TestPod_DelaysAMessageChangeButNoStatusChange(t *testing.T) {
 	}
 }
 
+// writes is when each write came.
+func (p *podAPI) writes() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.at)
+}
+
+func (p *podAPI) condition(kind string) map[string]any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, _ := p.conditions[kind].(map[string]any)
+	return c
+}
+
 func (p *podAPI) status(conditionType string) any {
-	c, _ := p.conditions[conditionType].(map[string]any)
-	return c["status"]
+	return p.condition(conditionType)["status"]
 }
 
 // A tenant's store that turns Ready and fails again changes the other condition.
@@ -115,7 +135,7 @@ func TestPod_FlappingStoreDelaysNoReadinessGate(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		assert.InDelta(t, 40, len(api.at), 2, "one in two seconds, after ten at once")
+		assert.InDelta(t, 40, len(api.writes()), 2, "one in two seconds, after ten at once")
 		p.SetCondition(newCondition(kube.False, "vault is away"))
 		synctest.Wait()
 		assert.Equal(t, kube.False, api.status("gate"))
@@ -129,20 +149,20 @@ func TestPod_WritesTheNewestConditionAfterTheLimitersWait(t *testing.T) {
 			p.SetCondition(newCondition([]string{kube.True, kube.False}[i%2], ""))
 			synctest.Wait()
 		}
-		require.Len(t, api.at, 10)
+		require.Len(t, api.writes(), 10)
 		for _, status := range []string{kube.True, kube.False, kube.Unknown} {
 			p.SetCondition(newCondition(status, ""))
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		require.Len(t, api.at, 10)
+		require.Len(t, api.writes(), 10)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		assert.Equal(t, kube.Unknown, api.status("gate"))
-		assert.Len(t, api.at, 11, "what it was meanwhile is not written")
+		assert.Len(t, api.writes(), 11, "what it was meanwhile is not written")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		assert.Len(t, api.at, 11)
+		assert.Len(t, api.writes(), 11)
 	})
 }
 
@@ -159,7 +179,9 @@ func TestPod_TellsSinceWhenThePodWasNotReady(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, api := writingPod(t)
 				ready := func(status, since string) {
+					api.mu.Lock()
 					api.conditions["Ready"] = map[string]any{"type": "Ready", "status": status, "lastTransitionTime": since}
+					api.mu.Unlock()
 					p.observe(api.object())
 				}
 				ready(row.ready, "2026-11-24T01:00:00Z")
@@ -168,8 +190,8 @@ func TestPod_TellsSinceWhenThePodWasNotReady(t *testing.T) {
 				ready(kube.True, "2026-11-24T01:02:00Z")
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				assert.Equal(t, row.want, api.conditions["gate"].(map[string]any)["message"])
-				assert.Len(t, api.at, 1, "and it stays")
+				assert.Equal(t, row.want, api.condition("gate")["message"])
+				assert.Len(t, api.writes(), 1, "and it stays")
 			})
 		})
 	}

@@ -132,10 +132,10 @@ func (d *dialer) watch(conn net.Conn, below *tied) net.Conn {
 type watchedConn struct {
 	net.Conn
 	socket  net.Conn
-	broken  func()               // may be nil
-	trusts  func(net.Conn) error // may be nil
-	secret  atomic.Bool          // what is written next
-	refused error                // by trusts: nothing is written any more
+	broken  func()                // may be nil
+	trusts  func(net.Conn) error  // may be nil
+	secret  atomic.Bool           // what is written next
+	refused atomic.Pointer[error] // by trusts: nothing is written any more
 }
 
 // guarded marks the request that is made with the context it returns: it carries
@@ -149,6 +149,9 @@ func guarded(ctx context.Context) context.Context {
 
 func (w *watchedConn) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
+	if refused := w.refused.Load(); refused != nil && err != nil {
+		return n, *refused // net/http ends the connection for it, and tells either error
+	}
 	if w.broken != nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
 		w.broken()
 	}
@@ -163,10 +166,12 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 // have been opened long ago.
 func (w *watchedConn) Write(b []byte) (int, error) {
 	if w.secret.Swap(false) && w.trusts != nil {
-		w.refused = untrusted(w.trusts(w.socket))
+		if err := untrusted(w.trusts(w.socket)); err != nil {
+			w.refused.Store(&err)
+		}
 	}
-	if w.refused != nil {
-		return 0, w.refused
+	if refused := w.refused.Load(); refused != nil {
+		return 0, *refused
 	}
 	n, err := w.Conn.Write(b)
 	clear(b[:n])

@@ -32,7 +32,7 @@ func Scenes() map[string]status.Status {
 	older := Outage(ago(49*time.Hour), true, Took(unseal.Unresponsive, 3), Took(unseal.UnsealHanging, 301.5), Took(unseal.Activating, 0.1))
 	oldest := Outage(ago(2000*time.Hour), true, Took(unseal.Unreachable, 2.345), Took(unseal.Unsealing, 0.1))
 	recovered := []status.Recovery{*last, *older, *oldest}
-	const image = "docker.io/alybadawy/vault-unseal-sidecar@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	const image = "ghcr.io/alybadawy/vault-unseal-sidecar@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	well := &status.ExternalSecrets{Status: "True", Reason: "Recovered",
 		Message: "External Secrets has recovered: 20 objects were resynced within 845ms.",
 		Stores:  []status.Store{{Name: "ClusterSecretStore home", Ready: true}}}
