@@ -452,7 +452,7 @@ func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 	calls := []string{
 		"LIST pods", "WATCH pods", "PATCH pods/status", "POST events",
 		"LIST clustersecretstores", "WATCH clustersecretstores", "PATCH clustersecretstores",
-		"LIST externalsecrets", "PATCH externalsecrets", "PATCH clusterexternalsecrets",
+		"LIST externalsecrets", "PATCH externalsecrets",
 	}
 	for name, code := range map[string]int{
 		"unauthorized": 401, "forbidden": 403, "conflict": 409, "too many requests": 429, "internal error": 500, "cut": testenv.Disconnect,

@@ -57,7 +57,6 @@ func TestForceSync_IsLimitedToUnreadyObjects(t *testing.T) {
 		{"secretstores", true, true, false},
 		{"externalsecrets", false, true, false},
 		{"pushsecrets", false, true, false},
-		{"clusterexternalsecrets", true, true, true}, // for its children
 	} {
 		pc.subtest(row.resource, func(*testing.T) {
 			o := annotatableByResource(row.resource)
@@ -84,7 +83,6 @@ func TestForceSync_IsRefusedForGenerators(t *testing.T) {
 	generator := func(kind string) string {
 		return `{"spec":{"dataFrom":[{"sourceRef":{"generatorRef":{"apiVersion":"generators.external-secrets.io/v1alpha1","kind":"` + kind + `","name":"x"}}}]}}`
 	}
-	ofAll := func(kind string) string { return `{"spec":{"externalSecretSpec":` + generator(kind)[8:] + `}` }
 	for what, row := range map[string]struct {
 		resource, spec string
 		may            bool
@@ -92,8 +90,6 @@ func TestForceSync_IsRefusedForGenerators(t *testing.T) {
 		"a password":                    {"externalsecrets", generator("Password"), false},
 		"what only the cluster defines": {"externalsecrets", generator("ClusterGenerator"), false},
 		"what vault generates":          {"externalsecrets", generator("VaultDynamicSecret"), true},
-		"passwords for all namespaces":  {"clusterexternalsecrets", ofAll("Password"), false},
-		"what vault generates, for all": {"clusterexternalsecrets", ofAll("VaultDynamicSecret"), false},
 		"a password that is pushed": {"pushsecrets", `{"spec":{"selector":{"secret":null,"generatorRef":
 			{"apiVersion":"generators.external-secrets.io/v1alpha1","kind":"Password","name":"x"}}}}`, false},
 	} {

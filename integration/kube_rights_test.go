@@ -180,7 +180,6 @@ var annotatableObjects = []annotatableObject{
 	{clusterStoresResource, "", "home", "force-sync"},
 	{esoResource("v1", "secretstores"), "app", "own", "force-sync"},
 	{externalSecretsResource, "app", "one", "force-sync"},
-	{esoResource("v1", "clusterexternalsecrets"), "", "everywhere", "external-secrets.io/force-sync"},
 	{esoResource("v1alpha1", "pushsecrets"), "app", "one", "force-sync"},
 }
 
@@ -235,11 +234,10 @@ func (pc podClient) assertExternalSecretsRestricted() {
 
 // specPatches is a change that each kind's schema lets pass.
 var specPatches = map[string]string{
-	"clustersecretstores":    `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
-	"secretstores":           `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
-	"externalsecrets":        `{"spec":{"target":{"name":"stolen"}}}`,
-	"clusterexternalsecrets": `{"spec":{"refreshTime":"77h"}}`,
-	"pushsecrets":            `{"spec":{"refreshInterval":"77h"}}`,
+	"clustersecretstores": `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
+	"secretstores":        `{"spec":{"provider":{"vault":{"server":"http://thief"}}}}`,
+	"externalsecrets":     `{"spec":{"target":{"name":"stolen"}}}`,
+	"pushsecrets":         `{"spec":{"refreshInterval":"77h"}}`,
 }
 
 // apply tries to make an object by a patch, which for a server-side apply may

@@ -131,7 +131,7 @@ func (c *Checker) requirements() []Requirement {
 		{"gate", "Events are not written", Warning, events},
 		{"stores", ofStores, Warning, esoRights(verbs, "clustersecretstores", "secretstores")},
 		{"externalsecrets", "what failed to sync is not resynced", Warning, esoRights(verbs, "externalsecrets")},
-		{"more", "ClusterExternalSecrets and PushSecrets are not resynced", Warning, esoRights(verbs, "clusterexternalsecrets", "pushsecrets")},
+		{"more", "PushSecrets are not resynced", Warning, esoRights(verbs, "pushsecrets")},
 		{"eviction", "External Secrets' controller is not restarted when a resync does not help", Warning, eviction},
 	}
 	return slices.DeleteFunc(all, func(n Requirement) bool { return !c.uses(n.Component) })

@@ -1,6 +1,8 @@
 package eso
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,5 +70,61 @@ func TestEviction_FlappingStoreProlongsNoOutage(t *testing.T) {
 			synctest.Wait()
 			n.setStatus("", "home", kube.True)
 		}
+	})
+}
+
+// A ClusterSecretStore turns Ready again and again, and another late.
+func TestResync_FlappingClusterStoreDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+			return []unstructured.Unstructured{failedSecret("victim", "app", "")}
+		}), vaultStore("", "home", kube.False))
+		for time.Since(a.began) < 11*time.Minute {
+			n.setStatus("", "other", kube.False)
+			during(500 * time.Millisecond)
+			n.setStatus("", "other", kube.True)
+			during(500 * time.Millisecond)
+		}
+		n.setStatus("", "home", kube.True)
+		ready := time.Since(a.began)
+		during(10 * time.Minute)
+		assert.LessOrEqual(t, a.firstAt("externalsecrets/victim/app")-ready, firstRecheck)
+	})
+}
+
+// Stores in many namespaces turn Ready one after the other, so that no resync is ever done,
+// and an hour after the outage a store fails and is back.
+func TestResync_ThatNeverEndsForgetsNoLaterStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		var fails atomic.Bool
+		fails.Store(true)
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
+			all := []unstructured.Unstructured{ofStore(failedSecret("tenant0", "own", ""), "tenant0", "s")}
+			if fails.Load() {
+				all = append(all, failedSecret("victim", "app", ""))
+			}
+			return all
+		}), vaultStore("", "home", kube.True))
+		turn := 0
+		flap := func(d time.Duration) { // each namespace once in six minutes
+			for began := time.Now(); time.Since(began) < d; turn++ {
+				tenant := fmt.Sprint("tenant", turn%16)
+				n.setStatus(tenant, "s", kube.False)
+				n.setStatus(tenant, "s", kube.True)
+				during(6 * time.Minute / 16)
+			}
+		}
+		flap(5 * time.Minute)
+		fails.Store(false)
+		flap(time.Hour)
+		fails.Store(true)
+		n.setStatus("", "home", kube.False)
+		flap(time.Minute)
+		before := a.times("externalsecrets/victim/app")
+		n.setStatus("", "home", kube.True)
+		flap(time.Hour)
+		assert.Greater(t, a.times("externalsecrets/victim/app"), before)
 	})
 }

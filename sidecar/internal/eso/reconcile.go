@@ -93,7 +93,7 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	if n.config.Recovery != RecoveryRestart {
 		hope = evictAfter
 		var err error
-		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name, annotation) })
+		n.unlocked(func() { err = annotateForceSync(ctx, n.storeAPI(name), name.Name) })
 		if ctx.Err() != nil || kube.ReadyMeanwhile(err) {
 			return next
 		}

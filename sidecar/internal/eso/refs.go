@@ -65,16 +65,14 @@ func generatorOf(entry map[string]any) string {
 
 // generates reports whether to sync an ExternalSecret or a PushSecret anew
 // would make a new value and write it over one that is in use. What Vault
-// generates is renewed all the time, but not for all the children of a
-// ClusterExternalSecret at once, of which some are well. The policies refuse
-// the same.
+// generates is renewed all the time. The policies refuse the same.
 func generates(o *unstructured.Unstructured) bool {
 	if _, found, _ := unstructured.NestedMap(o.Object, "spec", "selector", "generatorRef"); found {
 		return true
 	}
 	return slices.ContainsFunc(dataOf(o), func(entry map[string]any) bool {
 		kind := generatorOf(entry)
-		return kind != "" && (kind != kindVaultGenerator || parentOf(o) != "")
+		return kind != "" && kind != kindVaultGenerator
 	})
 }
 
@@ -96,12 +94,11 @@ func leftAlone(o *unstructured.Unstructured) string {
 
 // waitsForWindow reports whether an ExternalSecret that is in use is to be refreshed in
 // windows of time alone (ESO 2.7), which force-sync would pass by. Other policies than
-// Periodic have none. The first sync has none either, but with that of one child all the
-// children of a ClusterExternalSecret would be refreshed.
+// Periodic have none, and the first sync has none either.
 func waitsForWindow(o *unstructured.Unstructured) bool {
 	_, windows, _ := unstructured.NestedMap(o.Object, "spec", "syncWindows")
 	policy, _, _ := unstructured.NestedString(o.Object, "spec", "refreshPolicy")
-	return windows && (policy == "" || policy == "Periodic") && (parentOf(o) != "" || !refreshedAt(o).IsZero())
+	return windows && (policy == "" || policy == "Periodic") && !refreshedAt(o).IsZero()
 }
 
 func storeRefOf(ref map[string]any, namespace string) StoreName {
@@ -110,17 +107,4 @@ func storeRefOf(ref map[string]any, namespace string) StoreName {
 		namespace = ""
 	}
 	return StoreName{namespace, name}
-}
-
-// parentOf returns the name of the ClusterExternalSecret that made o; "" when
-// none did. Whoever may write o may name any owner there, also one that no object can
-// be called. It rewrites the annotations of its children, so that it is annotated
-// first in their place.
-func parentOf(o *unstructured.Unstructured) string {
-	for _, owner := range o.GetOwnerReferences() {
-		if owner.Kind == kindClusterSecret && strings.HasPrefix(owner.APIVersion, kube.ESOGroup+"/") && objectName.MatchString(owner.Name) {
-			return owner.Name
-		}
-	}
-	return ""
 }

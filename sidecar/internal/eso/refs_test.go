@@ -80,7 +80,7 @@ func TestGenerates_FollowsGeneratorAndOwner(t *testing.T) {
 		{"a password", ``, from("Password"), true},
 		{"what the cluster tells", ``, from("ClusterGenerator"), true},
 		{"what Vault generates", ``, from("VaultDynamicSecret"), false},
-		{"what Vault generates, for all the children", child, from("VaultDynamicSecret"), true},
+		{"what Vault generates for a child", child, from("VaultDynamicSecret"), false},
 		{"a child that is read", child, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
 		{"a Secret that is pushed", ``, `{"selector":{"secret":{"name":"x"}}}`, false},
 		{"a password that is pushed", ``, `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
@@ -103,18 +103,6 @@ func TestPushesTo_FollowsTheStoreReferences(t *testing.T) {
 	} {
 		t.Run(spec, func(t *testing.T) {
 			assert.Equal(t, want, pushesTo(kubetest.Object(t, `{"metadata":{"namespace":"app"},"spec":`+spec+`}`), ours))
-		})
-	}
-}
-
-func TestParentOf_IsAClusterExternalSecret(t *testing.T) {
-	for owners, want := range map[string]string{
-		`[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`: "all",
-		`[{"apiVersion":"argoproj.io/v1alpha1","kind":"ClusterExternalSecret","name":"all"}]`:   "",
-		`[]`: "",
-	} {
-		t.Run(owners, func(t *testing.T) {
-			assert.Equal(t, want, parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":`+owners+`}}`)))
 		})
 	}
 }
@@ -287,17 +275,5 @@ func TestResyncAfter_GrowsToItsMaximum(t *testing.T) {
 	for since, want := range map[time.Duration]time.Duration{0: firstResync, time.Second: time.Second, 8 * time.Second: 8 * time.Second, time.Minute: resyncInterval} {
 		assert.Equal(t, want, resyncAfter(since, never), "a store that is down for %v", since)
 		assert.Equal(t, want, resyncAfter(time.Minute, since), "a pod that is Ready for %v", since)
-	}
-}
-
-// Whoever may write an ExternalSecret may name any owner there. A name that is none
-// would have the request fail before it is sent, and with it the whole scan.
-func TestParentOf_IsAnObjectsName(t *testing.T) {
-	of := func(name string) string {
-		return parentOf(kubetest.Object(t, `{"metadata":{"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"`+name+`"}]}}`))
-	}
-	assert.Equal(t, "all.of-them", of("all.of-them"))
-	for _, name := range []string{"a/b", "..", "100%", ""} {
-		assert.Empty(t, of(name), name)
 	}
 }

@@ -9,8 +9,8 @@ import (
 
 // resyncRequests is who asks for another resync, and what limits that.
 type resyncRequests struct {
-	requested     map[string]bool        // by the namespaces of stores; "" is Vault's too
-	limits        map[string]resyncLimit // by namespace
+	requested     map[string]bool        // by whoever asked, see requester; "" is Vault
+	limits        map[string]resyncLimit // likewise
 	resyncStarted time.Time              // the newest; zero: none was in this phase
 	interrupted   int                    // resyncs before that, in a row, that got to the end of no scan
 	vaultDue      bool                   // what reads from Vault without a store is to be annotated
@@ -56,13 +56,22 @@ func (n *Controller) resyncIn() time.Duration {
 	return max(0, evictAfter-time.Since(n.phaseSince))
 }
 
-// resyncLimit is how often the stores of a namespace have asked for a resync.
+// requester is whom the limits of a store's requests are for: its namespace, or a
+// ClusterSecretStore itself. No namespace is called so.
+func (n StoreName) requester() string {
+	if n.Namespace != "" {
+		return n.Namespace
+	}
+	return "/" + n.Name
+}
+
+// resyncLimit is how often one requester has asked for a resync.
 type resyncLimit struct {
 	resyncs int
 	next    time.Time // not before then
 }
 
-// resyncGap is how long after the nth resync that a namespace has asked for, from 0, it may
+// resyncGap is how long after the nth resync that somebody has asked for, from 0, he may
 // ask for another: a store that turns Ready again and again would have none come to its end.
 func resyncGap(n int) time.Duration {
 	if n < 3 { // as many kinds and replicas as there are
@@ -75,8 +84,8 @@ func resyncGap(n int) time.Duration {
 // newest has time for a scan, the more of it the more often it got to none.
 func (n *Controller) nextResync() time.Time {
 	next := time.Now().Add(unsyncedInterval)
-	for namespace := range n.requested {
-		if at := n.limits[namespace].next; at.Before(next) {
+	for requester := range n.requested {
+		if at := n.limits[requester].next; at.Before(next) {
 			next = at
 		}
 	}
@@ -87,10 +96,9 @@ func (n *Controller) nextResync() time.Time {
 	return next
 }
 
-// requestResync has the next resync take the place of the one that goes on, because of a
-// store in the namespace.
-func (n *Controller) requestResync(namespace string) {
-	n.requested[namespace] = true
+// requestResync has the next resync take the place of the one that goes on.
+func (n *Controller) requestResync(requester string) {
+	n.requested[requester] = true
 	if in := n.resyncIn(); n.resync != nil && in < never {
 		n.resync.stop(in)
 	}
@@ -116,8 +124,8 @@ func (n *Controller) startResync() {
 	stores := n.takeDue(before)
 	maps.DeleteFunc(n.resyncer.resyncedAt, func(_ string, at time.Time) bool { return time.Since(at) > recheckInterval })
 	n.resync = newResync(stores)
-	if before != nil && !before.done {
-		n.resync.resyncs, n.resync.namespaces = before.resyncs, before.namespaces
+	if before != nil && !before.done && now.Sub(before.counted) < countsKept {
+		n.resync.resyncs, n.resync.namespaces, n.resync.counted = before.resyncs, before.namespaces, before.counted
 	}
 }
 
@@ -151,9 +159,9 @@ func (n *Controller) stopResync() {
 // and go: those that have been calm are forgotten.
 func (n *Controller) limitRequests(now time.Time) {
 	maps.DeleteFunc(n.limits, func(_ string, l resyncLimit) bool { return now.Sub(l.next) > 2*unsyncedInterval })
-	for namespace := range n.requested {
-		l := n.limits[namespace]
-		n.limits[namespace] = resyncLimit{l.resyncs + 1, now.Add(resyncGap(l.resyncs))}
+	for requester := range n.requested {
+		l := n.limits[requester]
+		n.limits[requester] = resyncLimit{l.resyncs + 1, now.Add(resyncGap(l.resyncs))}
 	}
 	clear(n.requested)
 }

@@ -25,6 +25,9 @@ const (
 	// unsyncedInterval is how often, in the end, a scan finds out whether what is left
 	// was mended.
 	unsyncedInterval = 5 * time.Minute
+	// countsKept is how long a resync that takes the place of another counts on: those that
+	// never end would else leave nothing for a store that fails once more.
+	countsKept = 10 * time.Minute
 )
 
 // resyncer annotates the objects that ESO failed to sync.
@@ -42,9 +45,10 @@ type resyncer struct {
 // goes on counting where that was.
 type resync struct {
 	stores      map[StoreName]bool // that are Ready, and whether what uses them is annotated
-	resyncs     map[string]int     // by what was annotated; a parent, by the namespace of its child too
+	resyncs     map[string]int     // by what was annotated;
 	namespaces  map[string]int     // how much was, by namespace
 	limitLogged bool               // that it was too many
+	counted     time.Time          // since then
 	began       time.Time
 	stopAfter   atomic.Int64 // in nanoseconds since then; 0: it goes on
 
@@ -63,7 +67,7 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 		api: api, log: kube.NewTelemetry(c.Log, c.Meter, c.Rights()),
 		// ESO syncs about 26 a second; what waits there does not wait here.
 		limiter:     rate.NewLimiter(40, 50),
-		errors:      map[string]*kube.ErrorLog{ExternalSecrets.Resource: {}, ClusterSecrets.Resource: {}, PushSecrets.Resource: {}},
+		errors:      map[string]*kube.ErrorLog{ExternalSecrets.Resource: {}, PushSecrets.Resource: {}},
 		pushSecrets: PushSecrets,
 		resyncedAt:  map[string]time.Time{},
 	}
@@ -72,7 +76,7 @@ func newResyncer(c Config, api dynamic.Interface) *resyncer {
 func newResync(stores map[StoreName]bool) *resync {
 	return &resync{
 		stores: stores, resyncs: map[string]int{}, namespaces: map[string]int{},
-		began: time.Now(), least: math.MaxInt, annotates: true, due: time.Now(),
+		counted: time.Now(), began: time.Now(), least: math.MaxInt, annotates: true, due: time.Now(),
 	}
 }
 

@@ -160,27 +160,15 @@ func describeUnsynced(o *unstructured.Unstructured, alone string) string {
 	return text
 }
 
-// resyncObject annotates an object, or for each namespace the one that made it, at most
-// twice a resync. What was not synced after that is annotated itself the second time:
-// ESO before 0.20 does not pass the annotation on.
-// That one of many is gone meanwhile is no error.
+// resyncObject annotates an object, at most twice a resync. That one of many is gone
+// meanwhile is no error. A child of a ClusterExternalSecret is annotated itself: that
+// takes the annotation away again, but the child is synced for it. Who owns an object,
+// anybody may write there who may write it.
 func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind syncedKind,
 	o *unstructured.Unstructured) error {
-	namespace := o.GetNamespace()
-	api, name, with := s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName(), annotation
-	target, annotated := string(o.GetUID()), o.GetKind()
-	key := target // by which requests are counted
-	parent := ""
-	if w.rounds == 0 {
-		parent = parentOf(o)
-	}
-	if parent != "" {
-		api, name, with = s.api.Resource(ClusterSecrets), parent, parentAnnotation
-		target, annotated = parent, kindClusterSecret
-		key = parent + "/" + namespace // a namespace may name any parent, and uses up no other's requests
-	}
-	last, first := s.resyncedAt[target], w.resyncs[key] == 0
-	if w.resyncs[key] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
+	namespace, uid := o.GetNamespace(), string(o.GetUID())
+	last, first := s.resyncedAt[uid], w.resyncs[uid] == 0
+	if w.resyncs[uid] >= 2 || !last.Before(t.began) || time.Since(last) < recheckInterval {
 		return nil
 	}
 	if s.overLimit(w, t, namespace, first) {
@@ -190,28 +178,23 @@ func (s *resyncer) resyncObject(ctx context.Context, w *resync, t *quota, kind s
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	err := annotateForceSync(ctx, api, name, with)
-	if parent != "" && !isObjectError(err) {
-		s.errors[ClusterSecrets.Resource].Log(s.log, "annotating "+ClusterSecrets.Resource, kube.GrantsMore, err)
-	}
+	err := annotateForceSync(ctx, s.api.Resource(kind.GroupVersionResource).Namespace(namespace), o.GetName())
 	switch {
 	case err == nil:
 	case kube.ReadyMeanwhile(err), apierrors.IsNotFound(err):
 		return nil
 	case isObjectError(err): // the rest goes on without
-		s.refused.Log(s.log, "annotating "+annotated+"s", kind.grants, err)
-		return nil
-	case parent != "" && apierrors.IsForbidden(err): // the rest goes on without
+		s.refused.Log(s.log, "annotating "+o.GetKind()+"s", kind.grants, err)
 		return nil
 	default:
 		return err
 	}
-	s.log.Touched(annotated)
-	w.resyncs[key]++
+	s.log.Touched(o.GetKind())
+	w.resyncs[uid]++
 	if first {
 		w.namespaces[namespace]++
 	}
-	s.resyncedAt[target] = time.Now()
+	s.resyncedAt[uid] = time.Now()
 	return nil
 }
 
@@ -231,10 +214,10 @@ func isObjectError(err error) bool {
 }
 
 // annotateForceSync sets an annotation to a value that it never had.
-func annotateForceSync(ctx context.Context, api dynamic.ResourceInterface, name, with string) error {
+func annotateForceSync(ctx context.Context, api dynamic.ResourceInterface, name string) error {
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	_, err := kube.Patch(ctx, api, name, types.MergePatchType, map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{with: now}},
+		"metadata": map[string]any{"annotations": map[string]any{annotation: now}},
 	})
 	return err
 }

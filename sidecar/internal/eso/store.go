@@ -19,7 +19,6 @@ var (
 	ClusterStores   = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "clustersecretstores"}
 	NamespaceStores = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "secretstores"}
 	ExternalSecrets = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "externalsecrets"}
-	ClusterSecrets  = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "clusterexternalsecrets"}
 	PushSecrets     = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1alpha1", Resource: "pushsecrets"}
 	// PushSecretsV1 take their place where they are served as v1 alone.
 	PushSecretsV1 = schema.GroupVersionResource{Group: kube.ESOGroup, Version: "v1", Resource: "pushsecrets"}
@@ -29,15 +28,10 @@ var (
 const (
 	kindClusterStore = "ClusterSecretStore"
 	kindStore        = "SecretStore"
-
-	kindClusterSecret = "ClusterExternalSecret"
 )
 
-// The annotations that make ESO sync again at once.
-const (
-	annotation       = "force-sync"
-	parentAnnotation = "external-secrets.io/force-sync" // of a ClusterExternalSecret, from ESO 0.20 on
-)
+// annotation makes ESO sync again at once.
+const annotation = "force-sync"
 
 // objectName is what Kubernetes accepts as one (RFC 1123).
 var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)

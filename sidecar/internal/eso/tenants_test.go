@@ -94,14 +94,6 @@ func fromGenerator(o unstructured.Unstructured) unstructured.Unstructured {
 	return o
 }
 
-// ownedBy is an ExternalSecret that says a ClusterExternalSecret has made it.
-func ownedBy(o unstructured.Unstructured, parent string) unstructured.Unstructured {
-	o.SetOwnerReferences([]metav1.OwnerReference{
-		{APIVersion: "external-secrets.io/v1", Kind: kindClusterSecret, Name: parent, UID: "u"},
-	})
-	return o
-}
-
 // besideVault is a controller that works beside a Vault that is active, with these stores.
 func besideVault(t *testing.T, c Config, api *kubetest.API, stores ...Store) *Controller {
 	if c.Log == nil {
@@ -128,33 +120,6 @@ func vaultStore(namespace, name, status string) Store {
 // setStatus has a store become Ready or not.
 func (n *Controller) setStatus(namespace, name, status string) {
 	n.handle(func() { n.updateStore(vaultStore(namespace, name, status), false) })
-}
-
-// A tenant's ExternalSecret names a ClusterExternalSecret of others as its owner, and
-// has it annotated before the parent's own store is Ready.
-func TestResync_ForgedOwnerUsesUpNoRequestOfTheParent(t *testing.T) {
-	for sentence, forge := range map[string]bool{"none is forged": false, "one is forged": true} {
-		t.Run(sentence, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var a annotationLog
-				n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
-					theirs := ofStore(failedSecret("tenant", "own", ""), "tenant", "s")
-					if forge {
-						theirs = ownedBy(theirs, "shared")
-					}
-					return []unstructured.Unstructured{theirs, ownedBy(failedSecret("victim", "app", ""), "shared")}
-				}), vaultStore("", "home", kube.False), vaultStore("tenant", "s", kube.True))
-				during(30 * time.Second)
-				const parent = "clusterexternalsecrets//shared"
-				before := a.times(parent)
-				n.setStatus("", "home", kube.True)
-				during(time.Minute)
-				assert.Greater(t, a.times(parent), before)
-				during(time.Hour)
-				assert.LessOrEqual(t, a.times(parent), 4, "two for each namespace")
-			})
-		})
-	}
 }
 
 // A home reads from Vault by generators alone, and a tenant has a store that never gets

@@ -170,6 +170,6 @@ func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 		}
 	}
 	*p = storeState{Store: s, due: true, workedInOutage: works}
-	n.requestResync(s.Namespace)
+	n.requestResync(s.requester())
 	return true
 }

@@ -46,6 +46,17 @@ func ByPolicy(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
 }
 
+// PolicyOf names the policy that refused; "" when none did. What others have called their
+// objects stands before that in the error.
+func PolicyOf(err error) string {
+	if !apierrors.IsForbidden(err) {
+		return ""
+	}
+	_, after, _ := strings.Cut(err.Error(), " is forbidden: ValidatingAdmissionPolicy '") // (apiserver, pkg/admission/plugin/policy/validating)
+	name, _, _ := strings.Cut(after, "'")
+	return name
+}
+
 // LacksRight reports a refusal by the authorizer. Admission forbids too, and may repeat
 // after "denied" what a tenant has written; no name holds a space.
 func LacksRight(err error) bool {

@@ -93,7 +93,7 @@ func (m *policyMeter) of(manifest string) string {
 func TestRestriction_RetriesDailyAndSoonerIfMissing(t *testing.T) {
 	deny := func(resource string) error {
 		policy := map[string]string{"pods": "gate", "events": "events", "clustersecretstores": "stores", "secretstores": "stores",
-			"externalsecrets": "externalsecrets", "clusterexternalsecrets": "more", "pushsecrets": "more", "pods/eviction": "eviction"}[resource]
+			"externalsecrets": "externalsecrets", "pushsecrets": "more", "pods/eviction": "eviction"}[resource]
 		return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "x",
 			errors.New("ValidatingAdmissionPolicy 'vault-unseal-sidecar-"+policy+"' with binding 'x' denied request: no"))
 	}
@@ -199,4 +199,15 @@ func TestRestriction_AwaitsPoliciesThatWereJustApplied(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, "enforced", meter.of("stores"))
 	})
+}
+
+// Our policy is gone. Another one of the cluster refuses to have an object written that a
+// tenant has called after ours.
+func TestVerdict_GoesByThePolicysOwnName(t *testing.T) {
+	refused := func(object, policy string) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "externalsecrets"}, object,
+			errors.New("ValidatingAdmissionPolicy '"+policy+"' with binding 'x' denied request: no"))
+	}
+	assert.Equal(t, Unknown, verdictOf("externalsecrets", refused("vault-unseal-sidecar-externalsecrets", "team-label")).State)
+	assert.Equal(t, Enforced, verdictOf("externalsecrets", refused("own", "b-vault-unseal-sidecar-externalsecrets.security")).State)
 }

@@ -27,7 +27,7 @@ var Components = []string{"gate", "stores", "externalsecrets", "more", "eviction
 var guardedKinds = map[string][]schema.GroupVersionResource{
 	"stores":          {eso.ClusterStores, eso.NamespaceStores},
 	"externalsecrets": {eso.ExternalSecrets},
-	"more":            {eso.ClusterSecrets, eso.PushSecrets, eso.PushSecretsV1},
+	"more":            {eso.PushSecrets, eso.PushSecretsV1},
 }
 
 // The verbs that the policies ask for: the first is granted with each right
@@ -77,7 +77,7 @@ func verdictOf(policy string, err error) Verdict {
 	switch {
 	case err == nil:
 		return Verdict{State: Missing}
-	case kube.ByPolicy(err) && strings.Contains(err.Error(), kube.Name+"-"+policy): // or with a prefix
+	case strings.Contains(kube.PolicyOf(err), kube.Name+"-"+policy): // or with a prefix
 		return Verdict{State: Enforced}
 	case kube.LacksRight(err):
 		return Verdict{} // there is nothing to restrict
