@@ -65,6 +65,34 @@ func TestPolicies_BindTheFirstOfTwoVaults(t *testing.T) {
 	first.assertEventsRestricted()
 }
 
+// Each of two Vaults has an External Secrets of its own, with a Deployment of another name.
+func TestPolicies_LetEachOfTwoVaultsEvictItsOwnController(t *testing.T) {
+	t.Parallel()
+	first := newPodClient(t)
+	sc := first.scenario
+	in := installation{"vault-b", "vault-b", "vault-b-0", "eso-b"}
+	const theirs = "eso-b-6d5f7c8b9c-x2x4z"
+	rights := sc.renderManifests(in, allComponents...)
+	require.Equal(t, 1, strings.Count(rights, "  - external-secrets\n"))
+	rights = strings.Replace(rights, "  - external-secrets\n", "  - eso-b\n", 1) // esoDeployment
+	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, in.namespace, in.serviceAccount, in.pod),
+		fmt.Sprintf(rightsObjects, in.esoNamespace, in.namespace), rights, `
+apiVersion: v1
+kind: Pod
+metadata: {name: eso-b-6d5f7c8b9c-x2x4z, namespace: eso-b}
+spec: {serviceAccountName: external-secrets, containers: [{name: c, image: "c:1"}]}
+`))
+	token, err := sc.cluster.Token(sc.ctx, in.namespace, in.serviceAccount, in.pod)
+	require.NoError(t, err)
+	client, err := sc.cluster.ClientForToken(token)
+	require.NoError(t, err)
+	second := podClient{sc, client, in}
+	second.awaitPolicies()
+	second.assertForbidden("evict another pod", second.evict(controllerPod))
+	second.assertAllowed("evict its controller", second.evict(theirs))
+	first.assertAllowed("evict the first's", first.evict(controllerPod))
+}
+
 // renderRenamed renders all rights with the account beside them, and more in the
 // kustomization.
 func (sc *scenario) renderRenamed(above string) string {

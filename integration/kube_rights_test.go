@@ -151,17 +151,20 @@ func (pc podClient) assertPodsRestricted() {
 		pc.assertAllowed("write "+kind, pc.patchStatus(pc.installation.pod, `{"status":{"conditions":[{"type":"`+kind+`","status":"True"}]}}`))
 	}
 	for what, body := range map[string]string{
-		"write another condition":           `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`,
-		"remove another condition":          `{"status":{"conditions":[{"type":"example.com/other","$patch":"delete"}]}}`,
-		"replace all conditions":            `{"status":{"conditions":[{"$patch":"replace"}]}}`,
-		"end the pod":                       `{"status":{"phase":"Succeeded"}}`,
-		"move its address":                  `{"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}}`,
-		"write a message":                   `{"status":{"message":"x"}}`,
-		"label the pod through its status":  `{"metadata":{"labels":{"app":"other"}},"status":{"conditions":[{"type":"` + gateType + `","status":"False"}]}}`,
-		"annotate it through its status":    `{"metadata":{"annotations":{"a":"b"}}}`,
-		"put a finalizer on it that way":    `{"metadata":{"finalizers":["example.com/x"]}}`,
-		"tell a tale on it":                 `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","message":"` + strings.Repeat("x", 5000) + `"}]}}`,
-		"claim that its containers are fit": `{"status":{"containerStatuses":[{"name":"vault","image":"x","imageID":"x","ready":true,"restartCount":0}]}}`,
+		"write another condition":            `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`,
+		"remove another condition":           `{"status":{"conditions":[{"type":"example.com/other","$patch":"delete"}]}}`,
+		"replace all conditions":             `{"status":{"conditions":[{"$patch":"replace"}]}}`,
+		"end the pod":                        `{"status":{"phase":"Succeeded"}}`,
+		"move its address":                   `{"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}}`,
+		"write a message":                    `{"status":{"message":"x"}}`,
+		"label the pod through its status":   `{"metadata":{"labels":{"app":"other"}},"status":{"conditions":[{"type":"` + gateType + `","status":"False"}]}}`,
+		"annotate it through its status":     `{"metadata":{"annotations":{"a":"b"}}}`,
+		"put a finalizer on it that way":     `{"metadata":{"finalizers":["example.com/x"]}}`,
+		"tell a tale on it":                  `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","message":"` + strings.Repeat("x", 5000) + `"}]}}`,
+		"tell a terminal what to do":         `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","message":"\u001b[2Jall is well"}]}}`,
+		"tell it that in the reason's place": `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","reason":"\u009b2J"}]}}`,
+		"begin a line of its own":            `{"status":{"conditions":[{"type":"` + gateType + `","status":"True","message":"x\nall is well"}]}}`,
+		"claim that its containers are fit":  `{"status":{"containerStatuses":[{"name":"vault","image":"x","imageID":"x","ready":true,"restartCount":0}]}}`,
 	} {
 		pc.assertForbidden(what, pc.patchStatus(pc.installation.pod, body))
 	}
