@@ -76,7 +76,7 @@ func TestPolicies_LetEachOfTwoVaultsEvictItsOwnController(t *testing.T) {
 	require.Equal(t, 1, strings.Count(rights, "  - external-secrets\n"))
 	rights = strings.Replace(rights, "  - external-secrets\n", "  - eso-b\n", 1) // esoDeployment
 	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, in.namespace, in.serviceAccount, in.pod),
-		fmt.Sprintf(rightsObjects, in.esoNamespace, in.namespace), rights, `
+		`{apiVersion: v1, kind: Namespace, metadata: {name: eso-b}}`, fmt.Sprintf(rightsObjects, in.esoNamespace, in.namespace), rights, `
 apiVersion: v1
 kind: Pod
 metadata: {name: eso-b-6d5f7c8b9c-x2x4z, namespace: eso-b}

@@ -117,7 +117,8 @@ reach() {
 	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
 		fail "the StatefulSet $statefulset in $namespace cannot be read: $(plain "$out")"
 	out=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}') || fail "the StatefulSet $statefulset cannot be read"
-	((out > 0)) || fail "the StatefulSet $statefulset has no replicas"
+	# A number first: bash would evaluate whatever stands in its place.
+	[[ $out =~ ^[1-9][0-9]{0,2}$ ]] || fail "the StatefulSet $statefulset has no replicas, or more than 999"
 	pods=()
 	for ((i = 0; i < out; i++)); do pods+=("$statefulset-$i"); done
 	pod=${pods[0]}

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -50,6 +51,7 @@ func limitHeap() {
 
 func main() {
 	limitHeap()
+	log.SetOutput(io.Discard) // net/http prints there what whoever has Vault's address sends unasked
 	os.Exit(command(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 

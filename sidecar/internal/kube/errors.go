@@ -46,10 +46,10 @@ func ByPolicy(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
 }
 
-// PolicyOf names the policy that refused; "" when none did. What others have called their
-// objects stands before that in the error.
+// PolicyOf names the policy that refused, with whatever reason; "" when none did. What
+// others have called their objects stands before that in the error.
 func PolicyOf(err error) string {
-	if !apierrors.IsForbidden(err) {
+	if err == nil {
 		return ""
 	}
 	_, after, _ := strings.Cut(err.Error(), " is forbidden: ValidatingAdmissionPolicy '") // (apiserver, pkg/admission/plugin/policy/validating)

@@ -165,8 +165,8 @@ func exchange(socket int, request diagRequest, filter []byte, found []tcpSocket)
 		}
 		for _, message := range messages {
 			switch message.Header.Type {
-			case syscall.NLMSG_DONE:
-				return found, nil
+			case syscall.NLMSG_DONE: // with the number of the error that ended it (net/netlink, netlink_dump_done)
+				return found, refusal(message.Data)
 			case syscall.NLMSG_ERROR:
 				return found, refusal(message.Data)
 			case unix.SOCK_DIAG_BY_FAMILY:

@@ -77,3 +77,24 @@ func TestParseAnswer_KeepsListenersAtTheAddress(t *testing.T) {
 	assert.NoError(t, refusal(make([]byte, 4)))
 	assert.Error(t, refusal(nil))
 }
+
+// A kernel with inet_diag and without tcp_diag answers so (net/ipv4/inet_diag.c,
+// __inet_diag_dump), and one that ran out of memory half-way: the number is in the last
+// message (net/netlink/af_netlink.c, netlink_dump_done).
+func TestExchange_ADumpThatFailedIsNoAnswer(t *testing.T) {
+	for number, want := range map[syscall.Errno]error{0: nil, syscall.ENOENT: syscall.ENOENT, syscall.ENOMEM: syscall.ENOMEM} {
+		ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET, 0)
+		require.NoError(t, err)
+		defer syscall.Close(ends[0])
+		defer syscall.Close(ends[1])
+		done := binary.NativeEndian.AppendUint32(nil, 20)
+		done = binary.NativeEndian.AppendUint16(done, syscall.NLMSG_DONE)
+		done = binary.NativeEndian.AppendUint16(done, syscall.NLM_F_MULTI)
+		done = append(done, make([]byte, 8)...)
+		done = binary.NativeEndian.AppendUint32(done, -uint32(number))
+		_, err = syscall.Write(ends[1], done)
+		require.NoError(t, err)
+		_, err = exchange(ends[0], diagRequest{Header: syscall.NlMsghdr{Flags: syscall.NLM_F_DUMP}, Family: syscall.AF_INET}, nil, nil)
+		assert.Equal(t, want, err)
+	}
+}
