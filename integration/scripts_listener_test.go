@@ -26,7 +26,18 @@ import (
 // listens, and the new key is what the answer says.
 func TestRotate_SendsNoShareToAnotherProcess(t *testing.T) {
 	t.Parallel()
+	for sentence, silent := range map[string]bool{"that answers as Vault does": false, "that answers check with errors": true} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			testRotateBesideAnotherProcess(t, silent)
+		})
+	}
+}
+
+func testRotateBesideAnotherProcess(t *testing.T, silent bool) {
 	s := newScriptScenario(t, proxy.Open)
+	s.deletePod()
+	require.NoError(t, s.cluster.Apply(s.ctx, podWithSidecar))
 	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
 	right := s.secretData()["key"]
 	raw, err := base64.StdEncoding.DecodeString(right)
@@ -51,6 +62,8 @@ func TestRotate_SendsNoShareToAnotherProcess(t *testing.T) {
 			return m
 		}
 		switch path := strings.TrimPrefix(r.URL.Path, "/v1/"); {
+		case path == "sys/seal-status" && silent && started:
+			say(500, map[string]any{"errors": []string{"storage is busy"}})
 		case path == "sys/seal-status":
 			say(200, map[string]any{"type": "shamir", "initialized": true, "sealed": false, "t": 1, "n": 1, "storage_type": "file"})
 		case path == "sys/health":

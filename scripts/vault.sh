@@ -132,8 +132,19 @@ by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cance
 # to whoever has the port. A pod without a sidecar has nobody to ask.
 vault_listens() {
 	local at=${VAULT_POD:-$pod} found text
+	found=$(k get pod "$at" -o json) || {
+		why="whether $at has a sidecar cannot be seen, see above"
+		return 1
+	}
+	case $(jq -r --arg name "$sidecar" '[.spec.containers[]?, .spec.initContainers[]?] | any(.name == $name)' <(printf '%s' "$found") 2>/dev/null) in
+	true) ;;
+	false) return 0 ;;
+	*)
+		why="whether $at has a sidecar cannot be seen"
+		return 1
+		;;
+	esac
 	found=$(k exec "$at" -c "$sidecar" -- /vault-unseal-sidecar check --output json 2>&1) || true # worse than ok
-	[[ $found != *"is not valid for pod"* ]] || return 0
 	text=${found#"${found%%\{*}"} # kubectl has words of its own before and after it
 	text=${text%"${text##*\}}"}
 	why=$(jq -er '[.findings[].text | select(startswith("the sidecar would not send the key"))][0] // ""' <(printf '%s' "$text") 2>/dev/null) ||
