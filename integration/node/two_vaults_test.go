@@ -23,7 +23,8 @@ func TestTwoVaults_RecoverAndStayApart(t *testing.T) {
 	n.replaceInFile(settings, strings.NewReplacer("namespace: security", "namespace: strongroom", "statefulSet: vault", "statefulSet: openbao",
 		"container: vault", "container: openbao", "serviceAccount: vault", "serviceAccount: openbao",
 		"vault.in.alybadawy.com", "bao.in.alybadawy.com", "vault-data-lh", "bao-data", "store: k8s-secrets", "store: bao-secrets"))
-	names := strings.NewReplacer("        - name: vault\n", "        - name: vault\n", "name: vault\n", "name: openbao\n", "name: vault, port", "name: openbao, port", "vault-internal", "openbao-internal",
+	// The settings rename the StatefulSet and its container, once patches/ has found them.
+	names := strings.NewReplacer("kind: StatefulSet\nmetadata:\n  name: vault\n", "kind: StatefulSet\nmetadata:\n  name: vault\n", "        - name: vault\n", "        - name: vault\n", "name: vault\n", "name: openbao\n", "name: vault, port", "name: openbao, port", "vault-internal", "openbao-internal",
 		"vault-server-binding", "openbao-server-binding", "name: vault-config", "name: openbao-config", "configMap: {name: vault-config}", "configMap: {name: openbao-config}",
 		"app.kubernetes.io/name: vault", "app.kubernetes.io/name: openbao")
 	n.replaceInFile(filepath.Join(dir, "vault.yaml"), names)
