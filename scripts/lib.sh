@@ -124,6 +124,13 @@ reach() {
 	pod=${pods[0]}
 }
 
+# sidecar_in POD prints whether the pod has the container: true or false, and nothing where
+# there is no such pod.
+sidecar_in() {
+	k get pod "$1" --ignore-not-found -o json |
+		jq -r --arg name "$sidecar" '[.spec.containers[]?, .spec.initContainers[]?] | any(.name == $name)'
+}
+
 # in_vault runs a command in Vault's container of a pod, $pod unless VAULT_POD
 # says otherwise.
 in_vault() { k exec -i "${VAULT_POD:-$pod}" -c "$container" -- "$@"; }

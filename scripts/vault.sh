@@ -132,18 +132,12 @@ by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cance
 # to whoever has the port. A pod without a sidecar has nobody to ask.
 vault_listens() {
 	local at=${VAULT_POD:-$pod} found text
-	found=$(k get pod "$at" -o json) || {
-		why="whether $at has a sidecar cannot be seen, see above"
-		return 1
-	}
-	case $(jq -r --arg name "$sidecar" '[.spec.containers[]?, .spec.initContainers[]?] | any(.name == $name)' <(printf '%s' "$found") 2>/dev/null) in
-	true) ;;
-	false) return 0 ;;
-	*)
+	found=$(sidecar_in "$at") || found=""
+	[[ $found != false ]] || return 0
+	[[ $found ]] || {
 		why="whether $at has a sidecar cannot be seen"
 		return 1
-		;;
-	esac
+	}
 	found=$(k exec "$at" -c "$sidecar" -- /vault-unseal-sidecar check --output json 2>&1) || true # worse than ok
 	text=${found#"${found%%\{*}"} # kubectl has words of its own before and after it
 	text=${text%"${text##*\}}"}

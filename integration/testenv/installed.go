@@ -7,8 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"time"
+
+	utilversion "k8s.io/apimachinery/pkg/util/version"
 )
 
 // Programs says which servers are run in the place of those of make servers. The zero
@@ -19,16 +20,16 @@ type Programs struct {
 }
 
 // The oldest versions that the sidecar works with.
-const (
-	oldestVault      = "1.14"
-	oldestKubernetes = "1.30"
+var (
+	oldestVault      = utilversion.MustParseGeneric("1.14")
+	oldestKubernetes = utilversion.MustParseGeneric("1.30")
 )
 
 // Installed returns the programs that VAULT_BINARY and KUBEBUILDER_ASSETS name, and for
 // each a line for people. A relative path counts from where this process was started. The
 // error says which is not there, or does not fit.
 func Installed(ctx context.Context) (p Programs, told []string, err error) {
-	use := func(variable, file, oldest string, arg string) (string, error) {
+	use := func(variable, file, arg string, oldest *utilversion.Version) (string, error) {
 		value := os.Getenv(variable)
 		if value == "" {
 			return "", nil
@@ -41,16 +42,16 @@ func Installed(ctx context.Context) (p Programs, told []string, err error) {
 		if err != nil {
 			return "", fmt.Errorf("%s=%s: %w", variable, value, err)
 		}
-		if older(version, oldest) {
+		if !version.AtLeast(oldest) {
 			return "", fmt.Errorf("%s=%s is version %s, and %s is the oldest that fits: name another, or unset %s and one is built", variable, value, version, oldest, variable)
 		}
 		told = append(told, fmt.Sprintf("using %s=%s, version %s", variable, value, version))
 		return path, nil
 	}
-	if p.Vault, err = use("VAULT_BINARY", "", oldestVault, "version"); err != nil {
+	if p.Vault, err = use("VAULT_BINARY", "", "version", oldestVault); err != nil {
 		return p, nil, err
 	}
-	p.Kubernetes, err = use("KUBEBUILDER_ASSETS", "kube-apiserver", oldestKubernetes, "--version")
+	p.Kubernetes, err = use("KUBEBUILDER_ASSETS", "kube-apiserver", "--version", oldestKubernetes)
 	if err == nil && p.Kubernetes != "" {
 		if _, missing := os.Stat(filepath.Join(p.Kubernetes, "etcd")); missing != nil {
 			err = fmt.Errorf("KUBEBUILDER_ASSETS has no etcd beside its kube-apiserver: %w", missing)
@@ -63,31 +64,18 @@ func Installed(ctx context.Context) (p Programs, told []string, err error) {
 // v1.21.4, built ..." and "Kubernetes v1.37.2".
 var versionNumber = regexp.MustCompile(`\bv(\d+)\.(\d+)\.\d+`)
 
-func versionOf(ctx context.Context, program, arg string) (string, error) {
+func versionOf(ctx context.Context, program, arg string) (*utilversion.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, program, arg).Output()
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w", program, err)
+		return nil, fmt.Errorf("asking %s for its version: %w", program, err)
 	}
 	version := versionNumber.FindString(string(out))
 	if version == "" {
-		return "", fmt.Errorf("%s %s names no version: %.100q", program, arg, out)
+		return nil, fmt.Errorf("%s %s names no version: %.100q", program, arg, out)
 	}
-	return version[1:], nil
-}
-
-// older reports whether a version is before one of two numbers.
-func older(version, than string) bool {
-	numbers := func(text string) (n [2]int) {
-		if m := regexp.MustCompile(`^(\d+)\.(\d+)`).FindStringSubmatch(text); m != nil {
-			n[0], _ = strconv.Atoi(m[1])
-			n[1], _ = strconv.Atoi(m[2])
-		}
-		return n
-	}
-	a, b := numbers(version), numbers(than)
-	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+	return utilversion.ParseGeneric(version)
 }
 
 // vault is the Vault that is run.

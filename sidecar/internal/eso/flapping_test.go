@@ -73,26 +73,6 @@ func TestEviction_FlappingStoreProlongsNoOutage(t *testing.T) {
 	})
 }
 
-// A ClusterSecretStore turns Ready again and again, and another late.
-func TestResync_FlappingClusterStoreDelaysNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a annotationLog
-		n := besideVault(t, Config{Recovery: RecoveryNudge}, a.serve(func() []unstructured.Unstructured {
-			return []unstructured.Unstructured{failedSecret("victim", "app", "")}
-		}), vaultStore("", "home", kube.False))
-		for time.Since(a.began) < 11*time.Minute {
-			n.setStatus("", "other", kube.False)
-			during(500 * time.Millisecond)
-			n.setStatus("", "other", kube.True)
-			during(500 * time.Millisecond)
-		}
-		n.setStatus("", "home", kube.True)
-		ready := time.Since(a.began)
-		during(10 * time.Minute)
-		assert.LessOrEqual(t, a.firstAt("externalsecrets/victim/app")-ready, firstRecheck)
-	})
-}
-
 // Stores in many namespaces turn Ready one after the other, so that no resync is ever done,
 // and an hour after the outage a store fails and is back.
 func TestResync_ThatNeverEndsForgetsNoLaterStore(t *testing.T) {

@@ -67,27 +67,24 @@ func TestUses_FindsStoresAndGenerators(t *testing.T) {
 	assert.False(t, Uses(elsewhere, ours), "a SecretStore serves its own namespace alone")
 }
 
-func TestGenerates_FollowsGeneratorAndOwner(t *testing.T) {
-	const child = `"ownerReferences":[{"apiVersion":"external-secrets.io/v1","kind":"ClusterExternalSecret","name":"all"}]`
+func TestGenerates_FollowsTheGenerator(t *testing.T) {
 	from := func(kind string) string {
 		return `{"dataFrom":[{"extract":{"key":"x"}},{"sourceRef":{"generatorRef":{"kind":"` + kind + `","name":"x"}}}]}`
 	}
 	for _, row := range []struct {
-		sentence, metadata, spec string
-		want                     bool
+		sentence, spec string
+		want           bool
 	}{
-		{"what is read", ``, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
-		{"a password", ``, from("Password"), true},
-		{"what the cluster tells", ``, from("ClusterGenerator"), true},
-		{"what Vault generates", ``, from("VaultDynamicSecret"), false},
-		{"what Vault generates for a child", child, from("VaultDynamicSecret"), false},
-		{"a child that is read", child, `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
-		{"a Secret that is pushed", ``, `{"selector":{"secret":{"name":"x"}}}`, false},
-		{"a password that is pushed", ``, `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
-		{"what makes no sense", ``, `{"selector":"x","data":1,"dataFrom":["x"]}`, false},
+		{"what is read", `{"data":[{"remoteRef":{"key":"x"}}]}`, false},
+		{"a password", from("Password"), true},
+		{"what the cluster tells", from("ClusterGenerator"), true},
+		{"what Vault generates", from("VaultDynamicSecret"), false},
+		{"a Secret that is pushed", `{"selector":{"secret":{"name":"x"}}}`, false},
+		{"a password that is pushed", `{"selector":{"generatorRef":{"kind":"Password","name":"x"}}}`, true},
+		{"what makes no sense", `{"selector":"x","data":1,"dataFrom":["x"]}`, false},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
-			o := kubetest.Object(t, `{"metadata":{`+row.metadata+`},"spec":`+row.spec+`}`)
+			o := kubetest.Object(t, `{"spec":`+row.spec+`}`)
 			assert.Equal(t, row.want, generates(o))
 		})
 	}

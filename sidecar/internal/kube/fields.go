@@ -18,7 +18,7 @@ var (
 	containerFields = fields{"name": nil, "imageID": nil}
 	metadataFields  = fields{
 		"name": nil, "namespace": nil, "uid": nil, "resourceVersion": nil,
-		"deletionTimestamp": nil, "continue": nil, "ownerReferences": referenceFields,
+		"deletionTimestamp": nil, "continue": nil,
 	}
 )
 
