@@ -14,7 +14,8 @@ ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # Code of this project. The other modules only put other people's servers
 # together: to analyse them is to analyse Vault.
 OWN := . integration/servers/stallfs
-MODULES = $(shell find . -name go.mod -not -path './bin/*' -printf '%h\n' | sort)
+# What stands in for a module is built with those that want it alone.
+MODULES = $(shell find . -name go.mod -not -path './bin/*' -not -path '*/lean/*' -not -path '*/without/*' -printf '%h\n' | sort)
 HASH := \#
 SCRIPTS = $(shell find . -type f -not -path './.git/*' -not -path './bin/*' -exec \
 	awk 'FNR == 1 { if (/^$(HASH)!.*[\/ ](ba|da)?sh( |$$)/) print FILENAME; nextfile }' {} +)
@@ -72,12 +73,15 @@ servers: ## build the real servers for the tests into bin/servers (the first tim
 	@integration/servers/build.sh
 	@integration/servers/kustomize/build.sh
 
+# Twice as many tests at once as there are cores: half of them wait more than they compute.
+# With the node's beside them each takes twice as long, and many too long.
 .PHONY: test
 test: fuse promtool chromium jq build servers vet ## run every test, against the real servers (needs /dev/fuse; root for the node)
 	@$(if $(RACE),,echo "test: WITHOUT the race detector: there is no C compiler (package gcc)")
 	go test $(RACE) ./sidecar/...
 	go -C integration/servers/stallfs test $(RACE) -count=1 ./...
-	go test -count=1 -timeout 60m ./integration ./integration/testenv/... ./integration/browser ./integration/cmd/...
+	go test -count=1 -timeout 60m -parallel $$(($$(nproc) * 2)) ./integration ./integration/testenv/... ./integration/browser ./integration/cmd/...
+	go test -count=1 ./integration/soak
 ifeq ($(shell id -u),0)
 	@$(MAKE) --no-print-directory e2e
 else
@@ -86,20 +90,46 @@ else
 endif
 
 .PHONY: e2e
-e2e: node-packages fuse build servers ## run the whole home on a real Kubernetes node of its own (needs root)
-	@integration/node/images.sh bin/node
+e2e: fuse node-images ## run the whole home on a real Kubernetes node of its own (needs root)
 	@rm -f bin/node/timeline
-	go test -count=1 -timeout 40m ./integration/node
+	go test -count=1 -timeout 60m ./integration/node
 	@echo "e2e: what the sidecar tells after the power cut:"; cat bin/node/timeline
+
+# Each half gets the whole time, both at once. Of a run that fails all logs are in bin/soak.
+SOAK ?= 10m
+.PHONY: soak
+soak: fuse build servers ## throw random faults at everything, several at once, for SOAK=10m (SEED=N repeats a run)
+	SOAK=$(SOAK) SEED=$(SEED) go test -v -count=1 -timeout 0 ./integration/soak
+
+CUTS ?= 20
+.PHONY: soak-node
+soak-node: fuse node-images ## cut the power of a real node CUTS=20 times in a row (SEED=N repeats the times; needs root)
+	CUTS=$(CUTS) SEED=$(SEED) go test -v -count=1 -timeout 0 -run TestPowerCuts_ ./integration/node
+
+# Each target gets the same part of the whole time.
+FUZZ ?= 10m
+.PHONY: fuzz
+fuzz: ## fuzz all that reads what others wrote, one target after another, for FUZZ=10m in all
+	@integration/fuzz.sh $(FUZZ)
+
+# The stand-in for Vault is compared with a real one.
+RECOVERIES ?= 10000
+.PHONY: longevity
+longevity: fuse build ## have it recover RECOVERIES=10000 times, and compare what it takes at the end with the start
+	@integration/servers/build.sh vault stallfs
+	RECOVERIES=$(RECOVERIES) go test -v -count=1 -timeout 0 -run 'TestLongevity|TestStandIn' ./integration
+
+# As the servers are built, so that the standard library is compiled once.
+run = CGO_ENABLED=0 go run -trimpath
 
 # What act one takes; the demo itself has act two's servers built behind it. VAULT_BINARY
 # and KUBEBUILDER_ASSETS name servers that are there.
 .PHONY: demo demo-compare
 demo: fuse build demo-servers ## show a power cut and the recovery, with real servers (the first time takes 5 minutes to act one)
-	@go run ./integration/cmd/demo
+	@$(run) ./integration/cmd/demo
 
 demo-compare: fuse netcat build demo-servers ## the same, and beside it the two CronJobs that the sidecar replaces
-	@go run ./integration/cmd/demo --compare
+	@$(run) ./integration/cmd/demo --compare
 
 .PHONY: demo-servers
 demo-servers:
@@ -107,7 +137,12 @@ demo-servers:
 
 .PHONY: bench
 bench: fuse netcat build servers ## measure how fast Vault and External Secrets come back, and the footprint
-	@go run ./integration/cmd/bench
+	@$(run) ./integration/cmd/bench
+
+.PHONY: pictures
+pictures: fuse promtool chromium build ## take the README's pictures, of a power cut of a real Vault
+	@integration/servers/build.sh vault stallfs
+	@$(run) ./integration/cmd/pictures
 
 .PHONY: compat
 compat: fuse build ## run the main scenarios against older Vaults too (building them takes 15 to 40 minutes the first time)
@@ -166,6 +201,10 @@ need = command -v $(1) >/dev/null || { \
 NODE_PACKAGES = containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables \
 	conntrack:conntrack buildah:buildah setcap:libcap2-bin /bin/busybox:busybox-static qemu-aarch64-static:qemu-user-static \
 	skopeo:skopeo jq:jq openssl:openssl ip:iproute2 fusermount3:fuse3 git:git ssh-keygen:openssh-client
+
+.PHONY: node-images
+node-images: node-packages build servers
+	@integration/node/images.sh bin/node
 
 .PHONY: node-packages
 node-packages:

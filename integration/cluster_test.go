@@ -2,11 +2,13 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
@@ -127,6 +129,37 @@ subjects: [{kind: ServiceAccount, name: vault}]
 			assert.Contains(t, text, row.says)
 		})
 	}
+}
+
+// Whoever takes a cluster finds nothing of who had it before.
+func TestClusters_AreAsNewForTheNext(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var lent testenv.Clusters
+	t.Cleanup(func() { assert.NoError(t, lent.Close()) })
+	take := func() (*testenv.Env, *testenv.Cluster) {
+		env, err := testenv.New()
+		require.NoError(t, err)
+		cluster, err := lent.Take(ctx, env, false)
+		require.NoError(t, err)
+		return env, cluster
+	}
+	env, first := take()
+	require.NoError(t, first.ApplyVaultPodAndRBAC(ctx))
+	require.NoError(t, env.Close())
+
+	env, second := take()
+	assert.Equal(t, first.URL, second.URL, "the same one")
+	for kind, name := range map[string]string{"v1 Namespace": "security", "rbac.authorization.k8s.io/v1 ClusterRole": "vault-unseal-sidecar-stores.security"} {
+		apiVersion, kind, _ := strings.Cut(kind, " ")
+		_, err := second.Get(ctx, apiVersion, kind, "", name)
+		assert.True(t, apierrors.IsNotFound(err), "%s %s: %v", kind, name, err)
+	}
+	second.Retire()
+	require.NoError(t, env.Close())
+	env, third := take()
+	assert.NotEqual(t, first.URL, third.URL, "one that was retired is lent no more")
+	require.NoError(t, env.Close())
 }
 
 // startUnsealedVault starts a Vault, unseals it by hand and mounts a KV engine.

@@ -113,6 +113,8 @@ func TestVaultUID_OtherUsersProcessGetsNoKey(t *testing.T) {
 			assert.True(t, found.hasFinding("failure", "vault", "the sidecar would not send the key: "+says), found.output)
 			assert.Zero(t, keys.Load(), "keys that it was sent")
 			end()
+			gone := check(wanted)
+			assert.True(t, gone.hasFinding("unknown", "vault", "the sidecar would not send the key: "), gone.output)
 			startVaultAndWait(sc)
 			if own != 0 {
 				again(own)

@@ -198,7 +198,7 @@ func (sc *scenario) forceSyncAnnotation(namespace, name string) string {
 
 func TestResync_ExternalSecretsRecoverAfterOutage(t *testing.T) {
 	t.Parallel()
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
 		phase{"one is broken for a reason of its own", func(sc *scenario) { require.NoError(sc, sc.cluster.Apply(sc.ctx, brokenSecretManifest)) }, nil},
 		phase{"an outage begins", beginOutage, []condition{podConditionIs(secretsType, "Unknown", "WaitingForVault"), pushSecretIs("False")}},
@@ -267,7 +267,7 @@ func TestResync_DegradedStoreIsReported(t *testing.T) {
 				"apiVersion: v1\nkind: Secret\nmetadata: {name: vault-token, namespace: app-1}\nstringData: {token: %q}\n", value)))
 		}
 	}
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving(), podConditionIs(secretsType, "True", "Ready")}},
 		phase{"the store's token is of no use", func(sc *scenario) { token("hvs.nonsense")(sc); await(sc, esoInBackoff()) },
 			[]condition{logContains("store is not ready"), podConditionIs(secretsType, "False", "Recovering")}},
@@ -277,7 +277,7 @@ func TestResync_DegradedStoreIsReported(t *testing.T) {
 
 func TestResync_LateSidecarResyncsFailedObjects(t *testing.T) {
 	t.Parallel()
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage, which a person ends", sequence(beginOutage, startVaultAndWait, unsealByHand), nil},
 		phase{"the sidecar comes back", startSidecar, []condition{serving(), syncedCount(20), logContains("requested a resync"),
@@ -319,7 +319,7 @@ func TestExternalSecrets_OldVersionIsReported(t *testing.T) {
 // used from when it is there.
 func TestRBAC_MissingRightNamesItsManifest(t *testing.T) {
 	t.Parallel()
-	run(t, setup{cluster: true, withoutRBAC: true},
+	run(t, setup{cluster: true, crds: true, withoutRBAC: true},
 		phase{"all is well, without a sidecar", installESO, nil},
 		phase{"an outage", sequence(killVault, waitUntil(esoInBackoff())), nil},
 		phase{"it ends, and the sidecar may do nothing", sequence(startVault, startSidecar),
@@ -363,7 +363,7 @@ func TestResync_AllFailedObjectsAndNoOthers(t *testing.T) {
 		}
 		return ""
 	}}
-	run(t, setup{cluster: true, args: []string{"--eso-stores", "named"}},
+	run(t, setup{cluster: true, crds: true, args: []string{"--eso-stores", "named"}},
 		phase{"all but one of two stores' ExternalSecrets have failed", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects.String()))
@@ -410,7 +410,7 @@ metadata: {name: home}
 spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, auth: {tokenSecretRef: {name: t, namespace: app, key: t}}}}}
 `
 	var c raftCluster
-	run(t, setup{cluster: true, uninitialized: true, raft: true},
+	run(t, setup{cluster: true, crds: true, uninitialized: true, raft: true},
 		phase{"three replicas are initialized, and a store is down", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, more))
@@ -459,7 +459,7 @@ func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, setup{cluster: true},
+			run(t, setup{cluster: true, crds: true},
 				phase{"all is well, without a sidecar", installESO, nil},
 				phase{"an outage begins, long enough for ESO not to try by itself", beginOutage, nil},
 				phase{"it ends, and each call fails twice", func(sc *scenario) {
@@ -487,7 +487,7 @@ func TestAPIServer_FailedRequestsAreRetried(t *testing.T) {
 // ESO's only worker can sit in a request to a Vault that hangs.
 func TestResync_ESOStuckInARequestRecovers(t *testing.T) {
 	t.Parallel()
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"all is well", sequence(installESO, startSidecar), []condition{serving()}},
 		phase{"vault hangs, and ESO with it", func(sc *scenario) {
 			pauseVault(sc)
@@ -544,7 +544,7 @@ spec: {provider: {vault: {server: "http://vault.security.svc:8200", path: secret
 	pods := podOf("external-secrets-6d5f7c8b9c-x2x4z", "external-secrets") +
 		podOf("external-secrets-webhook-6d5f7c8b9c-x2x4z", "external-secrets-webhook") +
 		podOf("external-secrets-cert-controller-6d5f7c8b9c-x2x4z", "external-secrets-cert-controller")
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"a store of this vault is down, and nothing helps", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects, vaultServiceManifest, pods))

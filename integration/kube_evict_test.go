@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 func TestEviction_TenantsBrokenStoreDoesNotEvict(t *testing.T) {
 	t.Parallel()
 	const vault = `{provider: {vault: {server: "http://vault.security.svc:8200", path: secret, version: v2, auth: {tokenSecretRef: {name: t, key: t}}}}}`
-	const objects = `
+	throughIngress := strings.Replace(vault, "http://vault.security.svc:8200", "https://vault.home.example", 1)
+	objects := `
 apiVersion: v1
 kind: Namespace
 metadata: {name: app}
@@ -30,7 +32,13 @@ spec: ` + vault + `
 apiVersion: external-secrets.io/v1
 kind: SecretStore
 metadata: {name: broken, namespace: app}
-spec: ` + vault
+spec: ` + throughIngress + `
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: vault, namespace: security}
+spec: {rules: [{host: vault.home.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: vault, port: {number: 8200}}}}]}}]}
+`
 	const twoMinutes = 170 * time.Second
 	synced := func(at time.Time) func(sc *scenario) {
 		return func(sc *scenario) {
@@ -41,12 +49,13 @@ spec: ` + vault
 		}
 	}
 	const spared = "external-secrets works with another store"
-	run(t, setup{cluster: true},
+	run(t, setup{cluster: true, crds: true},
 		phase{"a store is Ready beside one that is not", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, objects, vaultServiceManifest, esoPod, testenv.ExternalSecret("app", "a", "home", "a", "1h")))
 			sc.setCondition(clusterStoresResource, "", "home", `{"type":"Ready","status":"True","reason":"Valid","message":"m"}`)
 			sc.setCondition(secretStoresResource, "app", "broken", storeFailed)
+			applyComponents("routes")(sc)
 			startSidecar(sc)
 		}, []condition{serving(), podConditionIs(secretsType, "False", "Recovering")}},
 		phase{"ESO syncs from it", func(sc *scenario) { synced(time.Now().Add(2 * time.Second))(sc) },

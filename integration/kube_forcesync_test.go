@@ -15,7 +15,7 @@ import (
 // newPodClient returns a client with the token of Vault's pod in a cluster where all
 // components are applied, with one object of each kind.
 func newPodClient(t *testing.T) podClient {
-	sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+	sc := newScenario(t, setup{cluster: true, crds: true, withoutRBAC: true, uninitialized: true})
 	require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
 	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(rightsObjects, defaultInstallation.esoNamespace, defaultInstallation.namespace), sc.renderManifests(defaultInstallation, allComponents...)))
 	token, err := sc.cluster.Token(sc.ctx, "security", "vault", "vault-0")

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
 )
 
 var (
@@ -100,7 +101,7 @@ func repeatEntry(entry map[string]any, count int) []any {
 // createMany makes what fills the sidecar's memory, with names that begin alike, and
 // has all of it fail. It returns how many stores there are.
 func (t tenant) createMany(prefix string, few bool) (stores int) {
-	counts := []struct{ giants, large, medium, secrets, pushes int }{{3, 25, 90, 6, 4}, {2, 3, 5, 2, 2}}
+	counts := []struct{ giants, large, medium, secrets, pushes int }{{3, 14, 40, 6, 4}, {2, 3, 5, 2, 2}}
 	n := counts[map[bool]int{false: 0, true: 1}[few]]
 	var work errgroup.Group
 	work.SetLimit(4)
@@ -138,10 +139,13 @@ func (t tenant) createMany(prefix string, few bool) (stores int) {
 	return n.medium + n.large + n.giants
 }
 
-// allAnnotated waits until all objects of a kind in a namespace are annotated.
+// allAnnotated waits until all objects of a kind in a namespace, which are large, are
+// annotated.
 func allAnnotated(r schema.GroupVersionResource, namespace string) condition {
 	return condition{"all " + r.Resource + " in " + namespace + " to be resynced", func(sc *scenario) string {
-		list, err := sc.cluster.Client.Resource(r).Namespace(namespace).List(sc.ctx, metav1.ListOptions{})
+		client, err := metadata.NewForConfig(sc.cluster.AdminConfig())
+		require.NoError(sc, err)
+		list, err := client.Resource(r).Namespace(namespace).List(sc.ctx, metav1.ListOptions{})
 		require.NoError(sc, err)
 		for _, o := range list.Items {
 			if o.GetAnnotations()["force-sync"] == "" {
@@ -177,8 +181,9 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		}})
 	}
 	stores := 0
-	run(t, setup{cluster: true, env: []string{"GOMEMLIMIT=20MiB"}},
+	run(t, setup{cluster: true, crds: true, env: []string{"GOMEMLIMIT=20MiB"}},
 		phase{"tenants fill what they can", func(sc *scenario) {
+			sc.cluster.Retire()
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			for _, app := range appNamespaces {
 				require.NoError(sc, sc.cluster.Apply(sc.ctx, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+app+"}\n"))

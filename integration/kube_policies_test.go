@@ -30,7 +30,7 @@ func TestPolicies_BindRenamedAccounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+			sc := newScenario(t, setup{cluster: true, crds: true, withoutRBAC: true, uninitialized: true})
 			require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
 			rights := sc.renderRenamed(row.above)
 			require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, row.in.namespace, row.in.serviceAccount, "mine-0"),
@@ -134,7 +134,7 @@ func (sc *scenario) clientAs(user string, groups ...string) dynamic.Interface {
 // wide rights, kubelets.
 func TestPolicies_LeaveOtherClientsAlone(t *testing.T) {
 	t.Parallel()
-	sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+	sc := newScenario(t, setup{cluster: true, crds: true, withoutRBAC: true, uninitialized: true})
 	require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
 	require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(rightsObjects, defaultInstallation.esoNamespace, defaultInstallation.namespace),
 		sc.renderManifests(defaultInstallation, allComponents...), healthyCluster, controllers))

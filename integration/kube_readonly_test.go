@@ -66,7 +66,7 @@ func TestStorage_ReadOnlyVolumeIsReported(t *testing.T) {
 		}
 		return sc.vaultLogTail()
 	}}
-	run(t, setup{cluster: true, args: []string{"--eso-stores", "home"}},
+	run(t, setup{cluster: true, crds: true, args: []string{"--eso-stores", "home"}},
 		phase{"external secrets logs in to Vault", func(sc *scenario) {
 			unsealByHand(sc)
 			require.NoError(sc, sc.vault.MountKV(sc.ctx))

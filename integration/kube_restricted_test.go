@@ -30,6 +30,52 @@ func TestRestricted_SidecarVerifiesItsPolicies(t *testing.T) {
 	)
 }
 
+// A tenant grants us everything in its namespaces: there the policy spares us.
+func TestRestricted_TenantsGrantsAreNoMissingPolicy(t *testing.T) {
+	t.Parallel()
+	tenants := tenantStore("zoo")
+	for n := range 4 {
+		namespace := fmt.Sprint("tenant-", n)
+		tenants += tenantStore(namespace) + strings.ReplaceAll(everythingIn, "NAMESPACE", namespace)
+	}
+	run(t, setup{cluster: true, crds: true, args: []string{"--eso-recovery", "off"}},
+		phase{"a tenant grants everything in four namespaces", func(sc *scenario) {
+			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
+			applyManifest(tenants)(sc)
+			startSidecar(sc)
+		}, []condition{withTimeout(90*time.Second, podConditionIs(restrictedType, "True", "PoliciesEnforced")), policyStateIs("stores", "enforced")}},
+	)
+}
+
+// tenantStore is a namespace with a store in it.
+func tenantStore(namespace string) string {
+	return strings.ReplaceAll(`
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: NAMESPACE}
+---
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: own, namespace: NAMESPACE}
+spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, auth: {tokenSecretRef: {name: t, key: t}}}}}
+`, "NAMESPACE", namespace)
+}
+
+const everythingIn = `
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: vault-unseal-sidecar-stores.security, namespace: NAMESPACE}
+rules: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: vault-unseal-sidecar-stores.security, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: vault-unseal-sidecar-stores.security}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+`
+
 // policyStateIs waits for a state of the policy for what a manifest grants.
 func policyStateIs(manifest, state string) condition {
 	want := fmt.Sprintf("vault_unseal_sidecar_admission_policy{manifest=%q,state=%q} 1\n", manifest, state)

@@ -26,7 +26,7 @@ func TestRBAC_GrantsNoMoreThanNeeded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sc := newScenario(t, setup{cluster: true, withoutRBAC: true, uninitialized: true})
+			sc := newScenario(t, setup{cluster: true, crds: true, withoutRBAC: true, uninitialized: true})
 			require.NoError(t, sc.cluster.InstallCRDs(sc.ctx))
 			if in != defaultInstallation {
 				require.NoError(t, sc.cluster.Apply(sc.ctx, fmt.Sprintf(podManifest, in.namespace, in.serviceAccount, in.pod)))

@@ -24,6 +24,7 @@ const (
 
 var (
 	podsResource            = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	secretsResource         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	externalSecretsResource = schema.GroupVersionResource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
 	eventsResource          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 )
@@ -32,7 +33,7 @@ var (
 // rights that the manifests give it, and a proxy on the way there.
 func (sc *scenario) startCluster() {
 	var err error
-	sc.cluster, err = sc.env.StartCluster(sc.ctx)
+	sc.cluster, err = clusters.Take(sc.ctx, sc.env, sc.setup.crds)
 	require.NoError(sc, err)
 	if sc.setup.withoutRBAC {
 		require.NoError(sc, sc.cluster.ApplyVaultPod(sc.ctx))

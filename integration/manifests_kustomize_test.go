@@ -107,7 +107,7 @@ const settingsOf = `{apiVersion: v1, kind: ConfigMap,
 		ingressNamespace: front, clientNamespace: apps, monitoringNamespace: watch, monitoringRelease: prom}}`
 
 // everything are all components of the rights.
-const everything = "manifests/gate, manifests/replicas, manifests/stores, manifests/externalsecrets, manifests/more, manifests/eviction, manifests/network"
+const everything = "manifests/gate, manifests/replicas, manifests/routes, manifests/stores, manifests/externalsecrets, manifests/more, manifests/eviction, manifests/network"
 
 // rightsOf renders all rights of a Vault, below a kustomization of the given fields.
 func rightsOf(t *testing.T, env *testenv.Env, namespace, set, account, above string) []unstructured.Unstructured {

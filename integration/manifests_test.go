@@ -33,6 +33,7 @@ var renderings = map[string]rendering{
 	"network":        {"../../manifests/settings.yaml", []string{"manifests/network"}},
 	"clients":        {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/clients", "manifests/monitoring"}},
 	"replicas":       {"../../manifests/settings.yaml", []string{"manifests/gate", "manifests/replicas"}},
+	"routes":         {"../../manifests/settings.yaml", []string{"manifests/routes"}},
 	"plain":          {"vault-plain.yaml", []string{"patches"}},
 	"plain-any":      {"vault-plain.yaml", []string{"patches/any"}},
 	"monitoring":     {"../../manifests/settings.yaml", []string{"manifests/network", "manifests/monitoring"}},

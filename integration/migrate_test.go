@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -93,7 +94,7 @@ func newMigrationScenario(t *testing.T, manifests ...string) *scriptScenario {
 	}
 	s := newScriptScenario(t, proxy.Open, append([]string{cronJobManifests, job("vault-auto-unseal"), job("eso-recovery")}, manifests...)...)
 	s.simulateStatefulSetController()
-	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
+	s.setUpVault()
 	s.restartVaultAndAwaitUnseal()
 	await(s.scenario, gateConditionIs("True", "Unsealed"))
 	return s
@@ -102,28 +103,18 @@ func newMigrationScenario(t *testing.T, manifests ...string) *scriptScenario {
 // simulateStatefulSetController says that it has seen each change of the StatefulSet, until the
 // test ends.
 func (s *scriptScenario) simulateStatefulSetController() {
-	done, ended := make(chan struct{}), make(chan struct{})
-	s.Cleanup(func() { close(done); <-ended })
-	sets := s.cluster.Client.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}).Namespace("security")
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
-			set, err := sets.Get(s.ctx, "vault", metav1.GetOptions{})
-			if err != nil {
-				continue
-			}
-			body, _ := json.Marshal(map[string]any{"status": map[string]any{"replicas": 1, "observedGeneration": set.GetGeneration()}})
-			_, err = sets.Patch(s.ctx, "vault", types.MergePatchType, body, metav1.PatchOptions{}, "status")
-			if err != nil && s.ctx.Err() == nil {
-				s.Log(err)
-			}
+	s.follow(statefulSetsResource, "vault", func(set *unstructured.Unstructured) {
+		seen, _, _ := unstructured.NestedInt64(set.Object, "status", "observedGeneration")
+		if seen == set.GetGeneration() {
+			return
 		}
-	}()
+		body, _ := json.Marshal(map[string]any{"status": map[string]any{"replicas": 1, "observedGeneration": set.GetGeneration()}})
+		_, err := s.cluster.Client.Resource(statefulSetsResource).Namespace("security").
+			Patch(s.ctx, "vault", types.MergePatchType, body, metav1.PatchOptions{}, "status")
+		if err != nil && s.ctx.Err() == nil {
+			s.Log(err)
+		}
+	})
 }
 
 // createRoleBinding creates a RoleBinding as a tenant may in one namespace: for the account
@@ -246,7 +237,7 @@ func (s *scriptScenario) migrateAndBack() {
 	assert.Equal(t, before, s.listObjects())
 	all := s.ctx
 	var cancel context.CancelFunc
-	s.ctx, cancel = context.WithTimeout(all, 2*waitTimeout) // it would wait for what holds back a volume claim
+	s.ctx, cancel = context.WithTimeout(all, 5*time.Minute) // it would wait for ever for what holds back a volume claim
 	out, err := s.runScript("", "migrate", "--backup", backup)
 	cancel()
 	s.ctx = all

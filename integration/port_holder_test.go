@@ -30,7 +30,7 @@ func (i *portHolder) Accept() (net.Conn, error) {
 
 // listenOnVaultPort begins to listen at Vault's address.
 func listenOnVaultPort(sc *scenario, answer func(i *portHolder) http.HandlerFunc) *portHolder {
-	l, err := net.Listen("tcp", sc.vault.HostPort())
+	l, err := testenv.ListenAgain(sc.ctx, sc.vault.HostPort())
 	require.NoError(sc, err)
 	i := &portHolder{Listener: l}
 	server := &http.Server{Handler: answer(i)}
@@ -103,16 +103,7 @@ func TestPortHolder_DoesNotKeepVaultSealed(t *testing.T) {
 			require.NoError(sc, i.Close())
 			i.released.Store(true)
 			startVault(sc)
-			require.NoError(sc, testenv.Await(sc.ctx, waitTimeout, "vault itself to be open", func() string {
-				s, err := sc.vault.SealStatus(sc.ctx)
-				if err != nil {
-					return err.Error()
-				}
-				if s.Sealed {
-					return "sealed"
-				}
-				return ""
-			}))
+			await(sc, vaultIsOpen)
 			await(sc, serving())
 			assert.NotContains(sc, sc.sidecar.Output(), "sealed manually")
 		})

@@ -90,7 +90,7 @@ func (p *publisher) sum() {
 
 func (p *publisher) run(env []string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(p.dir, "scripts/publish"), args...)
-	cmd.Env = append(append(os.Environ(), "PATH="+p.tools+":"+os.Getenv("PATH")), env...)
+	cmd.Env = append(append(os.Environ(), "PATH="+p.tools+":"+os.Getenv("PATH"), "IMAGE=ghcr.io/SomeBody/vault-unseal-sidecar", "GITHUB_REF_NAME="), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -138,6 +138,21 @@ func TestPublishImage_PushesThenSigns(t *testing.T) {
 	assert.NoFileExists(t, files[0], "the login is gone with the script")
 }
 
+// The name of an image of Docker's begins with a person's, which is no registry.
+func TestPublishImage_LogsInAtTheRegistry(t *testing.T) {
+	t.Parallel()
+	p := newPublisher(t)
+	provenance := filepath.Join(p.dir, "bin/release/provenance.json")
+	text, err := os.ReadFile(provenance)
+	require.NoError(t, err)
+	p.put(provenance, strings.ReplaceAll(string(text), publishedImage, strings.TrimPrefix(publishedImage, "ghcr.io/")))
+	require.NoError(t, os.Remove(p.dir+"/bin/release/SHA256SUMS"))
+	p.sum()
+	out, err := p.run([]string{"IMAGE=docker.io/SomeBody/vault-unseal-sidecar", "REGISTRY_USER=robot", "REGISTRY_TOKEN=token"}, "image")
+	require.NoError(t, err, out)
+	assert.Equal(t, "skopeo login --username robot --password-stdin docker.io", p.calls()[0])
+}
+
 // A job of the workflow that failed half-way is run again.
 func TestPublishImage_CanBeRunAgain(t *testing.T) {
 	t.Parallel()
@@ -179,7 +194,10 @@ func TestPublish_RefusesBadPreconditions(t *testing.T) {
 			publishedImage + ":v1.0.0 cannot be looked up: connection refused", 1},
 		"when it keeps something else": {func(p *publisher) { p.put(p.tools+"/pushed", "half") }, nil, "image", "and the release is sha256:", 1},
 		"a token without a user":       {func(*publisher) {}, []string{"REGISTRY_TOKEN=t", "REGISTRY_USER="}, "image", "REGISTRY_TOKEN is set and REGISTRY_USER is not", 1},
-		"a page before the image":      {func(*publisher) {}, nil, "page", "SHA256SUMS is not signed: run scripts/publish image first", 1},
+		"of another image": {func(*publisher) {}, []string{"IMAGE=", "REGISTRY_USER=robot", "REGISTRY_TOKEN=t"}, "image",
+			"is of the image " + publishedImage + ", and ghcr.io/alybadawy/vault-unseal-sidecar is to be published (IMAGE)", 1},
+		"of another version":      {func(*publisher) {}, []string{"GITHUB_REF_NAME=v1.0.1"}, "image", "is of v1.0.0, and v1.0.1 is to be published", 1},
+		"a page before the image": {func(*publisher) {}, nil, "page", "SHA256SUMS is not signed: run scripts/publish image first", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -194,6 +212,7 @@ func TestPublish_RefusesBadPreconditions(t *testing.T) {
 			assert.Equal(t, row.code, err.(*exec.ExitError).ExitCode())
 			assert.Contains(t, out, row.says)
 			assert.NotContains(t, p.noted("calls"), "cosign", "nothing is signed")
+			assert.NotContains(t, p.noted("calls"), "skopeo login", "no token is sent")
 			assert.NotContains(t, p.noted("calls"), "gh ")
 		})
 	}

@@ -130,7 +130,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 		}
 		return all
 	}
-	run(t, setup{cluster: true, args: []string{"--log-format", "json"}},
+	run(t, setup{cluster: true, crds: true, args: []string{"--log-format", "json"}},
 		phase{"an ExternalSecret fails with unsafe text", func(sc *scenario) {
 			require.NoError(sc, sc.cluster.InstallCRDs(sc.ctx))
 			require.NoError(sc, sc.cluster.Apply(sc.ctx, store, testenv.ExternalSecret("app", "a", "home", "a", "1h")))

@@ -35,11 +35,24 @@ type setup struct {
 	listeners          string        // of Vault's, beside the one that the test itself uses; in HCL
 	maxRequestDuration time.Duration // that Vault sets a request; zero: its own
 	cluster            bool          // in Kubernetes
+	crds               bool          // of External Secrets, there from the start
 	withoutRBAC        bool          // without what the manifests grant
 	uninitialized      bool          // Vault is not initialized
 	args               []string      // more options for the sidecar
 	env                []string
 	mountedShares      func(keys []string) []string // which shares are mounted; nil: all
+}
+
+// clusters are used by one test after another.
+var clusters testenv.Clusters
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := clusters.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "closing the clusters:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // scenario is one Vault, its mounted Secret, and the sidecars that were started.
@@ -394,3 +407,15 @@ func storageBlocked() condition {
 		return ""
 	}}
 }
+
+// vaultIsOpen asks Vault itself.
+var vaultIsOpen = condition{"vault to be open", func(sc *scenario) string {
+	status, err := sc.vault.SealStatus(sc.ctx)
+	if err != nil {
+		return err.Error()
+	}
+	if status.Sealed {
+		return "sealed"
+	}
+	return ""
+}}

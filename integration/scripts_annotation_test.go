@@ -20,7 +20,7 @@ import (
 func TestRotate_LeavesNoKeyInAnnotations(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
-	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
+	s.setUpVault()
 	old := s.secretData()["key"]
 	apply := func(key string) {
 		out, err := s.kubectl(`{apiVersion: v1, kind: Secret, metadata: {name: vault-unseal-key, namespace: security, annotations: {

@@ -192,9 +192,7 @@ var rotationSteps = []struct {
 func TestRotate_SucceedsUnderEachRule(t *testing.T) {
 	t.Parallel()
 	forEachRule(t, func(s *scriptScenario, rule proxy.Rule) {
-		password := s.newPassword()
-		s.mustRun(password+"\n", "bootstrap", "--admin", "maria")
-		token := s.login("maria", password)
+		token := s.setUpVault()
 		with := []string{}
 		if rule != proxy.Open {
 			before := s.secretData()

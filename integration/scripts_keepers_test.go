@@ -80,7 +80,7 @@ func pairsOf(pairs []string) map[string]any {
 func TestRotate_RefusesASecretThatIsKept(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
-	s.mustRun(s.newPassword()+"\n", "bootstrap", "--admin", "maria")
+	s.setUpVault()
 	key := s.secretData()["key"]
 	manifest := `{apiVersion: v1, kind: Secret, metadata: {name: vault-unseal-key, namespace: security}, data: {key: ` + base64.StdEncoding.EncodeToString([]byte(key)) + `}}`
 	out, err := s.kubectl(manifest, "apply", "--server-side", "--force-conflicts", "--field-manager", "kustomize-controller", "-f", "-")

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"strconv"
 	"time"
 
@@ -12,6 +13,30 @@ func (s *scriptScenario) newPassword() string {
 	p := "correct horse " + strconv.FormatInt(time.Now().UnixNano(), 36) + ` "'\`
 	s.passwords = append(s.passwords, p, strconv.Quote(p))
 	return p
+}
+
+// setUpVault leaves Vault as bootstrap does, initialized and unsealed with the key in the
+// Secret, and returns an administrator's token, which s.vault has too. Who tests another script
+// has no need to wait for that one.
+func (s *scriptScenario) setUpVault() (token string) {
+	s.Helper()
+	require.NoError(s, s.vault.Init(s.ctx, 1, 1))
+	s.setSecretData(map[string]string{"key": s.vault.Keys[0]})
+	await(s.scenario, vaultIsOpen)
+	policy, err := os.ReadFile(s.env.Source("scripts/administrator.hcl"))
+	require.NoError(s, err)
+	_, err = s.vault.Call(s.ctx, "PUT", "sys/policies/acl/administrator", map[string]any{"policy": string(policy)}, nil)
+	require.NoError(s, err)
+	var answer struct {
+		Auth struct {
+			Token string `json:"client_token"`
+		} `json:"auth"`
+	}
+	body := map[string]any{"policies": []string{"administrator"}, "no_default_policy": true}
+	_, err = s.vault.Call(s.ctx, "POST", "auth/token/create-orphan", body, &answer)
+	require.NoError(s, err)
+	s.vault.Token = answer.Auth.Token
+	return s.vault.Token
 }
 
 // login returns the token of a login by name and password, "" where there is
@@ -62,14 +87,5 @@ func (s *scriptScenario) restartVaultAndAwaitUnseal() {
 	killVault(s.scenario)
 	startVaultAndWait(s.scenario)
 	awaitClosedProxy(s.T, s.closedProxy)
-	await(s.scenario, condition{"vault to be open", func(sc *scenario) string {
-		status, err := sc.vault.SealStatus(sc.ctx)
-		if err != nil {
-			return err.Error()
-		}
-		if status.Sealed {
-			return "sealed"
-		}
-		return ""
-	}})
+	await(s.scenario, vaultIsOpen)
 }

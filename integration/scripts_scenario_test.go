@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
 	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
@@ -30,6 +32,7 @@ words=("$@")
 [[ ! ${FAIL-} || "${words[*]}" != *"$FAIL"* ]] || exit 1
 while [[ ${1-} == --* ]]; do shift 2; done
 if [[ ${1-} != exec ]]; then
+	[[ ${KILL_AT-} ]] || exec KUBECTL "${words[@]}"
 	KUBECTL "${words[@]}"
 else
 	while [[ $1 != -- ]]; do
@@ -64,15 +67,15 @@ exit $code
 // recordingWrapper stands in the place of each program that the scripts use, and writes
 // down what everybody on the machine could read of it: its arguments, and its
 // environment.
-const recordingWrapper = `#!/bin/bash
+const recordingWrapper = `#!/bin/sh
 program=${0##*/}
 PATH=$REAL_PATH
-{ printf '%s\n' "$program" "$@"; env; } >>"$RECORD"
+{ printf '%s\n' "$program" "$@" && export -p; } >>"$RECORD"
 exec "$program" "$@"
 `
 
 // scriptPrograms are all that the scripts find.
-var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
+var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od ps rm sed sleep sort stty tail tr wc")
 
 // scriptScenario is a scenario whose Vault has a server's rule, and whose scripts run
 // with kubectl on the real API server.
@@ -133,31 +136,26 @@ subjects: [{kind: ServiceAccount, name: person, namespace: security}]
 
 // simulateKubelet mounts the Secret, as a kubelet would, until the test ends.
 func (s *scriptScenario) simulateKubelet() {
-	done, ended := make(chan struct{}), make(chan struct{})
-	s.Cleanup(func() { close(done); <-ended })
+	s.follow(secretsResource, "vault-unseal-key", func(o *unstructured.Unstructured) {
+		files := map[string]string{}
+		for name, value := range decodeSecret(o) {
+			files[name] = value
+			s.mu.Lock()
+			s.secrets = append(s.secrets, strings.Fields(value)...)
+			s.mu.Unlock()
+		}
+		assert.NoError(s, s.secret.Write(files))
+	})
+}
+
+// follow calls f for each state of an object in Vault's namespace, until the test ends.
+func (s *scriptScenario) follow(r schema.GroupVersionResource, name string, f func(*unstructured.Unstructured)) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	ended := make(chan struct{})
+	s.Cleanup(func() { cancel(); <-ended })
 	go func() {
 		defer close(ended)
-		version := ""
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
-			o, err := s.cluster.Get(s.ctx, "v1", "Secret", "security", "vault-unseal-key")
-			if err != nil || o.GetResourceVersion() == version {
-				continue
-			}
-			version = o.GetResourceVersion()
-			files := map[string]string{}
-			for name, value := range decodeSecret(o) {
-				files[name] = value
-				s.mu.Lock()
-				s.secrets = append(s.secrets, strings.Fields(value)...)
-				s.mu.Unlock()
-			}
-			assert.NoError(s, s.secret.Write(files))
-		}
+		s.cluster.Follow(ctx, r, "security", name, f)
 	}()
 }
 
@@ -194,7 +192,8 @@ func (s *scriptScenario) setUpOperator() {
 	for _, program := range scriptPrograms {
 		require.NoError(s, os.WriteFile(filepath.Join(recorded, program), []byte(recordingWrapper), 0o755))
 	}
-	s.environ = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+recorded, "REAL_PATH="+bin+":"+os.Getenv("PATH"), "RECORD="+s.recordPath)
+	// A process that lives for a tenth of a second need not collect garbage, nor beside others.
+	s.environ = append(os.Environ(), "GOGC=off", "GOMAXPROCS=1", "KUBECONFIG="+kubeconfig, "PATH="+recorded, "REAL_PATH="+bin+":"+os.Getenv("PATH"), "RECORD="+s.recordPath)
 }
 
 // runScript runs a script and returns what it showed, and whether it succeeded. No

@@ -104,7 +104,7 @@ func TestSeedKey_WritesTheSecret(t *testing.T) {
 	t.Parallel()
 	env := newEnv(t)
 	ctx := t.Context()
-	cluster, err := env.StartCluster(ctx)
+	cluster, err := clusters.Take(ctx, env, false)
 	require.NoError(t, err)
 	require.NoError(t, cluster.Apply(ctx, `{apiVersion: v1, kind: Namespace, metadata: {name: security}}`,
 		`{apiVersion: v1, kind: Namespace, metadata: {name: strongroom}}`,
@@ -145,7 +145,7 @@ func TestSeedKey_WritesTheSecret(t *testing.T) {
 	assert.Contains(t, seed("half a key\n"), "this is not a key: line 1: too short for a share: 3 bytes decoded, expected 16 to 33 (and 2 more)")
 	assert.Contains(t, seed(""), "this is not a key: empty")
 	assert.Contains(t, seed("hvs.madeUpTokenOfNobody0123456789"), "this is not a key: looks like a token of Vault's")
-	assert.Contains(t, seed(first, "--namespace", "nowhere"), "make the namespace nowhere first")
+	assert.Contains(t, seed(first, "--namespace", "nowhere"), "there is no namespace nowhere")
 	assert.Contains(t, seed(first, "--settings", "/nowhere"), "the settings /nowhere cannot be read")
 	assert.Contains(t, stored("security"), "not found")
 

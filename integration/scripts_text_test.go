@@ -16,9 +16,9 @@ import (
 )
 
 // answeringKubectl is a kubectl that answers a call with WHEN in it as an attacker would
-// who controls Vault or its pod.
+// who controls Vault or its pod. A $ is the call's end.
 const answeringKubectl = `#!/bin/bash
-if [[ "$*" == *"$WHEN"* ]]; then
+if [[ "$*$" == *"$WHEN"* ]]; then
 	printf '%s' "$ANSWER"
 	printf '%s\n' "$COMPLAINT" >&2
 	exit "$CODE"
@@ -34,19 +34,13 @@ const terminalEscapes = "began \x1b[2J\x1b]0;pwned\x07\r\u009b31m \u202eesrever\
 func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	t.Parallel()
 	s := newScriptScenario(t, proxy.Open)
-	password := s.newPassword()
-	s.mustRun(password+"\n", "bootstrap", "--admin", "maria")
-	s.vault.Token = s.login("maria", password)
+	s.setUpVault()
 	patchPod(`{"status": {"containerStatuses": [{"name": "vault-unseal-sidecar", "image": "sidecar:1", "imageID": "", "ready": true, "restartCount": 0,
 		"state": {"running": {}}}]}}`)(s.scenario)
-	bin := filepath.Join(s.env.Dir, "feigned")
-	require.NoError(t, os.Mkdir(bin, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(strings.ReplaceAll(answeringKubectl, "REAL", filepath.Join(s.env.Dir, "bin", "kubectl"))), 0o755))
 	long := strings.ReplaceAll(terminalEscapes, "\x00", "") + strings.Repeat(" and on", 10_000)
 	feign := func(when, answer, complaint string, code int, script string, args ...string) string {
 		t.Helper()
-		out, err := s.runScriptWithEnv("", []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.env.Dir, "bin") + ":" + os.Getenv("PATH"),
-			"WHEN=" + when, "ANSWER=" + answer, "COMPLAINT=" + complaint, fmt.Sprintf("CODE=%d", code)}, script, args...)
+		out, err := s.runScriptWithEnv("", s.feign(when, answer, complaint, code), script, args...)
 		require.Error(t, err, out)
 		return out
 	}
@@ -74,6 +68,10 @@ func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	assert.Contains(t, out, "does not tell how many shares it wants")
 	assert.NotContains(t, feign("vault read -format=json sys/rekey/init", `{"data": {"started": true, "nonce": "$(touch pwned)"}}`, "", 0, "rotate"), "touch")
 
+	out = feign("vault write -format=json sys/rekey/init", `{"data": {"nonce": "$(touch pwned)\nrotate: all is well"}}`, "", 0, "rotate")
+	assert.Contains(t, out, "-nonce=NONCE")
+	assert.NotContains(t, out, "touch")
+
 	// A condition's message.
 	require.NoError(t, s.sidecar.Kill())
 	require.NoError(t, s.vault.Seal(s.ctx))
@@ -83,6 +81,17 @@ func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 		require.Error(t, err)
 		fit(out)
 	}
+}
+
+// feign returns the environment in which a call of kubectl's with this in it is answered so.
+func (s *scriptScenario) feign(when, answer, complaint string, code int) []string {
+	s.Helper()
+	bin, err := s.env.Mkdir("feigned")
+	require.NoError(s, err)
+	text := strings.ReplaceAll(answeringKubectl, "REAL", filepath.Join(s.env.Dir, "bin", "kubectl"))
+	require.NoError(s, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(text), 0o755))
+	return []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.env.Dir, "bin") + ":" + os.Getenv("PATH"),
+		"WHEN=" + when, "ANSWER=" + answer, "COMPLAINT=" + complaint, fmt.Sprintf("CODE=%d", code)}
 }
 
 func jsonText(text string) string {

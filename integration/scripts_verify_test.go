@@ -90,6 +90,8 @@ func TestVerify_NamesThePoliciesThatAreMissing(t *testing.T) {
 	deleteObject(clusterRoleBindingsResource, "", "vault-unseal-sidecar-more.security")(s.scenario)
 	missing("more")
 	assert.Equal(t, "ok    policies narrow the sidecar's rights", said(), "what is not granted needs none")
+	require.NoError(t, s.cluster.Apply(s.ctx, bindingsOfATenant))
+	assert.Equal(t, "ok    policies narrow the sidecar's rights", said(), "a tenant's bindings are none of it")
 	missing("events")
 	assert.Equal(t, wrong+" gate, which takes Kubernetes 1.30 or later", said())
 	missing("stores", "eviction")
@@ -100,6 +102,49 @@ func TestVerify_NamesThePoliciesThatAreMissing(t *testing.T) {
 	settings := filepath.Join(s.env.Dir, "settings.yaml")
 	require.NoError(t, os.WriteFile(settings, []byte(strings.Replace(string(text), "esoNamespace: external-secrets", "esoNamespace: eso", 1)), 0o644))
 	assert.Equal(t, wrong+"s gate, stores, eviction, and in settings.yaml esoNamespace: eso, which takes Kubernetes 1.30 or later", said("--settings", settings))
+}
+
+// bindingsOfATenant have our names, or bind Vault's account.
+const bindingsOfATenant = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: tenant}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: vault-unseal-sidecar-more.security, namespace: tenant}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: any}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: x-vault-unseal-sidecar-more.security-x, namespace: tenant}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: any}
+subjects: [{kind: ServiceAccount, name: vault, namespace: security}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: vault-unseal-sidecar-more.security}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: any}
+subjects: [{kind: ServiceAccount, name: other, namespace: security}]
+`
+
+// With a prefix and a suffix the policies are found as well.
+func TestVerify_FindsRenamedPolicies(t *testing.T) {
+	t.Parallel()
+	s := newScriptScenario(t, proxy.Open)
+	for _, name := range []string{"gate", "events", "stores", "externalsecrets", "more", "eviction"} {
+		deleteObject(policyBindings, "", "vault-unseal-sidecar-"+name+".security")(s.scenario)
+	}
+	renamed := strings.ReplaceAll(s.renderRenamed("namePrefix: b-\nnameSuffix: -x"), "name: b-vault-x", "name: vault")
+	require.NoError(t, s.cluster.Apply(s.ctx, renamed))
+	out, err := s.runScript("", "verify")
+	require.Error(t, err)
+	assert.Contains(t, out, "ok    policies narrow the sidecar's rights")
+	deleteObject(policyBindings, "", "b-vault-unseal-sidecar-more.security-x")(s.scenario)
+	out, err = s.runScript("", "verify")
+	require.Error(t, err)
+	assert.Contains(t, out, "WRONG policies do not narrow")
 }
 
 // podWithSidecar is a pod that was made from the template vault-1.

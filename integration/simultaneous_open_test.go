@@ -41,12 +41,16 @@ type simultaneousOpener struct {
 func setMinTTL(fd, ttl int) { _ = syscall.SetsockoptInt(fd, syscall.SOL_IP, 21, ttl) }
 
 // acceptCallers makes the sockets reachable to whose port a client connects from the
-// port that they connect to. Its first SYN is lost, the next comes within a second.
+// port that they connect to. Its first SYN is lost, the next comes within a second. A
+// client that has seen the socket's own SYN is in SYN_RECV by then, else in SYN_SENT.
 func (c *simultaneousOpener) acceptCallers() {
 	table, _ := os.ReadFile("/proc/self/net/tcp")
-	to := fmt.Sprintf("0100007F:%04X 02 ", c.port)
+	to := fmt.Sprintf(" 0100007F:%04X 0", c.port)
 	for line := range strings.Lines(string(table)) {
-		if f := strings.Fields(line); strings.Contains(line, to) && len(f) > 2 && strings.HasPrefix(f[1], "0100007F:") {
+		if !strings.Contains(line, to) {
+			continue
+		}
+		if f := strings.Fields(line); len(f) > 3 && (f[3] == "02" || f[3] == "03") && strings.HasPrefix(f[1], "0100007F:") {
 			port, _ := strconv.ParseUint(f[1][9:], 16, 16)
 			if fd, is := c.fdOfPort[int(port)]; is {
 				setMinTTL(fd, 0)

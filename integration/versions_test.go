@@ -19,7 +19,7 @@ var (
 	// ofImage is an image of ours: where it is, and its version.
 	ofImage = regexp.MustCompile(`([\w.-]+(?:/[\w-]+)?/)?vault-unseal-sidecar([:@][a-z\d][\w.:@-]*)`)
 	// ofVersion are the other places of a version.
-	ofVersion = regexp.MustCompile(`vault-unseal-sidecar//[\w/-]+(\S*)|(?:newTag|targetRevision|\{tag): *([\w.-]+)|refs/tags/(v\d[\w.-]*)|git clone (?:--branch (\S+))?`)
+	ofVersion = regexp.MustCompile(`vault-unseal-sidecar//[\w/-]+([^\s\x60]*)|(?:newTag|targetRevision|\{tag): *([\w.-]+)|refs/tags/(v\d[\w.-]*)|git clone (?:--branch (\S+))?`)
 	ofOthers  = regexp.MustCompile(`(?m)^[ \t-]*image: *"?([\w./-]+(?:[:@][^\s"]*)?)"?|\b(?:FROM|docker pull|ctr images pull) (?:--\S+ )?([\w./-]+[:/][^\s]*)`)
 )
 
@@ -105,7 +105,7 @@ func TestEveryReferenceIsToOneVersion_OthersAreFound(t *testing.T) {
 	}
 	for _, text := range []string{
 		"image: ghcr.io/alybadawy/vault-unseal-sidecar:v1.2.3", "image: ghcr.io/alybadawy/vault-unseal-sidecar:v1.2.3@sha256:0123",
-		"  - https://github.com/alybadawy/vault-unseal-sidecar//patches?ref=v1.2.3", "newTag: v1.2.3", "image: busybox:1.37",
+		"  - https://github.com/alybadawy/vault-unseal-sidecar//patches?ref=v1.2.3", "the component `https://github.com/alybadawy/vault-unseal-sidecar//patches?ref=v1.2.3`", "newTag: v1.2.3", "image: busybox:1.37",
 	} {
 		wrong, seen := misreferences(text, "v1.2.3")
 		assert.Empty(t, wrong, text)

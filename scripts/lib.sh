@@ -5,11 +5,16 @@
 # A secret is only ever in a variable of the shell and in a pipe: never an
 # argument of a program, which everybody on the machine can see, and never in a
 # file. printf is a builtin of bash, so what it is given is no argument.
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+	echo "${0##*/}: bash 4.4 or later is needed, and this is $BASH_VERSION" >&2
+	exit 1
+fi
 set -euo pipefail
 set +x
 umask 077
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+unset VAULT_POD client_addr tokenless wipe stuck_since # whatever the environment has under these names
 # shellcheck source=vault.sh
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
@@ -31,6 +36,7 @@ options_help='  --settings FILE      your names: what no other option says is ta
 keepers_help='  --trust-secret       you know that nothing puts back what the Secret held'
 
 name=$(basename "$0")
+exec {screen}>&2 # where a wait shows, whatever becomes of the words of what it runs
 
 # shown copies lines without what a terminal would act on or hide, since names
 # and messages of the cluster and of Vault are other people's text.
@@ -38,14 +44,31 @@ shown() {
 	if command -v jq >/dev/null; then with_text visible -Rr --unbuffered; else cat; fi
 }
 
+# harmless TEXT LENGTH tells whether a text is printable ASCII, and no longer: no jq is
+# started for that. A range is of codes then, whatever the language.
+shopt -s globasciiranges
+harmless() { ((${#1} <= $2)) && [[ $1 != *[!\ -~]* ]]; }
+
 # plain TEXT... prints the words of others: one line, and no more than a screen
 # has room for.
-plain() { printf '%s' "$*" | with_text 'oneline(1000)' -Rrs; }
+plain() (
+	if harmless "$*" 1000 && [[ " $* " != *"  "* ]]; then
+		printf '%s\n' "$*"
+	else
+		printf '%s' "$*" | with_text 'oneline(1000)' -Rrs
+	fi
+)
+
+# wiped prints what takes the line of a wait away, where a message is to stand.
+wiped() { [[ ! ${wipe-} || ! -t 2 ]] || printf %s "$wipe" || true; }
 
 # A terminal that is gone ends nothing half-way.
-show() { printf '%s\n' "$*" | shown || true; }
+show() { (if harmless "$*" 4000; then printf '%s\n' "$*"; else printf '%s\n' "$*" | shown; fi) || true; }
 say() { show "$name: $*"; }
-warn() { show "$name: $*" >&2; }
+warn() {
+	wiped >&2
+	show "$name: $*" >&2
+}
 fail() {
 	warn "$@"
 	exit 1
@@ -103,20 +126,31 @@ setting() {
 k() { all_k --namespace "$namespace" "$@"; }
 all_k() {
 	{
-		kubectl ${context:+--context "$context"} "$@" 2>&1 >&3 3>&- | { with_text 'lines(2000; 30)' -nRr --unbuffered || true; } >&2 3>&-
+		kubectl ${context:+--context "$context"} "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
 	} 3>&1
 }
 
+# complaints copies what was wrong, which is mostly nothing: no jq is started for that.
+complaints() {
+	local first=""
+	if IFS= read -r first || [[ $first ]]; then
+		{ printf '%s\n' "$first" && cat; } |
+			with_text '$wiped + lines(2000; 30)' -nRr --unbuffered --arg wiped "$(wiped)" || true
+	fi
+}
+
 # reach checks that the cluster answers, names what is asked for in vain, and
-# sets pods to the names of the StatefulSet's.
+# sets live to the StatefulSet as it is at the start, and pods to their names.
 reach() {
 	local out i
 	read_settings
-	out=$(k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
+	# It asks five times what there is.
+	out=$(waiting 50 "the cluster to answer" k get namespace "$namespace" -o name --request-timeout 10s 2>&1) ||
 		fail "the namespace $namespace cannot be read: $(plain "$out")"
-	out=$(k get statefulset "$statefulset" -o name 2>&1) ||
-		fail "the StatefulSet $statefulset in $namespace cannot be read: $(plain "$out")"
-	out=$(k get statefulset "$statefulset" -o 'jsonpath={.spec.replicas}') || fail "the StatefulSet $statefulset cannot be read"
+	live=$(k get statefulset "$statefulset" -o json 2>&1) ||
+		fail "the StatefulSet $statefulset in $namespace cannot be read: $(plain "$live")"
+	live=${live#"${live%%\{*}"} # a warning comes before the JSON
+	out=$(field "$live" .spec.replicas) || fail "the StatefulSet $statefulset cannot be read"
 	# A number first: bash would evaluate whatever stands in its place.
 	[[ $out =~ ^[1-9][0-9]{0,2}$ ]] || fail "the StatefulSet $statefulset has no replicas, or more than 999"
 	pods=()
@@ -131,9 +165,15 @@ sidecar_in() {
 		jq -r --arg name "$sidecar" '[.spec.containers[]?, .spec.initContainers[]?] | any(.name == $name)'
 }
 
-# in_vault runs a command in Vault's container of a pod, $pod unless VAULT_POD
-# says otherwise.
-in_vault() { k exec -i "${VAULT_POD:-$pod}" -c "$container" -- "$@"; }
+# in_vault runs a command in Vault's container of a pod, $pod unless VAULT_POD says otherwise.
+# Vault's client there has no token that a person left behind, which it would send with each
+# request, and goes to client_addr, once that is known.
+in_vault() {
+	local as=(env -u VAULT_TOKEN -u BAO_TOKEN)
+	[[ ! ${client_addr-} ]] || as+=(-u VAULT_AGENT_ADDR -u VAULT_PROXY_ADDR -u VAULT_HTTP_PROXY -u VAULT_SRV_LOOKUP
+		-u BAO_AGENT_ADDR -u BAO_PROXY_ADDR -u BAO_HTTP_PROXY -u BAO_SRV_LOOKUP VAULT_ADDR="$client_addr" BAO_ADDR="$client_addr")
+	k exec -i "${VAULT_POD:-$pod}" -c "$container" -- "${as[@]}" HOME=/nonexistent "$@"
+}
 
 # as_root runs a command there with a token, which it takes from the first line
 # of its input: what follows is the command's.
@@ -155,14 +195,60 @@ vault_status() {
 # field JSON FILTER prints one field of it.
 field() { jq -r "$2" <(printf '%s' "$1"); }
 
-# await SECONDS WHAT COMMAND... repeats a command until it succeeds.
-await() {
-	local until=$((SECONDS + $1)) what=$2
-	shift 2
-	until "$@"; do
+# waiting SECONDS WHAT COMMAND... runs a command that takes a while. Meanwhile it shows
+# what is waited for, for how long, and the limit, which the command keeps: at a terminal
+# in a line that is written over, elsewhere every 15 seconds, one wait or several.
+waiting() {
+	local clock ticker wipe="" code=0
+	[[ ! -t $screen || ${TERM:-dumb} == dumb ]] || wipe=$'\r\e[K'
+	exec {clock}> >(tick "$1" "$2" >&"$screen")
+	ticker=$!
+	# Where a script lets no Ctrl-C end it, none does.
+	[[ ! $wipe || $(trap -p INT) ]] || trap interrupted INT
+	"${@:3}" || code=$?
+	waited "$wipe"
+	return "$code"
+}
+
+# tick SECONDS WHAT shows a wait until its input ends, as it does with the script. What is
+# wider than the terminal is cut off.
+tick() {
+	local line what="" began=$SECONDS slot=$((SECONDS / 15))
+	until read -r -t 1 || (($? < 128)); do
+		what=${what:-$(plain "$2")} # no sooner, for most waits are over by then
+		line="$name: waiting $((SECONDS - began)) s, at most $1 s, for $what"
+		if [[ $wipe ]]; then
+			printf '%s\e[?7l%s\e[?7h' "$wipe" "$line" || true
+		elif ((SECONDS / 15 > slot)); then
+			slot=$((SECONDS / 15))
+			printf '%s\n' "$line" || true
+		fi
+	done
+}
+
+# waited TEXT ends what a wait shows with a text: one that takes the line away, or leaves it.
+waited() {
+	kill -KILL "$ticker" 2>/dev/null || true # whatever it was to ignore
+	wait "$ticker" 2>/dev/null || true
+	exec {clock}>&-
+	printf %s "$1" >&"$screen" || true
+	[[ $(trap -p INT) != *interrupted* ]] || trap - INT
+}
+interrupted() {
+	waited $'\n'
+	kill -INT "$BASHPID"
+}
+
+# await SECONDS WHAT COMMAND... waits for a command to succeed, which it repeats.
+await() { waiting "$1" "$2" again "$1" "${@:3}"; }
+
+# again SECONDS COMMAND... repeats it. What it complains of each time is shown as rarely as
+# a wait where there is no terminal.
+again() {
+	local until=$((SECONDS + $1)) slot=-1
+	shift
+	until if ((SECONDS / 15 > slot)); then slot=$((SECONDS / 15)) && "$@"; else "$@" 2>/dev/null; fi; do
 		((SECONDS < until)) || return 1
-		[[ ${said-} == "$what" ]] || say "waiting for $what ..."
-		said=$what
 		sleep 1
 	done
 }
@@ -254,6 +340,12 @@ write_secret() {
 
 # sidecar_status POD prints what the sidecar tells of itself, as JSON.
 sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status --output json 2>/dev/null; }
+
+# sidecar_check POD WHAT [OPTION...] prints what the sidecar there finds, as JSON, and fails
+# where not all of that is ok. WHAT is what it is asked for.
+sidecar_check() {
+	waiting 45 "the sidecar of $1 to $2" k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar check "${@:3}" --output json
+}
 
 # gate POD prints the status of the readiness gate's condition.
 gate() {
@@ -350,20 +442,17 @@ would_run() {
 # apply_rights COMPONENT... prints the advice to apply components of the rights under the
 # names in use, as the sidecar words it.
 apply_rights() {
-	local there ours
+	local there
 	there=$(kubectl patch --local --type merge -p '{}' -f "$root/manifests/settings.yaml" -o json) || fail "the settings of manifests cannot be read, see above"
-	ours=$(k get statefulset "$statefulset" -o json) || fail "the StatefulSet $statefulset cannot be read, see above"
 	jq -nr --arg namespace "$namespace" --arg components "$*" --slurpfile there <(printf '%s' "$there") \
-		--slurpfile ours <(printf '%s' "$ours") --slurpfile chosen <(printf '%s' "$chosen") '
+		--slurpfile live <(printf '%s' "$live") --slurpfile chosen <(printf '%s' "$chosen") '
 		($components / " ") as $all | $there[0].data as $there |
-		($chosen[0].data + {$namespace, statefulSet: $ours[0].metadata.name, serviceAccount: ($ours[0].spec.template.spec.serviceAccountName // "default")}) as $ours |
+		($chosen[0].data + {$namespace, statefulSet: $live[0].metadata.name, serviceAccount: ($live[0].spec.template.spec.serviceAccountName // "default")}) as $ours |
 		["namespace", "statefulSet", "serviceAccount", "esoNamespace", "esoDeployment"] |
 		map(select($ours[.] and $ours[.] != $there[.]) | "\(.): \($ours[.])") |
 		"run kubectl apply -k manifests with the component\(if $all[1] then "s" else "" end) \($all | join(", "))" +
 		if .[0] then ", and in settings.yaml " + join(", ") else "" end'
 }
 
-has_sidecar() {
-	k get statefulset "$statefulset" -o json |
-		jq -e --arg name "$sidecar" '.spec.template.spec | [.containers[], .initContainers[]?] | any(.name == $name)' >/dev/null
-}
+# sidecars STATEFULSET prints ours of the containers in it.
+sidecars() { jq -r --arg name "$sidecar" '.spec.template.spec | .containers[], .initContainers[]? | .name | select(. == $name)' <(printf '%s' "$1"); }

@@ -68,11 +68,16 @@ denied() { [[ $out == *"Code: 403"* ]]; }
 closed() { [[ $out == *"Code: 405"* ]]; }
 
 # open_rekey finds the way on which this Vault takes a rekey, first without a
-# token. It fails where there is none, and says in `why` what is open.
+# token, which is then forgotten. It fails where there is none, and says in `why`
+# what is open.
 open_rekey() {
 	local out
 	rekey=sys/rekey
-	! tokenless=yes ask vault read -format=json $rekey/init || return 0
+	stay_local || return 1
+	! tokenless=yes ask vault read -format=json $rekey/init || {
+		token=""
+		return 0
+	}
 	if denied; then
 		why="Vault takes a rekey only with a token that may (403 at sys/rekey)"
 	elif closed; then
@@ -86,6 +91,7 @@ open_rekey() {
 		[[ $rekey != sys/rekey ]] || why+=", or let it do without: enable_unauthenticated_access = [\"rekey\"] in Vault's configuration"
 		return 1
 	}
+	vault_listens || return 1
 	ask vault read -format=json $rekey/init || {
 		why="Vault does not take a rekey at $rekey with this token: $out"
 		return 1
@@ -122,29 +128,60 @@ stop_rekey() {
 	fi
 }
 
+# still_listens NONCE says in `why`, where it is not Vault any more that listens, what is left
+# of a rekey: its end would send the token too.
+still_listens() { [[ ! $token ]] || vault_listens || ! why+=". A rekey may be under way: $(by_hand "$1")"; }
+
 complete() { [[ $(field "$1" '.data.complete // false' 2>/dev/null) == true ]]; }
 
-# by_hand NONCE prints the command that ends a rekey.
-by_hand() { if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cancel -nonce=$1"; else echo "vault delete $rekey/init nonce=$1"; fi; }
+# by_hand NONCE prints the command that ends a rekey. Who listens may not be Vault, and a
+# person is to run it.
+by_hand() {
+	local nonce=$1
+	[[ $nonce =~ ^[A-Za-z0-9-]{1,64}$ ]] || nonce=NONCE
+	if [[ $rekey == sys/rekey ]]; then echo "vault operator rekey -cancel -nonce=$nonce"; else echo "vault delete $rekey/init nonce=$nonce"; fi
+}
 
-# vault_listens fails, and says so in `why`, where the sidecar beside Vault would
-# send the process that listens there no key: the client in Vault's container goes
-# to whoever has the port. A pod without a sidecar has nobody to ask.
+# vault_listens fails, and says so in `why`, where the sidecar beside Vault would send the
+# process that listens there no key, or does not reach Vault: the client in Vault's container
+# goes to whoever has the port. A pod without a sidecar has nobody to ask.
 vault_listens() {
-	local at=${VAULT_POD:-$pod} found text
+	local at=${VAULT_POD:-$pod} found text said
+	stay_local || return 1
 	found=$(sidecar_in "$at") || found=""
 	[[ $found != false ]] || return 0
 	[[ $found ]] || {
 		why="whether $at has a sidecar cannot be seen"
 		return 1
 	}
-	found=$(k exec "$at" -c "$sidecar" -- /vault-unseal-sidecar check --output json 2>&1) || true # worse than ok
-	text=${found#"${found%%\{*}"} # kubectl has words of its own before and after it
+	# What only Kubernetes knows would take seconds, and no login is needed.
+	found=$(sidecar_check "$at" "see who listens" ${client_addr:+--vault-addr "$client_addr"} \
+		--kubernetes off --kubeconfig "" --prove-role "" 2>&1) || true # worse than ok
+	# kubectl has words of its own before and after it.
+	text=${found#"${found%%\{*}"}
 	text=${text%"${text##*\}}"}
-	why=$(jq -er '[.findings[].text | select(startswith("the sidecar would not send the key"))][0] // ""' <(printf '%s' "$text") 2>/dev/null) ||
-		why="the sidecar of $at does not say whose process listens at Vault's address: $(plain "$found")"
-	why=$(plain "$why")
-	[[ ! $why ]]
+	said=$(jq -er '[.findings[].text] | select(length > 0) | (map(select(startswith("the sidecar would not send the key"))) +
+		map(select(startswith("vault does not answer as expected"))))[0] // ""' <(printf '%s' "$text") 2>/dev/null) ||
+		said="the sidecar of $at does not say whose process listens at Vault's address: $(plain "$found")"
+	[[ $said ]] || return 0
+	why=$(plain "$said")
+	return 1
+}
+
+# stay_local sets client_addr, where the client in Vault's container goes over loopback in
+# plain text, to one address: localhost may be two, and somebody else may listen at the one at
+# which the sidecar does not look. It stays empty where it is to go elsewhere. OpenBao's client
+# has names of its own for Vault's variables.
+stay_local() {
+	local addr
+	[[ ! ${client_addr+set} ]] || return 0
+	addr=$(in_vault sh -c 'printf %s "${VAULT_AGENT_ADDR:-${BAO_AGENT_ADDR:-${BAO_ADDR:-${VAULT_ADDR-}}}}"') || {
+		why="the environment of the container $container cannot be read, see above"
+		return 1
+	}
+	client_addr=""
+	[[ ${addr,,} =~ ^http://(localhost\.?|\[::1\]|127(\.[0-9]{1,3}){3})(:[0-9]+)?/?$ ]] || return 0
+	client_addr=http://${BASH_REMATCH[1]/#localhost*/127.0.0.1}${BASH_REMATCH[3]}
 }
 
 # give NONCE TEXT [STEP] sends the shares in a text one after another until
@@ -195,10 +232,11 @@ proves() {
 			why="Vault begins no rekey"
 			return 2
 		}
-		trap 'stop_rekey "$nonce" || true' EXIT
+		trap '{ still_listens "$nonce" && stop_rekey "$nonce"; } || warn "a rekey may be under way: $(by_hand "$nonce")"' EXIT
 		status=0
 		why=$(give "$nonce" "$order" 2>&1 >/dev/null) || status=$?
 		trap - EXIT
+		((status < 2)) || still_listens "$nonce" || return 2
 		stop_rekey "$nonce" || fail "the rekey $nonce could not be ended: $(by_hand "$nonce")"
 		((status == 1)) || return "$status"
 	done

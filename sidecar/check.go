@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
@@ -18,7 +17,10 @@ import (
 // changes nothing. It takes the options of the sidecar that it runs beside, or,
 // with a kubeconfig, those of a person elsewhere, who sees Kubernetes alone.
 // The arguments are those that the options came from.
-func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
+func checkCommand(c config, args []string, unprotected error, stdout, stderr io.Writer) int {
+	if c.manifests != "" {
+		return manifestsCommand(c, args, os.Stdin, stdout, stderr)
+	}
 	c.kubeconfig = c.findKubeconfig()
 	if c.kubeContext != "" && c.kubeconfig == "" {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --context: there is no kubeconfig; set --kubeconfig or KUBECONFIG")
@@ -34,7 +36,7 @@ func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	findings, err := runChecks(ctx, c, args)
+	findings, err := runChecks(ctx, c, args, unprotected)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -42,6 +44,11 @@ func checkCommand(c config, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "vault-unseal-sidecar: the check could not run: %v\n", err)
 		return exitFailed
 	}
+	return showFindings(c, findings, stdout, stderr)
+}
+
+// showFindings shows what was found, the worst first, and returns the exit code.
+func showFindings(c config, findings []check.Finding, stdout, stderr io.Writer) int {
 	check.Sort(findings)
 	show := check.Table
 	if c.outputJSON {
@@ -64,11 +71,11 @@ func (c config) findKubeconfig() string {
 	return c.kubeconfig
 }
 
-func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, error) {
+func runChecks(ctx context.Context, c config, args []string, unprotected error) ([]check.Finding, error) {
 	var out []check.Finding
-	if err := hardening.Process(); err != nil {
+	if unprotected != nil {
 		out = append(out, check.Finding{About: check.AboutKey, Level: check.Warning,
-			Text: "memory protection is incomplete: " + err.Error(), Advice: "see what of the container's seccomp profile forbids it"})
+			Text: "memory protection is incomplete: " + unprotected.Error(), Advice: "see what of the container's seccomp profile forbids it"})
 	}
 	here := checkInContainer
 	if c.kubeconfig != "" {
@@ -85,12 +92,14 @@ func runChecks(ctx context.Context, c config, args []string) ([]check.Finding, e
 }
 
 // checkFromOutside tells what only the pod can see.
-func checkFromOutside(context.Context, config) ([]check.Finding, error) {
+func checkFromOutside(context.Context, config) ([]check.Finding, error) { return notFromHere(), nil }
+
+func notFromHere() []check.Finding {
 	const text, advice = "not looked at from here: it is in the pod", "run check in the container too"
 	return []check.Finding{
 		{About: check.AboutKey, Level: check.Unknown, Text: text, Advice: advice},
 		{About: check.AboutVault, Level: check.Unknown, Text: text, Advice: advice},
-	}, nil
+	}
 }
 
 // checkCluster looks at Kubernetes.

@@ -13,7 +13,12 @@ import (
 var decidingOptions = []string{"vault-addr", "vault-uid", "kubernetes", "readiness-gate", "eso-recovery", "eso-stores", "eso-namespace", "eso-deployment"}
 
 func checkConfig(c config) check.Config {
+	variables := make([]string, 0, len(options))
+	for _, o := range options {
+		variables = append(variables, o.env)
+	}
 	return check.Config{
+		Keys: c.keys, Variables: variables,
 		Kubeconfig: c.kubeconfig, Context: c.kubeContext, Version: version, Pod: c.podName, Namespace: c.podNamespace,
 		KubernetesOff: c.kubernetes == "off", Gate: c.readinessGate, ESO: c.eso(),
 		PlainHTTP: strings.HasPrefix(strings.ToLower(c.vault.Addr), "http:"), VaultUID: c.vaultUID,

@@ -111,3 +111,35 @@ func TestCommand_LeavesVaultsVariablesOfAPersonAlone(t *testing.T) {
 		})
 	}
 }
+
+// The same manifests are judged the same on every machine, and by what the sidecar would
+// make of its start.
+func TestCheckCommand_JudgesManifestsByTheOptionsInThem(t *testing.T) {
+	const set = `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: vault, namespace: security}, spec: {template: {spec: {containers: [
+		{name: vault, image: "vault:1"}, {name: vault-unseal-sidecar, image: "vault-unseal-sidecar:1", SETTINGS}]}}}}`
+	mine := map[string]string{"VAULT_ADDR": "http://vault.home.lan:8200", "KUBECONFIG": "~/x", "ESO_RECOVERY": "sometimes", "POD_NAME": "-"}
+	for sentence, row := range map[string]struct{ settings, want, wantNot string }{
+		"none":                                   {"", "the sidecar does not know its own pod", "sometimes"},
+		"half of a pod":                          {"args: [--pod-namespace=security]", "does not know its own pod", ""},
+		"a pod by its arguments":                 {"args: [--pod-name=vault-0, -pod-namespace, security]", "the sidecar is a container beside Vault", "does not know its own pod"},
+		"a wrong address":                        {"env: [{name: VAULT_ADDR, value: 'http://10.0.0.1:8200'}]", "exit code 2: VAULT_ADDR", ""},
+		"an option of check":                     {"args: [run, --output, json]", "flag provided but not defined", ""},
+		"one of a pair":                          {"env: [{name: VAULT_CLIENT_CERT, value: /tls.crt}, {name: POD_NAME, valueFrom: {}}]", "one without the other", ""},
+		"a value that is not accepted":           {"env: [{name: LOG_LEVEL, value: loud}]", `LOG_LEVEL: "loud" is not accepted`, ""},
+		"one that Kubernetes fills in":           {"env: [{name: ESO_NAMESPACE, valueFrom: {}}]", "ESO_NAMESPACE of the sidecar's container is not written in the pod", ""},
+		"a key in the place of an address":       {"env: [{name: VAULT_ADDR, value: kN8r2Jm0Yy1v8GZ0bS7c6cUo4dGq8nB1xq0m1f3Zk9Q}]", "not shown", "kN8r2Jm0Yy1v8GZ0"},
+		"another one that the sidecar never has": {"env: [{name: VAULT_TOKEN, value: x}]", "does not read the variables VAULT_TOKEN", ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "rendered.yaml")
+			require.NoError(t, os.WriteFile(file, []byte(strings.Replace(set, "SETTINGS", row.settings, 1)), 0o600))
+			code, stdout, stderr := runCommand(mine, "check", "--manifests", file, "--output", "json")
+			assert.Empty(t, stderr)
+			assert.Equal(t, 4, code, "it has no volume with the key")
+			assert.Contains(t, strings.ReplaceAll(stdout, `\"`, `"`), row.want)
+			if row.wantNot != "" {
+				assert.NotContains(t, stdout, row.wantNot)
+			}
+		})
+	}
+}

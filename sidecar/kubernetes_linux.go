@@ -60,6 +60,8 @@ func newKubernetesHalf(c config, log hclog.Logger, counts *metrics.Metrics, late
 	if c.esoRecovery != eso.RecoveryOff {
 		e := c.eso()
 		e.Log, e.Meter, e.Memory = log, counts, statefile.New(c.stateDir, evictionName)
+		resolvConf, _ := os.ReadFile("/etc/resolv.conf") // without one there is no domain but the usual
+		e.ClusterDomain = kube.ClusterDomain(string(resolvConf), c.podNamespace)
 		e.Report = latest.PublishSecrets
 		k.controller = eso.New(e, api, k.pod)
 	}

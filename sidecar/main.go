@@ -11,7 +11,7 @@
 // Usage:
 //
 //	vault-unseal-sidecar [run] [options]
-//	vault-unseal-sidecar check [--output table|json] [--prove-key] [options]
+//	vault-unseal-sidecar check [--output table|json] [--prove-key | --manifests -] [options]
 //	vault-unseal-sidecar status [--watch] [--output text|json] [options]
 //	vault-unseal-sidecar version
 //
@@ -27,8 +27,12 @@ import (
 	"io"
 	"log"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
 // The exit codes.
@@ -57,6 +61,9 @@ func main() {
 
 // command runs a subcommand and returns the exit code.
 func command(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	// Before anything else, and for each: through any process of this container whoever may
+	// trace it reads the mounted key.
+	unprotected := hardening.Process()
 	name := "run"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
@@ -82,9 +89,9 @@ func command(args []string, env func(string) (string, bool), stdout, stderr io.W
 		case "status":
 			return showStatus(c, stdout, stderr)
 		case "check":
-			return checkCommand(c, args, stdout, stderr)
+			return checkCommand(c, args, unprotected, stdout, stderr)
 		}
-		return run(c, stderr)
+		return run(c, unprotected, stderr)
 	case "version":
 		return tellVersion(stdout, ownFile)
 	default:
@@ -107,9 +114,50 @@ func variables(name string, args []string, env func(string) (string, bool)) func
 	case "status":
 		return personal
 	case "check":
-		if c, err := parse(args, personal, ownOptions[name]...); err == nil && c.findKubeconfig() != "" {
+		c, err := parse(args, personal, ownOptions[name]...)
+		switch {
+		case err == nil && c.manifests != "": // the same on every machine
+			return noVariables
+		case err == nil && c.findKubeconfig() != "":
 			return personal
 		}
+		return asStarted(env, containerProcess)
 	}
 	return env
+}
+
+// containerProcess has the arguments of the container's first process, proc(5), which is the
+// sidecar unless the pod's containers share their processes.
+const containerProcess = "/proc/1/cmdline"
+
+// asStarted returns variables that say what the flags of the sidecar say that was started with
+// this command line: what is run in its container has its variables alone, and would look
+// elsewhere, or send a key to whom the sidecar sends none. Another process says nothing.
+func asStarted(env func(string) (string, bool), path string) func(string) (string, bool) {
+	text, err := os.ReadFile(path)
+	words := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+	if err != nil || filepath.Base(words[0]) != kube.Name {
+		return env
+	}
+	words = words[1:]
+	if len(words) > 0 && words[0] == "run" {
+		words = words[1:]
+	}
+	given, err := flags(words, options)
+	if err != nil {
+		return env
+	}
+	delete(given, "kubeconfig") // it says where the API is, not from where to look
+	said := map[string]string{}
+	for _, o := range options {
+		if value, found := given[o.flag]; found {
+			said[o.env] = value
+		}
+	}
+	return func(variable string) (string, bool) {
+		if value, found := said[variable]; found {
+			return value, true
+		}
+		return env(variable)
+	}
 }

@@ -42,6 +42,7 @@ type config struct {
 
 	// Of the subcommand check alone.
 	outputJSON bool
+	manifests  string
 	proveKey   bool
 	watch      bool
 
@@ -207,6 +208,9 @@ var checkOptions = []option{
 	{"context", "", "", "context of the kubeconfig; empty: its current one",
 		"a context's name",
 		func(c *config, v string) bool { c.kubeContext = v; return !isKey(v) }},
+	{"manifests", "", "", "rendered manifests to judge in the place of a cluster: a file, or - for standard input",
+		"a path, -",
+		func(c *config, v string) bool { c.manifests = v; return !isKey(v) }},
 	{"prove-key", "", "false", "have Vault try the mounted key, by a rekey that is begun and canceled",
 		"true, false",
 		func(c *config, v string) bool {

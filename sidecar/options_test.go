@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +35,35 @@ func runCommand(variables map[string]string, args ...string) (code int, stdout, 
 	var out, err bytes.Buffer
 	code = command(args, environment(variables), &out, &err)
 	return code, out.String(), err.String()
+}
+
+// What is run in the sidecar's container has its variables, and reads its flags.
+func TestCheck_HasTheFlagsOfTheSidecarBeside(t *testing.T) {
+	uid := func(n uint32) *uint32 { return &n }
+	for sentence, row := range map[string]struct {
+		commandLine string
+		want        *uint32
+	}{
+		"a flag that wins over the variable": {"/vault-unseal-sidecar\x00run\x00--vault-uid\x00100\x00", uid(100)},
+		"without the command":                {"/vault-unseal-sidecar\x00--vault-uid=100\x00--log-level=loud\x00--kubeconfig=/none\x00", uid(100)},
+		"a flag that unsets it":              {"/vault-unseal-sidecar\x00--vault-uid=\x00", nil},
+		"no flag":                            {"/vault-unseal-sidecar\x00", uid(200)},
+		"another program":                    {"/pause\x00--vault-uid=100\x00", uid(200)},
+		"no program":                         {"", uid(200)},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "cmdline")
+			require.NoError(t, os.WriteFile(path, []byte(row.commandLine), 0o600))
+			c, err := parse(nil, asStarted(environment(map[string]string{"VAULT_UID": "200"}), path), checkOptions...)
+			require.NoError(t, err)
+			require.NoError(t, c.mistyped(), "what the sidecar works without")
+			assert.Equal(t, row.want, c.vaultUID)
+			assert.Empty(t, c.kubeconfig)
+		})
+	}
+	c, err := parse(nil, asStarted(environment(map[string]string{"VAULT_UID": "200"}), filepath.Join(t.TempDir(), "none")), checkOptions...)
+	require.NoError(t, err)
+	assert.Equal(t, uid(200), c.vaultUID)
 }
 
 func TestOptions_Defaults(t *testing.T) {
@@ -286,6 +317,10 @@ func TestCommand_RejectsInvalidArguments(t *testing.T) {
 		{[]string{"check", "--kubeconfig", "/nowhere"}, "--pod-name"},
 		{[]string{"check", "--context", "home"}, "there is no kubeconfig"},
 		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--prove-key"}, "--prove-key"},
+		{[]string{"check", "--manifests", "-", "--kubeconfig", "/nowhere"}, "--kubeconfig: --manifests looks at no cluster"},
+		{[]string{"check", "--manifests", "-", "--prove-key"}, "--prove-key: --manifests looks at no cluster and no key"},
+		{[]string{"check", "--manifests", "/nowhere"}, "/nowhere: no such file"},
+		{[]string{"check", "--manifests", "/dev/null"}, "there is no object in it"},
 		{[]string{"--vault-client-cert", "/tls.crt"}, "one without the other"},
 		{[]string{"check", "--vault-client-key", "/tls.key"}, "one without the other"},
 		{[]string{"unseal"}, "no such command"},

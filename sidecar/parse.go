@@ -40,27 +40,10 @@ func (c config) mistyped() error {
 // option or one of the subcommand's own does not accept; others are in
 // config.refused, and have their defaults.
 func parse(args []string, env func(string) (string, bool), own ...option) (config, error) {
-	set := flag.NewFlagSet("", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	set.Usage = func() {}
-	given := map[string]string{}
 	all := slices.Concat(options, own)
-	for _, o := range all {
-		take := func(text string) error { given[o.flag] = text; return nil }
-		if o.defaultValue == "false" { // a switch, which may be given without a value
-			set.BoolFunc(o.flag, "", take)
-		} else {
-			set.Func(o.flag, "", take)
-		}
-	}
-	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return config{}, errHelp
-	} else if err != nil {
-		what, name, _ := strings.Cut(err.Error(), ": ") // as in "flag provided but not defined: -x"
-		return config{}, fmt.Errorf("%s: %s; --help lists the options", what, redact(name))
-	}
-	if set.NArg() > 0 {
-		return config{}, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), lastOf(args, set.NArg()))
+	given, err := flags(args, all)
+	if err != nil {
+		return config{}, err
 	}
 	var c config
 	for _, o := range all {
@@ -84,6 +67,32 @@ func parse(args []string, env func(string) (string, bool), own ...option) (confi
 		o.set(&c, o.defaultValue)
 	}
 	return c, nil
+}
+
+// flags returns the values of the flags in the arguments, without looking at them.
+func flags(args []string, all []option) (given map[string]string, err error) {
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	given = map[string]string{}
+	for _, o := range all {
+		take := func(text string) error { given[o.flag] = text; return nil }
+		if o.defaultValue == "false" { // a switch, which may be given without a value
+			set.BoolFunc(o.flag, "", take)
+		} else {
+			set.Func(o.flag, "", take)
+		}
+	}
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil, errHelp
+	} else if err != nil {
+		what, name, _ := strings.Cut(err.Error(), ": ") // as in "flag provided but not defined: -x"
+		return nil, fmt.Errorf("%s: %s; --help lists the options", what, redact(name))
+	}
+	if set.NArg() > 0 {
+		return nil, fmt.Errorf("%d arguments that are no option, after %q; --help lists the options", set.NArg(), lastOf(args, set.NArg()))
+	}
+	return given, nil
 }
 
 // lastOf names the option before the n arguments that are left over, without

@@ -13,7 +13,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/hardening"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/metrics"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/procid"
@@ -34,16 +33,17 @@ const (
 // endsWithin is how long the parts may take to end.
 const endsWithin = 800 * time.Millisecond
 
-// run wires the parts and lets them work until a signal asks to stop.
-func run(c config, stderr io.Writer) int {
+// run wires the parts and lets them work until a signal asks to stop. What the process lacks
+// in protection is logged.
+func run(c config, unprotected error, stderr io.Writer) int {
 	log := hclog.New(&hclog.LoggerOptions{
 		Output:     stderr,
 		Level:      c.logLevel,
 		JSONFormat: c.logJSON,
 		TimeFn:     utc,
 	})
-	if err := hardening.Process(); err != nil {
-		log.Warn("memory protection is incomplete", "error", err)
+	if unprotected != nil {
+		log.Warn("memory protection is incomplete", "error", unprotected)
 	}
 	forgetVaultEnvironment()
 	release := func() {

@@ -86,6 +86,9 @@ func ask(ctx context.Context, bind string) ([]byte, error) {
 		return nil, err
 	}
 	defer conn.Close()
+	if err := isSidecar(conn); err != nil {
+		return nil, err
+	}
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://localhost/status", nil)
 	if err != nil {
 		return nil, err

@@ -153,20 +153,3 @@ func TestStatusCommand_PrintsAGenuineStatusUnchanged(t *testing.T) {
 	defer server.Close()
 	assert.Equal(t, string(raw), statusOutputs(t, server.Listener.Addr().String())["json"])
 }
-
-// A field that is added later is cleaned too: nothing here names one.
-func FuzzReadStatus(f *testing.F) {
-	f.Add("\u009b2J\u202e", `{"phase":"active","seconds":1e308,"since":"9999-12-31T23:59:59-23:59"}`)
-	f.Fuzz(func(t *testing.T, text, raw string) {
-		encoded, err := json.Marshal(hostileStatus(text, 1))
-		require.NoError(t, err)
-		for _, each := range []string{string(encoded), raw} {
-			s, err := status.ReadStatus([]byte(each))
-			if err != nil {
-				continue
-			}
-			out, _ := s.JSON() // or an error
-			assertHarmless(t, map[string]string{"text": s.Text(time.Now(), 80), "json": "\n" + string(out)}, each)
-		}
-	})
-}

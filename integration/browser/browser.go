@@ -132,7 +132,9 @@ func Eval[T any](t *Tab, expression string) (T, error) {
 }
 
 // Show sets the width of the window, and whether its owner likes it dark.
-func (t *Tab) Show(width int, dark bool) error {
+func (t *Tab) Show(width int, dark bool) error { return t.show(width, 800, 1, dark) }
+
+func (t *Tab) show(width, height int, scale float64, dark bool) error {
 	scheme := "light"
 	if dark {
 		scheme = "dark"
@@ -140,7 +142,16 @@ func (t *Tab) Show(width int, dark bool) error {
 	_, err := chromedp.Call(t.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	})
-	return errors.Join(err, chromedp.Do(t.ctx, chromedp.EmulateViewport(int64(width), 800)))
+	return errors.Join(err, chromedp.Do(t.ctx, chromedp.EmulateViewport(int64(width), int64(height), chromedp.EmulateScale(scale))))
+}
+
+// Picture returns the page as PNG, as high as its content and of so many pixels for each
+// of the page's own.
+func (t *Tab) Picture(width int, scale float64, dark bool) ([]byte, error) {
+	if err := t.show(width, 1, scale, dark); err != nil {
+		return nil, err
+	}
+	return chromedp.Run(t.ctx, chromedp.FullScreenshot(100))
 }
 
 // Screenshot writes the whole page into a PNG file.

@@ -127,19 +127,23 @@ func (n *node) installHomelab() {
 // bootstrap is a first install, with an administrator.
 func (n *node) bootstrap(args ...string) string {
 	n.Helper()
-	return n.runScript(someKey(n.T), "bootstrap", append([]string{"--admin", "maria"}, args...)...)
+	machine.password = someKey(n.T)
+	return n.runScript(machine.password, "bootstrap", append([]string{"--admin", "maria"}, args...)...)
 }
 
-// put writes the app's password into Vault, with a root token that a person
-// would have: it is made and revoked for it.
+// asMaria runs a shell's commands in Vault's container with a token of the administrator.
+func (n *node) asMaria(commands string) string {
+	n.Helper()
+	out, err := n.run(machine.password, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
+		"sh", "-c", `VAULT_TOKEN=$(vault write -field=token auth/userpass/login/maria password=-) && export VAULT_TOKEN && { `+commands+`; }`)
+	require.NoError(n, err)
+	return out
+}
+
+// put writes the app's password into Vault.
 func (n *node) put(password string) {
 	n.Helper()
-	out := n.runScript("", "bootstrap", "--show-root-token")
-	_, token, found := strings.Cut(out, "root token, shown this once: ")
-	require.True(n, found, out)
-	_, err := n.run(strings.TrimSpace(token)+"\n"+password, filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
-		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault kv put secret/example password=- && vault token revoke -self`)
-	require.NoError(n, err)
+	n.asMaria("vault kv put secret/example password=" + password)
 	n.kubectl("-n", "example", "annotate", "externalsecret", "example", "force-sync="+password, "--overwrite")
 }
 
@@ -239,7 +243,15 @@ func (n *node) awaitRecovery(after time.Time) {
 // deleteHomelab removes the homelab with all its objects, and its disk.
 func (n *node) deleteHomelab() {
 	n.setStorage("open")
-	n.kubectl("delete", "namespace", "example", "security", "strongroom", "--ignore-not-found", "--timeout=120s")
+	namespaces := []string{"example", "security", "strongroom"}
+	remove := append([]string{"delete", "namespace", "--ignore-not-found", "--timeout=120s"}, namespaces...)
+	n.kubectl(append(remove, "--wait=false")...)
+	// A namespace is emptied after five seconds, and with pods in it looked at again after
+	// half the grace that they are allowed, however soon they end.
+	for _, namespace := range namespaces {
+		n.kubectl("-n", namespace, "delete", "pods", "--all", "--grace-period=1", "--timeout=60s")
+	}
+	n.kubectl(remove...)
 	n.kubectl("delete", "clustersecretstores,persistentvolumes,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=60s")
 	var ours []string
 	for _, object := range strings.Fields(n.kubectl("get", "clusterrolebindings,clusterroles", "-o", "name")) {

@@ -53,7 +53,7 @@ func TestImage_HoldsOneReproducibleBinary(t *testing.T) {
 
 	files := func(tag string) (binary string) {
 		container := n.buildah("from", "--pull=never", name+tag)
-		t.Cleanup(func() { (&node{t, context.Background()}).buildah("rm", container) })
+		t.Cleanup(func() { (&node{T: t, ctx: context.Background()}).buildah("rm", container) })
 		root := n.buildah("mount", container)
 		var names []string
 		require.NoError(t, filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {

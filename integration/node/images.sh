@@ -10,7 +10,7 @@
 #
 # It needs root, and the Debian packages buildah, busybox-static and libcap2-bin.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 mkdir -p "$1/images"
 dir=$(cd "$1" && pwd)
 scratch=$(mktemp -d)

@@ -28,10 +28,7 @@ func someKey(t *testing.T) string {
 // seal seals Vault as an operator does.
 func (n *node) seal() {
 	n.Helper()
-	_, token, _ := strings.Cut(n.runScript("", "bootstrap", "--show-root-token"), "root token, shown this once: ")
-	_, err := n.run(strings.TrimSpace(token)+"\n", filepath.Join(machine.bin, "kubectl"), "-n", "security", "exec", "-i", "vault-0", "-c", "vault", "--",
-		"sh", "-c", `read -r VAULT_TOKEN; export VAULT_TOKEN; vault operator seal`)
-	require.NoError(n, err)
+	n.asMaria("vault operator seal")
 	n.awaitGateCondition("False", "HeldByOperator")
 	n.notReady("vault-0")
 }
@@ -39,8 +36,7 @@ func (n *node) seal() {
 // The Secret is missing when the pod starts, then wrong, then right: each
 // repaired by kubectl or by a script alone.
 func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	right := n.unsealKey()
 	n.kubectl("-n", "security", "delete", "secret", "vault-unseal-key")
 	n.kubectl("-n", "security", "delete", "pod", "vault-0")
@@ -60,13 +56,13 @@ func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
 	n.runScript(right, "seed-key", "--replace")
 	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
+	n.leaveHomelab()
 }
 
 // A seal set by hand is held over a restart of the sidecar, and ends in each of
 // the documented ways.
 func TestOperatorSeal_IsHeldOverRestarts(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	n.seal()
 	n.killContainer(sidecarContainer)
 	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "security", "pod", "vault-0")

@@ -14,7 +14,7 @@
 # runc, containernetworking-plugins, iptables, conntrack and fuse3. One node at
 # a time.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 servers=$(cd "$here/../../bin/servers" && pwd)
 kubernetes=$servers/kubernetes
 

@@ -26,13 +26,15 @@ import (
 // waitTimeout bounds a wait for one thing to happen on the node.
 const waitTimeout = 3 * time.Minute
 
-// machine is the node that all tests share. They run one after another, each
-// with an installation of its own.
+// machine is the node that all tests share. They run one after another, each with an
+// installation of its own, or with the homelab that the one before left.
 var machine struct {
 	sync.Once
 	dir, root, bin, wrappers string
 	reader                   dynamic.Interface
 	err                      error
+	homelab                  bool   // is there, for the next test
+	password                 string // of the administrator whom the newest bootstrap made
 }
 
 func TestMain(m *testing.M) {
@@ -55,24 +57,57 @@ func nodeScript() string { return filepath.Join(machine.root, "integration/node/
 // node is the machine as a test uses it.
 type node struct {
 	*testing.T
-	ctx context.Context
+	ctx    context.Context
+	leaves bool // its homelab to the next test
 }
 
-// theNode starts the machine for the first test, and cleans it for each.
-func theNode(t *testing.T) *node {
+// theMachine starts the machine for the first test. After each it is clean, or has the
+// homelab that the test leaves.
+func theMachine(t *testing.T) *node {
 	t.Helper()
 	machine.Do(func() { machine.err = bootMachine() })
 	require.NoError(t, machine.err)
-	n := &node{t, t.Context()}
+	n := &node{T: t, ctx: t.Context()}
 	t.Cleanup(func() {
 		n.ctx = context.Background()
 		if t.Failed() {
 			n.describe()
 		}
-		n.deleteHomelab()
+		if machine.homelab = n.leaves && !t.Failed(); !machine.homelab {
+			n.deleteHomelab()
+		}
 	})
 	return n
 }
+
+// theNode is the machine with nothing on it.
+func theNode(t *testing.T) *node {
+	t.Helper()
+	n := theMachine(t)
+	if machine.homelab {
+		n.deleteHomelab()
+	}
+	return n
+}
+
+// theHomelab is the machine with manifests/homelab, and an app that has its secret: what
+// the test before left, with new pods, or a new one.
+func theHomelab(t *testing.T) *node {
+	t.Helper()
+	n := theMachine(t)
+	if !machine.homelab {
+		n.installHomelab()
+		return n
+	}
+	n.recreatePod()
+	n.ready("vault-0")
+	n.becomes("True", `{.status.conditions[?(@.type=="Ready")].status}`, "clustersecretstore", "k8s-secrets")
+	return n
+}
+
+// leaveHomelab leaves the homelab to the next test: it is as a new one would be, but for
+// what its pods have been through and what the app's secret says.
+func (n *node) leaveHomelab() { n.leaves = true }
 
 // subtest runs f as a subtest, which gets the failures of the node.
 func (n *node) subtest(name string, f func(t *testing.T)) {

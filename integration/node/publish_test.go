@@ -43,7 +43,7 @@ func (r builtRelease) assertPublishable(t *testing.T) {
 	}
 	publish := func() (string, error) {
 		return r.builder.tryRun(filepath.Dir(filepath.Dir(r.dir)), "env", "PATH="+tools+":"+os.Getenv("PATH"),
-			"HOME="+tools, "scripts/publish", "image")
+			"HOME="+tools, "IMAGE="+releaseImage, "GITHUB_REF_NAME=", "scripts/publish", "image")
 	}
 
 	out, err := publish()

@@ -64,10 +64,10 @@ func TestTheReadmesCommands(t *testing.T) {
 		blocks = append(blocks, commands(t, name)...)
 	}
 	require.Len(t, blocks, 2, "those that install the home, and those that ask it")
-	password := someKey(t) // of the administrator, which bootstrap reads
+	machine.password = someKey(t) // which bootstrap reads
 	for _, block := range blocks {
 		n.Logf("%s", block)
-		out, err := n.run(password, "bash", "-euo", "pipefail", "-c", block)
+		out, err := n.run(machine.password, "bash", "-euo", "pipefail", "-c", block)
 		require.NoError(n, err, "%s\n%s", block, out)
 		n.Logf("%s", out)
 		if strings.Contains(block, "scripts/bootstrap") { // what a person does next, and waits for

@@ -45,25 +45,25 @@ func TestHomelab_IsInstalledByHand(t *testing.T) {
 	assert.NotContains(t, n.field(`{.spec.containers[?(@.name=="vault")].volumeMounts[*].name}`, "-n", "security", "pod", "vault-0"), "unseal")
 	_, err := n.tryKubectl("-n", "security", "exec", "vault-0", "-c", "vault", "--", "ls", "/etc/vault-unseal-sidecar")
 	assert.Error(t, err, "Vault's container has no key in it")
+	n.leaveHomelab()
 }
 
 // A second process of ours has room beside the first.
 func TestExec_CommandsRunAtTheMemoryLimit(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	for range 20 {
 		assert.Contains(t, n.kubectl("-n", "security", "exec", "vault-0", "-c", sidecarContainer, "--", "/vault-unseal-sidecar", "version"), "vault-unseal-sidecar")
 		_, err := n.status("vault-0")
 		assert.NoError(t, err)
 	}
 	assert.Equal(t, "0", n.restartCount(sidecarContainer))
+	n.leaveHomelab()
 }
 
 // The limits of its cost: the size of the program, and its memory
 // once the start is over.
 func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	info, err := os.Stat(filepath.Join(machine.root, "bin/vault-unseal-sidecar"))
 	require.NoError(t, err)
 	assert.LessOrEqual(t, info.Size(), int64(18_000_000), "bytes")
@@ -79,13 +79,13 @@ func TestSidecar_StaysWithinSizeLimits(t *testing.T) {
 		}
 		return ""
 	})
+	n.leaveHomelab()
 }
 
 // What the project is for: the power fails, Vault's storage comes back late,
 // and no operator intervenes.
 func TestPowerCut_RecoversUnattended(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	uid := n.field("{.metadata.uid}", "-n", "security", "pod", "vault-0")
 	cut := time.Now()
 	n.cutPower("hang")
@@ -110,6 +110,7 @@ func TestPowerCut_RecoversUnattended(t *testing.T) {
 	n.becomes("True", `{.status.conditions[?(@.type=="`+secretsType+`")].status}`, "-n", "security", "pod", "vault-0")
 	n.put("second")
 	n.appHas("second")
+	n.leaveHomelab()
 }
 
 // cutPower ends the machine and starts it again, with its storage in a mode.
@@ -129,8 +130,7 @@ func (n *node) awaitRebooted(pods ...string) {
 }
 
 func TestContainers_RecoverAfterKills(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 
 	n.killVaultAndAwaitRecovery()
 	assert.Equal(t, "0", n.restartCount(sidecarContainer), "the sidecar goes on")
@@ -147,6 +147,7 @@ func TestContainers_RecoverAfterKills(t *testing.T) {
 
 	n.recreatePod()
 	n.ready("vault-0")
+	n.leaveHomelab()
 }
 
 // recreatePod deletes the pod and waits for the next.
@@ -247,8 +248,7 @@ func (n *node) exhaustMemory() {
 // A recovery needs no API server: Vault is unsealed all the same, and what is
 // to be reported is reported when it is back.
 func TestAPIServer_DowntimeDoesNotDelayRecovery(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	vault := n.containerPID("vault")
 	n.signalPart("STOP", "kube-apiserver")
 	process, err := os.FindProcess(vault)
@@ -271,6 +271,7 @@ func TestAPIServer_DowntimeDoesNotDelayRecovery(t *testing.T) {
 	n.becomes("1", `{.status.containerStatuses[?(@.name=="vault")].restartCount}`, "-n", "security", "pod", "vault-0")
 	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
+	n.leaveHomelab()
 }
 
 // signalPart sends a signal to a part of the machine.

@@ -21,8 +21,7 @@ func (n *node) verifyMustPass(args ...string) string {
 
 // verify sees what the next reboot would find out.
 func TestVerify_PredictsTheNextReboot(t *testing.T) {
-	n := theNode(t)
-	n.installHomelab()
+	n := theHomelab(t)
 	assert.Contains(t, n.verifyMustPass(), "ok    vault-0: proved: vault takes the mounted key")
 	assert.NotContains(t, n.verifyMustPass("--dry-run"), "proved")
 

@@ -55,9 +55,9 @@ func StartCluster(ctx context.Context, v *Vault, apiServerArgs ...string) (*Clus
 	return &Cluster{Cluster: cluster, Vault: v}, err
 }
 
-// StartESO starts External Secrets, as it is by default, and has it sync the secrets.
-func (c *Cluster) StartESO(ctx context.Context, refresh time.Duration, secrets []Secret) (err error) {
-	if c.ESO, err = c.Vault.Env.StartESO(ctx, c.Cluster); err != nil {
+// StartESO starts External Secrets, as it is but for the flags, and has it sync the secrets.
+func (c *Cluster) StartESO(ctx context.Context, refresh time.Duration, secrets []Secret, args ...string) (err error) {
+	if c.ESO, err = c.Vault.Env.StartESO(ctx, c.Cluster, args...); err != nil {
 		return err
 	}
 	if err := c.Apply(ctx, c.Vault.ClusterStore(StoreName)); err != nil {

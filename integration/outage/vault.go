@@ -24,6 +24,7 @@ type Vault struct {
 
 	Sidecar     *testenv.Sidecar // the last that was started
 	SidecarArgs []string         // more options for the next: none without Kubernetes
+	SidecarPort string           // of its HTTP server; "": each has another
 
 	keys *testenv.MountedSecret
 }
@@ -64,6 +65,7 @@ func (v *Vault) StartSidecar() (err error) {
 		Vault: v.Addr,
 		Keys:  v.keys.Dir,
 		State: filepath.Join(v.Env.Dir, "state"),
+		Port:  v.SidecarPort,
 		Args:  v.SidecarArgs,
 	})
 	return err

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,9 @@ type APIProxy struct {
 
 	mu       sync.Mutex
 	failures map[string][]int // by "METHOD resource", the codes still to come
+	failing  func(request string) int
+	watches  context.Context // of all that are open
+	cut      context.CancelFunc
 	delay    time.Duration
 	message  string
 	requests []string
@@ -52,7 +56,9 @@ func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 	p := &APIProxy{
 		Endpoint: Endpoint{URL: "https://" + listener.Addr().String(), CAFile: ca.CAFile},
 		failures: map[string][]int{},
+		failing:  func(string) int { return 0 },
 	}
+	p.watches, p.cut = context.WithCancel(context.Background())
 	reverse := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
@@ -71,6 +77,22 @@ func (p *APIProxy) Fail(request string, codes ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures[request] = append(p.failures[request], codes...)
+}
+
+// FailWhile makes every request fail with the status code that code returns for it, until
+// it is called again; 0 lets it pass.
+func (p *APIProxy) FailWhile(code func(request string) int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing = code
+}
+
+// DropWatches ends all watches.
+func (p *APIProxy) DropWatches() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut()
+	p.watches, p.cut = context.WithCancel(context.Background())
 }
 
 // SetDelay delays every response by d.
@@ -118,7 +140,8 @@ func (p *APIProxy) handler(next http.Handler) http.Handler {
 		request := requestName(r)
 		p.mu.Lock()
 		p.requests = append(p.requests, request)
-		delay, code, message := p.delay, 0, p.message
+		delay, code, message := p.delay, p.failing(request), p.message
+		watches := p.watches
 		if codes := p.failures[request]; len(codes) > 0 {
 			code, p.failures[request] = codes[0], codes[1:]
 		}
@@ -130,6 +153,12 @@ func (p *APIProxy) handler(next http.Handler) http.Handler {
 		}
 		switch code {
 		case 0:
+			if strings.HasPrefix(request, "WATCH ") {
+				ctx, cancel := context.WithCancel(r.Context())
+				defer cancel()
+				defer context.AfterFunc(watches, cancel)()
+				r = r.WithContext(ctx)
+			}
 			next.ServeHTTP(w, r)
 		case Disconnect:
 			panic(http.ErrAbortHandler)

@@ -26,9 +26,16 @@ type Cluster struct {
 	Etcd      *Process
 	APIServer Server
 
-	env   *Env
-	admin *rest.Config
-	http  *http.Client
+	env     *Env
+	admin   *rest.Config
+	http    *http.Client
+	etcdURL string
+
+	// Of one that Clusters lends:
+	home     *Env // of its processes
+	hasCRDs  bool // of External Secrets, from the start
+	retired  bool
+	pristine map[string][]byte // what etcd kept then
 
 	mu        sync.Mutex
 	resources map[schema.GroupVersionKind]metav1.APIResource
@@ -60,18 +67,21 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 	}
 	c.admin = &rest.Config{Host: c.URL, QPS: -1, // no limit: what is tested is not this client
 		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CAFile, CertFile: cert, KeyFile: key}}
+	if err := rest.LoadTLSFiles(c.admin); err != nil { // or it would look for the files after the end
+		return nil, fmt.Errorf("reading what an administrator has: %w", err)
+	}
+	c.admin.CertFile, c.admin.KeyFile = "", ""
 	if c.http, err = rest.HTTPClientFor(c.admin); err != nil {
 		return nil, fmt.Errorf("making a client for kubernetes: %w", err)
 	}
 	if c.Client, err = dynamic.NewForConfigAndClient(c.admin, c.http); err != nil {
 		return nil, fmt.Errorf("making a client for kubernetes: %w", err)
 	}
-	etcd, err := c.startEtcd()
-	if err != nil {
+	if err := c.startEtcd(); err != nil {
 		return nil, err
 	}
 	flags := append(first,
-		"--etcd-servers="+etcd,
+		"--etcd-servers="+c.etcdURL,
 		"--bind-address=127.0.0.1", "--secure-port="+port,
 		// Without these two it looks for an address that other machines reach,
 		// and ends when there is none.
@@ -88,21 +98,21 @@ func (env *Env) StartCluster(ctx context.Context, args ...string) (*Cluster, err
 	return c, c.StartAPIServer(ctx)
 }
 
-// startEtcd returns where it will listen. It is not waited for: the
-// kube-apiserver does that itself.
-func (c *Cluster) startEtcd() (url string, err error) {
+// startEtcd does not wait for it: the kube-apiserver does that itself.
+func (c *Cluster) startEtcd() error {
 	port, peerPort, err := ports()
 	if err != nil {
-		return "", err
+		return err
 	}
-	clients, peers := "http://127.0.0.1:"+port, "http://127.0.0.1:"+peerPort
+	c.etcdURL = "http://127.0.0.1:" + port
+	peers := "http://127.0.0.1:" + peerPort
 	binary, first := c.env.kubernetes("etcd")
 	c.Etcd, err = c.env.startProcess("etcd", c.env.Binary(binary), nil, append(first,
 		"--data-dir="+filepath.Join(c.env.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
-		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
+		"--listen-client-urls="+c.etcdURL, "--advertise-client-urls="+c.etcdURL,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers,
 		"--initial-cluster=default="+peers)...)
-	return clients, err
+	return err
 }
 
 // AdminConfig is how an administrator, whom RBAC does not bind, gets in.

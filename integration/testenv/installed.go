@@ -16,7 +16,7 @@ import (
 // value is none.
 type Programs struct {
 	Vault      string // a path
-	Kubernetes string // a directory with etcd and kube-apiserver
+	Kubernetes string // a directory with etcd, kube-apiserver and kubectl
 }
 
 // The oldest versions that the sidecar works with.
@@ -52,12 +52,15 @@ func Installed(ctx context.Context) (p Programs, told []string, err error) {
 		return p, nil, err
 	}
 	p.Kubernetes, err = use("KUBEBUILDER_ASSETS", "kube-apiserver", "--version", oldestKubernetes)
-	if err == nil && p.Kubernetes != "" {
-		if _, missing := os.Stat(filepath.Join(p.Kubernetes, "etcd")); missing != nil {
-			err = fmt.Errorf("KUBEBUILDER_ASSETS has no etcd beside its kube-apiserver: %w", missing)
+	if err != nil || p.Kubernetes == "" {
+		return p, told, err
+	}
+	for _, beside := range []string{"etcd", "kubectl"} {
+		if _, err := os.Stat(filepath.Join(p.Kubernetes, beside)); err != nil {
+			return p, told, fmt.Errorf("KUBEBUILDER_ASSETS has no %s beside its kube-apiserver: %w", beside, err)
 		}
 	}
-	return p, told, err
+	return p, told, nil
 }
 
 // versionNumber is found in what Vault and kube-apiserver call themselves, as in "Vault
@@ -93,4 +96,11 @@ func (env *Env) kubernetes(program string) (binary string, args []string) {
 		return filepath.Join(env.programs.Kubernetes, program), nil
 	}
 	return "servers/kubernetes", []string{program}
+}
+
+func (env *Env) kubectl() string {
+	if env.programs.Kubernetes != "" {
+		return filepath.Join(env.programs.Kubernetes, "kubectl")
+	}
+	return env.Binary("servers/kubectl")
 }

@@ -23,11 +23,13 @@ func TestInstalled_TakesWhatFits(t *testing.T) {
 	script("vault", "Vault v1.20.4 (55bd8f18), built 2025-09-23T13:22:38Z")
 	script("old", "Vault v1.13.0 (a4cf0dc), built 2023-03-01T14:58:13Z")
 	script("odd", "hello")
-	for assets, version := range map[string]string{"assets": "Kubernetes v1.31.0", "assets-old": "Kubernetes v1.29.5", "assets-half": "Kubernetes v1.31.0"} {
+	for assets, version := range map[string]string{"assets": "Kubernetes v1.31.0", "assets-old": "Kubernetes v1.29.5", "assets-half": "Kubernetes v1.31.0",
+		"assets-two": "Kubernetes v1.31.0"} {
 		script(assets+"/kube-apiserver", version)
 	}
-	script("assets/etcd", "")
-	script("assets-old/etcd", "")
+	for _, file := range []string{"assets/etcd", "assets/kubectl", "assets-old/etcd", "assets-two/etcd"} {
+		script(file, "")
+	}
 	for sentence, row := range map[string]struct {
 		vault, assets string
 		want          Programs
@@ -42,6 +44,7 @@ func TestInstalled_TakesWhatFits(t *testing.T) {
 		"no such Vault":           {vault: "missing", err: "no such file"},
 		"an old Kubernetes":       {assets: "assets-old", err: "is version 1.29.5, and 1.30 is the oldest that fits"},
 		"a Kubernetes, no etcd":   {assets: "assets-half", err: "no etcd beside its kube-apiserver"},
+		"and no kubectl":          {assets: "assets-two", err: "no kubectl beside its kube-apiserver"},
 		"assets that are missing": {assets: "missing", err: "no such file"},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -19,6 +19,9 @@ import (
 // InstallCRDs applies the CRDs of the External Secrets Operator, and waits
 // until their kinds can be used.
 func (c *Cluster) InstallCRDs(ctx context.Context) error {
+	if c.hasCRDs {
+		return nil
+	}
 	dir := c.env.Binary("servers/external-secrets-crds")
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {

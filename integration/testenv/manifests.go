@@ -69,7 +69,7 @@ func SidecarArgs(kubeconfig, pod string) []string {
 
 // Kustomize renders a directory.
 func (env *Env) Kustomize(dir string) (string, error) {
-	out, err := exec.Command(env.Binary("servers/kubectl"), "kustomize", dir).Output()
+	out, err := exec.Command(env.kubectl(), "kustomize", dir).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return "", fmt.Errorf("kustomize %s: %w: %s", dir, err, exit.Stderr)
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	watchapi "k8s.io/apimachinery/pkg/watch"
 )
 
 // Apply creates the objects of the YAML manifests, in order, or changes them
@@ -41,6 +42,28 @@ func (c *Cluster) Get(ctx context.Context, apiVersion, kind, namespace, name str
 		return nil, err
 	}
 	return objects.Get(ctx, name, metav1.GetOptions{})
+}
+
+// Follow calls f with an object as it is and after each change, until ctx is done.
+func (c *Cluster) Follow(
+	ctx context.Context, r schema.GroupVersionResource, namespace, name string, f func(*unstructured.Unstructured),
+) {
+	options := metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+	for ctx.Err() == nil {
+		watch, err := c.Client.Resource(r).Namespace(namespace).Watch(ctx, options)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond): // the API server may come back
+			}
+			continue
+		}
+		for event := range watch.ResultChan() {
+			if o, ok := event.Object.(*unstructured.Unstructured); ok && event.Type != watchapi.Deleted && o.GetName() == name {
+				f(o)
+			}
+		}
+	}
 }
 
 // SecretValue returns the field "value" of a Secret.

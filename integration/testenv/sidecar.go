@@ -21,6 +21,7 @@ type SidecarConfig struct {
 	Vault string
 	Keys  string
 	State string
+	Port  string   // of its HTTP server; "": one that is free
 	Args  []string // more options
 	Env   []string // NAME=value
 	// Wrap runs the binary through another program: its arguments come first.
@@ -29,9 +30,12 @@ type SidecarConfig struct {
 
 // StartSidecar starts the binary.
 func (env *Env) StartSidecar(c SidecarConfig) (*Sidecar, error) {
-	port, err := Port()
-	if err != nil {
-		return nil, err
+	port := c.Port
+	if port == "" {
+		var err error
+		if port, err = Port(); err != nil {
+			return nil, err
+		}
 	}
 	args := append([]string{"--vault-addr", c.Vault, "--keys", c.Keys, "--state-dir", c.State, "--http-bind", "127.0.0.1:" + port}, c.Args...)
 	command := append(append([]string{}, c.Wrap...), env.Binary("vault-unseal-sidecar"))

@@ -162,6 +162,21 @@ func Port() (string, error) {
 	return "", errors.New("no free port on loopback")
 }
 
+// ListenAgain listens at an address where another listener was just closed. A process that is
+// being started has a copy of that until it runs its own program, so that the address stays
+// taken for a moment.
+func ListenAgain(ctx context.Context, addr string) (net.Listener, error) {
+	var l net.Listener
+	err := Await(ctx, 10*time.Second, "the address to be free", func() string {
+		var err error
+		if l, err = net.Listen("tcp", addr); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return l, err
+}
+
 // ports returns such a port, and the one above it.
 func ports() (port, next string, err error) {
 	port, err = Port()
@@ -172,15 +187,13 @@ func ports() (port, next string, err error) {
 	return port, strconv.Itoa(number + 1), err
 }
 
-// Await calls check every few milliseconds until it returns "". When that takes
-// longer than limit, the error has what check returned last, and is a
-// context.DeadlineExceeded.
+// Await calls check until it returns "", at first every 5 ms, then with pauses of a
+// twentieth of the time it has taken so far, up to 100 ms. When that takes longer than
+// limit, the error has what check returned last, and is a context.DeadlineExceeded.
 func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for began := time.Now(); ; {
 		last := check()
 		if last == "" {
 			return nil
@@ -188,7 +201,7 @@ func Await(ctx context.Context, limit time.Duration, what string, check func() s
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited %v for %s; last saw: %s (%w)", limit, what, last, ctx.Err())
-		case <-tick.C:
+		case <-time.After(min(max(5*time.Millisecond, time.Since(began)/20), 100*time.Millisecond)):
 		}
 	}
 }

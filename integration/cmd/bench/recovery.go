@@ -27,10 +27,9 @@ func recovery(ctx context.Context, r rounds) error {
 		"has failed with all of them and with their store, and has done so for %v at least.\n"+
 		"Nobody: Vault is unsealed and ESO let be. Restart: its controller is, when Vault is unsealed.\n"+
 		"Service: the sidecar, where Vault's Service leads to a Ready pod alone, from when that is:\n"+
-		"the probe of Vault's container comes every 5 s.\n\n", failedFor)
-	if args := apiServerArgs(); len(args) > 0 {
-		fmt.Printf("The kube-apiserver has %s.\n\n", strings.Join(args, " "))
-	}
+		"the probe of Vault's container comes every 5 s. Floor: all is well, from the first request to sync.\n\n", failedFor)
+	printArgs("kube-apiserver", apiServerArgs())
+	printArgs("controller of ESO", esoArgs())
 	fmt.Printf("%-15s %-10s %6s %9s %9s %9s\n", "ExternalSecrets", "method", "rounds", "min", "median", "max")
 	idle, err := recoverFew(ctx, r.eso)
 	if err != nil {
@@ -51,9 +50,19 @@ func recovery(ctx context.Context, r rounds) error {
 	return nil
 }
 
+func printArgs(program string, args []string) {
+	if len(args) > 0 {
+		fmt.Printf("The %s has %s.\n\n", program, strings.Join(args, " "))
+	}
+}
+
 // recoverFew gives each method a cluster of its own for all rounds, and returns the
 // memory of the sidecar at the end.
 func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
+	results := results{}
+	if results[floorName], err = floor(ctx, fewSecrets, rounds); err != nil {
+		return 0, err
+	}
 	var trials []*trial
 	few := append([]method{behindService()}, methods...)
 	for _, m := range few {
@@ -74,7 +83,6 @@ func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
 		}
 		trials = append(trials, &trial{Cluster: c, method: m})
 	}
-	results := results{}
 	for range rounds {
 		took, err := runOutage(ctx, trials...)
 		if err != nil {
@@ -98,10 +106,13 @@ func recoverFew(ctx context.Context, rounds int) (idle float64, err error) {
 // recoverMany runs the methods one after another in one cluster, since several would
 // load the machine too much, and returns the peak memory of the sidecar.
 func recoverMany(ctx context.Context, c *outage.Cluster) (peak float64, err error) {
+	results := results{}
+	if results[floorName], err = floor(ctx, manySecrets, 1); err != nil {
+		return 0, err
+	}
 	if err := startESO(ctx, c, manySecrets, refreshMany); err != nil {
 		return 0, err
 	}
-	results := results{}
 	for _, m := range methods {
 		if err := m.before(ctx, c); err != nil {
 			return 0, err
@@ -127,15 +138,23 @@ func recoverMany(ctx context.Context, c *outage.Cluster) (peak float64, err erro
 	return peak, nil
 }
 
-// results are the times of each method.
+// floorName stands for External Secrets' own floor beside the methods.
+const floorName = "floor"
+
+// results are the times of each method, and of the floor.
 type results map[string][]time.Duration
 
 func (r results) print(size int, methods []method) {
+	names := []string{floorName}
 	for _, m := range methods {
-		s := summarize(r[m.name])
-		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, m.name, len(r[m.name]),
+		names = append(names, m.name)
+	}
+	median := func(name string) float64 { return summarize(r[name]).median.Seconds() }
+	for _, name := range names {
+		s := summarize(r[name])
+		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, name, len(r[name]),
 			formatSeconds(s.min, recoveryLimit), formatSeconds(s.median, recoveryLimit), formatSeconds(s.max, recoveryLimit))
 	}
-	restart, sidecar := summarize(r["restart"]).median, summarize(r["sidecar"]).median
-	fmt.Printf("%-15d restart's median is %.1f times the sidecar's\n", size, float64(restart)/float64(sidecar))
+	fmt.Printf("%-15d medians: the sidecar's is %.2f times the floor, restart's %.2f times\n", size,
+		median("sidecar")/median(floorName), median("restart")/median(floorName))
 }

@@ -16,6 +16,9 @@ import (
 // with its defaults and 4 with --watch-cache-sizes=secrets#0.
 func apiServerArgs() []string { return strings.Fields(os.Getenv("APISERVER_ARGS")) }
 
+// esoArgs reads more flags for ESO's controller, such as --concurrent=5.
+func esoArgs() []string { return strings.Fields(os.Getenv("ESO_ARGS")) }
+
 // withCluster runs f with an unsealed Vault and a Kubernetes with its pod.
 func withCluster(ctx context.Context, f func(c *outage.Cluster) error) error {
 	return testenv.Run(testenv.Programs{}, func(env *testenv.Env) error {
@@ -58,5 +61,5 @@ func startESO(ctx context.Context, c *outage.Cluster, size int, refresh time.Dur
 	if err := c.Vault.WriteSecret(ctx, "app", "one"); err != nil {
 		return err
 	}
-	return c.StartESO(ctx, refresh, secrets(size))
+	return c.StartESO(ctx, refresh, secrets(size), esoArgs()...)
 }

@@ -46,6 +46,7 @@ func run(socket string, program []string) (int, error) {
 	// From here on, so that none is lost between the start and the passing on.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	_ = os.Remove(socket) // of an earlier run that was killed
 	control, err := net.Listen("unix", socket)
 	if err != nil {
 		return 0, err

@@ -67,7 +67,7 @@ func (b *build) wait(ctx context.Context) error {
 	heading("Between the acts: the servers of act two are built")
 	b.mu.Lock()
 	b.shown = true
-	_, err := b.lines.WriteTo(os.Stdout)
+	_, err := os.Stdout.WriteString(latestLines(b.lines.String()))
 	b.mu.Unlock()
 	if err != nil {
 		return err
@@ -78,6 +78,29 @@ func (b *build) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// latestLines leaves out what a server's next line replaces: how far its build was.
+func latestLines(printed string) string {
+	var shown strings.Builder
+	lines := strings.SplitAfter(printed, "\n")
+	for i, line := range lines[:len(lines)-1] {
+		server, isServer := serverOf(line)
+		if next, _ := serverOf(lines[i+1]); !isServer || next != server {
+			shown.WriteString(line)
+		}
+	}
+	return shown.String() + lines[len(lines)-1]
+}
+
+// serverOf returns the name in a line of the build script: "servers: NAME: text".
+func serverOf(line string) (name string, ok bool) {
+	line, ok = strings.CutPrefix(line, "servers: ")
+	if !ok {
+		return "", false
+	}
+	name, _, ok = strings.Cut(line, ": ")
+	return name, ok
 }
 
 // stop ends the build, and waits for its end.

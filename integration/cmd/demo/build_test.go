@@ -68,3 +68,25 @@ func TestBuild_WaitEndsWithItsContext(t *testing.T) {
 	cancel()
 	assert.ErrorIs(t, b.wait(ctx), context.Canceled)
 }
+
+// What a build printed before it was waited for is shown at once.
+func TestBuild_OfEachServerTheLatestLineIsShown(t *testing.T) {
+	for name, test := range map[string]struct{ printed, shown string }{
+		"nothing": {"", ""},
+		"progress": {
+			"servers: kubernetes: building ...\nservers: kubernetes: 1 of 2\nservers: kubernetes: 2 of 2\n",
+			"servers: kubernetes: 2 of 2\n",
+		},
+		"two servers": {
+			"servers: kubernetes: 1 of 2\nservers: kubernetes: built\nservers: external-secrets: 1 of 2\n",
+			"servers: kubernetes: built\nservers: external-secrets: 1 of 2\n",
+		},
+		"an error": {
+			"servers: kubernetes: 1 of 2\nno room\nno room\nservers: kubernetes: the build failed\n",
+			"servers: kubernetes: 1 of 2\nno room\nno room\nservers: kubernetes: the build failed\n",
+		},
+		"a line that is not complete": {"servers: kubernetes: 1 of 2\nservers: kub", "servers: kubernetes: 1 of 2\nservers: kub"},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, test.shown, latestLines(test.printed)) })
+	}
+}

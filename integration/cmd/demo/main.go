@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/outage"
@@ -42,7 +43,10 @@ func demo(ctx context.Context, compare bool) error {
 	}
 	servers := []string{"external-secrets"}
 	if programs.Kubernetes == "" {
-		servers = []string{"kubernetes", "external-secrets"}
+		servers = []string{"apiserver", "external-secrets"}
+		if programs.Kubernetes, err = filepath.Abs("bin/servers/apiserver"); err != nil {
+			return err
+		}
 	}
 	b, err := startBuild(ctx, servers...)
 	if err != nil {

@@ -7,8 +7,8 @@
 # Each is built in a copy of its own module, whose go.mod and go.sum pin what it
 # is made of: the module is verified by Go's checksum database, and so are the
 # few modules that lie beside it in Vault's own repository. VERSION.sed edits what
-# does not fit the published ones. main.go, lean/ and without/ are those of the
-# Vault that the tests run against (../vault).
+# does not fit the published ones. main.go, and of lean/ and without/ what fits
+# every version, are those of the Vault that the tests run against (../vault).
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -34,7 +34,7 @@ prepare() {
 	go mod download "$module"
 	rm -rf "$copy"
 	cp -r --no-preserve=mode "$(go env GOMODCACHE)/$module" "$copy"
-	cp -r "$vault/lean/." "$copy"
+	cp -r "$vault/lean/helper" "$copy"
 	sed "$4" "$vault/main.go" >"$copy/main.go"
 	# What the build tag minimal leaves out from 1.18 on, and nothing imports then.
 	sed -Ei '/\b(cred|phys)[A-Z]/{/cred(Token|Userpass)|phys(Raft|File|Inmem)/!d}; /\b(logicalDb|csr)\b/d' "$copy/command/commands.go"
@@ -53,7 +53,7 @@ prepare() {
 	# In the language version of this Vault, which its behavior depends on.
 	go=$(awk '$1 == "go" { print $2 }' go.mod)
 	cp -r "$vault/without" without
-	for each in without/*/; do
+	for each in without/{discover,gcp-common,okta}/; do
 		path=$(awk '$1 == "module" { print $2 }' "$each/go.mod")
 		if grep -q "	$path " go.mod; then
 			go -C "$each" mod edit -go "$go" -droprequire golang.org/x/oauth2
@@ -70,7 +70,7 @@ build() {
 		declare -f prepare
 		cat "$vault/main.go"
 		[[ ! -f $1.sed ]] || cat "$1.sed"
-		find "$vault"/{lean,without} -type f -print0 | sort -z | xargs -0 cat
+		find "$vault"/{lean/helper,without/{discover,gcp-common,okta}} -type f -print0 | sort -z | xargs -0 cat
 	} | sha256sum | cut -d " " -f 1)
 	if [[ -x $to/vault && -f $to/vault.sum && $(<"$to/vault.sum") == "$hash" ]]; then
 		say "$1: up to date"

@@ -2,7 +2,12 @@ module github.com/alybadawy/vault-unseal-sidecar/integration/servers/external-se
 
 go 1.26
 
-require github.com/external-secrets/external-secrets v0.20.4
+require (
+	github.com/external-secrets/external-secrets v0.20.4
+	k8s.io/api v0.34.1
+	k8s.io/apimachinery v0.34.1
+	k8s.io/client-go v0.34.1
+)
 
 require (
 	al.essio.dev/pkg/shellescape v1.6.0 // indirect
@@ -337,10 +342,7 @@ require (
 	gopkg.in/yaml.v2 v2.4.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	grpc.go4.org v0.0.0-20170609214715-11d0a25b4919 // indirect
-	k8s.io/api v0.34.1 // indirect
 	k8s.io/apiextensions-apiserver v0.34.1 // indirect
-	k8s.io/apimachinery v0.34.1 // indirect
-	k8s.io/client-go v0.34.1 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 	k8s.io/kube-openapi v0.0.0-20250910181357-589584f1c912 // indirect
 	k8s.io/utils v0.0.0-20251002143259-bc988d571ff4 // indirect

@@ -7,13 +7,15 @@
 //
 //	kubernetes kube-apiserver --help
 //
+// With the build tag apiserver it is etcd and kube-apiserver alone, which is what
+// the demo takes: three quarters of the code.
+//
 // It must not change how they behave. Known differences: CoreDNS has fewer
 // plugins, and kube-proxy takes CoreDNS's flags for its own, so that it does
 // not print its version.
 package main
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -21,13 +23,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/coredns/coredns/coremain"
-	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/health"
-	_ "github.com/coredns/coredns/plugin/hosts"
-	_ "github.com/coredns/coredns/plugin/kubernetes"
-	_ "github.com/coredns/coredns/plugin/ready"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
@@ -35,22 +30,13 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // metrics of the programs' own clients
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
-	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// programs are what the binary can be. Each reads os.Args by itself and
-// returns its exit code, if it returns.
+// programs are what the binary can be: these, and those of a whole node (node.go).
+// Each reads os.Args by itself and returns its exit code, if it returns.
 var programs = map[string]func() int{
-	"coredns":                 runCoreDNS,
-	"etcd":                    runEtcd,
-	"kube-apiserver":          component(apiserver.NewAPIServerCommand),
-	"kube-controller-manager": component(controllers.NewControllerManagerCommand),
-	"kube-proxy":              component(proxy.NewProxyCommand),
-	"kube-scheduler":          component(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
-	"kubelet":                 component(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
+	"etcd":           runEtcd,
+	"kube-apiserver": component(apiserver.NewAPIServerCommand),
 }
 
 func main() {
@@ -75,12 +61,5 @@ func component(command func() *cobra.Command) func() int {
 
 func runEtcd() int {
 	etcdmain.Main(os.Args)
-	return 0
-}
-
-// runCoreDNS orders the plugins that are imported as CoreDNS's own list does.
-func runCoreDNS() int {
-	dnsserver.Directives = []string{"health", "ready", "errors", "hosts", "kubernetes"}
-	coremain.Run()
 	return 0
 }

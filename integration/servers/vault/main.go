@@ -4,10 +4,13 @@
 // The published `vault` main is no package one can import, and the module's
 // lean server (build tag "minimal") lacks the file storage and the Kubernetes
 // auth method that a homelab uses. So this main registers what the tests need
-// and nothing else, and without/ takes the place of modules that no test comes
-// to and that would be half of what is compiled: Okta, Google Cloud, and raft's
-// auto_join. Each use of them is an error that says so. For the rest it must not
-// change how Vault behaves.
+// and nothing else. What no test comes to would be three quarters of what is
+// compiled, and is left out: without/ takes the place of modules, lean/ that of
+// files, and lean.remove names the others. These are commands (agent, proxy, debug,
+// operator migrate and others), Okta and HashiCorp's cloud, seals and metrics of
+// other clouds, raft's auto_join, databases, plugins in containers, and selectors
+// of namespaces in Kubernetes roles. Each use of them is an error that says so or
+// a command that there is not. For the rest it must not change how Vault behaves.
 package main
 
 import (

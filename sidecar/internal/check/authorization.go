@@ -2,11 +2,9 @@ package check
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +41,12 @@ func (c *Checker) review(ctx context.Context, kind string, spec map[string]any) 
 	return answer.Status, err
 }
 
+// The groups of a ServiceAccount; it is in that of its namespace too.
+const (
+	accounts      = "system:serviceaccounts"
+	authenticated = "system:authenticated"
+)
+
 // maxConcurrentReviews bounds how many rights are asked for at once.
 const maxConcurrentReviews = 8
 
@@ -75,6 +79,9 @@ func (c *Checker) askAll(ctx context.Context, rights []Right) map[Right]Answer {
 }
 
 func (c *Checker) ask(ctx context.Context, r Right) Answer {
+	if c.rendering != nil {
+		return Answer{Allowed: c.rendering.allows(c.Namespace, c.pod.account(), r)}
+	}
 	resource, subresource, _ := strings.Cut(r.Resource, "/")
 	spec := map[string]any{"resourceAttributes": map[string]any{
 		"verb": r.Verb, "group": r.Group, "resource": resource, "subresource": subresource, "namespace": r.Namespace, "name": r.Name,
@@ -82,9 +89,8 @@ func (c *Checker) ask(ctx context.Context, r Right) Answer {
 	kind := "SelfSubjectAccessReview"
 	if c.outside {
 		kind = "SubjectAccessReview"
-		const accounts = "system:serviceaccounts"
 		spec["user"] = "system:serviceaccount:" + c.Namespace + ":" + c.pod.account()
-		spec["groups"] = []any{accounts, accounts + ":" + c.Namespace, "system:authenticated"}
+		spec["groups"] = []any{accounts, accounts + ":" + c.Namespace, authenticated}
 	}
 	status, err := c.review(ctx, kind, spec)
 	return Answer{status.Allowed, kube.DescribeError(err)}
@@ -125,131 +131,4 @@ func (r rule) allows(right Right) bool {
 	}
 	return has(r.Verbs, wildcard, right.Verb) && has(r.APIGroups, wildcard, right.Group) && has(r.Resources, what...) &&
 		(len(r.ResourceNames) == 0 || right.Name != "" && slices.Contains(r.ResourceNames, right.Name))
-}
-
-var (
-	policies = schema.GroupVersionResource{Group: hookGroup, Version: "v1", Resource: "validatingadmissionpolicies"}
-	bindings = schema.GroupVersionResource{Group: hookGroup, Version: "v1", Resource: "validatingadmissionpolicybindings"}
-)
-
-// policyDelay is how soon a policy is in force that was just applied, at the latest.
-const policyDelay = 3 * time.Second
-
-// checkPolicies looks whether policies restrict what is granted: from outside by reading
-// them, as the pod by dry runs.
-func (c *Checker) checkPolicies(ctx context.Context, granted []Requirement, answers map[Right]Answer) {
-	if c.outside {
-		c.evaluatePolicies(c.readPolicies(ctx, granted, answers),
-			"its ValidatingAdmissionPolicy is missing, is not bound to deny, or the role grants the right without the verb "+policy.RestrictedVerb)
-		return
-	}
-	c.evaluatePolicies(c.trial().RunTwice(ctx, policyDelay), "a dry run that its policy has to deny was admitted")
-}
-
-// readPolicies looks whether they are there and bound to deny, and whether they bind the account.
-func (c *Checker) readPolicies(ctx context.Context, granted []Requirement, answers map[Right]Answer) policy.Verdicts {
-	n := policy.Verdicts{}
-	enforced, unread := c.enforced(ctx)
-	for _, component := range satisfied(granted, answers) {
-		state, err := policy.Unknown, unread
-		if err == nil {
-			state, err = c.readPolicy(ctx, rightsOf(granted, component), enforced)
-		}
-		n[component] = policy.Verdict{State: state, Err: kube.DescribeError(err)}
-	}
-	return n
-}
-
-// enforced returns the policies that ask for our verb and are bound to deny.
-func (c *Checker) enforced(ctx context.Context) (out []*unstructured.Unstructured, err error) {
-	bound := map[string]bool{}
-	err = c.each(ctx, c.api.Resource(bindings), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
-		actions, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "validationActions")
-		name, _, _ := unstructured.NestedString(o.Object, "spec", "policyName")
-		bound[name] = bound[name] || slices.Contains(actions, "Deny")
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = c.each(ctx, c.api.Resource(policies), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
-		asks := slices.ContainsFunc(kube.Entries(o.Object, "spec", "matchConditions"), func(m map[string]any) bool {
-			expression, _ := m["expression"].(string)
-			return strings.Contains(expression, policy.RestrictedVerb)
-		})
-		if asks && bound[o.GetName()] {
-			out = append(out, o)
-		}
-	})
-	return out, err
-}
-
-// readPolicy looks whether each of some rights that is one to write is one that a policy
-// is about, and whether the policy binds the account.
-func (c *Checker) readPolicy(ctx context.Context, rights []Right, enforced []*unstructured.Unstructured) (policy.State, error) {
-	for _, right := range rights {
-		if right.Verb != "patch" && right.Verb != "create" {
-			continue
-		}
-		if !slices.ContainsFunc(enforced, func(o *unstructured.Unstructured) bool { return isAbout(o, right) }) {
-			return policy.Missing, nil
-		}
-		for verb, want := range map[string]bool{policy.RestrictedVerb: true, policy.UnrestrictedVerb: false} {
-			right.Verb = verb
-			switch a := c.ask(ctx, right); {
-			case a.Err != nil:
-				return policy.Unknown, a.Err
-			case a.Allowed != want:
-				return policy.Missing, nil
-			}
-		}
-	}
-	return policy.Enforced, nil
-}
-
-// isAbout reports whether a policy is asked about what a right allows.
-func isAbout(policy *unstructured.Unstructured, r Right) bool {
-	return slices.ContainsFunc(kube.Entries(policy.Object, "spec", "matchConstraints", "resourceRules"), func(rule map[string]any) bool {
-		groups, _, _ := unstructured.NestedStringSlice(rule, "apiGroups")
-		resources, _, _ := unstructured.NestedStringSlice(rule, "resources")
-		return slices.Contains(groups, r.Group) && slices.Contains(resources, r.Resource)
-	})
-}
-
-// evaluatePolicies takes what was seen of the policies, and why one seems to be missing.
-// One that has nothing to be tried on is not reported: there is nothing to spoil either.
-func (c *Checker) evaluatePolicies(n policy.Verdicts, why string) {
-	missing := n.In(policy.Missing)
-	unused := slices.DeleteFunc(slices.Clone(missing), c.uses)
-	used := slices.DeleteFunc(missing, func(component string) bool { return !c.uses(component) })
-	c.failUnrestricted(n, used, why, c.names().Apply(used...)+", which takes Kubernetes 1.30 or later")
-	c.failUnrestricted(n, unused, why, "delete what "+manifests(unused)+" made: the sidecar's options have no use for it")
-	if unknown := n.In(policy.Unknown); len(unknown) > 0 {
-		why := n[unknown[len(unknown)-1]].Err
-		c.unknown(fmt.Sprintf("whether admission policies restrict %s is not known: %v", strings.Join(unknown, ", "), why), "")
-	}
-	if enforced := n.In(policy.Enforced); len(enforced) > 0 {
-		c.ok("admission policies restrict " + strings.Join(enforced, ", "))
-	}
-}
-
-// failUnrestricted reports the components that no policy restricts as one finding.
-func (c *Checker) failUnrestricted(n policy.Verdicts, components []string, why, advice string) {
-	if len(components) == 0 {
-		return
-	}
-	var on []string
-	for _, component := range components {
-		if n[component].Admitted != "" {
-			on = append(on, n[component].Admitted)
-		}
-	}
-	text := fmt.Sprintf("no admission policy restricts %s: %s", manifests(components), why)
-	if len(on) > 0 {
-		text += ", on " + kube.SafeText(strings.Join(on, "; "))
-	}
-	c.fail(text, advice)
-}
-
-func manifests(components []string) string {
-	return "manifests/" + strings.Join(components, ", manifests/")
 }

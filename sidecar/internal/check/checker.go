@@ -26,6 +26,7 @@ const (
 	usableKey                   // and the mounted key could be read
 	kubernetes                  // the Kubernetes API answers, to the pod or to a person with a kubeconfig
 	ourPod                      // and our pod could be read
+	template                    // or a rendering has the template of our pod
 )
 
 // checks are all that is looked at, in the order of the findings: what they are about,
@@ -43,17 +44,27 @@ var checks = []struct {
 	{AboutKey, container, (*Checker).checkProof},
 	{AboutRecovery, usableKey, (*Checker).checkRecovery},
 
+	{AboutKey, template, (*Checker).checkKeyVolume},
+
 	{AboutPod, ourPod, (*Checker).checkGate},
-	{AboutPod, ourPod, (*Checker).checkContainer},
-	{AboutPod, ourPod, (*Checker).checkLiveness},
-	{AboutPod, ourPod, (*Checker).checkOwnProbe},
-	{AboutPod, ourPod, (*Checker).checkNetwork},
-	{AboutPod, ourPod, (*Checker).checkUsers},
-	{AboutPod, ourPod, (*Checker).checkCapture},
+	{AboutPod, template, (*Checker).checkDeclaredGate},
+	{AboutPod, ourPod | template, (*Checker).checkContainer},
+	{AboutPod, ourPod | template, (*Checker).checkLiveness},
+	{AboutPod, ourPod | template, (*Checker).checkOwnProbe},
+	{AboutPod, ourPod | template, (*Checker).checkNetwork},
+	{AboutPod, ourPod | template, (*Checker).checkUsers},
+	{AboutPod, ourPod | template, (*Checker).checkCapture},
+	{AboutPod, ourPod | template, (*Checker).checkProcesses},
+	{AboutPod, template, (*Checker).checkMounts},
+	{AboutPod, template, (*Checker).checkImage},
+	{AboutPod, template, (*Checker).checkLimits},
+	{AboutPod, template, (*Checker).checkVariables},
 	{AboutPod, ourPod, (*Checker).checkStatefulSet},
-	{AboutServices, ourPod, (*Checker).checkServices},
-	{AboutNetwork, ourPod, (*Checker).checkSelectors},
+	{AboutPod, template, (*Checker).checkUpdates},
+	{AboutServices, ourPod | template, (*Checker).checkServices},
+	{AboutNetwork, ourPod | template, (*Checker).checkSelectors},
 	{AboutRights, kubernetes, (*Checker).checkRights},
+	{AboutRights, template, (*Checker).checkRenderedRights},
 	{AboutSecrets, kubernetes, (*Checker).checkSecrets},
 }
 
@@ -107,8 +118,10 @@ type Config struct {
 	KubernetesOff  bool   // the sidecar does not speak to Kubernetes
 	Gate           string // condition type of the readiness gate
 	ESO            eso.Config
-	PlainHTTP      bool    // the key goes to Vault over plain HTTP
-	VaultUID       *uint32 // whose processes get the key; nil: whoever listens
+	Keys           string   // path of the key in the container
+	Variables      []string // that the sidecar reads
+	PlainHTTP      bool     // the key goes to Vault over plain HTTP
+	VaultUID       *uint32  // whose processes get the key; nil: whoever listens
 }
 
 // usedComponents are those of manifests/ that the sidecar uses, by its recovery option.
@@ -131,6 +144,11 @@ type Checker struct {
 	api     dynamic.Interface
 	outside bool // we are a person with a kubeconfig, and not the pod
 	resolve OptionResolver
+
+	rendering  *Rendering                 // nil: a cluster is looked at
+	set        *unstructured.Unstructured // the StatefulSet there
+	identified bool                       // and by its options the sidecar knows its pod
+	replicas   []string                   // the further pods of the StatefulSet there
 
 	vault Vault
 	key   Key
@@ -204,7 +222,22 @@ func (c *Checker) trial() policy.Trial {
 func (c *Checker) get(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
 	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
 	defer cancel()
-	return c.api.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	o, err := c.api.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil && (o.GetName() != name || o.GetNamespace() != namespace) {
+		// Findings hold commands with these names, which people run.
+		return nil, fmt.Errorf("the API server answered with another object than %s/%s", namespace, name)
+	}
+	return o, err
+}
+
+// list calls f with each object of a resource in a namespace, or in all of them: of the
+// cluster, or of the rendering.
+func (c *Checker) list(ctx context.Context, r schema.GroupVersionResource, namespace string, f func(*unstructured.Unstructured)) error {
+	if c.rendering != nil {
+		c.rendering.each(r, namespace, f)
+		return nil
+	}
+	return c.each(ctx, c.api.Resource(r).Namespace(namespace), metav1.ListOptions{}, f)
 }
 
 // each lists in pages and calls f with each object.

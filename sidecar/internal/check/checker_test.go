@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -94,6 +95,18 @@ func TestChecker_RunsWhatHasItsNeed(t *testing.T) {
 	}
 }
 
+// Advice is a command with the pod's name in it, which a person runs as it stands.
+func TestChecker_RejectsAnotherObjectThanItAskedFor(t *testing.T) {
+	for _, metadata := range []string{`{"name": "$(reboot)", "namespace": "security"}`, `{"name": "vault-0", "namespace": "a;reboot"}`} {
+		api := &kubetest.API{OnGet: func(kubetest.At, string) *unstructured.Unstructured {
+			return kubetest.Object(t, `{"metadata": `+metadata+`}`)
+		}}
+		c := &Checker{api: api}
+		_, err := c.get(t.Context(), kube.Pods, "security", "vault-0")
+		assert.EqualError(t, err, "the API server answered with another object than security/vault-0")
+	}
+}
+
 func TestPod_MalformedReadinessGatesAreAnError(t *testing.T) {
 	_, err := podOf(read(t, `{spec: {readinessGates: [x, {conditionType: 1}]}}`))
 	assert.Error(t, err)
@@ -162,15 +175,21 @@ func TestUsers_WarnsOfContainersWithTheUIDOfVault(t *testing.T) {
 			assert.Empty(t, findings(t, c, (*Checker).checkUsers))
 			c.VaultUID = new(uint32(100))
 			found := findings(t, c, (*Checker).checkUsers)
-			if row.text == "" {
-				assert.Empty(t, found)
-				return
-			}
-			require.Len(t, found, 1)
-			assert.Equal(t, Warning, found[0].Level)
-			assert.Contains(t, found[0].Text, row.text)
+			assertOneWarning(t, row.text, found)
 		})
 	}
+}
+
+// assertOneWarning wants one with a text, and none where that is "".
+func assertOneWarning(t *testing.T, text string, found []Finding) {
+	t.Helper()
+	if text == "" {
+		assert.Empty(t, found)
+		return
+	}
+	require.Len(t, found, 1)
+	assert.Equal(t, Warning, found[0].Level)
+	assert.Contains(t, found[0].Text, text)
 }
 
 func TestCapture_WarnsOfContainersThatCanReadPlainHTTP(t *testing.T) {
@@ -216,14 +235,43 @@ func TestCapture_WarnsOfContainersThatCanReadPlainHTTP(t *testing.T) {
 			assert.Empty(t, findings(t, c, (*Checker).checkCapture), "and no plain HTTP")
 			c.PlainHTTP = true
 			found := findings(t, c, (*Checker).checkCapture)
-			if row.text == "" {
-				assert.Empty(t, found)
-				return
+			assertOneWarning(t, row.text, found)
+			for _, f := range found {
+				assert.Contains(t, f.Advice, "NET_RAW")
 			}
-			require.Len(t, found, 1)
-			assert.Equal(t, Warning, found[0].Level)
-			assert.Contains(t, found[0].Text, row.text)
-			assert.Contains(t, found[0].Advice, "NET_RAW")
+		})
+	}
+}
+
+func TestProcesses_WarnsOfContainersThatReachTheSidecar(t *testing.T) {
+	const ours = `{name: vault-unseal-sidecar, securityContext: {runAsUser: 65532}}`
+	beside := func(security string) string {
+		return `{shareProcessNamespace: true, containers: [{name: vault}, {name: logs, securityContext: ` + security + `}, ` + ours + `]}`
+	}
+	for sentence, row := range map[string]struct {
+		spec string
+		text string
+	}{
+		"each has its own":                {`{containers: [{name: vault}, {name: logs}, ` + ours + `]}`, ""},
+		"none but vault's and ours":       {`{shareProcessNamespace: true, containers: [{name: vault}, ` + ours + `]}`, ""},
+		"there is no sidecar":             {`{shareProcessNamespace: true, containers: [{name: vault}, {name: logs}]}`, ""},
+		"another user":                    {beside(`{runAsUser: 1}`), ""},
+		"the sidecar's user":              {beside(`{runAsUser: 65532, capabilities: {drop: [ALL]}}`), ": logs (has the sidecar's user)"},
+		"the user of its image":           {beside(`{runAsNonRoot: true}`), ": logs (says no user)"},
+		"root":                            {beside(`{runAsUser: 0}`), ": logs (is root, with capabilities)"},
+		"root without capabilities":       {beside(`{runAsUser: 0, capabilities: {drop: [all]}}`), ""},
+		"root without one of them":        {beside(`{runAsUser: 0, capabilities: {drop: [KILL]}}`), ": logs (is root, with capabilities)"},
+		"root with one of them":           {beside(`{runAsUser: 0, capabilities: {drop: [ALL], add: [SETUID]}}`), ": logs (is root, with capabilities)"},
+		"is privileged":                   {beside(`{runAsUser: 1, privileged: true}`), ": logs (is privileged)"},
+		"not that of the sidecar's image": {`{shareProcessNamespace: true, containers: [{name: vault}, {name: logs, securityContext: {runAsUser: 1}}, {name: vault-unseal-sidecar}]}`, ""},
+		"that of the sidecar's image":     {`{shareProcessNamespace: true, containers: [{name: vault}, {name: logs, securityContext: {runAsUser: 65532}}, {name: vault-unseal-sidecar}]}`, ": logs (has the sidecar's user)"},
+		"the pod says it for both":        {`{shareProcessNamespace: true, securityContext: {runAsUser: 100}, containers: [{name: vault}, {name: logs}, {name: vault-unseal-sidecar}]}`, ": logs (has the sidecar's user)"},
+		"those of the node":               {`{hostPID: true, containers: [{name: vault}, ` + ours + `]}`, "the processes of its node"},
+		"those of the node, and no ours":  {`{hostPID: true, containers: [{name: vault}]}`, ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			found := findings(t, &Checker{pod: readPod(t, `{spec: `+row.spec+`}`)}, (*Checker).checkProcesses)
+			assertOneWarning(t, row.text, found)
 		})
 	}
 }
@@ -311,7 +359,7 @@ func TestStatefulSet_WarnsOfAPendingTemplate(t *testing.T) {
 	pod := readPod(t, `{metadata: {name: vault-0, namespace: security, labels: {controller-revision-hash: vault-1},
 		ownerReferences: [{kind: Node, name: n}, {kind: StatefulSet, name: vault}]}}`)
 	set := func(spec, newest string) *unstructured.Unstructured {
-		return read(t, `{metadata: {name: vault}, spec: {updateStrategy: `+spec+`, template: {spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}}},
+		return read(t, `{metadata: {name: vault, namespace: security}, spec: {updateStrategy: `+spec+`, template: {spec: {containers: [{name: vault}, {name: vault-unseal-sidecar}]}}},
 			status: {updateRevision: "`+newest+`"}}`)
 	}
 	const onDelete, rolling, parted = `{type: OnDelete}`, `{type: RollingUpdate, rollingUpdate: {partition: 0}}`, `{type: RollingUpdate, rollingUpdate: {partition: 1}}`
@@ -403,6 +451,41 @@ func TestStores_LevelFollowsTheirReadiness(t *testing.T) {
 			}
 			assert.Equal(t, row.levels, levelsOf(c.findings))
 			assert.Contains(t, all, row.text)
+		})
+	}
+}
+
+// A tenant makes as many stores as it may, and none of them works.
+func TestStores_NameTheFirstAndCountTheRest(t *testing.T) {
+	for sentence, row := range map[string]struct {
+		status string
+		away   bool
+		level  Level
+		rest   string
+	}{
+		"broken ones":           {kube.False, false, Failure, "more stores that are not Ready: 95"},
+		"none has looked at":    {"", false, Unknown, "more stores without a Ready condition: 95"},
+		"of another's Services": {kube.False, true, Unknown, "more stores that are ignored, of other namespaces' Services: 95"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			var stores, ignored []eso.Store
+			for i := range 100 {
+				s := eso.Store{StoreName: eso.StoreName{Namespace: "tenant", Name: fmt.Sprint("s", i)}, Status: row.status}
+				if row.away {
+					ignored = append(ignored, s)
+				} else {
+					stores = append(stores, s)
+				}
+			}
+			c := &Checker{}
+			c.evaluateStores(stores, ignored)
+			require.Len(t, c.findings, maxNamedStores+1)
+			assert.Contains(t, c.findings[0].Text, "SecretStore/tenant/s0 ")
+			assert.Equal(t, row.rest, c.findings[maxNamedStores].Text)
+			for _, f := range c.findings {
+				assert.Equal(t, row.level, f.Level)
+				assert.NotEmpty(t, f.Advice)
+			}
 		})
 	}
 }

@@ -147,16 +147,15 @@ func (c *Checker) checkListener(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, vaultWithin)
 	defer cancel()
 	err := c.here.Vault.Trusted(ctx)
-	if c.vault.Err != nil && err != nil { // of which the cause was told; the scripts want to know
-		c.unknown("the sidecar would not send the key: "+err.Error(), "")
-		return
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		c.ok(fmt.Sprintf("the process at vault's address runs as uid %d, and the key goes to no other", *uid))
+	case errors.Is(err, unseal.ErrWithheld) && c.vault.Err == nil:
 		c.fail("the sidecar would not send the key: "+err.Error(),
 			"set --vault-uid (VAULT_UID) to the uid that Vault's container runs as, and see who else is in the pod")
-		return
+	default: // the cause was told, or nobody listens just now; the scripts want to know
+		c.unknown("the sidecar would not send the key: "+err.Error(), "")
 	}
-	c.ok(fmt.Sprintf("the process at vault's address runs as uid %d, and the key goes to no other", *uid))
 }
 
 // checkCertificates looks at those that TLS with Vault depends on: Vault's own, or the

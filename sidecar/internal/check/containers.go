@@ -34,7 +34,7 @@ func (c *Checker) checkUsers(context.Context) {
 	}
 	var same []string
 	for _, other := range c.pod.otherContainers() {
-		user := cmp.Or(other.SecurityContext.RunAsUser, c.pod.Spec.SecurityContext.RunAsUser)
+		user := c.pod.user(other.SecurityContext)
 		if user != nil && *user == int64(*c.VaultUID) {
 			same = append(same, other.Name)
 		}
@@ -74,15 +74,68 @@ func (p *pod) captures(s securityContext) string {
 			return "adds " + name
 		}
 	}
-	user := cmp.Or(s.RunAsUser, p.Spec.SecurityContext.RunAsUser)
+	user := p.user(s)
 	nonRoot := cmp.Or(s.RunAsNonRoot, p.Spec.SecurityContext.RunAsNonRoot)
-	dropped := slices.ContainsFunc(s.Capabilities.Drop, func(name string) bool {
-		return capability(name) == "ALL" || capability(name) == "NET_RAW"
-	})
-	if dropped || user != nil && *user > 0 || nonRoot != nil && *nonRoot {
+	if s.drops("NET_RAW") || user != nil && *user > 0 || nonRoot != nil && *nonRoot {
 		return ""
 	}
 	return "may run as root and does not drop NET_RAW"
+}
+
+// checkProcesses tells who reaches the sidecar's processes where others see them. Whoever has
+// their user reads the mounted key through one that has just started, and ends them.
+func (c *Checker) checkProcesses(context.Context) {
+	ours, found := c.pod.ours()
+	switch {
+	case !found:
+	case c.pod.Spec.HostPID:
+		c.warn("the pod shares the processes of its node: one of the sidecar's user or of root's may read the key, and end the sidecar", "remove hostPID")
+	case c.pod.Spec.SharesProcesses:
+		own := cmp.Or(c.pod.user(ours.SecurityContext), new(imageUser))
+		var able []string
+		for _, other := range c.pod.containersBesideVault() {
+			if why := c.pod.reaches(other.SecurityContext, *own); why != "" {
+				able = append(able, other.Name+" ("+why+")")
+			}
+		}
+		if len(able) > 0 {
+			c.warn("the containers share their processes, and these may read the key through one of the sidecar's, and end the sidecar: "+strings.Join(able, ", "),
+				"remove shareProcessNamespace, or give them a runAsUser of their own, without capabilities (drop: [ALL])")
+		}
+	}
+}
+
+// imageUser is who the sidecar is where the pod does not say it (Dockerfile).
+const imageUser int64 = 65532
+
+// reaches says why a container's processes may do what they like with those of a user; ""
+// when they may not. A capability that is added is had even where all are dropped.
+func (p *pod) reaches(s securityContext, user int64) string {
+	own := p.user(s)
+	switch {
+	case s.Privileged:
+		return "is privileged"
+	case own == nil:
+		return "says no user"
+	case *own == user:
+		return "has the sidecar's user"
+	case *own == 0 && (!s.drops("ALL") || len(s.Capabilities.Add) > 0):
+		return "is root, with capabilities"
+	}
+	return ""
+}
+
+// user returns the user of a container; nil where its image says it.
+func (p *pod) user(s securityContext) *int64 {
+	return cmp.Or(s.RunAsUser, p.Spec.SecurityContext.RunAsUser)
+}
+
+// drops tells whether a container drops a capability, by its name or with all.
+func (s securityContext) drops(name string) bool {
+	return slices.ContainsFunc(s.Capabilities.Drop, func(dropped string) bool {
+		dropped = capability(dropped)
+		return dropped == "ALL" || dropped == name
+	})
 }
 
 // capability is a capability's name as the kernel has it. Runtimes take it in any

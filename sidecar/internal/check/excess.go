@@ -58,7 +58,7 @@ func (c *Checker) resourceNames(namespace, resource string) []string {
 	for _, component := range []string{"gate", "events", "stores", "externalsecrets", "more", "eviction"} {
 		policies = append(policies, ours+"-"+component+"."+c.Namespace)
 	}
-	local, ofESO := []string{ours, ours + "-services", ours + "-replicas"}, []string{ours + "-eviction." + c.Namespace}
+	local, ofESO := []string{ours, ours + "-services", ours + "-replicas", ours + "-routes"}, []string{ours + "-eviction." + c.Namespace}
 	if c.ESO.ControllerNamespace == c.Namespace {
 		local = append(local, ofESO...)
 		ofESO = local

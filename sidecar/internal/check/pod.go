@@ -19,12 +19,8 @@ var statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Res
 
 // checkGate compares what the pod waits for with what the sidecar writes.
 func (c *Checker) checkGate(context.Context) {
-	for _, declared := range c.pod.Spec.ReadinessGates {
-		if kind := declared.ConditionType; kind != c.Gate && strings.HasPrefix(kind, kube.Name+"/") {
-			c.fail(fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", kind),
-				"have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template")
-			return
-		}
+	if c.failForeignGate() {
+		return
 	}
 	now := "not written"
 	for _, written := range kube.ConditionsOf(c.pod.Whole) {
@@ -44,6 +40,18 @@ func (c *Checker) checkGate(context.Context) {
 	default:
 		c.ok(declared)
 	}
+}
+
+// failForeignGate reports a readiness gate of ours that nothing writes.
+func (c *Checker) failForeignGate() bool {
+	for _, declared := range c.pod.Spec.ReadinessGates {
+		if kind := declared.ConditionType; kind != c.Gate && strings.HasPrefix(kind, kube.Name+"/") {
+			c.fail(fmt.Sprintf("the pod declares the readiness gate %s, which the sidecar does not write: it is never Ready", kind),
+				"have the sidecar write it (--readiness-gate, --kubernetes), or take the gate out of the pod's template")
+			return true
+		}
+	}
+	return false
 }
 
 // gated reports whether our pod declares the readiness gate; it is taken to, where it
@@ -142,11 +150,11 @@ var isPatchedService = regexp.MustCompile("^(?:" + patchedServices + ")$").Match
 // checkServices looks whether the pod has Services, and whether one leads traffic to a
 // Vault that is sealed.
 func (c *Checker) checkServices(ctx context.Context) {
-	seen := 0
+	seen, beside := 0, 0
 	var patched, others []string // that are unsafe
 	namespace, pod := c.pod.Whole.GetNamespace(), c.pod.Whole.GetName()
-	services := c.api.Resource(kube.Services).Namespace(namespace)
-	err := c.each(ctx, services, metav1.ListOptions{}, func(service *unstructured.Unstructured) {
+	err := c.list(ctx, kube.Services, namespace, func(service *unstructured.Unstructured) {
+		beside++
 		if eso.ServiceHosts(service, c.pod.Whole, "") == nil {
 			return
 		}
@@ -173,6 +181,8 @@ func (c *Checker) checkServices(ctx context.Context) {
 	case err != nil:
 		c.notVisible("the Services beside the pod", "eviction", err)
 	case len(patched)+len(others) > 0:
+	case beside == 0 && c.rendering != nil:
+		c.unknown("none is in the rendering", "")
 	case seen == 0:
 		c.warn(fmt.Sprintf("no Service of %s selects the pod: none leads to this Vault, and External Secrets is not seen to use it", namespace),
 			fmt.Sprintf("make the selector of Vault's Service fit the pod's labels: "+

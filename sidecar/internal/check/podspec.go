@@ -20,6 +20,8 @@ type pod struct {
 		NodeName            string          `json:"nodeName"`
 		ServiceAccountName  string          `json:"serviceAccountName"`
 		HostNetwork         bool            `json:"hostNetwork"`
+		HostPID             bool            `json:"hostPID"`
+		SharesProcesses     bool            `json:"shareProcessNamespace"`
 		SecurityContext     securityContext `json:"securityContext"`
 		Containers          []podContainer  `json:"containers"`
 		InitContainers      []podContainer  `json:"initContainers"`
@@ -49,7 +51,14 @@ type podContainer struct {
 	SecurityContext securityContext `json:"securityContext"`
 	LivenessProbe   *probe          `json:"livenessProbe"`
 	StartupProbe    *probe          `json:"startupProbe"`
-	Env             []struct {
+	Resources       struct {
+		Limits map[string]any `json:"limits"`
+	} `json:"resources"`
+	VolumeMounts []struct {
+		Name      string `json:"name"`
+		MountPath string `json:"mountPath"`
+	} `json:"volumeMounts"`
+	Env []struct {
 		Name      string `json:"name"`
 		Value     string `json:"value"`
 		ValueFrom any    `json:"valueFrom"`

@@ -110,13 +110,16 @@ func (c *Checker) requirements() []Requirement {
 	if c.gated() {
 		ofPod, level = "a pod that declares the readiness gate is then never Ready", Failure
 	}
-	pod := spell("get list watch", "", "pods", c.Namespace, c.Pod)
+	pods := append([]string{c.Pod}, c.replicas...)
+	pod := spell("get list watch", "", "pods", c.Namespace, pods...)
 	if c.Gate != "" || c.uses("stores") { // there are conditions to write
-		pod = append(pod, spell("patch", "", "pods/status", c.Namespace, c.Pod)...)
+		pod = append(pod, spell("patch", "", "pods/status", c.Namespace, pods...)...)
 	}
 	events := spell("create", "", "events", c.Namespace, "")
 	for _, reason := range []string{"unsealed", "heldbyoperator", "keyrejected", "externalsecretsrecovered", "externalsecretsnotrecovering"} {
-		events = append(events, spell("patch", "", "events", c.Namespace, c.Pod+".vault-unseal-sidecar."+reason)...)
+		for _, name := range pods {
+			events = append(events, spell("patch", "", "events", c.Namespace, name+".vault-unseal-sidecar."+reason)...)
+		}
 	}
 	ofStores, verbs := "a store that is down is not seen", "list watch"
 	if c.uses("externalsecrets") {
@@ -157,6 +160,9 @@ func (c *Checker) movedRights() []Right {
 func (c *Checker) names() kube.Rights {
 	names := c.ESO.Rights()
 	names.Namespace, names.Pod = c.Namespace, c.Pod
+	if len(c.replicas) > 0 {
+		names.Pod = c.replicas[0]
+	}
 	if c.pod != nil {
 		names.Account = c.pod.account()
 	}

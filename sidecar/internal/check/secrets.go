@@ -50,7 +50,9 @@ func (c *Checker) stores(ctx context.Context) (found, ignored []eso.Store, err e
 	for _, kind := range []schema.GroupVersionResource{eso.ClusterStores, eso.NamespaceStores} {
 		ours, others := eso.StoreLimit{}, eso.StoreLimit{} // the rest is not followed either
 		err := c.each(ctx, c.api.Resource(kind), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
-			switch s := eso.StoreOf(o); {
+			s := eso.StoreOf(o)
+			s.Message = quote(s.Message) // of thousands it would take much
+			switch {
 			case c.ESO.Manages(s) && ours.Admit(s.Namespace):
 				found = append(found, s)
 			case c.ESO.Ignores(s) && others.Admit(s.Namespace):
@@ -79,25 +81,52 @@ func (c *Checker) noStores(ctx context.Context) {
 		"install External Secrets 0.16 or later; with none to come, set --eso-recovery off")
 }
 
+// maxNamedStores bounds how many stores are named that have the same trouble: anybody may make
+// some, and their findings are not to bury all others.
+const maxNamedStores = 5
+
+// eachNamed calls name with the first few stores, and returns how many are left.
+func eachNamed(stores []eso.Store, name func(eso.Store)) (more int) {
+	named := min(len(stores), maxNamedStores)
+	for _, s := range stores[:named] {
+		name(s)
+	}
+	return len(stores) - named
+}
+
 func (c *Checker) evaluateStores(stores, ignored []eso.Store) {
-	for _, s := range ignored {
+	const list = "kubectl get clustersecretstores,secretstores -A lists them"
+	if more := eachNamed(ignored, func(s eso.Store) {
 		c.unknown(s.String()+" is ignored: its server is a Service of another namespace", eso.AdviceElsewhere)
+	}); more > 0 {
+		c.unknown(fmt.Sprintf("more stores that are ignored, of other namespaces' Services: %d", more), list)
 	}
 	ready := 0
+	var broken, unvalidated []eso.Store
 	for _, s := range stores {
 		switch {
 		case s.Ready():
 			ready++
 		case s.Status == "":
-			c.unknown(s.String()+" has no Ready condition: no External Secrets controller has validated it",
-				"see whether its spec.controller, or the controller's options processClusterStore and processSecretStore, exclude it")
+			unvalidated = append(unvalidated, s)
 		default:
-			c.fail(fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
-				"fix what it reports; what uses it is not synced until it is Ready")
+			broken = append(broken, s)
 		}
 	}
+	if more := eachNamed(unvalidated, func(s eso.Store) {
+		c.unknown(s.String()+" has no Ready condition: no External Secrets controller has validated it",
+			"see whether its spec.controller, or the controller's options processClusterStore and processSecretStore, exclude it")
+	}); more > 0 {
+		c.unknown(fmt.Sprintf("more stores without a Ready condition: %d", more), list)
+	}
+	if more := eachNamed(broken, func(s eso.Store) {
+		c.fail(fmt.Sprintf("%s is not Ready: %s: %s", s, s.Reason, quote(s.Message)),
+			"fix what it reports; what uses it is not synced until it is Ready")
+	}); more > 0 {
+		c.fail(fmt.Sprintf("more stores that are not Ready: %d", more), list)
+	}
 	for _, name := range c.ESO.Stores {
-		if !contains(stores, name) {
+		if !slices.ContainsFunc(stores, func(s eso.Store) bool { return s.StoreName == name }) {
 			c.fail(name.String()+" does not exist", "correct --eso-stores")
 		}
 	}
@@ -107,10 +136,6 @@ func (c *Checker) evaluateStores(stores, ignored []eso.Store) {
 	case len(stores)+len(ignored)+len(c.ESO.Stores) == 0:
 		c.ok("no store uses Vault: there is nothing to resync")
 	}
-}
-
-func contains(stores []eso.Store, name eso.StoreName) bool {
-	return slices.ContainsFunc(stores, func(s eso.Store) bool { return s.StoreName == name })
 }
 
 // checkController looks for the pods that would be evicted.
@@ -149,7 +174,11 @@ func (c *Checker) evictable(pod string) kube.Rights {
 
 // checkSynced counts the ExternalSecrets that are not synced, of those that use the stores.
 func (c *Checker) checkSynced(ctx context.Context, stores []eso.Store) {
-	is := func(name eso.StoreName) bool { return name == eso.NoStore || contains(stores, name) }
+	used := map[eso.StoreName]bool{eso.NoStore: true}
+	for _, s := range stores {
+		used[s.StoreName] = true
+	}
+	is := func(name eso.StoreName) bool { return used[name] }
 	total, failed := 0, 0
 	var one string
 	err := c.each(ctx, c.api.Resource(eso.ExternalSecrets), metav1.ListOptions{}, func(o *unstructured.Unstructured) {

@@ -29,7 +29,11 @@ func (c *Checker) checkSelectors(ctx context.Context) {
 		return
 	}
 	c.eachOfOurs(ctx, networkPolicies, "NetworkPolicy", func(name string, o *unstructured.Unstructured) {
-		if c.selectsPod(name, o, "network", "spec", "podSelector") && c.letsIn(ctx, name, o) {
+		switch {
+		case !c.selectsPod(name, o, "network", "spec", "podSelector"):
+		case c.rendering != nil: // who is let in is of other renderings
+			c.ok(name + " selects the pod")
+		case c.letsIn(ctx, name, o):
 			c.ok(name + " selects the pod, and whom it lets in is there")
 		}
 	})
@@ -43,7 +47,7 @@ func (c *Checker) checkSelectors(ctx context.Context) {
 // eachOfOurs calls look with each object of a kind beside the pod that the manifests made,
 // perhaps below a prefix.
 func (c *Checker) eachOfOurs(ctx context.Context, r schema.GroupVersionResource, kind string, look func(string, *unstructured.Unstructured)) {
-	err := c.each(ctx, c.api.Resource(r).Namespace(c.Namespace), metav1.ListOptions{}, func(o *unstructured.Unstructured) {
+	err := c.list(ctx, r, c.Namespace, func(o *unstructured.Unstructured) {
 		if strings.Contains(o.GetName(), kube.Name) {
 			look("the "+kind+" "+o.GetName(), o)
 		}

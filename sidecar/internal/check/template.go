@@ -20,7 +20,7 @@ var nodes = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 // only advised where the new pod would start, and not without the sidecar.
 func (c *Checker) evaluatePending(ctx context.Context, set *unstructured.Unstructured, advice string) {
 	name := "the StatefulSet " + set.GetName()
-	next, err := c.nextPod(set)
+	next, err := podOfTemplate(set, c.pod.Whole.GetNamespace(), c.pod.Whole.GetName())
 	if err != nil {
 		c.unknown(fmt.Sprintf("a newer template of %s is pending, and cannot be read: %v", name, err), "")
 		return
@@ -50,9 +50,9 @@ func (c *Checker) evaluatePending(ctx context.Context, set *unstructured.Unstruc
 	}
 }
 
-// nextPod returns the pod that the StatefulSet's newest template makes, as its controller
+// podOfTemplate returns a pod that the StatefulSet's newest template makes, as its controller
 // does.
-func (c *Checker) nextPod(set *unstructured.Unstructured) (*pod, error) {
+func podOfTemplate(set *unstructured.Unstructured, namespace, name string) (*pod, error) {
 	template, _, err := unstructured.NestedMap(set.Object, "spec", "template")
 	if err != nil {
 		return nil, err
@@ -60,8 +60,8 @@ func (c *Checker) nextPod(set *unstructured.Unstructured) (*pod, error) {
 	o := &unstructured.Unstructured{Object: template}
 	o.SetAPIVersion("v1")
 	o.SetKind("Pod")
-	o.SetName(c.pod.Whole.GetName())
-	o.SetNamespace(c.pod.Whole.GetNamespace())
+	o.SetName(name)
+	o.SetNamespace(namespace)
 	volumes, _, err := unstructured.NestedSlice(template, "spec", "volumes")
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
-const pendingTemplate = `{metadata: {name: vault}, spec: {updateStrategy: {type: OnDelete},
+const pendingTemplate = `{metadata: {name: vault, namespace: security}, spec: {updateStrategy: {type: OnDelete},
 	volumeClaimTemplates: [{metadata: {name: data}}],
 	template: {metadata: {labels: {app: vault}}, spec: {volumes: [{name: config}], containers: [{name: vault}, {name: vault-unseal-sidecar, image: "sidecar:2", imagePullPolicy: `
 
@@ -26,7 +26,7 @@ func TestStatefulSet_AdvisesADeletionOnlyIfTheNewPodRuns(t *testing.T) {
 	set := func(policy string) string {
 		return pendingTemplate + policy + `}]}}}, status: {updateRevision: vault-2}}`
 	}
-	without := `{metadata: {name: vault}, spec: {updateStrategy: {type: OnDelete}, template: {spec: {containers: [{name: vault}]}}}, status: {updateRevision: vault-2}}`
+	without := `{metadata: {name: vault, namespace: security}, spec: {updateStrategy: {type: OnDelete}, template: {spec: {containers: [{name: vault}]}}}, status: {updateRevision: vault-2}}`
 	const has, hasOther = `{status: {images: [{names: ["sidecar:2"]}]}}`, `{status: {images: [{names: ["sidecar:1"]}]}}`
 	const runs, bare = `[{name: vault}, {name: vault-unseal-sidecar}]`, `[{name: vault}]`
 	const deletion = "kubectl -n security delete pod vault-0"

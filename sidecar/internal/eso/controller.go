@@ -38,8 +38,9 @@ type Controller struct {
 	reportedAt    time.Time
 	tracked       map[StoreName]*storeState
 	ignoredLogged map[StoreName]bool
-	ignoredCount  StoreLimit // of both kinds
-	limitLogged   bool       // that there are too many
+	ignoredCount  StoreLimit                    // of both kinds
+	limitLogged   bool                          // that there are too many
+	changes       map[string]*unseal.LogLimiter // of stores, by requester
 	evicting      bool
 	isOurs        func(Store) bool // as isOurVault last answered; nil: it failed
 	isOursAt      time.Time
@@ -68,7 +69,8 @@ type phaseState struct {
 	resyncDone       bool
 	outageOver       bool // it was done once: a store that got down since is no part of it
 	resyncRequests
-	scan *scanResult // by the newest scan
+	scan       *scanResult // by the newest scan
+	leftLogged int         // objects, as was last logged of what is left after a resync
 }
 
 // resyncKey stands for the objects that use the stores. No store has that name.
@@ -109,6 +111,7 @@ func New(c Config, api dynamic.Interface, p *podstatus.Pod) *Controller {
 		tracked:       map[StoreName]*storeState{},
 		ignoredLogged: map[StoreName]bool{},
 		ignoredCount:  StoreLimit{},
+		changes:       map[string]*unseal.LogLimiter{},
 		phaseState:    phaseState{resyncRequests: newResyncRequests()},
 		watching:      map[string]*watchState{kindClusterStore: {}, kindStore: {}},
 	}
@@ -251,7 +254,7 @@ func (n *Controller) reconcile(ctx context.Context, name StoreName) (after time.
 		if n.resyncDone {
 			n.since, n.slowestStore, n.resyncDone = now, 0, false
 		}
-		n.log.Info(msgStoreDown, keyStore, p.String(), keyReason, p.Reason)
+		n.log.Log(n.changeLevel(name), msgStoreDown, keyStore, p.String(), keyReason, p.Reason)
 	}
 	if !now.Before(p.nextResync) {
 		wait := n.reconcileStore(ctx, p, now)

@@ -41,12 +41,15 @@ func working(t *testing.T, n *Controller) {
 }
 
 // controllerWithStore is a controller that works, with one store that is down, and a
-// Vault in a phase.
-func controllerWithStore(t *testing.T, phase unseal.Phase) (*Controller, *fakeCluster) {
+// Vault in a phase. It is changed before it works.
+func controllerWithStore(t *testing.T, phase unseal.Phase, change ...func(*Controller)) (*Controller, *fakeCluster) {
 	w := &fakeCluster{t: t}
 	n := newController(t, Config{Recovery: RecoveryNudge, Log: hclog.NewNullLogger()}, w, nil)
 	name := StoreName{"", "home"}
 	n.tracked[name] = &storeState{Store: Store{StoreName: name, Status: kube.False}}
+	for _, f := range change {
+		f(n)
+	}
 	n.Publish(unseal.Snapshot{Phase: phase})
 	working(t, n)
 	return n, w
@@ -118,8 +121,12 @@ func TestEviction_IsLimitedToOutages(t *testing.T) {
 	for _, recovery := range []Recovery{RecoveryBoth, RecoveryRestart} {
 		t.Run(string(recovery), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, w := controllerWithStore(t, unseal.Active)
-				n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
+				n, w := controllerWithStore(t, unseal.Active, func(n *Controller) {
+					n.config.Recovery, n.config.Stores = recovery, []StoreName{{"", "home"}}
+					if recovery == RecoveryRestart { // or it might be evicted before the first change
+						n.tracked[StoreName{"", "home"}].Status = kube.True
+					}
+				})
 				setStatus := func(status string) {
 					n.handle(func() { n.updateStore(Store{StoreName: StoreName{"", "home"}, Status: status}, false) })
 					during(time.Second)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,12 +15,8 @@ import (
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 )
 
-const (
-	// maxNames bounds what is remembered of the Services beside us, in bytes.
-	maxNames = 1 << 20
-	// maxControllers bounds how many pods of ESO's controller are evicted.
-	maxControllers = 100
-)
+// maxControllers bounds how many pods of ESO's controller are evicted.
+const maxControllers = 100
 
 // ControllerLabel is on ESO's controller pods and on neither its webhook's
 // nor its cert-controller's (ESO, deploy/charts/external-secrets).
@@ -68,7 +62,8 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 	if !ours(p.Store) {
 		if !p.otherVaultLogged {
 			p.otherVaultLogged = true
-			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice, "name it in --eso-stores if it is this one's")
+			n.log.Warn(msgForeign, keyStore, p.String(), keyAdvice,
+				"name it in --eso-stores if it is this one's; the host of an Ingress or an HTTPRoute is known with the component routes")
 		}
 		return
 	}
@@ -104,86 +99,6 @@ func (n *Controller) maybeEvict(ctx context.Context, p *storeState) {
 		n.log.Evicted()
 		n.log.Warn(msgEvicted, keyPod, name, keyStore, p.String())
 	}
-}
-
-// isOurVault returns what reports whether a store's Vault is the one beside us. The
-// Vault of a store named in the options is.
-func (n *Controller) isOurVault(ctx context.Context) (func(Store) bool, error) {
-	var names []string
-	if len(n.config.Stores) == 0 && n.config.Namespace != "" {
-		var err error
-		if names, err = n.vaultHosts(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return func(s Store) bool {
-		u, err := url.Parse(s.Server)
-		return slices.Contains(n.config.Stores, s.StoreName) ||
-			err == nil && slices.Contains(names, canonicalHost(u.Hostname()))
-	}, nil
-}
-
-// vaultHosts returns the names and the addresses by which our pod is reached
-// through the Services that select it.
-func (n *Controller) vaultHosts(ctx context.Context) ([]string, error) {
-	within, cancel := kube.WithRequestTimeout(ctx)
-	defer cancel()
-	self, err := n.api.Resource(kube.Pods).Namespace(n.config.Namespace).Get(within, n.config.Pod, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("reading our own pod: %w", err)
-	}
-	var names []string
-	room := maxNames
-	services := n.api.Resource(kube.Services).Namespace(n.config.Namespace)
-	_, err = kube.EachObject(ctx, services, metav1.ListOptions{}, func(o *unstructured.Unstructured) bool {
-		for _, name := range ServiceHosts(o, self, n.config.ControllerNamespace) {
-			if room -= len(name) + kube.EntryCost; room < 0 {
-				return false
-			}
-			names = append(names, name)
-		}
-		return true
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing the Services beside us: %w", err)
-	}
-	return names, nil
-}
-
-// ServiceHosts returns the names and the addresses of one Service, as a pod in that
-// namespace finds it; none when it does not select ours.
-func ServiceHosts(service, pod *unstructured.Unstructured, from string) []string {
-	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
-	labels := pod.GetLabels()
-	for key, value := range selector {
-		if labels[key] != value {
-			return nil
-		}
-	}
-	if len(selector) == 0 {
-		return nil
-	}
-	domain := service.GetName() + "." + service.GetNamespace()
-	names := []string{domain, domain + ".svc", pod.GetName() + "." + domain, pod.GetName() + "." + domain + ".svc"}
-	if service.GetNamespace() == from {
-		names = append(names, service.GetName(), pod.GetName()+"."+service.GetName())
-	}
-	for _, field := range []string{"clusterIPs", "externalIPs"} {
-		addresses, _, _ := unstructured.NestedStringSlice(service.Object, "spec", field)
-		names = append(names, addresses...)
-	}
-	balancers, _, _ := unstructured.NestedSlice(service.Object, "status", "loadBalancer", "ingress")
-	for _, balancer := range balancers {
-		balancer, _ := balancer.(map[string]any)
-		for _, field := range []string{"ip", "hostname"} {
-			name, _, _ := unstructured.NestedString(balancer, field)
-			names = append(names, name)
-		}
-	}
-	for i := range names {
-		names[i] = canonicalHost(names[i])
-	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == "none" }) // no cluster address
 }
 
 // evict asks for the eviction of ESO's controller pods, and returns the names

@@ -71,9 +71,10 @@ func (m *evictionMemory) at() Eviction {
 // longer than it does.
 func TestEviction_IsSavedUntilTheOutageEnds(t *testing.T) {
 	evict := func(t *testing.T) (*Controller, *evictionMemory) {
-		n, w := controllerWithStore(t, unseal.Active)
 		memory := &evictionMemory{}
-		n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
+		n, w := controllerWithStore(t, unseal.Active, func(n *Controller) {
+			n.config.Memory, n.config.Recovery, n.config.Stores = memory, RecoveryBoth, []StoreName{{"", "home"}}
+		})
 		n.handle(func() {
 			n.handleWatchResult(kindClusterStore, nil, false)
 			n.handleWatchResult(kindStore, nil, false)

@@ -61,6 +61,43 @@ func TestController_BrokenStoresDelayNoOtherNamespace(t *testing.T) {
 	}
 }
 
+// A hundred stores of the cluster never get ready, and to annotate one takes a second, as with
+// a webhook that is away.
+func TestController_BrokenClusterStoresDelayNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		api := a.serve(func() []unstructured.Unstructured {
+			return []unstructured.Unstructured{ofStore(failedSecret("victim", "app", ""), "victim", "s")}
+		})
+		count := api.OnPatch
+		api.OnPatch = func(ctx context.Context, at kubetest.At, name string, o metav1.PatchOptions) error {
+			if at.Resource == ClusterStores {
+				kube.Sleep(ctx, time.Second)
+			}
+			return count(ctx, at, name, o)
+		}
+		var broken []Store
+		for i := range 100 {
+			broken = append(broken, vaultStore("", fmt.Sprint("s", i), kube.False))
+		}
+		n := besideVault(t, Config{Recovery: RecoveryNudge}, api, append(broken, vaultStore("", "home", kube.True))...)
+		during(10 * time.Second)
+		n.setStatus("victim", "s", kube.False)
+		down := time.Since(a.began)
+		during(10 * time.Second)
+		assert.LessOrEqual(t, a.firstAt("secretstores/victim/s")-down, 5*time.Second)
+		assert.NotZero(t, a.times("secretstores/victim/s"))
+		n.setStatus("victim", "s", kube.True)
+		ready := time.Since(a.began)
+		during(time.Minute)
+		assert.NotZero(t, a.times("externalsecrets/victim/app"))
+		assert.LessOrEqual(t, a.firstAt("externalsecrets/victim/app")-ready, 5*time.Second)
+		for i := range 100 {
+			assert.NotZero(t, a.times(fmt.Sprint("clustersecretstores//s", i)), "each has its turn")
+		}
+	})
+}
+
 // What is reported of a thousand stores takes longer than to wake one of them.
 func TestController_ReportsABurstOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,16 +1,23 @@
 package eso
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube/kubetest"
 )
 
 // A tenant has a store that turns Ready every five minutes, while much that uses another
@@ -106,5 +113,39 @@ func TestResync_ThatNeverEndsForgetsNoLaterStore(t *testing.T) {
 		n.setStatus("", "home", kube.True)
 		flap(time.Hour)
 		assert.Greater(t, a.times("externalsecrets/victim/app"), before)
+	})
+}
+
+// A tenant's store turns Ready every other second for two hours.
+func TestController_FlappingStoreFillsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		var a annotationLog
+		api := a.serve(func() []unstructured.Unstructured { return nil })
+		api.OnPatch = func(context.Context, kubetest.At, string, metav1.PatchOptions) error {
+			return apierrors.NewInvalid(schema.GroupKind{Kind: kindStore}, "s", nil)
+		}
+		n := besideVault(t, Config{Recovery: RecoveryNudge, Log: hclog.New(&hclog.LoggerOptions{Output: &out})}, api,
+			vaultStore("", "home", kube.True), vaultStore("tenant", "s", kube.True))
+		for range 3600 {
+			n.setStatus("tenant", "s", kube.False)
+			during(time.Second)
+			n.setStatus("tenant", "s", kube.True)
+			during(time.Second)
+		}
+		assert.Less(t, strings.Count(out.String(), "\n"), 800)
+		assert.Equal(t, 1, strings.Count(out.String(), "annotating SecretStore/tenant/s"))
+		flapping := strings.Count(out.String(), msgFlapping)
+		assert.NotZero(t, flapping)
+		assert.Less(t, flapping, 10)
+		out.Reset()
+		n.setStatus("", "home", kube.False)
+		during(time.Second)
+		assert.Contains(t, out.String(), msgStoreDown, "of others each is logged")
+		during(2 * time.Hour)
+		out.Reset()
+		n.setStatus("tenant", "s", kube.False)
+		during(time.Second)
+		assert.Contains(t, out.String(), msgStoreDown, "now it is calm")
 	})
 }

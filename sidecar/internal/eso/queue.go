@@ -2,11 +2,15 @@ package eso
 
 import "k8s.io/client-go/util/workqueue"
 
-// fairQueue is the order in which stores are handed out: those of the cluster first,
-// and then one of each namespace in turn, so that the many broken stores of one hold
-// up no other's. It is a workqueue.Queue.
+// fairQueue is the order in which stores are handed out: one of the cluster, then one of the next
+// namespace in turn, so that the many broken stores of one hold up no other's, nor those of the
+// cluster all of them. Before any of them comes resyncKey, which is there once. It is a
+// workqueue.Queue.
 type fairQueue struct {
-	namespaces []string // that wait, "" for the cluster's first
+	resync     bool
+	cluster    []StoreName
+	clusterWas bool     // handed out last
+	namespaces []string // that wait
 	waiting    map[string][]StoreName
 	count      int
 }
@@ -24,28 +28,38 @@ func (q *fairQueue) Len() int        { return q.count }
 
 func (q *fairQueue) Push(s StoreName) {
 	q.count++
+	switch {
+	case s == resyncKey:
+		q.resync = true
+		return
+	case s.Namespace == "":
+		q.cluster = append(q.cluster, s)
+		return
+	}
 	if len(q.waiting[s.Namespace]) == 0 {
-		q.wait(s.Namespace)
+		q.namespaces = append(q.namespaces, s.Namespace)
 	}
 	q.waiting[s.Namespace] = append(q.waiting[s.Namespace], s)
 }
 
-func (q *fairQueue) wait(namespace string) {
-	if namespace == "" {
-		q.namespaces = append([]string{""}, q.namespaces...)
-		return
-	}
-	q.namespaces = append(q.namespaces, namespace)
-}
-
 func (q *fairQueue) Pop() StoreName {
+	q.count--
+	if q.resync {
+		q.resync = false
+		return resyncKey
+	}
+	q.clusterWas = len(q.cluster) > 0 && (!q.clusterWas || len(q.namespaces) == 0)
+	if q.clusterWas {
+		next := q.cluster[0]
+		q.cluster = q.cluster[1:]
+		return next
+	}
 	namespace := q.namespaces[0]
 	q.namespaces = q.namespaces[1:]
 	next := q.waiting[namespace][0]
-	q.count--
 	if rest := q.waiting[namespace][1:]; len(rest) > 0 {
 		q.waiting[namespace] = rest
-		q.wait(namespace)
+		q.namespaces = append(q.namespaces, namespace)
 	} else {
 		delete(q.waiting, namespace) // namespaces come and go
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	ControllerNamespace string      // where ESO's pods are
 	Deployment          string      // of ESO's controller; empty: its pods have ControllerLabel
 	Pod, Namespace      string      // our own pod, which Vault's Services lead to
+	ClusterDomain       string      // of this cluster's Services; cluster.local always is one
 	Log                 hclog.Logger
 	Meter               kube.Meter                   // may be nil
 	Memory              Memory                       // may be nil

@@ -225,10 +225,11 @@ Code: 503. Errors:
 func TestEviction_IsSkippedOnceAnotherStoreRecovered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		n, w := controllerWithStore(t, unseal.Unreachable)
-		n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 		mine, tenants := StoreName{"", "home"}, StoreName{"app", "broken"}
-		n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
+		n, w := controllerWithStore(t, unseal.Unreachable, func(n *Controller) {
+			n.log.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
+			n.config.Recovery, n.config.Stores = RecoveryBoth, []StoreName{mine, tenants}
+		})
 		setStatus := func(name StoreName, status string) {
 			n.handle(func() { n.updateStore(Store{StoreName: name, uid: name.Name, Status: status}, false) })
 		}

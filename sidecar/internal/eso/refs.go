@@ -40,12 +40,17 @@ func Uses(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	})
 }
 
-// pushesTo reports whether a PushSecret writes to one of the stores. Those that it
-// selects by label are not looked up: any of ours could be meant.
+// anyStore is the name that stands for the stores of a namespace, or of the cluster. No store has
+// that name, though a reference may.
+const anyStore = "*"
+
+// pushesTo reports whether a PushSecret writes to one of the stores. Of those that it
+// selects the labels are not looked up: any of its namespace, or of the cluster, could be meant.
 func pushesTo(o *unstructured.Unstructured, is func(StoreName) bool) bool {
 	return slices.ContainsFunc(kube.Entries(o.Object, "spec", "secretStoreRefs"), func(ref map[string]any) bool {
 		_, selects := ref["labelSelector"]
-		return selects || isOneOf(ref, o.GetNamespace(), is)
+		among := storeRefOf(ref, o.GetNamespace()).Namespace
+		return selects && is(StoreName{among, anyStore}) || isOneOf(ref, o.GetNamespace(), is)
 	})
 }
 
@@ -78,7 +83,7 @@ func generates(o *unstructured.Unstructured) bool {
 
 func isOneOf(ref map[string]any, namespace string, is func(StoreName) bool) bool {
 	name := storeRefOf(ref, namespace)
-	return name != NoStore && is(name)
+	return name != NoStore && name.Name != anyStore && is(name)
 }
 
 // leftAlone says why an object is left to ESO's own retries; "" when it is not.

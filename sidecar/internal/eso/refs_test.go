@@ -91,10 +91,12 @@ func TestGenerates_FollowsTheGenerator(t *testing.T) {
 }
 
 func TestPushesTo_FollowsTheStoreReferences(t *testing.T) {
-	ours := func(n StoreName) bool { return n == StoreName{"", "home"} }
+	ours := func(n StoreName) bool { return n == StoreName{"", "home"} || n == StoreName{"", anyStore} }
 	for spec, want := range map[string]bool{
 		`{"secretStoreRefs":[{"name":"x"},{"kind":"ClusterSecretStore","name":"home"}]}`: true,
-		`{"secretStoreRefs":[{"labelSelector":{}}]}`:                                     true,
+		`{"secretStoreRefs":[{"kind":"ClusterSecretStore","labelSelector":{}}]}`:         true,
+		`{"secretStoreRefs":[{"kind":"ClusterSecretStore","name":"*"}]}`:                 false,
+		`{"secretStoreRefs":[{"labelSelector":{}}]}`:                                     false,
 		`{"secretStoreRefs":[{"name":"home"}]}`:                                          false,
 		`{}`:                                                                             false,
 	} {
@@ -179,70 +181,6 @@ func TestParseStores_AcceptsNamesWithANamespace(t *testing.T) {
 			_, err := ParseStores(bad)
 			assert.ErrorContains(t, err, "NAMESPACE/NAME")
 		})
-	}
-}
-
-// Whether a store's server is the Vault beside us.
-func TestIsOurVault_KnowsEachSpellingOfOurServices(t *testing.T) {
-	pod := kubetest.Object(t, `{"metadata":{"name":"vault-0","namespace":"security","labels":{"app":"vault","x":"y"}}}`)
-	services := []string{
-		`{"metadata":{"name":"vault","namespace":"security"},"spec":{"selector":{"app":"vault"},"clusterIPs":["10.96.0.7","fd00::7"],
-			"externalIPs":["192.0.2.9"]},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.7"},{"ip":"2001:DB8::7"},{"hostname":"Vault.example.com."}]}}}`,
-		`{"metadata":{"name":"vault-internal","namespace":"security"},"spec":{"selector":{"app":"vault"},"clusterIPs":["None"]}}`,
-		`{"metadata":{"name":"vault-active","namespace":"security"},"spec":{"selector":{"app":"vault","role":"active"},"clusterIPs":["10.96.0.8"]}}`,
-		`{"metadata":{"name":"postgres","namespace":"security"},"spec":{"selector":{"app":"postgres"},"clusterIPs":["10.96.0.9"]}}`,
-	}
-	api := &kubetest.API{
-		OnGet: func(kubetest.At, string) *unstructured.Unstructured { return pod },
-		OnList: func(context.Context, kubetest.At, metav1.ListOptions) (out []unstructured.Unstructured, _ string, _ error) {
-			for _, text := range services {
-				out = append(out, *kubetest.Object(t, text))
-			}
-			return out, "", nil
-		},
-	}
-	for server, want := range map[string]bool{
-		"http://vault.security:8200":                         true,
-		"http://vault.security.svc:8200":                     true,
-		"https://Vault.Security.svc.cluster.local.:8200":     true,
-		"http://vault.security.svc.home.lan:8200":            true,
-		"http://vault-0.vault-internal.security.svc.k8s.lan": true,
-		"http://vault-0.vault-internal.security:8200":        true,
-		"http://10.96.0.7:8200":                              true,
-		"http://[fd00:0::7]:8200":                            true,
-		"http://192.0.2.7:8200":                              true,
-		"https://[2001:db8::7]":                              true,
-		"https://192.0.2.9":                                  true,
-		"https://vault.example.com":                          true,
-		"http://vault:8200":                                  false, // of ESO's namespace
-		"http://vault.other:8200":                            false,
-		"http://vault.other.svc.home.lan:8200":               false,
-		"http://vault-active.security.svc:8200":              false, // another replica
-		"http://postgres.security.svc:8200":                  false,
-		"http://none:8200":                                   false,
-		"http://10.96.0.9:8200":                              false,
-		"https://vault.elsewhere.example.com":                false,
-	} {
-		t.Run(server, func(t *testing.T) {
-			n := newController(t, Config{Namespace: "security", Pod: "vault-0", ControllerNamespace: "external-secrets", Log: hclog.NewNullLogger()}, api, nil)
-			ours, err := n.isOurVault(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, want, ours(Store{Server: server}))
-		})
-	}
-	t.Run("a short name, where ESO is in Vault's namespace", func(t *testing.T) {
-		n := newController(t, Config{Namespace: "security", Pod: "vault-0", ControllerNamespace: "security", Log: hclog.NewNullLogger()}, api, nil)
-		ours, err := n.isOurVault(t.Context())
-		require.NoError(t, err)
-		assert.True(t, ours(Store{Server: "http://vault:8200"}))
-		assert.True(t, ours(Store{Server: "http://vault-0.vault-internal:8200"}))
-	})
-}
-
-func TestServiceHosts_AreOfWhatSelectsOurPod(t *testing.T) {
-	pod := kubetest.Object(t, `{"metadata":{"name":"vault-0","labels":{"app":"vault","x":"y"}}}`)
-	for _, selector := range []string{`{"app":"other"}`, `{"app":"vault","role":"active"}`, `{}`, `null`} {
-		assert.Empty(t, ServiceHosts(kubetest.Object(t, `{"metadata":{"name":"s","namespace":"security"},"spec":{"selector":`+selector+`}}`), pod, "security"), selector)
 	}
 }
 

@@ -36,30 +36,35 @@ func (n *Controller) storeNames() []StoreName {
 	return slices.SortedFunc(maps.Keys(n.tracked), func(a, b StoreName) int { return strings.Compare(a.String(), b.String()) })
 }
 
-// handleScan takes what a scan has found.
+// handleScan takes what a scan has found. While a store is down, more fails than anybody has to
+// mend: that is not logged, but what was logged before may be mended, whatever store stays down.
 func (n *Controller) handleScan(f scanResult) {
-	if n.worstStore().Type != "" && (f.afterResync || !n.storesKnown()) {
-		return // a store is down, and with it more than anybody has to mend
-	}
-	told := 0 // how many were left when that was last logged
-	if n.scan != nil && n.scan.final {
-		told = n.scan.unsyncedCount
-	}
+	down := n.worstStore().Type != ""
 	f.took, f.slowest = f.at.Sub(n.since), n.slowestStore
 	n.scan = &f
 	if !f.final {
+		n.leftLogged = 0
 		return
 	}
-	n.resyncDone, n.outageOver = true, true
-	for _, p := range n.tracked { // what fails these later is something else
-		p.readyAfterOutage = p.readyAfterOutage || p.Ready()
+	switch {
+	case down && f.afterResync && f.unsyncedCount >= max(1, n.leftLogged),
+		down && !f.afterResync && !n.storesKnown():
+		return
+	case down && f.afterResync: // the resync of that store is to come
+	default:
+		n.resyncDone, n.outageOver = true, true
+		for _, p := range n.tracked { // what fails these later is something else
+			p.readyAfterOutage = p.readyAfterOutage || p.Ready()
+		}
 	}
+	told := n.leftLogged
+	n.leftLogged = f.unsyncedCount
 	if c := f.condition(n.log.Rights); f.unsyncedCount > 0 && f.unsyncedCount != told {
 		n.log.Warn(msgLeft, keyCount, f.unsyncedCount, keyLeft, f.unsynced)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: c.Message})
 	} else if f.unsyncedCount == 0 && (f.resynced > 0 || told > 0) {
 		n.log.Info(msgRecovered, keyCount, f.resynced, keyTook, kube.Short(f.took))
-		if told == 0 && n.worstStore().Type == "" { // else it took a person, or is not all yet
+		if told == 0 && !down { // else it took a person, or is not all yet
 			n.log.Reached(kube.StepObjects, f.took)
 		}
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventRecovered, Warning: false, Message: c.Message})

@@ -2,13 +2,17 @@ package eso
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
@@ -49,7 +53,7 @@ func TestController_LogsUnsyncedObjectsWhenTheyChange(t *testing.T) {
 }
 
 // A store that goes down while something is left takes more with it, which is
-// no new trouble of what was left, nor its end.
+// no new trouble of what was left. That all of it is synced is its end.
 func TestController_LogsNoUnsyncedObjectsWhileAStoreIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, meter, setStatus := withBrokenStores(t)
@@ -67,15 +71,72 @@ func TestController_LogsNoUnsyncedObjectsWhileAStoreIsDown(t *testing.T) {
 		left(7, true)
 		left(0, true)
 		assert.NotContains(t, out.String(), msgLeft)
-		assert.NotContains(t, out.String(), msgRecovered)
+		assert.Equal(t, 1, strings.Count(out.String(), msgRecovered))
+		assert.Empty(t, meter.took[kube.StepObjects], "by a person")
 		time.Sleep(time.Second)
 		setStatus(kube.False, "b")
 		assert.Equal(t, since, n.since, "it is one trouble")
 		setStatus(kube.True, "a", "b")
-		left(0, true)
-		assert.Contains(t, out.String(), msgRecovered, "now it is repaired")
-		assert.Empty(t, meter.took[kube.StepObjects], "by a person")
+		left(0, false)
+		assert.Equal(t, 2, strings.Count(out.String(), msgRecovered), "that of the stores")
 	})
+}
+
+// A tenant's store never gets ready, while what was left in another namespace is mended one by one.
+func TestController_BrokenStoreHidesNothingThatIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a annotationLog
+		var left atomic.Int32
+		left.Store(2)
+		var out lockedBuffer
+		n := besideVault(t, Config{Recovery: RecoveryNudge, Log: hclog.New(&hclog.LoggerOptions{Output: &out})},
+			a.serve(func() (all []unstructured.Unstructured) {
+				for i := range left.Load() {
+					all = append(all, failedSecret("victim", fmt.Sprint("app-", i), ""))
+				}
+				return all
+			}), vaultStore("", "home", kube.True), vaultStore("tenant", "broken", kube.False))
+		during(time.Hour)
+		assert.Equal(t, 1, strings.Count(out.String(), msgLeft))
+		for _, row := range []struct {
+			left     int
+			messages string
+		}{{1, msgLeft}, {0, msgRecovered}} {
+			out.Reset()
+			left.Store(int32(row.left))
+			during(unsyncedInterval)
+			n.handle(func() {
+				assert.Equal(t, row.left, n.scan.unsyncedCount)
+				assert.Equal(t, row.left, n.snapshot(n.condition()).LeftCount)
+				assert.Equal(t, "StoreNotReady", n.condition().Reason)
+			})
+			assert.Equal(t, 1, strings.Count(out.String(), row.messages), out.String())
+		}
+	})
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *lockedBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Reset()
 }
 
 // A store that was down for its own reason took whoever repaired it, however

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -80,8 +82,9 @@ func resyncGap(n int) time.Duration {
 	return min(recheckInterval<<min(n-3, 10), unsyncedInterval)
 }
 
-// nextResync is when the first of those that ask for another resync may have it. The
-// newest has time for a scan, the more of it the more often it got to none.
+// nextResync is when the first of those that ask for another resync may have it. One that has
+// got to the end of no scan has time for it, twice as much each time: however long a scan takes,
+// one comes to its end.
 func (n *Controller) nextResync() time.Time {
 	next := time.Now().Add(unsyncedInterval)
 	for requester := range n.requested {
@@ -89,8 +92,11 @@ func (n *Controller) nextResync() time.Time {
 			next = at
 		}
 	}
-	spaced := n.resyncStarted.Add(min(firstRecheck<<min(n.interrupted, 10), recheckInterval))
-	if spaced.After(next) {
+	gap := firstRecheck
+	if n.resync != nil && n.resync.scans == 0 {
+		gap <<= min(n.interrupted, 10)
+	}
+	if spaced := n.resyncStarted.Add(gap); spaced.After(next) {
 		return spaced
 	}
 	return next
@@ -142,6 +148,8 @@ func (n *Controller) takeDue(before *resync) map[StoreName]bool {
 	for name, p := range n.tracked {
 		if p.Ready() {
 			stores[name] = p.due || unfinished[name]
+			selected := StoreName{name.Namespace, anyStore}
+			stores[selected] = stores[selected] || stores[name]
 			p.due = false
 		}
 	}
@@ -164,4 +172,24 @@ func (n *Controller) limitRequests(now time.Time) {
 		n.limits[requester] = resyncLimit{l.resyncs + 1, now.Add(resyncGap(l.resyncs))}
 	}
 	clear(n.requested)
+}
+
+// changeLevel is the level at which a store's turning Ready, or not, is logged. Whoever has stores
+// that flap fills no log, and hides no change of others' stores.
+func (n *Controller) changeLevel(name StoreName) hclog.Level {
+	now, requester := time.Now(), name.requester()
+	l := n.changes[requester]
+	if l == nil {
+		maps.DeleteFunc(n.changes, func(_ string, l *unseal.LogLimiter) bool { return l.Calm(now) })
+		l = &unseal.LogLimiter{}
+		n.changes[requester] = l
+	}
+	before := l.Limited
+	if l.Allow(now) {
+		return hclog.Info
+	}
+	if !before {
+		n.log.Warn(msgFlapping, keyStore, name.String(), keyAdvice, "its Events say why")
+	}
+	return hclog.Debug
 }

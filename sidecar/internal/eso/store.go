@@ -115,7 +115,7 @@ func inOtherNamespace(server, namespace string) bool {
 	if err != nil || namespace == "" {
 		return false
 	}
-	name, is := strings.CutSuffix(canonicalHost(u.Hostname()), ".svc")
+	name, _, is := strings.Cut(canonicalHost(u.Hostname())+".", ".svc.") // of whichever cluster
 	dot := strings.LastIndex(name, ".")
 	return is && dot > 0 && name[dot+1:] != namespace
 }
@@ -127,15 +127,22 @@ func (s Store) Ready() bool { return s.Status == kube.True }
 // controller's options leave its kind out.
 func (s Store) Down() bool { return s.Status != "" && !s.Ready() }
 
-// canonicalHost spells a host in one way: a Service's without the cluster's domain, whatever
-// that is, and an address as netip does.
+// canonicalHost spells a host in one way, and an address as netip does.
 func canonicalHost(host string) string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.Unmap().String()
 	}
-	if service, _, found := strings.Cut(host, ".svc."); found {
-		return service + ".svc"
+	return host
+}
+
+// withoutDomain returns the name of a Service of this cluster without the cluster's domain. Below
+// any other domain, whoever owns that says where the name leads.
+func (c Config) withoutDomain(host string) string {
+	for _, domain := range []string{"cluster.local", c.ClusterDomain} {
+		if service, is := strings.CutSuffix(host, ".svc."+domain); is {
+			return service + ".svc"
+		}
 	}
 	return host
 }

@@ -163,13 +163,13 @@ func (n *Controller) updateStore(s Store, gone bool) (tracked bool) {
 	if !p.downSince.IsZero() {
 		works = n.outageID
 		took := time.Since(p.downSince)
-		n.log.Info(msgStoreUp, keyStore, s.String(), keyTook, kube.Short(took))
+		n.log.Log(n.changeLevel(s.StoreName), msgStoreUp, keyStore, s.String(), keyTook, kube.Short(took))
 		if p.failureReported == "" { // else it took a person
 			n.log.Reached(kube.StepStore, took)
 			n.slowestStore = max(n.slowestStore, took)
 		}
 	}
-	*p = storeState{Store: s, due: true, workedInOutage: works}
+	*p = storeState{Store: s, due: true, workedInOutage: works, resyncErrors: p.resyncErrors}
 	n.requestResync(s.requester())
 	return true
 }

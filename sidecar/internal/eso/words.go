@@ -18,6 +18,7 @@ const (
 const (
 	msgStoreDown   = "store is not ready, requesting a resync"
 	msgStoreUp     = "store is ready"
+	msgFlapping    = "stores are flapping, their changes are logged at debug until they are calm"
 	msgWoken       = "requested a resync of what external-secrets failed to sync"
 	msgRecovered   = "external-secrets has recovered"
 	msgLeft        = "secrets still fail to sync after the recovery, not caused by the outage"

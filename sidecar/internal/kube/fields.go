@@ -16,7 +16,12 @@ var (
 	sourceFields    = fields{"sourceRef": {"storeRef": storeFields, "generatorRef": referenceFields}}
 	vaultFields     = fields{"server": nil, "namespace": nil, "auth": {"namespace": nil}}
 	containerFields = fields{"name": nil, "imageID": nil}
-	metadataFields  = fields{
+	// Of an Ingress, and of an HTTPRoute.
+	ruleFields = fields{
+		"host": nil, "http": {"paths": {"backend": {"service": {"name": nil}}}},
+		"backendRefs": {"kind": nil, "namespace": nil, "name": nil},
+	}
+	metadataFields = fields{
 		"name": nil, "namespace": nil, "uid": nil, "resourceVersion": nil,
 		"deletionTimestamp": nil, "continue": nil,
 	}
@@ -40,8 +45,11 @@ var objectFields = fields{
 		"secretStoreRefs": {"name": nil, "kind": nil, "labelSelector": nil},
 		"data":            sourceFields,
 		"dataFrom":        sourceFields,
+		"rules":           ruleFields,
+		"hostnames":       nil,
 	},
 	"status": {
+		"allowed":               nil, // of a review of access
 		"refreshTime":           nil,
 		"loadBalancer":          {"ingress": {"ip": nil, "hostname": nil}}, // of a Service
 		"conditions":            {"type": nil, "status": nil, "reason": nil, "message": nil, "lastTransitionTime": nil},

@@ -146,10 +146,10 @@ func (f *filter) object(keep fields) {
 			return
 		case ',':
 		case '"':
-			name := f.name()
+			name, whole := f.name()
 			b := f.token()
 			of, wanted := keep[name]
-			if !wanted && f.room > 0 {
+			if !wanted && f.room > 0 && whole {
 				if of, wanted = keep[anyField]; wanted {
 					f.room -= len(name) + EntryCost
 				}
@@ -167,21 +167,18 @@ func (f *filter) object(keep fields) {
 	}
 }
 
-// name reads a field's name, as JSON writes it, and the colon; "" stands for one
-// that is too long to be wanted.
-func (f *filter) name() string {
+// name reads a field's name, as JSON writes it, and the colon. One that is not whole is too
+// long to be wanted.
+func (f *filter) name() (name string, whole bool) {
 	from, room := f.out.Len(), f.room
-	whole := f.text(maxName)
-	name := string(f.out.Bytes()[from+1 : f.out.Len()-1])
+	whole = f.text(maxName)
+	name = string(f.out.Bytes()[from+1 : f.out.Len()-1])
 	f.out.Truncate(from)
 	f.room = room
 	if f.token() != ':' {
 		f.fail(errNotJSON)
 	}
-	if !whole {
-		return ""
-	}
-	return name
+	return name, whole
 }
 
 // list keeps the entries of which there is anything to keep: all of a page, and

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"math/bits"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,13 +12,14 @@ func (f *filter) text(limit int) (whole bool) {
 	f.out.WriteByte('"')
 	defer f.out.WriteByte('"')
 	whole = true
+	following := 0 // bytes of a character that was counted
 	for {
 		b := f.byte()
 		if b == '"' || f.err != nil {
 			return whole
 		}
-		if !utf8.RuneStart(b) { // it goes with the byte before
-			if whole {
+		if !utf8.RuneStart(b) && following > 0 {
+			if following--; whole {
 				f.out.WriteByte(b)
 			}
 			continue
@@ -28,9 +30,14 @@ func (f *filter) text(limit int) (whole bool) {
 			character[size] = f.byte()
 			size++
 		}
-		if whole = whole && size <= limit; whole {
-			limit -= size
-			f.room -= size
+		cost := size
+		if following = 0; b >= utf8.RuneSelf { // a decoder makes three bytes of each that is no text
+			following = max(0, bits.LeadingZeros8(^b)-1)
+			cost = max(3, 1+following)
+		}
+		if whole = whole && cost <= limit; whole {
+			limit -= cost
+			f.room -= cost
 			f.out.Write(character[:size])
 		}
 	}

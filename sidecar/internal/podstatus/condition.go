@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -70,5 +71,5 @@ func Sentence(s string) string {
 	if s == "" {
 		return ""
 	}
-	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
+	return strings.TrimSuffix(safetext.Capital(s), ".") + "."
 }

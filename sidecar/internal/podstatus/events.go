@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"time"
 
@@ -178,7 +179,8 @@ func (p *Pod) writeEvent(ctx context.Context, e *pendingEvent) error {
 	// One of a pod that had our name is begun anew.
 	if of, _, _ := unstructured.NestedString(there.Object, "involvedObject", "uid"); of == uid {
 		count, _, _ := unstructured.NestedInt64(there.Object, "count")
-		event["count"] = count + int64(e.count)
+		more := int64(e.count) // a sum beyond its type is refused, and so is each one after it
+		event["count"] = min(max(count, 0), math.MaxInt32-more) + more
 		delete(event, "firstTimestamp")
 	}
 	_, err = kube.Patch(ctx, p.eventAPI, name, types.MergePatchType, event)

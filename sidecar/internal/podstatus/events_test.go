@@ -56,7 +56,7 @@ func TestPod_LimitsRepeatedEvents(t *testing.T) {
 	const loop = time.Hour
 	synctest.Test(t, func(t *testing.T) {
 		l := &eventAPI{}
-		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil, kube.Rights{}), known: make(chan struct{}), wake: make(chan struct{}, 1),
+		p := &Pod{Config: Config{Name: "vault-0"}, log: kube.NewTelemetry(hclog.NewNullLogger(), nil, kube.Rights{}), known: make(chan struct{}), gate: newKeptCondition(), secrets: newKeptCondition(),
 			eventAPI: l, events: make(chan Event, 16)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -27,7 +27,7 @@ func TestEvent_EachReasonIsInThePolicy(t *testing.T) {
 // condition from being written.
 func TestMessage_FitsTheLimitOfThePolicies(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
-	p := &Pod{wake: make(chan struct{}, 1), events: make(chan Event, 1)}
+	p := &Pod{gate: newKeptCondition(), events: make(chan Event, 1)}
 	p.SetCondition(kube.Condition{Type: "gate", Status: kube.False, Message: long})
 	written := []string{p.gate.Message}
 	p.RecordEvent(Event{Message: long})

@@ -56,11 +56,11 @@ type Pod struct {
 	phase   unseal.Phase // the newest; Publish's
 	log     kube.Telemetry
 	limiter *rate.Limiter // of what WriteCondition writes
-	wake    chan struct{}
 	known   chan struct{} // closed once something was seen
-	refused chan struct{} // has one when we may not look
+	refused chan struct{} // closed once we may not look
+	refuse  sync.Once
 
-	watching, writing kube.ErrorLog
+	watching kube.ErrorLog
 
 	eventAPI      dynamic.ResourceInterface
 	events        chan Event // to be recorded
@@ -76,6 +76,12 @@ type Pod struct {
 type keptCondition struct {
 	kube.Condition
 	limiter *rate.Limiter
+	wake    chan struct{}
+	writing kube.ErrorLog
+}
+
+func newKeptCondition() keptCondition {
+	return keptCondition{limiter: newLimiter(), wake: make(chan struct{}, 1)}
 }
 
 func newLimiter() *rate.Limiter { return rate.NewLimiter(rate.Every(writeInterval), writeBurst) }
@@ -95,11 +101,10 @@ func New(c Config, api dynamic.Interface) *Pod {
 	return &Pod{
 		Config: c, api: api.Resource(kube.Pods).Namespace(c.Namespace), log: kube.NewTelemetry(c.Log, c.Meter, c.Rights),
 		limiter:  newLimiter(),
-		gate:     keptCondition{limiter: newLimiter()},
-		secrets:  keptCondition{limiter: newLimiter()},
-		wake:     make(chan struct{}, 1),
+		gate:     newKeptCondition(),
+		secrets:  newKeptCondition(),
 		known:    make(chan struct{}),
-		refused:  make(chan struct{}, 1),
+		refused:  make(chan struct{}),
 		eventAPI: api.Resource(kube.Events).Namespace(c.Namespace),
 		events:   make(chan Event, 16),
 	}
@@ -123,7 +128,8 @@ func (p *Pod) Run(ctx context.Context, start func(func())) {
 		return
 	}
 	start(func() { p.watch(ctx) })
-	start(func() { p.writeConditions(ctx) })
+	start(func() { p.writeCondition(ctx, &p.gate) })
+	start(func() { p.writeCondition(ctx, &p.secrets) })
 	start(func() { p.writeEvents(ctx) })
 }
 
@@ -135,16 +141,16 @@ func (p *Pod) SetCondition(c kube.Condition) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slot := &p.gate.Condition
+	slot := &p.gate
 	if c.Type == SecretsCondition {
-		slot = &p.secrets.Condition
+		slot = &p.secrets
 	}
 	c.Message = safetext.Line(c.Message, kube.MaxOwnText)
-	if c.Type == "" || *slot == c {
+	if c.Type == "" || slot.Condition == c {
 		return
 	}
-	*slot = c
-	kube.Notify(p.wake)
+	slot.Condition = c
+	kube.Notify(slot.wake)
 }
 
 // watch observes changes of the pod by others.
@@ -167,7 +173,7 @@ func (p *Pod) watch(ctx context.Context) {
 		OnError: func(err error) {
 			p.watching.Log(p.log, "watching our own pod", kube.GrantsGate, err)
 			if err != nil && kube.IsForbiddenOrNotFound(err) {
-				kube.Notify(p.refused)
+				p.refuse.Do(func() { close(p.refused) })
 			}
 		},
 		MissingRetry: 30 * time.Second,
@@ -200,7 +206,8 @@ func (p *Pod) observe(o *unstructured.Unstructured) {
 	if first {
 		close(p.known)
 	}
-	kube.Notify(p.wake)
+	kube.Notify(p.gate.wake)
+	kube.Notify(p.secrets.wake)
 }
 
 func (p *Pod) seen() observedPod {

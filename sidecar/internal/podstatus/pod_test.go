@@ -3,6 +3,7 @@ package podstatus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
@@ -25,6 +28,7 @@ import (
 // keeps when each came: a real one has no virtual time.
 type podAPI struct {
 	dynamic.ResourceInterface
+	refuses    string     // a type of condition, as a policy might
 	mu         sync.Mutex // guards what follows
 	conditions map[string]any
 	began      time.Time
@@ -39,6 +43,12 @@ func (p *podAPI) Patch(_ context.Context, _ string, _ types.PatchType, body []by
 		return nil, err
 	}
 	p.mu.Lock()
+	for _, c := range patch.Status.Conditions {
+		if c["type"] == p.refuses {
+			p.mu.Unlock()
+			return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "vault-0", errors.New("denied by a policy"))
+		}
+	}
 	for _, c := range patch.Status.Conditions {
 		p.conditions[c["type"].(string)] = c
 	}
@@ -63,7 +73,8 @@ func writingPod(t *testing.T) (*Pod, *podAPI) {
 	p := New(Config{Name: "vault-0", Namespace: "security", Log: hclog.NewNullLogger()}, &kubetest.API{})
 	p.api = api
 	p.observe(api.object())
-	go p.writeConditions(t.Context())
+	go p.writeCondition(t.Context(), &p.gate)
+	go p.writeCondition(t.Context(), &p.secrets)
 	return p, api
 }
 
@@ -140,6 +151,25 @@ func TestPod_FlappingStoreDelaysNoReadinessGate(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, kube.False, api.status("gate"))
 	})
+}
+
+// A policy of the cluster's owner may refuse a condition for its words.
+func TestPod_WritesEachConditionThoughTheOtherIsRefused(t *testing.T) {
+	for refused, written := range map[string]string{"gate": SecretsCondition, SecretsCondition: "gate"} {
+		t.Run(refused, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, api := writingPod(t)
+				api.refuses = refused
+				for _, status := range []string{kube.True, kube.False, kube.True} {
+					for _, kind := range []string{refused, written} {
+						p.SetCondition(kube.Condition{Type: kind, Status: status})
+					}
+					synctest.Wait()
+					assert.Equal(t, status, api.status(written), "at once")
+				}
+			})
+		})
+	}
 }
 
 func TestPod_WritesTheNewestConditionAfterTheLimitersWait(t *testing.T) {

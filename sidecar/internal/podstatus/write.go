@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
@@ -19,33 +20,29 @@ const (
 	keyStatus    = "status"
 )
 
-// pending returns the conditions to write, whether that is urgent, and after how long
-// another may be written that its limiter holds back; 0 when none is.
-func (p *Pod) pending() (due []keptCondition, urgent bool, held time.Duration) {
+// pending returns a condition as it is to be written, whether it is due, and whether that is
+// urgent; held is after how long it may be written that its limiter holds back, else 0.
+func (p *Pod) pending(k *keptCondition) (c kube.Condition, due, urgent bool, held time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range []keptCondition{p.gateToWrite(), p.secrets} {
-		now := p.observed.Conditions[c.Type]
-		if c.Type == "" || equivalent(now, c.Condition) {
-			continue
-		}
-		if missing := 1 - c.limiter.Tokens(); missing > 0 {
-			wait := time.Duration(missing*float64(writeInterval)) + time.Millisecond
-			if held == 0 || wait < held {
-				held = wait
-			}
-			continue
-		}
-		due = append(due, c)
-		urgent = urgent || now.Status != c.Status
+	c = k.Condition
+	if k == &p.gate {
+		c = p.gateToWrite()
 	}
-	return due, urgent, held
+	now := p.observed.Conditions[c.Type]
+	if c.Type == "" || equivalent(now, c) {
+		return c, false, false, 0
+	}
+	if missing := 1 - k.limiter.Tokens(); missing > 0 {
+		return c, false, false, time.Duration(missing*float64(writeInterval)) + time.Millisecond
+	}
+	return c, true, now.Status != c.Status, 0
 }
 
 // gateToWrite returns the gate's condition, of a recovery with since when apps may have been
 // without Vault: what went before the sidecar's start was not its to measure.
-func (p *Pod) gateToWrite() keptCondition {
-	c := p.gate
+func (p *Pod) gateToWrite() kube.Condition {
+	c := p.gate.Condition
 	if c.Status != kube.True || !strings.Contains(c.Message, recoveredIn) {
 		return c
 	}
@@ -61,10 +58,10 @@ func (p *Pod) gateToWrite() keptCondition {
 	return c
 }
 
-// writeConditions writes what is due until ctx is done. What is urgent is written at once,
-// unless writing fails: then news of the condition is no reason to hurry. Words alone
-// are given time to change again.
-func (p *Pod) writeConditions(ctx context.Context) {
+// writeCondition writes a condition whenever it is due until ctx is done, by itself: what
+// refuses one holds back no other. What is urgent is written at once, unless writing fails:
+// then news of the condition is no reason to hurry. Words alone are given time to change again.
+func (p *Pod) writeCondition(ctx context.Context, k *keptCondition) {
 	select {
 	case <-ctx.Done():
 		return
@@ -75,21 +72,21 @@ func (p *Pod) writeConditions(ctx context.Context) {
 	var wait <-chan time.Time // nil: nothing waits
 	waited, failures := false, 0
 	for {
-		due, urgent, held := p.pending()
+		c, due, urgent, held := p.pending(k)
 		var free <-chan time.Time // of a limiter
 		if held > 0 {
 			free = time.After(held)
 		}
 		switch {
-		case len(due) == 0 && held > 0: // what failed is to be tried still
-		case len(due) == 0:
+		case held > 0: // what failed is to be tried still
+		case !due:
 			wait, failures = nil, 0
 		case waited || urgent && failures == 0:
-			err := p.write(ctx, due)
+			err := p.write(ctx, c, k.limiter)
 			if ctx.Err() != nil {
 				return
 			}
-			p.writing.Log(p.log, "writing a condition of our own pod", kube.GrantsGate, err)
+			k.writing.Log(p.log, "writing the condition "+c.Type+" of our own pod", kube.GrantsGate, err)
 			if err == nil {
 				wait, failures = nil, 0
 			} else {
@@ -103,7 +100,7 @@ func (p *Pod) writeConditions(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.wake:
+		case <-k.wake:
 		case <-free:
 		case <-wait:
 			wait, waited = nil, true
@@ -119,28 +116,22 @@ func (p *Pod) WriteCondition(ctx context.Context, c kube.Condition) error {
 	if equivalent(p.seen().Conditions[c.Type], c) {
 		return nil
 	}
-	return p.write(ctx, []keptCondition{{c, p.limiter}})
+	return p.write(ctx, c, p.limiter)
 }
 
-// write patches our conditions, and no others: the list is merged by type.
-func (p *Pod) write(ctx context.Context, due []keptCondition) error {
-	for _, c := range due {
-		if err := c.limiter.Wait(ctx); err != nil {
-			return err
-		}
+// write patches a condition of ours, and no others: the list is merged by type.
+func (p *Pod) write(ctx context.Context, c kube.Condition, limiter *rate.Limiter) error {
+	if err := limiter.Wait(ctx); err != nil {
+		return err
 	}
 	seen := p.seen()
-	var list []map[string]any
-	for _, c := range due {
-		since := time.Now().UTC().Format(time.RFC3339)
-		if now := seen.Conditions[c.Type]; now.Status == c.Status {
-			since = cmp.Or(now.Since, since)
-		}
-		list = append(list, map[string]any{
-			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message, "lastTransitionTime": since,
-		})
+	since := time.Now().UTC().Format(time.RFC3339)
+	if now := seen.Conditions[c.Type]; now.Status == c.Status {
+		since = cmp.Or(now.Since, since)
 	}
-	patch := map[string]any{"status": map[string]any{"conditions": list}}
+	patch := map[string]any{"status": map[string]any{"conditions": []map[string]any{{
+		"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message, "lastTransitionTime": since,
+	}}}}
 	if seen.uid != "" {
 		// Not on a successor of the same name.
 		patch["metadata"] = map[string]any{"uid": seen.uid}
@@ -150,8 +141,6 @@ func (p *Pod) write(ctx context.Context, due []keptCondition) error {
 		return err
 	}
 	p.observe(o)
-	for _, c := range due {
-		p.log.Debug(msgWritten, keyCondition, c.Type, keyStatus, c.Status, keyReason, c.Reason)
-	}
+	p.log.Debug(msgWritten, keyCondition, c.Type, keyStatus, c.Status, keyReason, c.Reason)
 	return nil
 }

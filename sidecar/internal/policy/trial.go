@@ -5,6 +5,7 @@ package policy
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -176,15 +177,23 @@ func (t Trial) TryEviction(ctx context.Context, name string) error {
 	return err
 }
 
-// triedNamespaces is in how many namespaces a policy is tried.
-const triedNamespaces = 3
+// triedNamespaces is in how many namespaces a policy is tried, and sparedNamespaces, in how many more
+// in which it spares us.
+const (
+	triedNamespaces  = 3
+	sparedNamespaces = 20
+)
 
-// tryKind tries a policy on objects of a kind, each of another namespace. Who may grant
-// rights in a namespace can have the policy spare us there, so that one refusal is enough.
+// errSpared is why nothing is known of a policy that is tried where others grant us too much.
+var errSpared = errors.New("in each namespace that was tried somebody has granted the sidecar what the policy spares")
+
+// tryKind tries a policy on objects of a kind, each of another namespace, so that one refusal is
+// enough. Who may grant rights in a namespace can have the policy spare us there: that it does is no
+// sign that it is missing.
 func (t Trial) tryKind(ctx context.Context, policy string, r schema.GroupVersionResource) Verdict {
 	unknown := Verdict{State: Untried}
 	var admitted, others []string
-	for range triedNamespaces {
+	for tried, spared := 0, 0; tried < triedNamespaces && spared < sparedNamespaces; {
 		o, err := t.firstObject(ctx, r, strings.Join(others, ","))
 		if kube.IsForbiddenOrNotFound(err) {
 			return Verdict{}
@@ -200,20 +209,55 @@ func (t Trial) tryKind(ctx context.Context, policy string, r schema.GroupVersion
 		switch {
 		case v.State == Enforced:
 			return v
+		case v.State == Missing && t.spares(ctx, r, namespace, name):
+			spared++
+			unknown = Verdict{State: Unknown, Err: errSpared}
 		case v.State == Missing:
+			tried++
 			admitted = append(admitted, strings.TrimPrefix(namespace+"/"+name, "/"))
-		case unknown.Err == nil: // the right may be granted in another namespace
-			unknown = v
+		default: // the right may be granted in another namespace
+			tried++
+			if unknown.Err == nil {
+				unknown = v
+			}
 		}
 		if namespace == "" {
 			break
 		}
 		others = append(others, "metadata.namespace!="+namespace)
 	}
-	if unknown.Err != nil || len(admitted) == 0 {
+	if unknown.Err != nil && !errors.Is(unknown.Err, errSpared) || len(admitted) == 0 {
 		return unknown
 	}
 	return Verdict{State: Missing, Admitted: r.Resource + " " + strings.Join(admitted, ", ")}
+}
+
+// spares reports whether the policies spare us with an object of a namespace, and not in all.
+func (t Trial) spares(ctx context.Context, r schema.GroupVersionResource, namespace, name string) bool {
+	return namespace != "" && t.mayUnrestricted(ctx, r, namespace, name) && !t.mayUnrestricted(ctx, r, "", name)
+}
+
+// mayUnrestricted asks whether a role grants us what the policies take for everything.
+func (t Trial) mayUnrestricted(ctx context.Context, r schema.GroupVersionResource,
+	namespace, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, kube.ShortTimeout)
+	defer cancel()
+	answer, err := t.API.Resource(accessReviews).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": accessReviews.GroupVersion().String(), "kind": "SelfSubjectAccessReview",
+		"spec": map[string]any{"resourceAttributes": map[string]any{
+			"verb": UnrestrictedVerb, "group": r.Group, "version": r.Version, "resource": r.Resource,
+			"namespace": namespace, "name": name,
+		}},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		return false
+	}
+	allowed, _, _ := unstructured.NestedBool(answer.Object, "status", "allowed")
+	return allowed
+}
+
+var accessReviews = schema.GroupVersionResource{
+	Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews",
 }
 
 // firstObject returns an object of a kind that a field selector lets through, or nil.

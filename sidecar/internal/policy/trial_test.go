@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -72,6 +73,47 @@ func TestTrial_TriesSeveralNamespaces(t *testing.T) {
 			if row.on != "" {
 				assert.Contains(t, r.condition().Message, "admitted on "+row.on)
 			}
+		})
+	}
+}
+
+// A tenant grants us all verbs in its namespaces, of which there are many, or somebody does so in all.
+func TestTrial_SparedNamespacesAreNoMissingPolicy(t *testing.T) {
+	denied := kubetest.DeniedBy("stores", "secretstores", "no")
+	for sentence, row := range map[string]struct {
+		spared  int
+		last    map[string]error // in further namespaces
+		granted string           // where we may do everything; empty: in all
+		state   State
+		on      string
+	}{
+		"in a tenant's, and it is denied elsewhere":   {10, map[string]error{"x": denied}, "tenant", Enforced, ""},
+		"in a tenant's, and it is admitted elsewhere": {10, map[string]error{"x": nil}, "tenant", Missing, "secretstores x/one"},
+		"in a tenant's, and there is no other":        {2, nil, "tenant", Unknown, ""},
+		"in more than are tried":                      {50, map[string]error{"x": denied}, "tenant", Unknown, ""},
+		"in all":                                      {4, nil, "", Missing, "secretstores tenant-10/one, tenant-11/one, tenant-12/one"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			answers := maps.Clone(row.last)
+			if answers == nil {
+				answers = map[string]error{}
+			}
+			for i := range row.spared {
+				answers[fmt.Sprint("tenant-", 10+i)] = nil
+			}
+			api := namespacedAPI(answers)
+			api.OnCreate = func(_ kubetest.At, o *unstructured.Unstructured, _ metav1.CreateOptions, _ []string) error {
+				if o.GetKind() != "SelfSubjectAccessReview" {
+					return errors.New("no")
+				}
+				attributes, _, _ := unstructured.NestedStringMap(o.Object, "spec", "resourceAttributes")
+				assert.Equal(t, UnrestrictedVerb, attributes["verb"])
+				allowed := strings.HasPrefix(attributes["namespace"], row.granted)
+				return unstructured.SetNestedField(o.Object, allowed, "status", "allowed")
+			}
+			n := Trial{API: api}.Run(t.Context())
+			assert.Equal(t, row.state, n["stores"].State)
+			assert.Equal(t, row.on, n["stores"].Admitted)
 		})
 	}
 }

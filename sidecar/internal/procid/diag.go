@@ -41,17 +41,25 @@ type (
 const anyCookie = ^uint64(0)
 
 // askListening asks the kernel for the sockets that listen at one of these addresses, whose
-// port is the same, or at every address: of others anybody in the pod may have thousands.
-func askListening(at []netip.AddrPort) ([]tcpSocket, error) {
-	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-	for _, to := range at {
-		addrs = append(addrs, to.Addr())
-	}
-	return ask(diagRequest{
+// port is the same, or at every address: of others anybody in the pod may have thousands. Where
+// one on IPv4 takes the connections, it does not ask for those on IPv6 either.
+func askListening(at []netip.AddrPort) (found []tcpSocket, err error) {
+	request := diagRequest{
 		Header: syscall.NlMsghdr{Flags: syscall.NLM_F_DUMP},
 		States: 1 << stateListen,
 		ID:     diagID{LocalPort: networkOrder(at[0].Port())},
-	}, localIs(addrs), syscall.AF_INET, syscall.AF_INET6)
+	}
+	addrs := []netip.Addr{netip.IPv6Unspecified()}
+	for _, to := range at {
+		addrs = append(addrs, to.Addr())
+	}
+	if slices.ContainsFunc(addrs, netip.Addr.Is4) {
+		addrs = append(addrs, netip.IPv4Unspecified())
+		if found, err = ask(request, localIs(addrs), syscall.AF_INET); err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return ask(request, localIs(addrs), syscall.AF_INET6)
 }
 
 // localIs returns the attribute that filters sockets by their local address: a program for the
@@ -111,9 +119,9 @@ func networkOrder(port uint16) (raw [2]byte) {
 // soon as it is asked.
 var diagTimeout = syscall.Timeval{Sec: 1}
 
-// ask sends the kernel a request for each family and returns the sockets of its answers, of
-// a dump those that the filter is for.
-func ask(request diagRequest, filter []byte, families ...uint8) (found []tcpSocket, err error) {
+// ask sends the kernel a request for a family of addresses and returns the sockets of its
+// answers, of a dump those that the filter is for.
+func ask(request diagRequest, filter []byte, family uint8) ([]tcpSocket, error) {
 	socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -122,22 +130,17 @@ func ask(request diagRequest, filter []byte, families ...uint8) (found []tcpSock
 	if err := syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &diagTimeout); err != nil {
 		return nil, err
 	}
-	for _, family := range families {
-		request.Family = family
-		if found, err = exchange(socket, request, filter, found); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	request.Family = family
+	return exchange(socket, request, filter)
 }
 
 // buffers are for answers, of which the kernel never sends more at once
 // (netlink(7)). It is asked each second or so: what is kept need not be collected.
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// exchange sends a request and appends the sockets of the answers to found. A dump
-// ends with NLMSG_DONE, and what is acknowledged with the error 0.
-func exchange(socket int, request diagRequest, filter []byte, found []tcpSocket) ([]tcpSocket, error) {
+// exchange sends a request and returns the sockets of the answers. A dump ends with
+// NLMSG_DONE, and what is acknowledged with the error 0.
+func exchange(socket int, request diagRequest, filter []byte) (found []tcpSocket, err error) {
 	request.Header.Len = uint32(binary.Size(request) + len(filter))
 	request.Header.Type = unix.SOCK_DIAG_BY_FAMILY
 	request.Header.Flags |= syscall.NLM_F_REQUEST

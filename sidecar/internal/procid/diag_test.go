@@ -94,7 +94,7 @@ func TestExchange_ADumpThatFailedIsNoAnswer(t *testing.T) {
 		done = binary.NativeEndian.AppendUint32(done, -uint32(number))
 		_, err = syscall.Write(ends[1], done)
 		require.NoError(t, err)
-		_, err = exchange(ends[0], diagRequest{Header: syscall.NlMsghdr{Flags: syscall.NLM_F_DUMP}, Family: syscall.AF_INET}, nil, nil)
+		_, err = exchange(ends[0], diagRequest{Header: syscall.NlMsghdr{Flags: syscall.NLM_F_DUMP}, Family: syscall.AF_INET}, nil)
 		assert.Equal(t, want, err)
 	}
 }

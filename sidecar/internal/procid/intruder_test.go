@@ -5,6 +5,7 @@ package procid
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -60,6 +61,19 @@ func TestProcess_IgnoresAnIPv6ListenerBesideVault(t *testing.T) {
 			require.NoError(t, other.Close())
 			assert.Equal(t, before, names(), "when it goes")
 		})
+	}
+}
+
+// Anybody in the pod may have thousands of them, and the kernel would print each.
+func TestAskListening_LeavesOutIPv6BesideAListenerOnIPv4(t *testing.T) {
+	_, port := listen(t, "tcp4", "0.0.0.0:0")
+	_, err := listenIPv6Only(t, "[::]:"+port)
+	require.NoError(t, err)
+	for host, want := range map[string]string{"127.0.0.1": "0.0.0.0", "[::1]": "::"} {
+		found, err := askListening([]netip.AddrPort{netip.MustParseAddrPort(host + ":" + port)})
+		require.NoError(t, err)
+		require.Len(t, found, 1, host)
+		assert.Equal(t, want, found[0].local.Addr().String(), host)
 	}
 }
 

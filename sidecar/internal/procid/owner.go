@@ -103,12 +103,20 @@ func (o *Owner) judge(uid uint32) error {
 	if uid == o.uid {
 		return nil
 	}
+	return OtherUserError{uid, o.uid}
+}
+
+// OtherUserError says that a process of another user is at the other end.
+type OtherUserError struct{ UID, Want uint32 }
+
+// Error is worded for Vault's end.
+func (e OtherUserError) Error() string {
 	also := ""
-	if uid == unmapped {
+	if e.UID == unmapped {
 		also = ", which may stand for any that has no number in this pod's user namespace,"
 	}
-	return fmt.Errorf("the process at vault's address runs as uid %d%s and --vault-uid says %d: "+
-		"see whether another container has taken vault's port, or correct --vault-uid", uid, also, o.uid)
+	return fmt.Sprintf("the process at vault's address runs as uid %d%s and --vault-uid says %d: "+
+		"see whether another container has taken vault's port, or correct --vault-uid", e.UID, also, e.Want)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

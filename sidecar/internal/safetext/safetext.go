@@ -6,6 +6,7 @@ package safetext
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Line returns a text on one line, without control and format characters, and
@@ -32,6 +33,15 @@ func Line(text string, limit int) string {
 		count++
 	}
 	return b.String()
+}
+
+// Capital returns a text that begins with a capital letter.
+func Capital(text string) string {
+	if text == "" {
+		return ""
+	}
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:]
 }
 
 // Error returns an error that reads like Line, and is err all the same; nil for

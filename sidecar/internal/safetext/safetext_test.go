@@ -55,6 +55,14 @@ func FuzzLine(f *testing.F) {
 	})
 }
 
+func TestCapital_ChangesAWholeCharacter(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "a": "A", "vault is sealed": "Vault is sealed", "über": "Über", "世界": "世界", "/path": "/path", "\xffa": "\ufffda",
+	} {
+		t.Run(strconv.Quote(text), func(t *testing.T) { assert.Equal(t, want, Capital(text)) })
+	}
+}
+
 func TestError_KeepsTheWrappedError(t *testing.T) {
 	assert.NoError(t, Error(nil, 10))
 	wrapped := Error(errors.Join(io.ErrUnexpectedEOF, errors.New("\x1b[2J")), 100)

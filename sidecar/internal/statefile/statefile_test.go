@@ -215,17 +215,35 @@ func TestSave_ReportsWhyItFailed(t *testing.T) {
 	})
 }
 
+// FuzzLoad reads any file: what was read and is written is read the same.
 func FuzzLoad(f *testing.F) {
-	for _, seed := range []string{"", "{}", `{"version":1,"memory":{"process":"x"}}`, `{"version":1e9}`, `{"version":1,"memory":[]}`} {
+	for _, seed := range []string{
+		"", "{}", `{"version":1,"memory":{"process":"x","counts":{"a":1}}}`, `{"version":1e9}`, `{"version":1,"memory":[]}`,
+		`{"version":1,"memory":{"process":7}}`, `{"version":1,"memory":null}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	dir := f.TempDir()
+	file := statefile.New(dir, "state.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		require.NoError(t, os.WriteFile(dir+"/state.json", raw, 0o600))
 		got := sample
-		if err := statefile.New(dir, "state.json").Load(&got); err != nil {
+		if err := file.Load(&got); err != nil {
 			require.Zero(t, got)
+			require.Less(t, len(err.Error()), 400)
+			require.NotContains(t, err.Error(), "\n")
+			return
 		}
+		require.NoError(t, file.Save(got))
+		var again memory
+		require.NoError(t, file.Load(&again))
+		require.Equal(t, got, again)
+		written, err := os.ReadFile(dir + "/state.json")
+		require.NoError(t, err)
+		require.NoError(t, file.Save(again))
+		rewritten, err := os.ReadFile(dir + "/state.json")
+		require.NoError(t, err)
+		require.Equal(t, written, rewritten)
 	})
 }
 

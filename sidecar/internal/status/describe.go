@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/unseal"
 )
 
@@ -50,7 +51,7 @@ func (s Status) Why() (rows []Row) {
 	}
 	for _, r := range []Row{{"Why", s.Reason}, {ToDo, advice}, {"Waiting", s.Words().Waits}} {
 		if r.Text != "" {
-			rows = append(rows, Row{r.Label, Capital(r.Text)})
+			rows = append(rows, Row{r.Label, safetext.Capital(r.Text)})
 		}
 	}
 	return rows
@@ -63,7 +64,7 @@ func (s Status) Sentence() string {
 	if text == "" {
 		text = s.Phase.String()
 	}
-	text = Capital(strings.ReplaceAll(text, "vault", "Vault"))
+	text = safetext.Capital(strings.ReplaceAll(text, "vault", "Vault"))
 	if s.Stuck > 0 {
 		text = "The sidecar itself is stuck; it last said: " + text
 	}
@@ -165,11 +166,4 @@ func (e ExternalSecrets) LeftLines() []string {
 		return append(e.Left[:len(e.Left):len(e.Left)], fmt.Sprintf("and %d more", more))
 	}
 	return e.Left
-}
-
-func Capital(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }

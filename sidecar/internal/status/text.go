@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 )
 
 // Text tells the status in lines of at most width characters, 40 at the least,
@@ -20,7 +22,7 @@ func (s Status) Text(now time.Time, width int) string {
 	s.writeTimeline(p)
 	s.writeRecoveries(p)
 	p.line("")
-	p.labeled("Key", Capital(strings.Join(s.KeyLines(now), "; ")))
+	p.labeled("Key", safetext.Capital(strings.Join(s.KeyLines(now), "; ")))
 	s.writeSecrets(p)
 	if image, digest, _ := strings.Cut(s.Image, "@"); image != "" {
 		p.labeled("Image", image)
@@ -68,7 +70,7 @@ func (s Status) writeSecrets(p *wrapWriter) {
 	if e == nil {
 		return
 	}
-	p.labeled("External Secrets", strings.TrimPrefix(Capital(e.Verdict())+": "+e.Message, ": "))
+	p.labeled("External Secrets", strings.TrimPrefix(safetext.Capital(e.Verdict())+": "+e.Message, ": "))
 	margin := strings.Repeat(" ", labeled)
 	for _, text := range append(e.NotReady(), e.LeftLines()...) {
 		p.wrapped(margin, labeled+2, text)

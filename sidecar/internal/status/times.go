@@ -5,7 +5,12 @@ import (
 	"time"
 )
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// seconds is so long a duration, or the half of the longest there is: a Duration of more is
+// negative.
+func seconds(s float64) time.Duration {
+	const most = 1 << 62
+	return time.Duration(min(max(s*float64(time.Second), -most), most))
+}
 
 // clock is a time in UTC, with its date when that is not today's.
 func clock(t, now time.Time) string {

@@ -17,6 +17,9 @@ func TestShort_FormatsDurations(t *testing.T) {
 	}
 	assert.Equal(t, "0s", span(-1), "the clock was set back")
 	assert.Equal(t, "41s", span(41.9))
+	for _, format := range []func(float64) string{Short, span} { // whoever has the port may say so
+		assert.Equal(t, "53375 days", format(1e300), "as long as can be told")
+	}
 }
 
 func TestClock_ShowsTheDateOfAnotherDay(t *testing.T) {

@@ -27,7 +27,8 @@ type fakeVault struct {
 	process     string // that listens; empty: none
 	run         *processRun
 	processErr  error // why processes cannot be distinguished
-	stopping    bool  // answers, though its listener is closed
+	processTook time.Duration
+	stopping    bool // answers, though its listener is closed
 	standby     bool
 	silent      chan struct{} // not nil: connections are accepted, and answered after it was closed
 	storageHung chan struct{} // not nil: storage hangs until it is closed
@@ -130,6 +131,7 @@ func (v *fakeVault) count(n *int) int {
 }
 
 func (v *fakeVault) Process() (string, error) {
+	time.Sleep(v.processTook)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.processReads++

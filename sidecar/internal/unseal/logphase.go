@@ -7,34 +7,37 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// loggedPhasesPerHour is how many phases are logged at their level within an hour; all
-// more of them are logged at debug. A recovery takes about five.
-const loggedPhasesPerHour = 240
+// loggedPerHour is how many changes are logged at their level within an hour; all
+// more of them are logged at debug. A recovery takes about five phases.
+const loggedPerHour = 240
 
-// logLimiter keeps a Vault that flaps from filling the log.
-type logLimiter struct {
+// LogLimiter keeps what flaps, such as Vault, from filling the log. The zero value is ready.
+type LogLimiter struct {
 	spent   time.Time // the hour's worth is spent at this moment, or was
-	limited bool
+	Limited bool      // the newest change might not be logged at its level
 }
 
-// allow reports whether one more phase may be logged at its level. Once it may not,
+// Allow reports whether one more change may be logged at its level. Once it may not,
 // half of an hour's worth has to come back first.
-func (v *logLimiter) allow(now time.Time) bool {
+func (v *LogLimiter) Allow(now time.Time) bool {
 	spent := v.spent
 	if spent.Before(now) {
 		spent = now
 	}
-	spent = spent.Add(time.Hour / loggedPhasesPerHour)
+	spent = spent.Add(time.Hour / loggedPerHour)
 	limit := time.Hour
-	if v.limited {
+	if v.Limited {
 		limit /= 2
 	}
-	v.limited = spent.Sub(now) > limit
-	if !v.limited {
+	v.Limited = spent.Sub(now) > limit
+	if !v.Limited {
 		v.spent = spent
 	}
-	return !v.limited
+	return !v.Limited
 }
+
+// Calm reports whether nothing was logged for so long that it makes no difference any more.
+func (v *LogLimiter) Calm(now time.Time) bool { return !v.spent.After(now) }
 
 // enter makes phase p the current one, and reports whether it was not.
 func (l *Loop) enter(p Phase, now time.Time) bool {
@@ -97,9 +100,9 @@ func (l *Loop) logPhase(now time.Time, args []any, reason string, wasDown bool) 
 			l.Log.Log(recovery, msgRecovered, keyTook, round(last.Took), keySteps, last.String())
 		}
 	}
-	limited := l.logLimiter.limited
+	limited := l.logLimiter.Limited
 	l.deferredLog = nil
-	if l.logLimiter.allow(now) {
+	if l.logLimiter.Allow(now) {
 		say(t.Level, hclog.Info)
 		return
 	}

@@ -45,7 +45,7 @@ type Loop struct {
 	since       time.Time
 	reason      string
 	timeline    timeline
-	logLimiter  logLimiter
+	logLimiter  LogLimiter
 	deferredLog func() // logs the phase at its level, when it was not
 
 	trouble  string // the text of the last error of an unseal or a lookup

@@ -94,7 +94,7 @@ func TestLoop_LimitsTheLogOfAFlappingVault(t *testing.T) {
 			h.advance(2500 * time.Millisecond)
 		}
 		assert.Greater(h, len(h.phases()), 3000)
-		assert.LessOrEqual(h, len(h.logged()), 3*loggedPhasesPerHour, "with the messages of each recovery")
+		assert.LessOrEqual(h, len(h.logged()), 3*loggedPerHour, "with the messages of each recovery")
 		assert.Positive(h, h.loggedTimes(msgFlapping))
 		h.resetRecords()
 		h.advance(2 * time.Minute)

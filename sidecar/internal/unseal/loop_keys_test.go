@@ -431,7 +431,7 @@ func TestLoop_RetriesABrokenUnsealWithBackoff(t *testing.T) {
 		h.start()
 		h.advance(time.Hour)
 		assert.Less(h, len(h.vault.sentShares()), 3600/4+15)
-		assert.LessOrEqual(h, len(h.logged()), 2*loggedPhasesPerHour, "a Vault that flaps does not fill the log")
+		assert.LessOrEqual(h, len(h.logged()), 2*loggedPerHour, "a Vault that flaps does not fill the log")
 		assert.Positive(h, h.loggedTimes(msgFlapping))
 		assert.LessOrEqual(h, h.loggedTimes(msgFlapping), 3)
 		h.vault.set(&h.vault.unsealErr, nil)

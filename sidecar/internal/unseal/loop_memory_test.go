@@ -61,9 +61,13 @@ func TestState_UnsealedAtIgnoresAManualUnseal(t *testing.T) {
 		prepare   func(h *harness)
 		before    Phase // that of the unseal by hand; it is Active where that comes during the attempt
 	}{
-		"without a key":                           {1, func(h *harness) { h.keys.mount() }, NoKey},
-		"after a call that was withheld":          {1, func(h *harness) { h.vault.unsealErr = errUID }, Failing},
-		"after one that was withheld for long":    {1, func(h *harness) { h.vault.unsealErr, h.vault.unsealLag = errUID, 3*time.Second }, Failing},
+		"without a key":                        {1, func(h *harness) { h.keys.mount() }, NoKey},
+		"after a call that was withheld":       {1, func(h *harness) { h.vault.unsealErr = errUID }, Failing},
+		"after one that was withheld for long": {1, func(h *harness) { h.vault.unsealErr, h.vault.unsealLag = errUID, 3*time.Second }, Failing},
+		"after an error that came late, once Vault was seen sealed": {1, func(h *harness) {
+			h.vault.unsealErr, h.vault.unsealLag = errStorage, 3*time.Second
+			time.AfterFunc(3100*time.Millisecond, h.vault.unseal)
+		}, Active},
 		"after an error that came at once":        {1, func(h *harness) { h.vault.unsealErr = errStorage }, Failing},
 		"before the first share of two":           {2, func(h *harness) { unsealAtShare(h, 1) }, Active},
 		"before the last but one of three shares": {3, func(h *harness) { unsealAtShare(h, 2) }, Active},

@@ -268,8 +268,12 @@ func TestLoop_StopsAtOnceDuringAHang(t *testing.T) {
 
 func TestLoop_TurnsEverySecondInEachStateOfVault(t *testing.T) {
 	for sentence, prepare := range map[string]func(v *fakeVault){
-		"no listener":      func(v *fakeVault) { v.end() },
-		"Vault is silent":  func(v *fakeVault) { v.stopAnswering() },
+		"no listener":     func(v *fakeVault) { v.end() },
+		"Vault is silent": func(v *fakeVault) { v.stopAnswering() },
+		"the kernel is slow to say who listens, too": func(v *fakeVault) {
+			v.stopAnswering()
+			v.processTook = 30 * time.Second
+		},
 		"the unseal hangs": func(v *fakeVault) { v.hangStorage() },
 		"all is well":      func(*fakeVault) {},
 	} {

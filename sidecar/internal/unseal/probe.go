@@ -3,6 +3,7 @@ package unseal
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -22,6 +23,7 @@ type prober struct {
 	statusAt    time.Time  // when it was asked for
 	statusCall  *call      // asks an active Vault for it, beside the probes
 	statusAsked time.Time  // when the newest of these began
+	renewal     time.Time  // when it is next asked whether a probe is to be given up
 }
 
 type probeResult struct {
@@ -77,16 +79,24 @@ func (l *Loop) awaitListener() {
 // renewProbe gives the newest of the probes up once it has waited for long, where
 // processes have no names. Elsewhere a connection ends when another process
 // listens than took it; here whoever took Vault's port before it could keep its
-// answers away for good.
+// answers away for good. The loop goes on meanwhile: any process of the node can
+// have the kernel take long to say who listens.
 func (l *Loop) renewProbe(now time.Time) {
 	newest := len(l.prober.inFlight) - 1
-	if newest < maxProbes-1 || now.Sub(l.prober.inFlight[newest].began) < renewAfter {
+	if newest < maxProbes-1 || now.Sub(l.prober.inFlight[newest].began) < renewAfter || now.Before(l.prober.renewal) {
 		return
 	}
-	if _, err := l.Processes.Process(); err != nil {
-		l.prober.inFlight[newest].drop()
-		l.prober.inFlight = l.prober.inFlight[:newest]
-	}
+	l.prober.renewal = now.Add(renewAfter)
+	probe := l.prober.inFlight[newest]
+	l.start(now, func(context.Context) func() {
+		_, err := l.Processes.Process()
+		return func() {
+			if at := slices.Index(l.prober.inFlight, probe); err != nil && at >= 0 {
+				probe.drop()
+				l.prober.inFlight = slices.Delete(l.prober.inFlight, at, at+1)
+			}
+		}
+	})
 }
 
 // probe asks Vault once. Who listens is read on both sides of the question,
@@ -168,6 +178,9 @@ func (l *Loop) handleProbe(asked time.Time, s probeResult) {
 	}
 	l.recordProcess(s)
 	l.prober.next = now.Add(pollInterval(l.phase, now.Sub(l.since), random()))
+	if s.answer == AnswerSealed && !l.sender.joining {
+		l.sender.undecided = "" // who opens it after this is somebody else
+	}
 	if l.sender.attempt == nil && s.answer == AnswerSealed && s.status.Progress > 0 {
 		l.sender.confirmation = confirmation{} // somebody else sends shares: refusals seen so far say nothing
 	}

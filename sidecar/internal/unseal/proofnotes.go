@@ -43,7 +43,7 @@ func (p *Prover) recordVerdict(result ProofResult, reason error, shares []Share)
 // Verdict returns what the notes say of the shares; the zero Proof when they
 // say nothing of them.
 func (n ProofNotes) Verdict(shares []Share) Proof {
-	if !n.Result.verdict() || len(n.Salt) == 0 || len(shares) == 0 || n.Keys != fingerprint(n.Salt, shares) {
+	if !n.Result.verdict() || !isWritable(n.At) || len(n.Salt) == 0 || len(shares) == 0 || n.Keys != fingerprint(n.Salt, shares) {
 		return Proof{}
 	}
 	const maxReason = 500 // a file is not to be believed in that

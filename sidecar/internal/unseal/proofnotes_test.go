@@ -185,7 +185,7 @@ func TestProofs_PublishTheVerdictOfAnotherProcess(t *testing.T) {
 		require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
 		assert.Equal(t, []ProofResult{ProofInvalid}, after(3*time.Second))
 
-		sidecar.Update(Snapshot{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(time.Minute)})
+		sidecar.Update(Snapshot{Phase: Active, Keys: "one", UnsealedAt: time.Now()})
 		assert.Equal(t, []ProofResult{""}, after(time.Hour), "the key has unsealed Vault since, which is newer")
 
 		check.Keys = mountedKeys{values: []byte{2}}
@@ -207,4 +207,28 @@ func TestProofs_PublishTheRecordedVerdictAfterARestart(t *testing.T) {
 		p.Update(Snapshot{Phase: Active, Keys: "the mount is seen a little later", KeyChanged: true})
 		assert.Equal(t, []ProofResult{"", ProofValid}, after(3*time.Second))
 	})
+}
+
+// A clock that was ahead when Vault was opened hides no proof that came after.
+func TestProofs_CountAfterAnUnsealInTheFuture(t *testing.T) {
+	for name, every := range map[string]time.Duration{"its own": 24 * time.Hour, "of another process": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := unsealedVault(1)
+				v.validShares = nil
+				p, after := startProofs(t, v, every)
+				opened := Snapshot{Phase: Active, Keys: "one", UnsealedAt: time.Now().Add(200 * time.Hour)}
+				p.Update(opened)
+				assert.Empty(t, after(time.Second))
+				if every == 0 {
+					check := newProver(v, 1)
+					check.Notes = p.Prover.Notes
+					require.Equal(t, ProofInvalid, check.Prove(t.Context()).Result)
+				}
+				assert.Equal(t, []ProofResult{ProofInvalid}, after(time.Minute))
+				p.Update(opened) // as with any other change
+				assert.Empty(t, after(time.Hour), "the key is still wrong")
+			})
+		})
+	}
 }

@@ -33,9 +33,10 @@ type ProofSchedule struct {
 	snapshots chan Snapshot // the newest; has room for one
 
 	state           Snapshot
-	latest          Proof  // the newest
-	published       Proof  // the one that was published
-	publishedFor    string // of which that speaks
+	latest          Proof     // the newest
+	published       Proof     // the one that was published
+	publishedFor    string    // of which that speaks
+	publishedAfter  time.Time // the unseal that was the last one then
 	next            time.Time
 	notesReadAt     time.Time // the verdict of the notes that was looked at
 	cancelNotBefore time.Time // not before
@@ -91,7 +92,8 @@ func (p *ProofSchedule) setState(s Snapshot) {
 		p.latest, p.published = Proof{}, Proof{}
 		p.Publish(p.published)
 	}
-	if p.published.Result != "" && (p.publishedFor != mountID(s) || p.published.At.Before(s.UnsealedAt)) {
+	opened := !s.UnsealedAt.Equal(p.publishedAfter) && p.published.At.Before(s.UnsealedAt)
+	if p.published.Result != "" && (p.publishedFor != mountID(s) || opened) {
 		p.latest, p.published, p.notesReadAt = Proof{}, Proof{}, time.Time{}
 		p.Publish(p.published)
 	}
@@ -137,7 +139,8 @@ func (p *ProofSchedule) isRunning(process *string) bool {
 // mounted, and reports whether one has begun a rekey.
 func (p *ProofSchedule) readNotes() (begun bool) {
 	n := p.notes()
-	if n.At.Equal(p.notesReadAt) || n.At.Before(p.state.UnsealedAt) {
+	older := n.At.Before(p.state.UnsealedAt) && !p.state.UnsealedAt.After(time.Now()) // the clock was ahead then
+	if n.At.Equal(p.notesReadAt) || older {
 		return n.Begun
 	}
 	p.notesReadAt = n.At
@@ -193,6 +196,6 @@ func (p *ProofSchedule) report(proof Proof) {
 			return
 		}
 	}
-	p.published, p.publishedFor = proof, mountID(p.state)
+	p.published, p.publishedFor, p.publishedAfter = proof, mountID(p.state), p.state.UnsealedAt
 	p.Publish(proof)
 }

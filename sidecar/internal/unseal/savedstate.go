@@ -139,9 +139,22 @@ func (l *Loop) loadSaved() {
 	if l.saved.Unsealed == "" {
 		l.Log.Info(msgNoState)
 	}
-	damaged := func(r *Recovery) bool { return r == nil || len(r.Steps) == 0 }
+	if o := l.saved.LastUnseal; o != nil && !isWritable(o.At) {
+		l.saved.LastUnseal = nil
+	}
+	damaged := func(r *Recovery) bool {
+		return r == nil || len(r.Steps) == 0 || !isWritable(r.Began) ||
+			slices.ContainsFunc(r.Steps, func(s Step) bool { return !isWritable(s.At) })
+	}
 	history := slices.DeleteFunc(l.saved.History, damaged)
 	l.saved.History = history[:min(len(history), maxHistory)]
+}
+
+// isWritable reports whether a time can be written in UTC, as the status is: JSON has years of four
+// digits, and a zone can lead out of them.
+func isWritable(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }
 
 // save keeps the state, and logs once when it cannot.

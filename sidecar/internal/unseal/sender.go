@@ -17,6 +17,7 @@ type sender struct {
 	recheck      recheck
 	briefOpening briefOpening
 	undecided    string // names the keys that opened Vault if it is seen open, though no answer said so
+	joining      bool   // it may be seen sealed until then
 
 	interferenceLogged bool // for this seal
 }
@@ -90,7 +91,7 @@ func (l *Loop) handleUnseal(asked time.Time, s SealStatus, err error) {
 		return
 	}
 	l.endAttempt()
-	l.sender.notBefore, l.sender.undecided = now, ""
+	l.sender.notBefore, l.sender.undecided, l.sender.joining = now, "", v == joining
 	// An unseal that hung for longer than Vault lets a request last is answered by
 	// an error, though it has opened Vault (vault/core.go, DefaultMaxRequestDuration).
 	// An error that came at once, or before the key went out, is no such one.

@@ -232,6 +232,14 @@ func TestClient_SendsPlainHTTPToLoopbackOnly(t *testing.T) {
 	}
 }
 
+func TestTrusted_IsNobodyWhoDoesNotListen(t *testing.T) {
+	s := serve(t, responds(200, sealedBody))
+	c := client(t, s.URL, func(c *Config) { c.Trusts = func(net.Conn) error { return nil } })
+	require.NoError(t, c.Trusted(t.Context()))
+	s.Close()
+	assert.ErrorIs(t, c.Trusted(t.Context()), unseal.ErrUnreachable)
+}
+
 // secretCalls are the calls that carry a key; Login carries a token.
 var secretCalls = []string{"Unseal", "AuthorizeRekey", "Login"}
 

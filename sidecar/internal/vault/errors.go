@@ -136,6 +136,7 @@ func statusError(e *api.ResponseError) error {
 // printable keeps a text on one line and short, and takes out anything as
 // long as a key: an answer can repeat what it was asked.
 func printable(s string) string {
+	s = strings.ToValidUTF8(s, "\ufffd") // a lone byte of 0x80 and above controls some terminals
 	words := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 	for i, w := range words {
 		if keyLike(w) {

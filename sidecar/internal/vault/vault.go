@@ -98,14 +98,12 @@ func (c *Client) SealStatus(ctx context.Context) (unseal.SealStatus, error) {
 	return sealStatus(ctx, resp, err)
 }
 
-// Trusted asks for the seal status as if it were a secret, and returns why the
-// key would not be sent to whoever answers, if that is so.
+// Trusted asks for the seal status as if it were a secret. An error that is
+// unseal.ErrWithheld says why the key would not be sent to whoever answers; after any
+// other it is not known who would get it.
 func (c *Client) Trusted(ctx context.Context) error {
 	_, err := c.SealStatus(guarded(ctx))
-	if errors.Is(err, unseal.ErrWithheld) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // Health asks GET sys/health and reads its status code

@@ -496,6 +496,7 @@ func TestPrintable_IsShortAndSafe(t *testing.T) {
 		{"a short text stays", "Vault is sealed", "Vault is sealed"},
 		{"lines become one", "2 errors occurred:\n\t* permission denied\r\n\n", "2 errors occurred: * permission denied"},
 		{"control characters go", "a\x1b[31mb\x00c", "a [31mb c"},
+		{"bytes that are no character too", "a\x9b2Jb", "a\ufffd2Jb"},
 		{"a path stays", "open /vault/data/core/hsm/_barrier-unseal-keys: input/output error", "open /vault/data/core/hsm/_barrier-unseal-keys: input/output error"},
 		{"a nonce stays", "nonce 0b6a1a5c-1d2e-4f3a-8b4c-5d6e7f8a9b0c", "nonce 0b6a1a5c-1d2e-4f3a-8b4c-5d6e7f8a9b0c"},
 		{"what could be a key goes", "key " + strings.Repeat("ab", 32) + " is bad", "key [...] is bad"},

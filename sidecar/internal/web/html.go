@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
@@ -53,7 +54,7 @@ func (s view) writeMain(m *htmlWriter, now time.Time) {
 func (s view) writeKey(m *htmlWriter, now time.Time) {
 	m.raw(`<section><h2>Key</h2><ul>`)
 	for _, text := range s.KeyLines(now) {
-		m.element("li", status.Capital(text)+".")
+		m.element("li", safetext.Capital(text)+".")
 	}
 	m.raw(`</ul></section>`)
 }

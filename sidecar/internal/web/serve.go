@@ -18,10 +18,10 @@ const (
 	// maxOpen bounds the connections that are open at once. Each costs some
 	// kilobytes, and one that is served the metrics 0.3 MB; the container is small,
 	// and the kernel would kill it.
-	maxOpen = 64
+	maxOpen = 32
 	// maxOfPeer bounds those of one address, so that a single pod cannot keep
 	// Prometheus out.
-	maxOfPeer = 16
+	maxOfPeer = 8
 )
 
 // serve answers what comes in through l until ctx is done.

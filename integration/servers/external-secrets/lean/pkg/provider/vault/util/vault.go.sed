@@ -1,0 +1,3 @@
+# See ../auth_iam.go.
+/JwtProviderFactory/d
+/^\t"github.com\/aws\//d

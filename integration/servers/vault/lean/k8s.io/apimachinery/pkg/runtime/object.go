@@ -1,0 +1,4 @@
+// Package runtime has the shape of what errors are made of.
+package runtime
+
+type Object any

@@ -1,0 +1,65 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Without a fault of Kubernetes' own the gate is as soon as the rest. After one, and for
+// External Secrets, it takes as long as those who try wait between two tries, each time
+// longer: at most as long as the fault lasted, and a quarter more. ESO does not know
+// that its store is back before it is told or asks again.
+const (
+	gateLimitAfterFault = 10 * time.Second
+	syncLimit           = 20 * time.Second
+)
+
+// judgeKubernetes returns what Kubernetes does not show of an open Vault in time.
+func (w *world) judgeKubernetes(ctx context.Context, s *storm, since time.Time) error {
+	if w.kube == nil {
+		return nil
+	}
+	if err := w.judgeGate(ctx, s, since, "True", "Unsealed"); err != nil {
+		return err
+	}
+	return w.within(ctx, since, syncLimit, "external secrets to be synced and so reported", func() string {
+		return w.isSynced(ctx)
+	})
+}
+
+// judgeGate waits for the condition that makes the pod Ready.
+func (w *world) judgeGate(ctx context.Context, s *storm, since time.Time, status, reason string) error {
+	if w.kube == nil {
+		return nil
+	}
+	limit := Limit
+	if s.has(onAPI) {
+		limit = gateLimitAfterFault
+	}
+	return w.within(ctx, since, limit, "the gate to be "+status, func() string {
+		return w.conditionIs(ctx, gateType, status, reason)
+	})
+}
+
+func (w *world) conditionIs(ctx context.Context, kind, status, reason string) string {
+	c, err := w.kube.condition(ctx, kind)
+	if err != nil {
+		return err.Error()
+	}
+	if c["status"] == status && c["reason"] == reason {
+		return ""
+	}
+	return fmt.Sprintf("%s is %s, %s: %s", kind, c["status"], c["reason"], c["message"])
+}
+
+// isSynced returns "" when every ExternalSecret is Ready and both conditions say so.
+func (w *world) isSynced(ctx context.Context) string {
+	if not := w.kube.unsynced(ctx); not != "" {
+		return not
+	}
+	if c, err := w.kube.condition(ctx, secretsType); err != nil || c["status"] != "True" {
+		return fmt.Sprintf("%s is %s, %s: %s, %v", secretsType, c["status"], c["reason"], c["message"], err)
+	}
+	return w.conditionIs(ctx, gateType, "True", "Unsealed")
+}

@@ -1,0 +1,125 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	window      = 3 * time.Second  // in which requests are counted
+	settleLimit = 30 * time.Second // until there are no more requests, or descriptors, than in peace
+	warmUp      = 3                // storms, after which nothing may grow
+)
+
+// peace is what a world does when all is well, and its plateau after the first storms.
+type peace struct {
+	requests requests
+	storms   int
+	fds, rss float64 // the most, after the first storms
+}
+
+// beginPeace waits until all is well and takes the measures.
+func (w *world) beginPeace(ctx context.Context) error {
+	if err := w.awaitOpen(ctx); err != nil {
+		return err
+	}
+	if w.kube != nil {
+		synced := func() string { return w.isSynced(ctx) }
+		if err := w.await(ctx, 30*time.Second, "kubernetes to show it", synced); err != nil {
+			return err
+		}
+	}
+	// What follows a recovery, such as the question for the threshold, is over when
+	// two windows have as much.
+	var last requests
+	for range 10 {
+		now := w.countRequests(ctx)
+		if now == last {
+			w.peace.requests = now
+			return ctx.Err()
+		}
+		last = now
+	}
+	return fmt.Errorf("the sidecar's requests come to no rest: %+v in %v", last, window)
+}
+
+// requests are those of the sidecar in a window, as far as a proxy counts them.
+type requests struct{ vault, kubernetes int }
+
+func (w *world) countRequests(ctx context.Context) requests {
+	count := func() (r requests) {
+		r.vault = w.front.count()
+		if w.kube != nil {
+			r.kubernetes = len(w.kube.proxy.Requests())
+		}
+		return r
+	}
+	before := count()
+	select {
+	case <-ctx.Done():
+	case <-time.After(window):
+	}
+	after := count()
+	return requests{after.vault - before.vault, after.kubernetes - before.kubernetes}
+}
+
+// judgeRequests returns an error when there are more requests than in peace, by more
+// than one, which is where the window begins.
+func (w *world) judgeRequests(ctx context.Context) error {
+	if w.front == nil && w.kube == nil {
+		return nil
+	}
+	for until := time.Now().Add(settleLimit); ; {
+		now := w.countRequests(ctx)
+		if now.vault <= w.peace.requests.vault+1 && now.kubernetes <= w.peace.requests.kubernetes+1 {
+			return ctx.Err()
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%+v requests in %v, in peace %+v", now, window, w.peace.requests)
+		}
+	}
+}
+
+// judgeGrowth compares with the most there was after the first storms. Memory has slack:
+// what the garbage collector has not collected yet is no leak.
+func (w *world) judgeGrowth(ctx context.Context) error {
+	const fdSlack, rssSlack = 4, 8 << 20
+	p := w.peace
+	p.storms++
+	err := w.await(ctx, settleLimit, "descriptors and memory to be as after the first storms", func() string {
+		m, err := w.metrics(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		fds, rss := m["process_open_fds"], m["process_resident_memory_bytes"]
+		if p.storms <= warmUp {
+			p.fds, p.rss = max(p.fds, fds), max(p.rss, rss)
+			return ""
+		}
+		if fds > p.fds+fdSlack || rss > p.rss+rssSlack {
+			const mib = 1 << 20
+			return fmt.Sprintf("%.0f descriptors, %.1f MiB; it was %.0f, %.1f", fds, rss/mib, p.fds, p.rss/mib)
+		}
+		return ""
+	})
+	return err
+}
+
+// metrics returns the samples of /metrics by their names with labels.
+func (w *world) metrics(ctx context.Context) (map[string]float64, error) {
+	code, text, err := w.sidecar().Get(ctx, "/metrics")
+	if err != nil || code != 200 {
+		return nil, fmt.Errorf("/metrics: %d, %w", code, err)
+	}
+	out := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if number, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			out[name] = number
+		}
+	}
+	return out, nil
+}
