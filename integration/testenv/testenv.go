@@ -188,7 +188,7 @@ func ports() (port, next string, err error) {
 }
 
 // Await calls check until it returns "", at first every 5 ms, then with pauses of a
-// twentieth of the time it has taken so far, up to 100 ms. When that takes longer than
+// twentieth of the time it has taken so far, up to 300 ms. When that takes longer than
 // limit, the error has what check returned last, and is a context.DeadlineExceeded.
 func Await(ctx context.Context, limit time.Duration, what string, check func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -201,7 +201,7 @@ func Await(ctx context.Context, limit time.Duration, what string, check func() s
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited %v for %s; last saw: %s (%w)", limit, what, last, ctx.Err())
-		case <-time.After(min(max(5*time.Millisecond, time.Since(began)/20), 100*time.Millisecond)):
+		case <-time.After(min(max(5*time.Millisecond, time.Since(began)/20), 300*time.Millisecond)):
 		}
 	}
 }
