@@ -13,10 +13,11 @@ import (
 
 // floor measures how long External Secrets takes when all is well, from the first request
 // to sync to the last ExternalSecret synced: no recovery is faster. So that nothing else
-// is synced meanwhile, it has a cluster of its own, where none is due for an hour.
-func floor(ctx context.Context, size, rounds int) (took []time.Duration, err error) {
+// is synced meanwhile, it has a cluster of its own, where none is due for an hour. Flags are
+// for ESO's controller, after those of the environment.
+func floor(ctx context.Context, size, rounds int, flags ...string) (took []time.Duration, err error) {
 	err = withCluster(ctx, func(c *outage.Cluster) error {
-		if err := startESO(ctx, c, size, time.Hour); err != nil {
+		if err := startESO(ctx, c, size, time.Hour, flags...); err != nil {
 			return err
 		}
 		for range rounds {

@@ -35,6 +35,7 @@ var parts = []part{
 	{"vault", unsealing},
 	{"footprint", footprint},
 	{"eso", recovery},
+	{"concurrency", concurrency},
 	{"requests", requests},
 	{"many", massResync},
 }

@@ -53,13 +53,14 @@ func secrets(size int) []outage.Secret {
 	return all
 }
 
-// startESO starts External Secrets, and has it sync so many ExternalSecrets.
-func startESO(ctx context.Context, c *outage.Cluster, size int, refresh time.Duration) error {
+// startESO starts External Secrets, and has it sync so many ExternalSecrets. The arguments
+// are flags after those of the environment.
+func startESO(ctx context.Context, c *outage.Cluster, size int, refresh time.Duration, args ...string) error {
 	if err := c.Vault.MountKV(ctx); err != nil {
 		return err
 	}
 	if err := c.Vault.WriteSecret(ctx, "app", "one"); err != nil {
 		return err
 	}
-	return c.StartESO(ctx, refresh, secrets(size), esoArgs()...)
+	return c.StartESO(ctx, refresh, secrets(size), append(esoArgs(), args...)...)
 }
