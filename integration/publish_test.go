@@ -196,7 +196,9 @@ func TestPublish_RefusesBadPreconditions(t *testing.T) {
 		"a token without a user":       {func(*publisher) {}, []string{"REGISTRY_TOKEN=t", "REGISTRY_USER="}, "image", "REGISTRY_TOKEN is set and REGISTRY_USER is not", 1},
 		"of another image": {func(*publisher) {}, []string{"IMAGE=", "REGISTRY_USER=robot", "REGISTRY_TOKEN=t"}, "image",
 			"is of the image " + publishedImage + ", and ghcr.io/alybadawy/vault-unseal-sidecar is to be published (IMAGE)", 1},
-		"of another version":      {func(*publisher) {}, []string{"GITHUB_REF_NAME=v1.0.1"}, "image", "is of v1.0.0, and v1.0.1 is to be published", 1},
+		"of another version": {func(*publisher) {}, []string{"GITHUB_REF_NAME=v1.0.1"}, "image", "is of v1.0.0, and v1.0.1 is to be published", 1},
+		"what scripts/release did not make": {func(p *publisher) { p.put(p.dir+"/bin/release/install.sh", "other") }, nil, "page",
+			"install.sh is not in SHA256SUMS: scripts/release did not make it", 1},
 		"a page before the image": {func(*publisher) {}, nil, "page", "SHA256SUMS is not signed: run scripts/publish image first", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

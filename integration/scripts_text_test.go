@@ -68,6 +68,9 @@ func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	assert.Contains(t, out, "does not tell how many shares it wants")
 	assert.NotContains(t, feign("vault read -format=json sys/rekey/init", `{"data": {"started": true, "nonce": "$(touch pwned)"}}`, "", 0, "rotate"), "touch")
 
+	// What jq says of an answer of another shape.
+	fit(feign("vault read -format=json sys/rekey/init", `{"data": {"started": false, "nonce": ["began \u009b2J"]}}`, "", 0, "rotate"))
+
 	out = feign("vault write -format=json sys/rekey/init", `{"data": {"nonce": "$(touch pwned)\nrotate: all is well"}}`, "", 0, "rotate")
 	assert.Contains(t, out, "-nonce=NONCE")
 	assert.NotContains(t, out, "touch")
@@ -92,6 +95,16 @@ func (s *scriptScenario) feign(when, answer, complaint string, code int) []strin
 	require.NoError(s, os.WriteFile(filepath.Join(bin, "kubectl"), []byte(text), 0o755))
 	return []string{"REAL_PATH=" + bin + ":" + filepath.Join(s.env.Dir, "bin") + ":" + os.Getenv("PATH"),
 		"WHEN=" + when, "ANSWER=" + answer, "COMPLAINT=" + complaint, fmt.Sprintf("CODE=%d", code)}
+}
+
+// beforeKubectl has a line of bash run before each kubectl.
+func (s *scriptScenario) beforeKubectl(line string) {
+	s.Helper()
+	fake := filepath.Join(s.env.Dir, "bin", "kubectl")
+	text, err := os.ReadFile(fake)
+	require.NoError(s, err)
+	first, rest, _ := strings.Cut(string(text), "\n")
+	require.NoError(s, os.WriteFile(fake, []byte(first+"\n"+line+"\n"+rest), 0o755))
 }
 
 func jsonText(text string) string {

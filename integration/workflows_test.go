@@ -22,7 +22,10 @@ type workflow struct {
 		Timeout     int `json:"timeout-minutes"`
 		Uses        string
 		Container   struct{ Image string }
-		Steps       []struct{ Uses, Run string }
+		Steps       []struct {
+			Uses, Run string
+			With      map[string]any
+		}
 	}
 }
 
@@ -92,6 +95,26 @@ func TestWorkflows_JobsAreConfined(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each job, and what it runs of others, may make an artifact of any name, and nobody one of
+// another's number.
+func TestWorkflows_ArtifactsAreTakenByNumber(t *testing.T) {
+	t.Parallel()
+	_, workflows := readWorkflows(t)
+	taken := 0
+	for name, w := range workflows {
+		for id, job := range w.Jobs {
+			for _, step := range job.Steps {
+				if strings.HasPrefix(step.Uses, "actions/download-artifact@") {
+					taken++
+					assert.Regexp(t, `^\$\{\{ needs\.\w+\.outputs\.artifact \}\}(,|$)`, step.With["artifact-ids"], "%s: %s", name, id)
+					assert.NotContains(t, step.With, "name", "%s: %s", name, id)
+				}
+			}
+		}
+	}
+	assert.Equal(t, 2, taken)
 }
 
 // A tag of an action can be moved, its commit cannot.

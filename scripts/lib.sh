@@ -14,7 +14,10 @@ set +x
 umask 077
 
 root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-unset VAULT_POD client_addr tokenless wipe stuck_since # whatever the environment has under these names
+# Nothing is taken from the environment under a name of the scripts', nor handed on there: a
+# variable that was exported stays so, and a key may come into it.
+set +a
+for each in VAULT_POD $(export -p | LC_ALL=C sed -n '/_proxy=/d; s/^declare -x \([a-z_][a-z_0-9]*\)=.*/\1/p'); do unset -v "$each"; done
 # shellcheck source=vault.sh
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""
@@ -41,7 +44,7 @@ exec {screen}>&2 # where a wait shows, whatever becomes of the words of what it 
 # shown copies lines without what a terminal would act on or hide, since names
 # and messages of the cluster and of Vault are other people's text.
 shown() {
-	if command -v jq >/dev/null; then with_text visible -Rr --unbuffered; else cat; fi
+	if type -P jq >/dev/null; then with_text visible -Rr --unbuffered; else cat; fi
 }
 
 # harmless TEXT LENGTH tells whether a text is printable ASCII, and no longer: no jq is
@@ -99,7 +102,7 @@ common_option() {
 need() {
 	local program
 	for program in "$@"; do
-		command -v "$program" >/dev/null || fail "$program is missing on this machine: install it"
+		type -P "$program" >/dev/null || fail "$program is missing on this machine: install it"
 	done
 }
 
@@ -127,6 +130,13 @@ k() { all_k --namespace "$namespace" "$@"; }
 all_k() {
 	{
 		kubectl ${context:+--context "$context"} "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
+	} 3>&1
+}
+
+# jq repeats in its errors what it was given.
+jq() {
+	{
+		command jq "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
 	} 3>&1
 }
 
@@ -265,7 +275,7 @@ check_threshold() {
 # with_text with text.jq's.
 with_shares() { jq -L "$root/scripts" "${@:2}" "include \"shares\"; $1"; }
 with_pods() { jq -L "$root/scripts" "${@:2}" "include \"pod\"; $1"; }
-with_text() { jq -L "$root/scripts" "${@:2}" "include \"text\"; $1"; }
+with_text() { command jq -L "$root/scripts" "${@:2}" "include \"text\"; $1"; }
 
 # shares_in prints the shares in a text, each once and one a line, whatever
 # shape they come in. The sidecar understands the same shapes.

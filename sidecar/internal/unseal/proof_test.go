@@ -366,6 +366,22 @@ func TestProofs_RunPeriodicallyAndAfterAKeyChange(t *testing.T) {
 	})
 }
 
+// Short hangs, closer to each other than the first proof is to the unseal, do not put it off
+// for ever.
+func TestProofs_AreNotPutOffByShortHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, after := startProofs(t, unsealedVault(1), 24*time.Hour)
+		var results []ProofResult
+		for range 10 {
+			p.Update(Snapshot{Phase: Active, Keys: "one"})
+			results = append(results, after(firstProofDelay/2)...)
+			p.Update(Snapshot{Phase: Unresponsive, Keys: "one"})
+			results = append(results, after(firstProofDelay/8)...)
+		}
+		assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(results))
+	})
+}
+
 // A forgotten rekey or a passing error delays the verdict by minutes, not by a day.
 func TestProofs_RetryAProofWithoutAVerdict(t *testing.T) {
 	for result, prevent := range map[ProofResult]func(v *rekeyVault){

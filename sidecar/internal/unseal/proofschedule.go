@@ -84,8 +84,13 @@ func (p *ProofSchedule) Run(ctx context.Context) {
 // setState takes a new state over. What was proved of other keys, or before Vault
 // was opened with these, is over.
 func (p *ProofSchedule) setState(s Snapshot) {
-	if s.Phase == Active && (p.state.Phase != Active || mountID(p.state) != mountID(s)) {
-		p.next = time.Now().Add(firstProofDelay)
+	changed := mountID(p.state) != mountID(s)
+	if s.Phase == Active && (p.state.Phase != Active || changed) {
+		// One that is as near is not put off again, or short hangs would do so for ever.
+		soon := time.Now().Add(firstProofDelay)
+		if changed || p.next.After(soon) || p.next.Before(time.Now()) {
+			p.next = soon
+		}
 	}
 	p.state = s
 	if s.Phase == KeyRejected && p.published.Result == ProofValid { // Vault knows better now
