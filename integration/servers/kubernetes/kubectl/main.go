@@ -4,7 +4,7 @@
 package main
 
 import (
-	_ "github.com/alybadawy/vault-unseal-sidecar/integration/servers/kubernetes/kubectl/english"
+	_ "github.com/alybadawy/vault-unseal-sidecar/integration/servers/kubernetes/kubectl/quick"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
