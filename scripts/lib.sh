@@ -13,11 +13,11 @@ set -euo pipefail
 set +x
 umask 077
 
-root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Nothing is taken from the environment under a name of the scripts', nor handed on there: a
 # variable that was exported stays so, and a key may come into it.
 set +a
-for each in VAULT_POD $(export -p | LC_ALL=C sed -n '/_proxy=/d; s/^declare -x \([a-z_][a-z_0-9]*\)=.*/\1/p'); do unset -v "$each"; done
+for each in VAULT_POD $(export -p | LC_ALL=C sed -n '/^declare -x [a-z_]*_proxy=/d; s/^declare -x \([a-z_][a-z_0-9]*\)=.*/\1/p'); do unset -v "$each"; done
+root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=vault.sh
 . "$root/scripts/vault.sh"
 settings=$root/manifests/homelab/settings.yaml chosen=""

@@ -31,7 +31,7 @@ func concurrency(ctx context.Context, r rounds) error {
 			return fmt.Errorf("%s: %w", flags, err)
 		}
 		fmt.Printf("%-55s %9s %9s\n", strings.Join(flags, " "),
-			formatSeconds(summarize(few).median, recoveryLimit), formatSeconds(summarize(many).median, recoveryLimit))
+			formatSeconds(summarize(few).median), formatSeconds(summarize(many).median))
 	}
 	return nil
 }

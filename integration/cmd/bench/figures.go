@@ -20,10 +20,10 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
 }
 
-// formatSeconds formats longer durations, and those that reached the limit.
-func formatSeconds(d, limit time.Duration) string {
-	if d >= limit {
-		return fmt.Sprintf(">%.0fs", limit.Seconds())
+// formatSeconds formats longer durations, and those that reached recoveryLimit.
+func formatSeconds(d time.Duration) string {
+	if d >= recoveryLimit {
+		return fmt.Sprintf(">%.0fs", recoveryLimit.Seconds())
 	}
 	return fmt.Sprintf("%.2fs", d.Seconds())
 }

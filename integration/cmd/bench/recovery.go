@@ -153,7 +153,7 @@ func (r results) print(size int, methods []method) {
 	for _, name := range names {
 		s := summarize(r[name])
 		fmt.Printf("%-15d %-10s %6d %9s %9s %9s\n", size, name, len(r[name]),
-			formatSeconds(s.min, recoveryLimit), formatSeconds(s.median, recoveryLimit), formatSeconds(s.max, recoveryLimit))
+			formatSeconds(s.min), formatSeconds(s.median), formatSeconds(s.max))
 	}
 	fmt.Printf("%-15d medians: the sidecar's is %.2f times the floor, restart's %.2f times\n", size,
 		median("sidecar")/median(floorName), median("restart")/median(floorName))

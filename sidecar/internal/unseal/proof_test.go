@@ -366,20 +366,23 @@ func TestProofs_RunPeriodicallyAndAfterAKeyChange(t *testing.T) {
 	})
 }
 
-// Short hangs, closer to each other than the first proof is to the unseal, do not put it off
-// for ever.
-func TestProofs_AreNotPutOffByShortHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, after := startProofs(t, unsealedVault(1), 24*time.Hour)
-		var results []ProofResult
-		for range 10 {
-			p.Update(Snapshot{Phase: Active, Keys: "one"})
-			results = append(results, after(firstProofDelay/2)...)
-			p.Update(Snapshot{Phase: Unresponsive, Keys: "one"})
-			results = append(results, after(firstProofDelay/8)...)
-		}
-		assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(results))
-	})
+// Hangs, even one at each moment at which it would be due, do not put a proof off for ever.
+func TestProofs_AreNotPutOffByHangs(t *testing.T) {
+	for name, hang := range map[string]time.Duration{"short": firstProofDelay / 8, "while it is due": firstProofDelay / 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, after := startProofs(t, unsealedVault(1), 24*time.Hour)
+				var results []ProofResult
+				for range 10 {
+					p.Update(Snapshot{Phase: Active, Keys: "one"})
+					results = append(results, after(firstProofDelay*3/4)...)
+					p.Update(Snapshot{Phase: Unresponsive, Keys: "one"})
+					results = append(results, after(hang)...)
+				}
+				assert.Equal(t, []ProofResult{ProofValid}, slices.Compact(results))
+			})
+		})
+	}
 }
 
 // A forgotten rekey or a passing error delays the verdict by minutes, not by a day.

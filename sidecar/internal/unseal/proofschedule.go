@@ -38,6 +38,7 @@ type ProofSchedule struct {
 	publishedFor    string    // of which that speaks
 	publishedAfter  time.Time // the unseal that was the last one then
 	next            time.Time
+	nextAfter       time.Time // the unseal after which that was set
 	notesReadAt     time.Time // the verdict of the notes that was looked at
 	cancelNotBefore time.Time // not before
 	loggedFor       string    // Vault's process when a result was last logged
@@ -86,10 +87,10 @@ func (p *ProofSchedule) Run(ctx context.Context) {
 func (p *ProofSchedule) setState(s Snapshot) {
 	changed := mountID(p.state) != mountID(s)
 	if s.Phase == Active && (p.state.Phase != Active || changed) {
-		// One that is as near is not put off again, or short hangs would do so for ever.
+		// Once for each unseal, or hangs would put off for ever what is due.
 		soon := time.Now().Add(firstProofDelay)
-		if changed || p.next.After(soon) || p.next.Before(time.Now()) {
-			p.next = soon
+		if changed || !s.UnsealedAt.Equal(p.nextAfter) || p.next.IsZero() || p.next.After(soon) {
+			p.next, p.nextAfter = soon, s.UnsealedAt
 		}
 	}
 	p.state = s
