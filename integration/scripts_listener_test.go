@@ -251,7 +251,7 @@ func TestScripts_IgnoreNamesOfTheEnvironment(t *testing.T) {
 	handed := filepath.Join(s.env.Dir, "handed")
 	s.beforeKubectl("env >>" + handed)
 	out, err := s.runScriptWithEnv("", []string{"VAULT_POD=vault-7", "client_addr=http://127.0.0.1:1", "tokenless=yes", "wipe=x", "stuck_since=x",
-		"old=x", "root=x", "http_proxy="}, "rotate", "--dry-run")
+		"old=x", "root=x", "POSIXLY_CORRECT=1", "http_proxy="}, "rotate", "--dry-run")
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "would replace the key in the Secret vault-unseal-key")
 	environment, err := os.ReadFile(handed)

@@ -66,6 +66,9 @@ func TestScripts_UntrustedTextIsSanitized(t *testing.T) {
 	out := feign("vault status", `{"initialized": true, "sealed": false, "type": "shamir", "n": 1, "t": "a[$(touch `+pwned+`)]"}`, "", 0, "migrate")
 	assert.NoFileExists(t, pwned)
 	assert.Contains(t, out, "does not tell how many shares it wants")
+	out = feign("vault status", `{"initialized": true, "sealed": false, "type": "shamir", "n": "began \u001b[2J", "t": 1}`, "", 0, "migrate")
+	assert.Contains(t, out, "does not tell in numbers")
+	assert.NotContains(t, out, "\x1b")
 	assert.NotContains(t, feign("vault read -format=json sys/rekey/init", `{"data": {"started": true, "nonce": "$(touch pwned)"}}`, "", 0, "rotate"), "touch")
 
 	// What jq says of an answer of another shape.

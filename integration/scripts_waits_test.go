@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,8 +20,10 @@ import (
 )
 
 // waitingKubectl is a kubectl without a cluster: what is there are files. What runs in a
-// container hangs until it finds what to do.
+// container hangs until it finds what to do. As kubectl does, and unlike bash between two
+// commands, it dies of a Ctrl-C.
 const waitingKubectl = `#!/bin/bash
+trap 'trap - INT; kill -INT $$' INT
 case " $* " in
 *" patch --local "*) exec KUBECTL "$@" ;;
 *" auth can-i "*) ;;
@@ -58,7 +61,9 @@ func startWaiting(t *testing.T, files map[string]string, command ...string) *wai
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	s := &waitingScript{T: t, shown: new(terminalBuffer), dir: dir}
-	s.cmd = exec.CommandContext(t.Context(), command[0], command[1:]...)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*waitTimeout)
+	t.Cleanup(cancel)
+	s.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	s.cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "TERM=xterm",
 		`COMPLAINT=began \033[2J\033]0;pwned\007\r\u009b31m \u202eesrever\nbootstrap: all is well\n`)
 	in, typed, err := os.Pipe()
@@ -112,7 +117,7 @@ func (s *waitingScript) exitsWith(code int) {
 	s.Helper()
 	exit := new(exec.ExitError)
 	require.ErrorAs(s, s.cmd.Wait(), &exit)
-	assert.Equal(s, code, exit.ExitCode())
+	assert.Equal(s, code, exit.ExitCode(), s.shown)
 }
 
 // interrupt types Ctrl-C: the line of the wait stays, and has an end.

@@ -15,7 +15,8 @@ umask 077
 
 # Nothing is taken from the environment under a name of the scripts', nor handed on there: a
 # variable that was exported stays so, and a key may come into it.
-set +a
+unset -v POSIXLY_CORRECT # export -p prints otherwise
+set +a +o posix
 for each in VAULT_POD $(export -p | LC_ALL=C sed -n '/^declare -x [a-z_]*_proxy=/d; s/^declare -x \([a-z_][a-z_0-9]*\)=.*/\1/p'); do unset -v "$each"; done
 root=$(CDPATH="" cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=vault.sh
@@ -124,19 +125,16 @@ setting() {
 	jq -er --arg key "$1" '.data[$key] // empty' <(printf '%s' "$chosen") || fail "the settings $settings do not say $1"
 }
 
-# k is kubectl in Vault's namespace, all_k in none. What it says was wrong has
-# the words of others in it.
+# k is kubectl in Vault's namespace, all_k in none.
 k() { all_k --namespace "$namespace" "$@"; }
-all_k() {
-	{
-		kubectl ${context:+--context "$context"} "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
-	} 3>&1
-}
+all_k() { kubectl ${context:+--context "$context"} "$@"; }
 
-# jq repeats in its errors what it was given.
-jq() {
+# What these say was wrong has the words of others in it.
+kubectl() { sanitized kubectl "$@"; }
+jq() { sanitized jq "$@"; }
+sanitized() {
 	{
-		command jq "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
+		command "$@" 2>&1 >&3 3>&- | complaints >&2 3>&-
 	} 3>&1
 }
 

@@ -107,6 +107,11 @@ rekey_status() { with_token vault read -format=json $rekey/init | jq -e '.data |
 # somebody has put another in its place by then, it is not gone on with.
 start_rekey() {
 	local answer
+	# printf would print what is no number.
+	[[ "$1 $2" =~ ^[1-9][0-9]{0,2}\ [1-9][0-9]{0,2}$ ]] || {
+		warn "Vault does not tell in numbers how many shares it has, and wants"
+		return 1
+	}
 	answer=$(printf '{"secret_shares": %d, "secret_threshold": %d, "require_verification": true}' "$1" "$2" |
 		with_token vault write -format=json $rekey/init -) || return 1
 	[[ $(jq -r --argjson n "$1" --argjson t "$2" '.data | .verification_required == true and .n == $n and .t == $t and
