@@ -44,7 +44,8 @@ func terminateSidecar(ctx context.Context, w *world, s *storm, _ *rand.Rand) (fu
 	return func() error { return w.sidecarKeeper.release(ctx) }, nil
 }
 
-func stopSidecar(_ context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
+func stopSidecar(_ context.Context, w *world, s *storm, _ *rand.Rand) (func() error, error) {
+	s.record(sidecarStood)
 	w.sidecarKeeper.signal(syscall.SIGSTOP)
 	return func() error { w.sidecarKeeper.signal(syscall.SIGCONT); return nil }, nil
 }

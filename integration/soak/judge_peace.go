@@ -34,11 +34,12 @@ func (w *world) beginPeace(ctx context.Context) error {
 	}
 	// What follows a recovery, such as the question for the threshold, is over when
 	// two windows have as much.
-	var last requests
+	last := w.countRequests(ctx)
 	for range 10 {
 		now := w.countRequests(ctx)
-		if now == last {
-			w.peace.requests = now
+		more := requests{max(now.vault, last.vault), max(now.kubernetes, last.kubernetes)}
+		if more.within(now) && more.within(last) {
+			w.peace.requests = more
 			return ctx.Err()
 		}
 		last = now
@@ -48,6 +49,12 @@ func (w *world) beginPeace(ctx context.Context) error {
 
 // requests are those of the sidecar in a window, as far as a proxy counts them.
 type requests struct{ vault, kubernetes int }
+
+// within reports whether they are as few as others, or one more, which is where the window
+// begins.
+func (r requests) within(others requests) bool {
+	return r.vault <= others.vault+1 && r.kubernetes <= others.kubernetes+1
+}
 
 func (w *world) countRequests(ctx context.Context) requests {
 	count := func() (r requests) {
@@ -66,15 +73,14 @@ func (w *world) countRequests(ctx context.Context) requests {
 	return requests{after.vault - before.vault, after.kubernetes - before.kubernetes}
 }
 
-// judgeRequests returns an error when there are more requests than in peace, by more
-// than one, which is where the window begins.
+// judgeRequests returns an error when there are more requests than in peace.
 func (w *world) judgeRequests(ctx context.Context) error {
 	if w.front == nil && w.kube == nil {
 		return nil
 	}
 	for until := time.Now().Add(settleLimit); ; {
 		now := w.countRequests(ctx)
-		if now.vault <= w.peace.requests.vault+1 && now.kubernetes <= w.peace.requests.kubernetes+1 {
+		if now.within(w.peace.requests) {
 			return ctx.Err()
 		}
 		if time.Now().After(until) {

@@ -15,6 +15,7 @@ const (
 	perhapsSealed eventKind = "an operator tried to"
 	vaultEnded    eventKind = "Vault's process ended"
 	sidecarEnded  eventKind = "the sidecar's process ended"
+	sidecarStood  eventKind = "the sidecar's process stood still"
 	keysChanged   eventKind = "the mounted key changed"
 	stateFull     eventKind = "the state could not be saved"
 	stateLost     eventKind = "the state was deleted"
@@ -71,8 +72,9 @@ const (
 //   - A seal by hand is held as long as that process of Vault runs.
 //   - It is released by a change of the mounted key, and by an answer at Vault's
 //     address that is not Vault's. It is forgotten by a sidecar that ended and could
-//     not save its state. And it is not known by one that ended before it saw the new
-//     process of Vault open. Where one of these is in the storm too, either is right.
+//     not save its state. And it is not known by one that did not see the new process
+//     of Vault open before: it ended or stood still, or the unseal and the seal waited
+//     for the same storage. Where one of these is in the storm too, either is right.
 //   - A proxy that calls an open Vault sealed is believed, and has no effect once it
 //     stops.
 func (s *storm) ending() ending {
@@ -87,7 +89,8 @@ func (s *storm) ending() ending {
 		return endsOpen
 	case s.happened(never, keysChanged), s.has(onFront):
 		return endsEither
-	case s.happened(never, sidecarEnded) && s.happened(never, stateFull, stateLost, vaultEnded):
+	case s.happened(never, sidecarEnded) && s.happened(never, stateFull, stateLost, vaultEnded),
+		(s.happened(never, sidecarStood) || s.has(onStorage)) && s.happened(never, vaultEnded):
 		return endsEither
 	}
 	return endsHeld

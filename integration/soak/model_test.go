@@ -23,6 +23,11 @@ func TestStorm_EndsAsTheModelSays(t *testing.T) {
 		"before it, and the sidecar too": {
 			events: []eventKind{vaultEnded, sidecarEnded, sealed}, ends: endsEither,
 		},
+		"before it, and the sidecar stood still": {
+			events: []eventKind{vaultEnded, sidecarStood, sealed}, ends: endsEither,
+		},
+		"before it, and storage hung":    {events: []eventKind{vaultEnded, sealed}, on: onStorage, ends: endsEither},
+		"the sidecar stood still alone":  {events: []eventKind{sidecarStood, sealed}, ends: endsHeld},
 		"the key changes about the seal": {events: []eventKind{keysChanged, sealed}, ends: endsEither},
 		"it cannot be remembered": {
 			events: []eventKind{stateFull, sealed, sidecarEnded}, ends: endsEither,
