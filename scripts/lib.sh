@@ -157,7 +157,7 @@ reach() {
 		fail "the namespace $namespace cannot be read: $(plain "$out")"
 	live=$(k get statefulset "$statefulset" -o json 2>&1) ||
 		fail "the StatefulSet $statefulset in $namespace cannot be read: $(plain "$live")"
-	live=${live#"${live%%\{*}"} # a warning comes before the JSON
+	live=$(json "$live")
 	out=$(field "$live" .spec.replicas) || fail "the StatefulSet $statefulset cannot be read"
 	# A number first: bash would evaluate whatever stands in its place.
 	[[ $out =~ ^[1-9][0-9]{0,2}$ ]] || fail "the StatefulSet $statefulset has no replicas, or more than 999"
@@ -198,6 +198,12 @@ vault_status() {
 	out=$(in_vault vault status -format=json) || code=$?
 	[[ $code == 0 || $code == 2 ]] || return 1 # 2: sealed
 	printf '%s\n' "$out"
+}
+
+# json TEXT prints the JSON in it: kubectl and Vault warn before it or after it.
+json() {
+	local text=${1#"${1%%\{*}"}
+	printf '%s' "${text%"${text##*\}}"}"
 }
 
 # field JSON FILTER prints one field of it.

@@ -58,7 +58,7 @@ with_token() { if [[ $token ]]; then as_root "$@"; else in_vault "$@"; fi; }
 # wrong. It does without the token when tokenless is set.
 ask() {
 	if out=$(if [[ ${tokenless-} ]]; then in_vault "$@"; else with_token "$@"; fi 2>&1); then
-		out=${out#"${out%%\{*}"} # what else was printed comes before the JSON
+		out=$(json "$out")
 		return 0
 	fi
 	out=$(plain "$(sed '/^$/d; /^ *command terminated/d' <(printf '%s\n' "$out"))")
@@ -162,9 +162,7 @@ vault_listens() {
 	# What only Kubernetes knows would take seconds, and no login is needed.
 	found=$(sidecar_check "$at" "see who listens" ${client_addr:+--vault-addr "$client_addr"} \
 		--kubernetes off --kubeconfig "" --prove-role "" 2>&1) || true # worse than ok
-	# kubectl has words of its own before and after it.
-	text=${found#"${found%%\{*}"}
-	text=${text%"${text##*\}}"}
+	text=$(json "$found")
 	said=$(jq -er '[.findings[].text] | select(length > 0) | (map(select(startswith("the sidecar would not send the key"))) +
 		map(select(startswith("vault does not answer as expected"))))[0] // ""' <(printf '%s' "$text") 2>/dev/null) ||
 		said="the sidecar of $at does not say whose process listens at Vault's address: $(plain "$found")"
@@ -205,7 +203,7 @@ give() {
 			answer=""
 			continue
 		}
-		answer=${answer#"${answer%%\{*}"}
+		answer=$(json "$answer")
 		! complete "$answer" || break
 	done < <(shares_in "$2")
 	if complete "${answer:-{\}}"; then

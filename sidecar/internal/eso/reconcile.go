@@ -11,6 +11,7 @@ import (
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/kube"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/podstatus"
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/status"
 )
 
@@ -118,7 +119,8 @@ func (n *Controller) reconcileStore(ctx context.Context, p *storeState, now time
 	}
 	if n.isDown(p, down) && now.Sub(down) >= evictAfter+time.Minute && p.failureReported == "" {
 		advice := adviceFor(p.Store)
-		p.failureReported = podstatus.Sentence(fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; %s", p, p.Reason, p.Message, advice))
+		text := fmt.Sprintf("%s stays not Ready although Vault is active: %s: %s; %s", p, p.Reason, p.Message, advice)
+		p.failureReported = safetext.Line(podstatus.Sentence(text), kube.MaxOwnText)
 		n.log.Warn(msgNotReady, keyStore, p.String(), keyReason, p.Reason, keyError, p.Message, keyAdvice, advice)
 		n.pod.RecordEvent(podstatus.Event{Reason: podstatus.EventNotRecovering, Warning: true, Message: p.failureReported})
 	}

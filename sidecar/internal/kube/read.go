@@ -1,6 +1,10 @@
 package kube
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/safetext"
+)
 
 // The statuses of a condition.
 const (
@@ -22,8 +26,9 @@ type Condition struct {
 func ConditionsOf(o *unstructured.Unstructured) []Condition {
 	var out []Condition
 	for _, m := range Entries(o.Object, "status", "conditions") {
-		text := func(key string) string { s, _ := m[key].(string); return SafeText(s) }
-		out = append(out, Condition{text("type"), text("status"), text("reason"), text("message"), text("lastTransitionTime")})
+		text := func(key string, limit int) string { s, _ := m[key].(string); return safetext.Line(s, limit) }
+		out = append(out, Condition{text("type", maxSafeText), text("status", MaxReason), text("reason", MaxReason),
+			text("message", maxSafeText), text("lastTransitionTime", MaxReason)})
 	}
 	return out
 }

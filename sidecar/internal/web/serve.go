@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -22,6 +23,8 @@ const (
 	// maxOfPeer bounds those of one address, so that a single pod cannot keep
 	// Prometheus out.
 	maxOfPeer = 8
+	// drainTimeout bounds the wait for a peer to take its answer.
+	drainTimeout = 2 * time.Second
 )
 
 // serve answers what comes in through l until ctx is done.
@@ -35,6 +38,7 @@ func (s *Server) serve(ctx context.Context, l *limited) error {
 		ConnState:         l.changed,
 		ErrorLog:          s.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
+	l.stopping = ctx.Done()
 	// Who asks does so once in seconds or minutes; idle connections only hold memory.
 	server.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
@@ -49,23 +53,67 @@ func (s *Server) serve(ctx context.Context, l *limited) error {
 // queue before others', and whoever is turned away can come again.
 type limited struct {
 	net.Listener
-	mu   sync.Mutex
-	open map[string]int // connections by the peer's address; never 0
-	all  int
+	stopping <-chan struct{} // then no connection waits for its peer any more
+	mu       sync.Mutex
+	open     map[string]int // connections by the peer's address; never 0
+	all      int
 }
 
 // Accept waits for a connection that there is room for.
 func (l *limited) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		accepted, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
+		conn := drained{accepted.(*net.TCPConn), l.stopping}
 		if l.enter(peerOf(conn)) {
 			return conn, nil
 		}
-		_ = conn.Close()
+		_ = conn.abort()
 	}
+}
+
+// drained is a connection that is not closed before its peer has taken the answer: what a
+// peer does not read the kernel would keep for minutes, in the container's memory, where
+// no limit of ours counts it.
+type drained struct {
+	*net.TCPConn
+	stopping <-chan struct{}
+}
+
+// Close waits for the peer, for drainTimeout at most.
+func (c drained) Close() error {
+	timeout := time.After(drainTimeout)
+	// It is an error once the peer has broken it off.
+	for pause := time.Millisecond; c.CloseWrite() == nil && c.unread() > 0; pause = min(2*pause, 100*time.Millisecond) {
+		select {
+		case <-c.stopping:
+			return c.TCPConn.Close()
+		case <-timeout:
+			return c.abort()
+		case <-time.After(pause):
+		}
+	}
+	return c.TCPConn.Close()
+}
+
+// abort closes it at once, and the kernel keeps nothing of it.
+func (c drained) abort() error {
+	_ = c.SetLinger(0)
+	return c.TCPConn.Close()
+}
+
+// unread is how many bytes the peer's kernel has not taken, its end among them.
+func (c drained) unread() (count int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	if raw.Control(func(fd uintptr) { count, err = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) }) != nil || err != nil {
+		return 0
+	}
+	return count
 }
 
 func (l *limited) enter(peer string) bool {

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -11,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // start starts s and returns what ends it, and waits until it did.
@@ -104,6 +107,9 @@ func openIdle(t *testing.T, addr string, count int) (conns []net.Conn) {
 	t.Helper()
 	for range count {
 		conn, err := net.Dial("tcp", addr)
+		if errors.Is(err, syscall.ECONNRESET) { // turned away
+			continue
+		}
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		conns = append(conns, conn)
@@ -194,6 +200,56 @@ func TestServer_LimitsTheConnectionsOfOnePeer(t *testing.T) {
 		code, text := get("http://" + s.Bind + "/healthz")
 		assert.Equal(t, 200, code, text)
 	}
+}
+
+// A peer that reads nothing has its part of the connections alone, and what it was to get
+// is not kept for it.
+func TestServer_KeepsNoAnswerForAPeerThatReadsNothing(t *testing.T) {
+	s := newServer(freePort(t))
+	answered := make(chan struct{}, maxOpen)
+	s.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 30<<10))
+		answered <- struct{}{}
+	})
+	start(t, s)
+	waitAnswered(t, s)
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 67)}, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	}}
+	ask := func(path string) (net.Conn, error) {
+		conn, err := from.DialContext(t.Context(), "tcp", s.Bind)
+		if err == nil {
+			t.Cleanup(func() { _ = conn.Close() })
+			_, err = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		return conn, err
+	}
+	isAnswered := func() bool {
+		conn, err := ask("/healthz")
+		if err != nil { // turned away
+			return false
+		}
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		return strings.Contains(line, "200")
+	}
+	var conns []net.Conn
+	for range maxOfPeer {
+		conn, err := ask("/metrics")
+		require.NoError(t, err)
+		conns = append(conns, conn)
+		<-answered
+	}
+	began := time.Now()
+	assert.False(t, isAnswered(), "each answer that it leaves is one of its connections")
+	require.Eventually(t, isAnswered, waitTimeout, tick)
+	assert.Greater(t, time.Since(began), drainTimeout/2)
+	broken := 0 // the others may have got it all just now
+	for _, conn := range conns {
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, syscall.ECONNRESET) {
+			broken++
+		}
+	}
+	assert.Positive(t, broken)
 }
 
 func TestLimited_LimitsAllPeersTogether(t *testing.T) {
