@@ -252,6 +252,22 @@ func TestServer_KeepsNoAnswerForAPeerThatReadsNothing(t *testing.T) {
 	assert.Positive(t, broken)
 }
 
+// Of Multipath TCP kernels before the spring of 2026 keep an answer whatever linger says,
+// and one connection has any number of flows.
+func TestServer_SpeaksNoMultipathTCP(t *testing.T) {
+	s := newServer(freePort(t))
+	start(t, s)
+	waitAnswered(t, s)
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	multipath, err := conn.(*net.TCPConn).MultipathTCP()
+	require.NoError(t, err)
+	assert.False(t, multipath)
+}
+
 func TestLimited_LimitsAllPeersTogether(t *testing.T) {
 	l := &limited{open: map[string]int{}}
 	in := 0

@@ -41,6 +41,7 @@ func (s *Server) Run(ctx context.Context) {
 	said := false
 	for ctx.Err() == nil {
 		var listen net.ListenConfig
+		listen.SetMultipathTCP(false) // the end of a connection (drained) is TCP's
 		l, err := listen.Listen(ctx, "tcp", s.Bind)
 		if err == nil {
 			s.Log.Info("http is served", "address", l.Addr().String())
