@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,7 +27,28 @@ const (
 	maxOfPeer = 8
 	// drainTimeout bounds the wait for a peer to take its answer.
 	drainTimeout = 2 * time.Second
+	// receiveBuffer bounds the bytes of a peer that the kernel keeps unread: it counts
+	// them as the container's memory, and would keep megabytes of each connection.
+	receiveBuffer = 8 << 10
 )
+
+// listen lets connections in through the limits of this file.
+func listen(ctx context.Context, bind string) (*limited, error) {
+	c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		if e := raw.Control(func(fd uintptr) { // its connections inherit it
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		}); e != nil {
+			return e
+		}
+		return os.NewSyscallError("setsockopt", err)
+	}}
+	c.SetMultipathTCP(false) // the end of a connection (drained) is TCP's
+	l, err := c.Listen(ctx, "tcp", bind)
+	if err != nil {
+		return nil, err
+	}
+	return &limited{Listener: l, open: map[string]int{}}, nil
+}
 
 // serve answers what comes in through l until ctx is done.
 func (s *Server) serve(ctx context.Context, l *limited) error {

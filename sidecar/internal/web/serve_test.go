@@ -252,6 +252,33 @@ func TestServer_KeepsNoAnswerForAPeerThatReadsNothing(t *testing.T) {
 	assert.Positive(t, broken)
 }
 
+// A peer may send without an end, and out of order, what nobody reads.
+func TestServer_KeepsLittleOfWhatAPeerSends(t *testing.T) {
+	s := newServer(freePort(t))
+	asked, done := make(chan struct{}), make(chan struct{})
+	s.Metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-done
+	})
+	start(t, s)
+	defer close(done)
+	waitAnswered(t, s)
+	const sendBuffer = 4 << 10
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer) })
+	}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.Bind)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+	require.NoError(t, err)
+	<-asked
+	require.NoError(t, conn.SetWriteDeadline(time.Now().Add(readTimeout/2)))
+	sent, err := conn.Write(make([]byte, 1000000))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.LessOrEqual(t, sent, 4*receiveBuffer)
+}
+
 // Of Multipath TCP kernels before the spring of 2026 keep an answer whatever linger says,
 // and one connection has any number of flows.
 func TestServer_SpeaksNoMultipathTCP(t *testing.T) {

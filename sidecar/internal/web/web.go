@@ -40,13 +40,11 @@ func New(c Config) *Server { return &Server{c, bindEvery} }
 func (s *Server) Run(ctx context.Context) {
 	said := false
 	for ctx.Err() == nil {
-		var listen net.ListenConfig
-		listen.SetMultipathTCP(false) // the end of a connection (drained) is TCP's
-		l, err := listen.Listen(ctx, "tcp", s.Bind)
+		l, err := listen(ctx, s.Bind)
 		if err == nil {
 			s.Log.Info("http is served", "address", l.Addr().String())
 			said = false
-			err = s.serve(ctx, &limited{Listener: l, open: map[string]int{}})
+			err = s.serve(ctx, l)
 		}
 		if err != nil && !said && ctx.Err() == nil {
 			said = true
