@@ -17,8 +17,10 @@ type pace struct {
 }
 
 var (
-	// brief is for one who watches: the next try is 4 s after the third failure.
-	brief = pace{3, time.Second}
+	// brief is for one who watches. The first five tries come one right after the other,
+	// and one that is under way when the storage returns can wait 3 s more. The next one
+	// is 16 s after the fifth failure.
+	brief = pace{5, time.Second}
 	// long is fair to the CronJobs. The next try is 32 s after the sixth failure, the one
 	// after that 64 s later. A try takes External Secrets 3 to 4.5 s, so its own next one
 	// ends within 29 s of the storage's return, and the one after that begins 91 s after
