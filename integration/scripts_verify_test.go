@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/alybadawy/vault-unseal-sidecar/integration/servers/closed/proxy"
+	"github.com/alybadawy/vault-unseal-sidecar/integration/testenv"
 )
 
 // verify says what is wrong once, whoever found it, and what to do in the names in use.
@@ -145,6 +146,38 @@ func TestVerify_FindsRenamedPolicies(t *testing.T) {
 	out, err = s.runScript("", "verify")
 	require.Error(t, err)
 	assert.Contains(t, out, "WRONG policies do not narrow")
+}
+
+// Until the kubelet has renewed the mount, what is found of the key is true of the former.
+func TestVerify_TellsAMountThatIsOlderThanTheSecret(t *testing.T) {
+	t.Parallel()
+	s := newVerifyScenario(t)
+	const stale = "WRONG vault-0: the Secret has changed, and the former key is still mounted: wait a minute or two"
+	former, present := randomShare(32), randomShare(32)
+	mounted := func(key string) {
+		t.Helper()
+		require.NoError(t, testenv.Await(s.ctx, waitTimeout, "the key to be mounted", func() string {
+			text, err := os.ReadFile(filepath.Join(s.secret.Dir, "key"))
+			if err != nil {
+				return err.Error()
+			}
+			return strings.TrimPrefix(strings.TrimSpace(string(text)), key)
+		}))
+	}
+	verify := func() string {
+		out, err := s.runScript("", "verify")
+		require.Error(t, err, out)
+		return out
+	}
+	s.mustRun(former, "seed-key")
+	mounted(former)
+	assert.NotContains(t, verify(), stale)
+	s.mustRun(present, "seed-key", "--replace")
+	mounted(present)
+	require.NoError(t, s.secret.Write(map[string]string{"key": former}))
+	assert.Contains(t, verify(), stale)
+	require.NoError(t, s.secret.Write(map[string]string{"key": present}))
+	assert.NotContains(t, verify(), stale)
 }
 
 // podWithSidecar is a pod that was made from the template vault-1.

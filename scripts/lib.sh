@@ -356,9 +356,11 @@ write_secret() {
 sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status --output json 2>/dev/null; }
 
 # sidecar_check POD WHAT [OPTION...] prints what the sidecar there finds, as JSON, and fails
-# where not all of that is ok. WHAT is what it is asked for.
+# where not all of that is ok. WHAT is what it is asked for. --expect-key reads standard input.
 sidecar_check() {
-	waiting 45 "the sidecar of $1 to $2" k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar check "${@:3}" --output json
+	local stdin=""
+	[[ " ${*:3} " != *" --expect-key "* ]] || stdin=--stdin
+	waiting 45 "the sidecar of $1 to $2" k exec $stdin "$1" -c "$sidecar" -- /vault-unseal-sidecar check "${@:3}" --output json
 }
 
 # gate POD prints the status of the readiness gate's condition.

@@ -13,7 +13,7 @@ import (
 
 // manifestsCommand judges what was rendered, without a cluster, Vault and a key.
 func manifestsCommand(c config, args []string, in io.Reader, stdout, stderr io.Writer) int {
-	for _, flag := range []string{"kubeconfig", "context", "pod-name", "prove-key"} {
+	for _, flag := range []string{"kubeconfig", "context", "pod-name", "prove-key", "expect-key"} {
 		if slices.Contains(c.given, flag) {
 			fmt.Fprintf(stderr, "vault-unseal-sidecar: --%s: --manifests looks at no cluster and no key; leave out one of them\n", flag)
 			return exitUsage

@@ -44,6 +44,7 @@ type config struct {
 	outputJSON bool
 	manifests  string
 	proveKey   bool
+	expectKey  bool
 	watch      bool
 
 	// given are the flags of the command line.
@@ -215,6 +216,11 @@ var checkOptions = []option{
 		"true, false",
 		func(c *config, v string) bool {
 			return isOther(&c.proveKey, switched(v, "true", "false"), "false", "true")
+		}},
+	{"expect-key", "", "false", "read the Secret's shares from standard input, and tell whether another is mounted",
+		"true, false",
+		func(c *config, v string) bool {
+			return isOther(&c.expectKey, switched(v, "true", "false"), "false", "true")
 		}},
 }
 

@@ -172,6 +172,32 @@ func TestKey_LevelFollowsTheLengthsOfTheShares(t *testing.T) {
 	}
 }
 
+func TestKey_FailsForAMountThatIsOlderThanTheSecret(t *testing.T) {
+	share := func(b byte) unseal.Share { return unseal.NewShare(bytes.Repeat([]byte{b}, 33)) }
+	former := []unseal.Share{share(1), share(2)}
+	for sentence, row := range map[string]struct {
+		mounted, expected []unseal.Share
+		stale             bool
+	}{
+		"what the Secret holds is not known": {former, nil, false},
+		"the Secret holds them":              {former, []unseal.Share{share(2), share(1)}, false},
+		"it holds more":                      {former, []unseal.Share{share(1), share(2), share(3)}, false},
+		"it holds others":                    {former, []unseal.Share{share(3)}, true},
+		"it holds one of them":               {former, former[:1], true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			out := findings(t, &Checker{key: Key{Shares: row.mounted}, here: Container{Expected: row.expected}}, (*Checker).checkExpected)
+			if !row.stale {
+				assert.Empty(t, out)
+				return
+			}
+			require.Len(t, out, 1)
+			assert.Equal(t, Failure, out[0].Level)
+			assert.Contains(t, out[0].Text, "the former key is still mounted")
+		})
+	}
+}
+
 func TestKey_WarnsOfFilesThatOthersCanWrite(t *testing.T) {
 	k := Key{Path: "/keys", Shares: shares(32), Inspection: keyfile.Inspection{WritableByOthers: []string{"a", "b"}, DirectoryWritable: true}}
 	out := findings(t, &Checker{key: k, vault: open(1, 1)}, (*Checker).checkKey)

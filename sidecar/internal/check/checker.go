@@ -37,6 +37,7 @@ var checks = []struct {
 	look  func(*Checker, context.Context)
 }{
 	{AboutKey, container, (*Checker).checkKey},
+	{AboutKey, usableKey, (*Checker).checkExpected},
 	{AboutVault, container, (*Checker).checkVault},
 	{AboutVault, container, (*Checker).checkListener},
 	{AboutVault, container, (*Checker).checkCertificates},

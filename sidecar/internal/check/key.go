@@ -64,7 +64,7 @@ func (c *Checker) checkForm() {
 		misfit = fmt.Sprintf("no %d of the %d mounted shares are of equal length: they are not of one key", t, len(k.Shares))
 	}
 	if misfit != "" {
-		c.fail(misfit, "put the shares of this Vault into the Secret: scripts/seed-key")
+		c.fail(misfit, "put the shares of this Vault into the Secret: scripts/seed-key --replace")
 		return
 	}
 	level, needed := OK, fmt.Sprintf("vault needs %d", t)
@@ -79,6 +79,17 @@ func (c *Checker) checkForm() {
 		text += fmt.Sprintf("; white space in %s is forgiven", count(k.HaveWhitespace, "file", "files"))
 	}
 	c.add(level, text, "")
+}
+
+// checkExpected reports whether the mount is that of the Secret as it is now.
+func (c *Checker) checkExpected(context.Context) {
+	for _, mounted := range c.key.Shares {
+		if c.here.Expected != nil && !slices.ContainsFunc(c.here.Expected, mounted.Equal) {
+			c.fail("the Secret has changed, and the former key is still mounted",
+				"wait a minute or two, for the kubelet renews the mount then, and check again; one with subPath changes with a new pod alone")
+			return
+		}
+	}
 }
 
 func isWhole(s unseal.Share) bool { return s.Len() == 16 || s.Len() == 24 || s.Len() == 32 }
@@ -115,7 +126,7 @@ func (c *Checker) evaluateProof(p unseal.Proof) {
 		c.ok("proved: vault takes the mounted key")
 	case p.Result == unseal.ProofInvalid:
 		c.fail("proved: vault would not open with the mounted key: "+p.Reason,
-			"put the right key into the Secret before vault restarts: scripts/seed-key")
+			"put the right key into the Secret before vault restarts: scripts/seed-key --replace")
 	default:
 		c.unknown("whether vault takes the mounted key could not be proved: "+p.Reason, "")
 	}
@@ -149,7 +160,7 @@ func (c *Checker) checkRecovery(context.Context) {
 	case r.Proved.After(r.RefusedAt) && !r.Tried && !(r.Same && !r.Opened.IsZero()):
 		c.ok("vault took the mounted key in a proof at " + at(r.Proved) + "; it has not had to open vault yet" + took)
 	case r.Refused && !r.Tried:
-		c.fail("vault refused the mounted key when the sidecar last sent it"+took, "put the right key into the Secret: scripts/seed-key")
+		c.fail("vault refused the mounted key when the sidecar last sent it"+took, "put the right key into the Secret: scripts/seed-key --replace")
 	case r.Opened.IsZero() && r.Tried:
 		c.ok("the mounted key has not opened vault since the pod or its node started" + took)
 	case r.Opened.IsZero():

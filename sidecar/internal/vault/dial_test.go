@@ -379,6 +379,24 @@ func TestClient_ReusesItsConnection(t *testing.T) {
 	assert.Equal(t, int32(1), opened.Load())
 }
 
+func TestDialer_KeepsLittleOfWhatNobodyReads(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	d := &dialer{near: Loopback("http://" + l.Addr().String())}
+	conn, err := d.open(t.Context(), "tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	peer, err := l.Accept()
+	require.NoError(t, err)
+	defer peer.Close()
+	require.NoError(t, peer.(*net.TCPConn).SetWriteBuffer(4<<10))
+	require.NoError(t, peer.SetWriteDeadline(time.Now().Add(time.Second)))
+	sent, err := peer.Write(make([]byte, 1<<20))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.LessOrEqual(t, sent, 4*receiveBuffer)
+}
+
 // net/http keeps its write buffer for as long as the connection lives.
 func TestConn_WipesWrittenBytes(t *testing.T) {
 	near, far := net.Pipe()

@@ -45,7 +45,7 @@ func (d *dialer) open(ctx context.Context, network, addr string) (conn net.Conn,
 	for _, near := range d.near {
 		plain.Control = func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) {
-				bindsLate(int(fd))
+				prepare(int(fd))
 				fromNowhere(int(fd), near.Addr())
 			})
 		}

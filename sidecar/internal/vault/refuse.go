@@ -98,7 +98,7 @@ func (r *reusable) connectNow(to netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
-		bindsLate(fd)
+		prepare(fd)
 		*r = reusable(fd)
 	}
 	fd := int(*r)

@@ -17,7 +17,7 @@ import (
 // to that process whoever listens (RFC 9293, 3.5). IPv6 has one loopback address.
 //
 // A kernel that has only 127.0.0.1 refuses, and chooses the address as ever. The
-// socket has been through bindsLate.
+// socket has been through prepare.
 func fromNowhere(fd int, to netip.Addr) {
 	if !to.Is4() || !to.IsLoopback() {
 		return
@@ -29,8 +29,14 @@ func fromNowhere(fd int, to netip.Addr) {
 	_ = call(unix.SYS_BIND, fd, netip.AddrPortFrom(netip.AddrFrom4(from), 0))
 }
 
-// bindsLate has the port of a socket chosen as it is connected, and not as it is
-// bound, when it would have to be free at every address.
-func bindsLate(fd int) {
+// receiveBuffer bounds the bytes that the kernel keeps unread of a connection: it counts
+// them as the container's memory, and would keep megabytes of what an intruder in the pod
+// puts into one.
+const receiveBuffer = 16 << 10
+
+// prepare readies a socket for fromNowhere and connect. Its port is chosen as it is
+// connected, and not as it is bound, when it would have to be free at every address.
+func prepare(fd int) {
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 }
