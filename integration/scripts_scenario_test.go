@@ -75,7 +75,7 @@ exec "$program" "$@"
 `
 
 // scriptPrograms are all that the scripts find.
-var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od ps rm sed sleep sort stty tail tr wc")
+var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od ps rm sed sha256sum sleep sort stty tail tr wc")
 
 // scriptScenario is a scenario whose Vault has a server's rule, and whose scripts run
 // with kubectl on the real API server.

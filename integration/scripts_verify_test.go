@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -152,7 +154,7 @@ func TestVerify_FindsRenamedPolicies(t *testing.T) {
 func TestVerify_TellsAMountThatIsOlderThanTheSecret(t *testing.T) {
 	t.Parallel()
 	s := newVerifyScenario(t)
-	const stale = "WRONG vault-0: the Secret has changed, and the former key is still mounted: wait a minute or two"
+	const stale = "WRONG vault-0: the mounted key is not what the Secret holds now: check again in a minute or two"
 	former, present := randomShare(32), randomShare(32)
 	mounted := func(key string) {
 		t.Helper()
@@ -178,6 +180,22 @@ func TestVerify_TellsAMountThatIsOlderThanTheSecret(t *testing.T) {
 	assert.Contains(t, verify(), stale)
 	require.NoError(t, s.secret.Write(map[string]string{"key": present}))
 	assert.NotContains(t, verify(), stale)
+}
+
+// kubectl create secret --from-literal=SHARE takes the share for a name.
+func TestScripts_WithholdAShareThatIsAName(t *testing.T) {
+	t.Parallel()
+	s := newVerifyScenario(t)
+	name := strings.TrimRight(base64.URLEncoding.EncodeToString(bytes.Repeat([]byte("key!"), 8)), "=")
+	require.NoError(t, s.cluster.Apply(s.ctx, `{apiVersion: v1, kind: Secret, metadata: {name: vault-unseal-key, namespace: security}, data: {`+name+`: ""}}`))
+	s.mustRun(randomShare(32), "seed-key", "--trust-secret")
+	secret, err := s.cluster.Get(s.ctx, "v1", "Secret", "security", "vault-unseal-key")
+	require.NoError(t, err)
+	assert.Contains(t, decodeSecret(secret), "key", "and what comes later gets a name of its own")
+	out, err := s.runScript("", "verify")
+	require.Error(t, err)
+	assert.NotContains(t, out, name)
+	assert.Contains(t, out, "[name withheld, it looks like a share]: empty")
 }
 
 // podWithSidecar is a pod that was made from the template vault-1.

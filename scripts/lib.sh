@@ -301,6 +301,19 @@ check_tokens() {
 
 count() { shares_in "$1" | wc -l | tr -d ' '; }
 
+# expectation TEXT prints what check compares the mounted key with: a salt, and the digests
+# of the shares in a text with it, which tell nothing of them.
+expectation() {
+	local salt share digest digests=""
+	salt=$(od -An -v -N 16 -tx1 /dev/urandom | tr -d ' \n')
+	while IFS= read -r share; do
+		digest=$(printf '%s%s' "$salt" "$share" | sha256)
+		digests+=,${digest%% *}
+	done < <(printf '%s' "$1" | with_shares 'found.shares[] | hex' -Rrs)
+	printf '%s:%s' "$salt" "${digests#,}"
+}
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; } # the second is macOS's
+
 # secret_value KEY prints what the Secret has under a key; nothing when it is
 # not there.
 secret_value() {
@@ -356,11 +369,9 @@ write_secret() {
 sidecar_status() { k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar status --output json 2>/dev/null; }
 
 # sidecar_check POD WHAT [OPTION...] prints what the sidecar there finds, as JSON, and fails
-# where not all of that is ok. WHAT is what it is asked for. --expect-key reads standard input.
+# where not all of that is ok. WHAT is what it is asked for.
 sidecar_check() {
-	local stdin=""
-	[[ " ${*:3} " != *" --expect-key "* ]] || stdin=--stdin
-	waiting 45 "the sidecar of $1 to $2" k exec $stdin "$1" -c "$sidecar" -- /vault-unseal-sidecar check "${@:3}" --output json
+	waiting 45 "the sidecar of $1 to $2" k exec "$1" -c "$sidecar" -- /vault-unseal-sidecar check "${@:3}" --output json
 }
 
 # gate POD prints the status of the readiness gate's condition.

@@ -24,6 +24,12 @@ def bytes:
 		end
 	else null end;
 
+def hex: bytes | map("0123456789abcdef"[(. / 16 | floor):][:1] + "0123456789abcdef"[. % 16:][:1]) | add;
+
+# shown is an entry's name as it may be printed: kubectl create secret --from-literal=SHARE
+# takes the share for the name, without the padding.
+def shown: if . + "==="[:(4 - length % 4) % 4] | bytes | length | whole then "[name withheld, it looks like a share]" else . end;
+
 # twice tells whether bytes are the text of a share still.
 def twice: all(.[]; . < 128) and (implode | ltrimstr("\n") | split("\n")[0] // "" | gsub("^\\s+|\\s+$"; "") | bytes | . != null and (length | whole));
 
@@ -88,6 +94,6 @@ def remarks($entry):
 # secret tells the same of a whole Secret, in which the same share counts once.
 def secret:
 	[.data // {} | to_entries | sort_by([(.key | gsub("[0-9]+"; "")), (.key | [scan("[0-9]+") | tonumber]), .key])[] | .key as $entry | .value | @base64d | found |
-		.remarks = [remarks($entry) | "\($entry): \(.)"]] |
+		.remarks = [remarks($entry) | "\($entry | shown): \(.)"]] |
 	{remarks: map(.remarks[]), shares: (reduce .[].shares[] as $share ([];
 		if any(.[] | bytes; . == ($share | bytes)) then . else . + [$share] end))};

@@ -30,7 +30,7 @@ func checkCommand(c config, args []string, unprotected error, stdout, stderr io.
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --kubeconfig: which pod to look at is not said; set --pod-name and --pod-namespace")
 		return exitUsage
 	}
-	if c.kubeconfig != "" && (c.proveKey || c.expectKey) {
+	if c.kubeconfig != "" && (c.proveKey || c.expectKey != "") {
 		fmt.Fprintln(stderr, "vault-unseal-sidecar: --prove-key, --expect-key: the key is in the pod; run it there, without --kubeconfig")
 		return exitUsage
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/keyfile"
@@ -21,13 +20,8 @@ func checkInContainer(ctx context.Context, c config) ([]check.Finding, error) {
 	h := check.Container{
 		Vault: client, VaultUID: c.vaultUID, Keys: keyfile.New(c.keys), KeysPath: c.keys,
 		SavedState: statefile.New(c.stateDir, stateName), SavedProofs: statefile.New(c.stateDir, proofName),
-		ProveRole: c.proveRole,
-		Login:     func(ctx context.Context) (check.Session, error) { return login(ctx, c, client) },
-	}
-	if c.expectKey {
-		if h.Expected, err = keyfile.ReadFrom(os.Stdin); err != nil {
-			return nil, fmt.Errorf("--expect-key: standard input: %w", err)
-		}
+		ProveRole: c.proveRole, Expected: c.expectKey,
+		Login: func(ctx context.Context) (check.Session, error) { return login(ctx, c, client) },
 	}
 	if c.proveKey {
 		h.Prover = newProver(c, client, h.Keys)

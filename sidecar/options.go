@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/check"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/eso"
 	"github.com/alybadawy/vault-unseal-sidecar/sidecar/internal/vault"
 )
@@ -44,7 +45,7 @@ type config struct {
 	outputJSON bool
 	manifests  string
 	proveKey   bool
-	expectKey  bool
+	expectKey  string
 	watch      bool
 
 	// given are the flags of the command line.
@@ -217,11 +218,9 @@ var checkOptions = []option{
 		func(c *config, v string) bool {
 			return isOther(&c.proveKey, switched(v, "true", "false"), "false", "true")
 		}},
-	{"expect-key", "", "false", "read the Secret's shares from standard input, and tell whether another is mounted",
-		"true, false",
-		func(c *config, v string) bool {
-			return isOther(&c.expectKey, switched(v, "true", "false"), "false", "true")
-		}},
+	{"expect-key", "", "", "a salt and digests of the Secret's shares: tell whether another is mounted",
+		"SALT:DIGEST,DIGEST..., each digest the SHA-256 of the salt and a share in hexadecimal",
+		func(c *config, v string) bool { c.expectKey = v; return v == "" || check.IsExpectation(v) }},
 }
 
 var statusOptions = []option{

@@ -296,6 +296,7 @@ func assertOneLine(t *testing.T, text string, parts ...string) {
 }
 
 func TestCommand_RejectsInvalidArguments(t *testing.T) {
+	expectation := strings.Repeat("0", 32) + ":" + strings.Repeat("1", 64)
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1") // or check takes the tester's own kubeconfig
 	for _, row := range []struct {
 		args    []string
@@ -313,15 +314,15 @@ func TestCommand_RejectsInvalidArguments(t *testing.T) {
 		{[]string{"status", "--prove-key"}, "prove-key"},
 		{[]string{"check", "--output", "xml"}, "table, json"},
 		{[]string{"check", "--prove-key=maybe"}, "true, false"},
-		{[]string{"check", "--expect-key=maybe"}, "true, false"},
+		{[]string{"check", "--expect-key=maybe"}, "SALT:DIGEST"},
 		{[]string{"check", "--prove-key", "true"}, "1 arguments"},
 		{[]string{"check", "--kubeconfig", "/nowhere"}, "--pod-name"},
 		{[]string{"check", "--context", "home"}, "there is no kubeconfig"},
 		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--prove-key"}, "--prove-key"},
 		{[]string{"check", "--manifests", "-", "--kubeconfig", "/nowhere"}, "--kubeconfig: --manifests looks at no cluster"},
 		{[]string{"check", "--manifests", "-", "--prove-key"}, "--prove-key: --manifests looks at no cluster and no key"},
-		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--expect-key"}, "--expect-key: the key is in the pod"},
-		{[]string{"check", "--manifests", "-", "--expect-key"}, "--expect-key: --manifests looks at no cluster and no key"},
+		{[]string{"check", "--kubeconfig", "/nowhere", "--pod-name", "vault-0", "--pod-namespace", "security", "--expect-key", expectation}, "--expect-key: the key is in the pod"},
+		{[]string{"check", "--manifests", "-", "--expect-key", expectation}, "--expect-key: --manifests looks at no cluster and no key"},
 		{[]string{"check", "--manifests", "/nowhere"}, "/nowhere: no such file"},
 		{[]string{"check", "--manifests", "/dev/null"}, "there is no object in it"},
 		{[]string{"--vault-client-cert", "/tls.crt"}, "one without the other"},

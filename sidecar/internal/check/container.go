@@ -44,7 +44,7 @@ type Container struct {
 	ProveRole   string // of Vault's Kubernetes auth method; empty: none
 	Login       func(context.Context) (Session, error)
 	Prover      *unseal.Prover // nil: no proof is asked for
-	Expected    []unseal.Share // those of the Secret; nil: not known
+	Expected    string         // the expectation of the Secret's shares; empty: not known
 }
 
 // Check looks at the mounted key, at the Vault beside us, and at what the sidecar
@@ -54,7 +54,6 @@ func (h Container) Check(ctx context.Context) []Finding {
 	c.key.Path = h.KeysPath
 	c.key.Shares, c.key.Remarks, c.key.Err = h.Keys.Read()
 	defer unseal.WipeAll(c.key.Shares)
-	defer unseal.WipeAll(h.Expected)
 	c.key.Inspection, _ = h.Keys.Inspect() // of what can be read
 	if c.key.Err != nil {
 		return c.run(ctx, container)

@@ -170,22 +170,6 @@ next:
 	return all
 }
 
-// ReadFrom returns the shares in what is left of r, at least one, in the forms that a
-// file may have. The caller wipes them. The error holds nothing of what was read.
-func ReadFrom(r io.Reader) ([]unseal.Share, error) {
-	buf := make([]byte, maxFile+1)
-	defer clear(buf)
-	n, err := fillFrom(r, buf)
-	if err != nil {
-		return nil, err
-	}
-	p := parse(buf[:n])
-	if len(p.shares) == 0 {
-		return nil, errors.New("there is no key share in it")
-	}
-	return p.shares, nil
-}
-
 func readFile(path string) (p parsed, err error) {
 	buf := make([]byte, maxFile+1)
 	defer clear(buf)
@@ -228,20 +212,12 @@ func fill(buf []byte, path string) (int, error) {
 	if !info.Mode().IsRegular() {
 		return 0, irregular(info.Mode())
 	}
-	n, err := fillFrom(file, buf)
-	if _, ok := errors.AsType[noShare](err); err != nil && !ok {
-		err = pathError(path, err)
-	}
-	return n, err
-}
-
-func fillFrom(r io.Reader, buf []byte) (int, error) {
-	switch n, err := io.ReadFull(r, buf); {
+	switch n, err := io.ReadFull(file, buf); {
 	case err == nil:
 		return 0, noShare(fmt.Sprintf("larger than %d KiB, a share takes less than 100 bytes", maxFile>>10))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return n, nil
 	default:
-		return 0, err
+		return 0, pathError(path, err)
 	}
 }
