@@ -26,12 +26,13 @@ def bytes:
 
 def hex: bytes | map("0123456789abcdef"[(. / 16 | floor):][:1] + "0123456789abcdef"[. % 16:][:1]) | add;
 
-# shown is an entry's name as it may be printed: kubectl create secret --from-literal=SHARE
-# takes the share for the name, without the padding.
-def shown: if . + "==="[:(4 - length % 4) % 4] | bytes | length | whole then "[name withheld, it looks like a share]" else . end;
-
 # twice tells whether bytes are the text of a share still.
 def twice: all(.[]; . < 128) and (implode | ltrimstr("\n") | split("\n")[0] // "" | gsub("^\\s+|\\s+$"; "") | bytes | . != null and (length | whole));
+
+# kubectl create secret --from-literal=SHARE takes the share for an entry's name, without
+# the padding. shown is a name as it may be printed.
+def sharelike: any(., . + "==="[:(4 - length % 4) % 4]; bytes | . != null and ((length | whole) or twice));
+def shown: if sharelike then "[name withheld, it looks like a share]" else . end;
 
 def tokenform: test("^(hv[sbr]|[sbr]|[sbr]br)\\.[A-Za-z0-9_.-]{20,}$");
 
@@ -90,6 +91,9 @@ def remarks($entry):
 	else (if (.shares | length) + .flaws > 1 then "line \(.line): " else "" end) + .flaw
 		+ (if .flaws > 1 then " (and \(.flaws - 1) more)" else "" end)
 	end);
+
+# names are those of a Secret's entries, but for a share that is a name.
+def names: .data // {} | to_entries | map(select((.key | sharelike) and (.value | @base64d | found.shares == []) | not) | .key);
 
 # secret tells the same of a whole Secret, in which the same share counts once.
 def secret:

@@ -99,12 +99,18 @@ func (c *Checker) checkExpected(context.Context) {
 		digest := sha256.Sum256(buf)
 		clear(buf)
 		if !strings.Contains(digests, hex.EncodeToString(digest[:])) {
-			c.fail("the mounted key is not what the Secret holds now",
-				"check again in a minute or two, for the kubelet renews the mount then; what stays is a mount with subPath, which changes with a new pod alone, or another Secret's")
+			c.fail("the mounted key is not what the Secret holds now", renewed+", or another Secret's")
 			return
 		}
 	}
+	if more := strings.Count(digests, ",") + 1 - len(c.key.Shares); more > 0 {
+		c.unknown(count(more, "share of the Secret is", "shares of the Secret are")+" not mounted",
+			renewed+", or one of some entries alone")
+	}
 }
+
+// renewed is what to do about a mount that may be older than the Secret.
+const renewed = "check again in a minute or two, for the kubelet renews the mount then; what stays is a mount with subPath, which changes with a new pod alone"
 
 func isWhole(s unseal.Share) bool { return s.Len() == 16 || s.Len() == 24 || s.Len() == 32 }
 
