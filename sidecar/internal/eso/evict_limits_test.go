@@ -147,7 +147,7 @@ func TestEviction_RefusalIsRetriedForAllStoresAtOnce(t *testing.T) {
 				}
 				during(evictAfter + 30*time.Second)
 				assert.EqualValues(t, 1, api.evictions.Load())
-				during(70 * time.Second)
+				during(80 * time.Second) // half of the time for which the store is down, and a quarter more
 				assert.EqualValues(t, 2, api.evictions.Load(), "soon at first")
 				during(20 * time.Minute)
 				assert.LessOrEqual(t, api.services.Load(), int32(6), "then ever more rarely")
