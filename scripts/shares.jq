@@ -92,8 +92,9 @@ def remarks($entry):
 		+ (if .flaws > 1 then " (and \(.flaws - 1) more)" else "" end)
 	end);
 
-# names are those of a Secret's entries, but for a share that is a name.
-def names: .data // {} | to_entries | map(select((.key | sharelike) and (.value | @base64d | found.shares == []) | not) | .key);
+# names are those of a Secret's entries, but for a share that is a name: its entry has
+# nothing but what is left of the padding.
+def names: .data // {} | to_entries | map(select((.key | sharelike) and (.value | @base64d | IN("", "=")) | not) | .key);
 
 # secret tells the same of a whole Secret, in which the same share counts once.
 def secret:
