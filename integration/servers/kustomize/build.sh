@@ -8,6 +8,8 @@ set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")"
 out=$(cd ../../../bin/servers && pwd -P)
+exec {lock}>"$out/.lock"
+flock "$lock"
 
 # version | of its module | of api, and of kyaml, where its go.mod replaces them
 versions=(
@@ -32,7 +34,7 @@ build() {
 		cd "$work"
 		go mod init tool
 		go get "${@:4}"
-		CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags "-s -w" -o "$program" "$package"
+		CGO_ENABLED=0 GOGC=400 go build -mod=mod -trimpath -ldflags "-s -w" -o "$program" "$package"
 	) 2>"$work/log" || {
 		cat "$work/log" >&2
 		say "$1: the build failed" >&2
