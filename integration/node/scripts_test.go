@@ -23,7 +23,7 @@ exec "$program" "$@"
 `
 
 // scriptPrograms are all that the scripts find: what is not recorded does not run.
-var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sleep sort stty tail tr wc")
+var scriptPrograms = strings.Fields("base64 basename cat chmod cp dirname find grep jq kubectl mkdir mktemp mv od rm sed sha256sum sleep sort stty tail tr wc")
 
 // installRecorder makes the directory that is the scripts' PATH.
 func installRecorder() error {
