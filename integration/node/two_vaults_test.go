@@ -49,7 +49,13 @@ func TestTwoVaults_RecoverAndStayApart(t *testing.T) {
 	n.setStorage("open")
 	n.becomes("1", `{.status.containerStatuses[?(@.name=="`+sidecarContainer+`")].restartCount}`, "-n", "strongroom", "pod", "openbao-0")
 	bothReady()
-	assert.Contains(t, bao(`{.status.conditions[?(@.type=="`+gateType+`")].message}`), "Recovered in ")
+	// Both may be Ready by the gates of before, for a moment.
+	n.await("OpenBao's sidecar to tell its recovery", func() string {
+		if said := bao(`{.status.conditions[?(@.type=="` + gateType + `")].message}`); !strings.Contains(said, "Recovered in ") {
+			return said + " is what it tells"
+		}
+		return ""
+	})
 
 	n.verifyMustPass()
 	n.runScript("", "verify", "--settings", settings)
