@@ -56,6 +56,7 @@ func TestKey_MissingOrWrongIsRepaired(t *testing.T) {
 	n.runScript(right, "seed-key", "--replace")
 	n.awaitGateCondition("True", "Unsealed")
 	n.ready("vault-0")
+	n.verifyMustPass()
 	n.runScript(someKey(t), "seed-key", "--replace")
 	n.scriptMustFail("thing(s) wrong", "", "verify") // whichever key is mounted by now
 	n.runScript(right, "seed-key", "--replace")
