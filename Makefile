@@ -96,8 +96,8 @@ e2e: fuse node-images ## run the whole home on a real Kubernetes node of its own
 # Each half gets the whole time, both at once. Of a run that fails all logs are in bin/soak.
 SOAK ?= 10m
 .PHONY: soak
-soak: fuse build servers ## throw random faults at everything, several at once, for SOAK=10m (SEED=N repeats a run)
-	SOAK=$(SOAK) SEED=$(SEED) go test -v -count=1 -timeout 0 ./integration/soak
+soak: fuse build servers ## throw random faults at everything, several at once, for SOAK=10m (SEED=N repeats a run, WORLD=N from there)
+	SOAK=$(SOAK) SEED=$(SEED) WORLD=$(WORLD) go test -v -count=1 -timeout 0 ./integration/soak
 
 CUTS ?= 20
 .PHONY: soak-node

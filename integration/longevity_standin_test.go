@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,7 +23,8 @@ import (
 // compares the two.
 type standIn struct {
 	addr string
-	key  string // in hex
+	key  string      // in hex
+	ca   *testenv.CA // of its certificate; nil: it speaks plain HTTP
 
 	mu     sync.Mutex
 	server *http.Server // nil: none runs
@@ -50,7 +52,14 @@ func (s *standIn) begin(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server, s.sealed = server, true
-	go func() { _ = server.Serve(l) }()
+	if s.ca == nil {
+		go func() { _ = server.Serve(l) }()
+		return
+	}
+	cert, err := tls.LoadX509KeyPair(s.ca.CertFile, s.ca.KeyFile) // as Vault does when it starts
+	require.NoError(t, err)
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+	go func() { _ = server.ServeTLS(l, "", "") }()
 }
 
 // kill ends the listener and all connections, as the kernel does with those of a process.

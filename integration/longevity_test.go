@@ -63,8 +63,9 @@ func number(t *testing.T, text, name string) int {
 	return int(n)
 }
 
-// Vault restarts again and again, the key is rotated now and then, and what the sidecar takes in
-// the last tenth of that is what it took in the first. RECOVERIES=10000 is make longevity.
+// Vault restarts again and again; its certificate is renewed with each tenth restart; the key is
+// rotated now and then, and the CA with it. What the sidecar takes in the last tenth of that is
+// what it took in the first. RECOVERIES=10000 is make longevity.
 func TestLongevity_RecoveriesLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	recoveries := 300
@@ -82,10 +83,14 @@ func TestLongevity_RecoveriesLeaveNothingBehind(t *testing.T) {
 	share := randomShare(32)
 	require.NoError(t, secret.WriteShares(share))
 	vault := newStandIn(t, hexKey(t, share))
+	vault.ca, err = env.NewCA("vault")
+	require.NoError(t, err)
 	vault.begin(t)
 	state, err := env.Mkdir("state")
 	require.NoError(t, err)
-	config := testenv.SidecarConfig{Vault: "http://" + vault.addr, Keys: secret.Dir, State: state}
+	config := testenv.SidecarConfig{
+		Vault: "https://" + vault.addr, Keys: secret.Dir, State: state, Args: []string{"--vault-cacert", vault.ca.CAFile},
+	}
 	sidecar, err := env.StartSidecar(config)
 	require.NoError(t, err)
 
@@ -113,6 +118,11 @@ func TestLongevity_RecoveriesLeaveNothingBehind(t *testing.T) {
 			share = randomShare(32)
 			require.NoError(t, secret.WriteShares(share))
 			vault.setKey(hexKey(t, share))
+			vault.ca, err = env.NewCA("vault") // into the files of the former
+			require.NoError(t, err)
+		}
+		if n%10 == 0 {
+			require.NoError(t, vault.ca.RenewServerCert(time.Now().Add(time.Duration(n)*time.Minute)))
 		}
 		vault.kill()
 		vault.begin(t)

@@ -26,6 +26,7 @@ func TestPowerCuts_InARowLoseNothing(t *testing.T) {
 	n := theHomelab(t)
 
 	var ready, synced []time.Duration
+	var took []string // of Vault
 	for i := range cuts {
 		value := fmt.Sprintf("cut-%d", i+1)
 		n.asMaria("vault kv put secret/cuts/" + value + " value=" + value + " && vault kv put secret/example password=" + value)
@@ -44,18 +45,15 @@ func TestPowerCuts_InARowLoseNothing(t *testing.T) {
 		n.ready("vault-0")
 		ready = append(ready, time.Since(back))
 		n.appHas(value)
+		took = append(took, value)
+		assert.Equal(t, took, strings.Fields(n.asMaria("for i in "+strings.Join(took, " ")+
+			"; do vault kv get -field=value secret/cuts/$i; echo; done")), "what Vault had taken before each")
 		synced = append(synced, time.Since(back))
 		t.Logf("%s: storage hung for %v; after it was back, the pod was Ready within %v, and the app had its secret within %v", value,
 			hang.Round(time.Millisecond), ready[i].Round(time.Millisecond), synced[i].Round(time.Millisecond))
 	}
 	t.Logf("until the pod was Ready: %s", distribution(ready))
 	t.Logf("until the app had its secret: %s", distribution(synced))
-	out := n.asMaria(fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i + 1)); vault kv get -field=value secret/cuts/cut-$i || exit; done`, cuts))
-	want := ""
-	for i := range cuts {
-		want += fmt.Sprintf("cut-%d", i+1)
-	}
-	assert.Equal(t, want, strings.ReplaceAll(out, "\n", ""), "what Vault had taken before each")
 }
 
 // envNumber reads a number from a variable of the environment.

@@ -19,6 +19,7 @@ const (
 	onSeal    = "vault's seal"
 	onRekey   = "vault's rekey"
 	onAPI     = "the sidecar's Kubernetes"
+	onRights  = "the sidecar's rights"
 	onESO     = "external secrets' process"
 	onObjects = "external secrets' objects"
 )

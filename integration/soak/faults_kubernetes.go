@@ -23,7 +23,7 @@ var kubeFaults = []fault{
 	{name: "the API server throttles", on: onAPI, needs: []trait{hasKubernetes}, begin: refuse(1, 429)},
 	{name: "the API server refuses some calls", on: onAPI, needs: []trait{hasKubernetes}, begin: refuseSome},
 	{name: "watches are lost", on: onAPI, needs: []trait{hasKubernetes}, begin: dropWatches},
-	{name: "the rights are taken away", on: onAPI, needs: []trait{hasKubernetes}, begin: takeRights},
+	{name: "the rights are taken away", on: onRights, needs: []trait{hasKubernetes}, begin: takeRights},
 	{name: "external secrets is killed", on: onESO, needs: []trait{hasKubernetes}, begin: killESO},
 	{name: "external secrets is stopped", on: onESO, needs: []trait{hasKubernetes}, begin: stopESO},
 	{name: "secrets come and go", on: onObjects, needs: []trait{hasKubernetes}, begin: churnObjects},
@@ -59,28 +59,43 @@ func dropWatches(ctx context.Context, w *world, _ *storm, r *rand.Rand) (func() 
 		func() time.Duration { return between(r, 10*time.Millisecond, time.Second) }), nil
 }
 
-// takeRights deletes what binds the sidecar's account to its roles.
+// takeRights has the sidecar's account without its roles. The API server may be away.
 func takeRights(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
 	k := w.kube
-	end := func() error { return k.cluster.Apply(ctx, k.rights) }
+	try := func(what string, do func() error) error {
+		return w.await(ctx, time.Minute, what, func() string {
+			if err := do(); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	end := func() error {
+		return try("the rights to be given back", func() error { return k.cluster.Apply(ctx, k.rights) })
+	}
+	return end, try("the rights to be taken away", func() error { return k.deleteBindings(ctx) })
+}
+
+// deleteBindings deletes what binds the sidecar's account to its roles.
+func (k *kubernetes) deleteBindings(ctx context.Context) error {
 	for _, kind := range []string{"rolebindings", "clusterrolebindings"} {
 		r := pods.GroupVersion().WithResource(kind)
 		r.Group = "rbac.authorization.k8s.io"
 		list, err := k.list(ctx, r)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, o := range list {
 			if !strings.Contains(o.GetName(), "vault-unseal-sidecar") {
 				continue
 			}
 			bindings := k.cluster.Client.Resource(r).Namespace(o.GetNamespace())
-			if err := bindings.Delete(ctx, o.GetName(), metav1.DeleteOptions{}); err != nil {
-				return nil, errors.Join(err, end())
+			if err := bindings.Delete(ctx, o.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				return err
 			}
 		}
 	}
-	return end, nil
+	return nil
 }
 
 func killESO(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
@@ -158,7 +173,7 @@ func replacePod(ctx context.Context, w *world, s *storm, _ *rand.Rand) (func() e
 			if err != nil && !apierrors.IsNotFound(err) {
 				return err.Error()
 			}
-			if err := errors.Join(k.cluster.ApplyVaultPod(ctx), k.rotateToken(ctx)); err != nil {
+			if err := errors.Join(k.cluster.ApplyVaultPod(ctx), w.rotateToken(ctx)); err != nil {
 				return err.Error()
 			}
 			return ""

@@ -33,12 +33,13 @@ func sealVault(ctx context.Context, w *world, s *storm, _ *rand.Rand) (func() er
 	if status, err := w.vault.SealStatus(ctx); err != nil || status.Sealed {
 		return nil, nil
 	}
+	before := time.Now() // a process that ends after it was sealed ends after this
 	if err := w.vault.Seal(ctx); err != nil {
 		w.logf("sealing by hand: %v", err)
 		s.record(perhapsSealed)
 		return nil, nil
 	}
-	s.record(sealed)
+	s.recordAt(sealed, before)
 	return nil, nil
 }
 

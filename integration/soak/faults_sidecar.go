@@ -66,7 +66,9 @@ func halfKey(w *world, r *rand.Rand) []string {
 	if len(all) > 1 {
 		return all[:1+r.IntN(2)]
 	}
-	return []string{all[0][:len(all[0])/2]}
+	half := all[0][:len(all[0])/2]
+	w.keepSecret(half)
+	return []string{half}
 }
 
 func mounts(shares func(*world, *rand.Rand) []string) begin {
@@ -113,7 +115,7 @@ func fillState(_ context.Context, w *world, s *storm, _ *rand.Rand) (func() erro
 // sidecar that starts again has the machine's.
 func jumpClock(ctx context.Context, w *world, _ *storm, r *rand.Rand) (func() error, error) {
 	ahead := between(r, -48*time.Hour, 48*time.Hour)
-	return nil, w.await(ctx, 10*time.Second, "the clock to be set", func() string {
+	return nil, w.await(ctx, time.Minute, "the clock to be set", func() string {
 		if _, err := w.clock.Set(ahead); err != nil {
 			return err.Error()
 		}

@@ -23,19 +23,17 @@ var vaultFaults = []fault{
 	{name: "the proxy calls vault sealed", on: onFront, needs: []trait{hasFront}, begin: front(frontSaysSealed)},
 }
 
-func killVault(ctx context.Context, w *world, s *storm, _ *rand.Rand) (func() error, error) {
+func killVault(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
 	w.front.down()
 	w.vaultKeeper.hold()
 	w.vaultKeeper.signal(syscall.SIGKILL)
-	s.record(vaultEnded)
 	return func() error { return w.vaultKeeper.release(ctx) }, nil
 }
 
 // terminateVault does what a kubelet does: after a grace period it kills.
-func terminateVault(ctx context.Context, w *world, s *storm, _ *rand.Rand) (func() error, error) {
+func terminateVault(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
 	w.vaultKeeper.hold()
 	w.vaultKeeper.signal(syscall.SIGTERM)
-	s.record(vaultEnded)
 	return func() error {
 		if err := w.vaultKeeper.awaitEnd(ctx, 5*time.Second); err != nil {
 			w.vaultKeeper.signal(syscall.SIGKILL)
@@ -49,7 +47,7 @@ func stopVault(_ context.Context, w *world, _ *storm, _ *rand.Rand) (func() erro
 	return func() error { w.vaultKeeper.signal(syscall.SIGCONT); return nil }, nil
 }
 
-// storage sets a mode of stallfs. A Vault that ended because of it is back with it.
+// storage sets a mode of stallfs.
 func storage(mode string) begin {
 	return func(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
 		if err := w.stall.SetMode(mode); err != nil {
@@ -65,7 +63,10 @@ func storage(mode string) begin {
 }
 
 func front(mode frontMode) begin {
-	return func(_ context.Context, w *world, _ *storm, r *rand.Rand) (func() error, error) {
+	return func(_ context.Context, w *world, s *storm, r *rand.Rand) (func() error, error) {
+		if mode == frontAnswers || mode == frontSaysSealed {
+			s.record(answered)
+		}
 		w.front.set(mode, r)
 		return func() error { w.front.set(frontPasses, nil); return nil }, nil
 	}

@@ -55,8 +55,12 @@ func (w *world) judgeEnding(ctx context.Context, s *storm) (since time.Time, err
 			return "neither open (" + open + ") nor held (" + kept + ")"
 		}
 	})
-	if err != nil || !held {
+	if err != nil {
 		return s.calm, err
+	}
+	w.tally.ended(held, ending == endsEither)
+	if !held {
+		return s.calm, nil
 	}
 	w.logf("held; the operator opens it")
 	if err := w.judgeGate(ctx, s, s.calm, "False", "HeldByOperator"); err != nil {
@@ -79,8 +83,13 @@ func (w *world) within(
 	ctx context.Context, since time.Time, limit time.Duration, what string, check func() string,
 ) error {
 	err := w.await(ctx, time.Until(since.Add(limit)), what, check)
+	took := time.Since(since)
+	if err == nil && took > limit {
+		return fmt.Errorf("%s came after %v", what, took.Round(time.Millisecond))
+	}
 	if err == nil {
-		w.logf("%s: %v", what, time.Since(since).Round(time.Millisecond))
+		w.logf("%s: %v", what, took.Round(time.Millisecond))
+		w.tally.took(what, took)
 		return nil
 	}
 	if late := w.await(ctx, 30*time.Second, what, check); late == nil {
@@ -125,14 +134,10 @@ func (w *world) reports(ctx context.Context, phase, state string) string {
 	case status.KeyError != "":
 		return "key_error: " + status.KeyError
 	}
-	m, err := w.metrics(ctx)
-	switch {
-	case err != nil:
-		return err.Error()
-	case m[`vault_unseal_sidecar_vault_state{state="`+state+`"}`] != 1:
-		return "the metrics do not say " + state
-	}
-	return ""
+	return w.metricsAre(ctx, map[string]float64{
+		`vault_state{state="` + state + `"}`: 1, `phase{phase="` + phase + `"}`: 1,
+		"key_usable": 1, "key_shares": float64(len(w.mounted())),
+	})
 }
 
 func (w *world) phase(ctx context.Context) string {
@@ -165,13 +170,14 @@ func (w *world) openByHand(ctx context.Context) error {
 // judgeRekey returns an error when a ceremony that should go on does not, and ends it.
 func (w *world) judgeRekey(ctx context.Context, s *storm) error {
 	var now struct {
-		Started bool
-		Nonce   string
+		Started  bool
+		Nonce    string
+		Progress int
 	}
 	if _, err := w.vault.Call(ctx, "GET", "sys/rekey/init", nil, &now); err != nil {
 		return err
 	}
-	if s.rekeyGoesOn() && now.Nonce != w.rekeyNonce {
+	if s.rekeyGoesOn() && (now.Nonce != w.rekeyNonce || now.Progress != 0) {
 		return fmt.Errorf("somebody's rekey %s was disturbed, now it is %+v", w.rekeyNonce, now)
 	}
 	if !now.Started {

@@ -23,8 +23,19 @@ func (w *world) judgeKubernetes(ctx context.Context, s *storm, since time.Time) 
 	if err := w.judgeGate(ctx, s, since, "True", "Unsealed"); err != nil {
 		return err
 	}
-	return w.within(ctx, since, syncLimit, "external secrets to be synced and so reported", func() string {
+	err := w.within(ctx, since, syncLimit, "external secrets to be synced and so reported", func() string {
 		return w.isSynced(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	// They may say so since before the storm.
+	value, written := fmt.Sprint(s.began.UnixNano()), time.Now()
+	if err := w.vault.WriteSecret(ctx, "app", value); err != nil {
+		return err
+	}
+	return w.within(ctx, written, syncLimit, "the apps to have what is new in vault", func() string {
+		return w.kube.lacking(ctx, value)
 	})
 }
 
@@ -34,7 +45,7 @@ func (w *world) judgeGate(ctx context.Context, s *storm, since time.Time, status
 		return nil
 	}
 	limit := Limit
-	if s.has(onAPI) {
+	if s.has(onAPI) || s.has(onRights) {
 		limit = gateLimitAfterFault
 	}
 	return w.within(ctx, since, limit, "the gate to be "+status, func() string {
@@ -60,6 +71,11 @@ func (w *world) isSynced(ctx context.Context) string {
 	}
 	if c, err := w.kube.condition(ctx, secretsType); err != nil || c["status"] != "True" {
 		return fmt.Sprintf("%s is %s, %s: %s, %v", secretsType, c["status"], c["reason"], c["message"], err)
+	}
+	if not := w.metricsAre(ctx, map[string]float64{
+		`eso_stores{ready="true"}`: 1, `eso_stores{ready="false"}`: 0, "eso_unsynced_objects": 0,
+	}); not != "" {
+		return not
 	}
 	return w.conditionIs(ctx, gateType, "True", "Unsealed")
 }

@@ -3,6 +3,8 @@ package soak
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,8 +13,11 @@ import (
 const (
 	window      = 3 * time.Second  // in which requests are counted
 	settleLimit = 30 * time.Second // until there are no more requests, or descriptors, than in peace
-	warmUp      = 3                // storms, after which nothing may grow
+	warmUp      = 2                // storms, after which nothing may grow
 )
+
+// stateFiles are all that the sidecar ever writes.
+var stateFiles = []string{"state.json", "proof", "proof.json", "eviction.json"}
 
 // peace is what a world does when all is well, and its plateau after the first storms.
 type peace struct {
@@ -37,7 +42,7 @@ func (w *world) beginPeace(ctx context.Context) error {
 	last := w.countRequests(ctx)
 	for range 10 {
 		now := w.countRequests(ctx)
-		more := requests{max(now.vault, last.vault), max(now.kubernetes, last.kubernetes)}
+		more := requests{max(now.vault, last.vault), max(now.kubernetes, last.kubernetes), max(now.watches, last.watches)}
 		if more.within(now) && more.within(last) {
 			w.peace.requests = more
 			return ctx.Err()
@@ -48,19 +53,19 @@ func (w *world) beginPeace(ctx context.Context) error {
 }
 
 // requests are those of the sidecar in a window, as far as a proxy counts them.
-type requests struct{ vault, kubernetes int }
+type requests struct{ vault, kubernetes, watches int }
 
 // within reports whether they are as few as others, or one more, which is where the window
 // begins.
 func (r requests) within(others requests) bool {
-	return r.vault <= others.vault+1 && r.kubernetes <= others.kubernetes+1
+	return r.vault <= others.vault+1 && r.kubernetes <= others.kubernetes+1 && r.watches <= others.watches+1
 }
 
 func (w *world) countRequests(ctx context.Context) requests {
 	count := func() (r requests) {
 		r.vault = w.front.count()
 		if w.kube != nil {
-			r.kubernetes = len(w.kube.proxy.Requests())
+			r.kubernetes, r.watches = len(w.kube.proxy.Requests()), len(w.kube.proxy.Watches())
 		}
 		return r
 	}
@@ -70,7 +75,7 @@ func (w *world) countRequests(ctx context.Context) requests {
 	case <-time.After(window):
 	}
 	after := count()
-	return requests{after.vault - before.vault, after.kubernetes - before.kubernetes}
+	return requests{after.vault - before.vault, after.kubernetes - before.kubernetes, after.watches - before.watches}
 }
 
 // judgeRequests returns an error when there are more requests than in peace.
@@ -93,6 +98,9 @@ func (w *world) judgeRequests(ctx context.Context) error {
 // what the garbage collector has not collected yet is no leak.
 func (w *world) judgeGrowth(ctx context.Context) error {
 	const fdSlack, rssSlack = 4, 8 << 20
+	if err := w.judgeState(); err != nil {
+		return err
+	}
 	p := w.peace
 	p.storms++
 	err := w.await(ctx, settleLimit, "descriptors and memory to be as after the first storms", func() string {
@@ -112,6 +120,39 @@ func (w *world) judgeGrowth(ctx context.Context) error {
 		return ""
 	})
 	return err
+}
+
+// judgeState returns an error when the state is more than the sidecar has to say: a file
+// that a crash left behind, or one that grows.
+func (w *world) judgeState() error {
+	entries, err := os.ReadDir(w.stateDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(stateFiles, e.Name()) || info.Size() > 4096 {
+			return fmt.Errorf("the state directory has %s, of %d bytes", e.Name(), info.Size())
+		}
+	}
+	return nil
+}
+
+// metricsAre returns "" when these have these values.
+func (w *world) metricsAre(ctx context.Context, want map[string]float64) string {
+	m, err := w.metrics(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	for name, value := range want {
+		if now, found := m["vault_unseal_sidecar_"+name]; !found || now != value {
+			return fmt.Sprintf("the metric %s is %v, not %v", name, now, value)
+		}
+	}
+	return ""
 }
 
 // metrics returns the samples of /metrics by their names with labels.

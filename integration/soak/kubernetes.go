@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -24,6 +25,7 @@ const (
 )
 
 var (
+	secrets         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	pods            = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	events          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 	esoAPI          = schema.GroupVersion{Group: "external-secrets.io", Version: "v1"}
@@ -63,7 +65,7 @@ func (w *world) startKubernetes(ctx context.Context) (err error) {
 	if err = k.proxy.WriteKubeconfigWithTokenFile(kubeconfig, k.tokenPath); err != nil {
 		return err
 	}
-	if err = k.rotateToken(ctx); err != nil {
+	if err = w.rotateToken(ctx); err != nil {
 		return err
 	}
 	w.args = testenv.SidecarArgs(kubeconfig, "vault-0")
@@ -93,12 +95,13 @@ func (w *world) fillVault(ctx context.Context) error {
 }
 
 // rotateToken does what a kubelet does for a pod's mount.
-func (k *kubernetes) rotateToken(ctx context.Context) error {
-	token, err := k.cluster.Token(ctx, "security", "vault", "vault-0")
+func (w *world) rotateToken(ctx context.Context) error {
+	token, err := w.kube.cluster.Token(ctx, "security", "vault", "vault-0")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(k.tokenPath, []byte(token), 0o600)
+	w.keepSecret(token)
+	return os.WriteFile(w.kube.tokenPath, []byte(token), 0o600)
 }
 
 // unsynced returns "" when all ExternalSecrets are Ready.
@@ -117,6 +120,24 @@ func (k *kubernetes) unsynced(ctx context.Context) string {
 		not = append(not, fmt.Sprintf("only %d there", len(list)))
 	}
 	return strings.Join(not, "; ")
+}
+
+// lacking returns "" when all apps have the value.
+func (k *kubernetes) lacking(ctx context.Context, value string) string {
+	list, err := k.list(ctx, secrets)
+	if err != nil {
+		return err.Error()
+	}
+	want, have := base64.StdEncoding.EncodeToString([]byte(value)), 0
+	for _, o := range list {
+		if now, _, _ := unstructured.NestedString(o.Object, "data", "value"); now == want {
+			have++
+		}
+	}
+	if have < apps {
+		return fmt.Sprintf("%d of %d have it", have, apps)
+	}
+	return ""
 }
 
 func (k *kubernetes) list(

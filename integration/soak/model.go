@@ -21,14 +21,17 @@ const (
 	stateLost     eventKind = "the state was deleted"
 	sharesSent    eventKind = "strangers sent shares"
 	rekeyBegun    eventKind = "somebody began a rekey"
+	answered      eventKind = "somebody answered for Vault"
 )
 
-// record takes an event before it happens, but for seals and rekeys, which happen
-// or not.
-func (s *storm) record(what eventKind) {
+// record takes an event before it happens, but for rekeys, which happen or not.
+func (s *storm) record(what eventKind) { s.recordAt(what, time.Now()) }
+
+// recordAt takes an event that is known only later.
+func (s *storm) recordAt(what eventKind, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, event{what, time.Now()})
+	s.events = append(s.events, event{what, at})
 }
 
 // happened reports whether there was such an event, after a time.
@@ -73,8 +76,9 @@ const (
 //   - It is released by a change of the mounted key, and by an answer at Vault's
 //     address that is not Vault's. It is forgotten by a sidecar that ended and could
 //     not save its state. And it is not known by one that did not see the new process
-//     of Vault open before: it ended or stood still, or the unseal and the seal waited
-//     for the same storage. Where one of these is in the storm too, either is right.
+//     of Vault open before: it ended or stood still, the proxy kept it from asking, or
+//     the unseal and the seal waited for the same storage. Where one of these is in the
+//     storm too, either is right.
 //   - A proxy that calls an open Vault sealed is believed, and has no effect once it
 //     stops.
 func (s *storm) ending() ending {
@@ -87,10 +91,10 @@ func (s *storm) ending() ending {
 		return endsOpen
 	case s.happened(at, vaultEnded):
 		return endsOpen
-	case s.happened(never, keysChanged), s.has(onFront):
+	case s.happened(never, keysChanged, answered):
 		return endsEither
 	case s.happened(never, sidecarEnded) && s.happened(never, stateFull, stateLost, vaultEnded),
-		(s.happened(never, sidecarStood) || s.has(onStorage)) && s.happened(never, vaultEnded):
+		(s.happened(never, sidecarStood) || s.has(onStorage) || s.has(onFront)) && s.happened(never, vaultEnded):
 		return endsEither
 	}
 	return endsHeld

@@ -33,11 +33,13 @@ func TestStorm_EndsAsTheModelSays(t *testing.T) {
 			events: []eventKind{stateFull, sealed, sidecarEnded}, ends: endsEither,
 		},
 		"it need not be without a restart":     {events: []eventKind{stateFull, sealed}, ends: endsHeld},
-		"somebody answers for vault":           {events: []eventKind{sealed}, on: onFront, ends: endsEither},
+		"somebody answers for vault":           {events: []eventKind{answered, sealed}, on: onFront, ends: endsEither},
+		"the proxy delays":                     {events: []eventKind{sealed}, on: onFront, ends: endsHeld},
+		"before it, and the proxy delayed":     {events: []eventKind{vaultEnded, sealed}, on: onFront, ends: endsEither},
 		"the operator got no answer":           {events: []eventKind{perhapsSealed}, ends: endsEither},
 		"storage hangs about the seal":         {events: []eventKind{sealed}, on: onStorage, ends: endsHeld},
 		"the API server fails about the seal":  {events: []eventKind{sealed}, on: onAPI, ends: endsHeld},
-		"somebody answers, and nothing sealed": {on: onFront, ends: endsOpen},
+		"somebody answers, and nothing sealed": {events: []eventKind{answered}, on: onFront, ends: endsOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &storm{}

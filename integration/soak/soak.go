@@ -5,7 +5,7 @@
 // A run is a row of worlds, each with real servers of its own and a peace, and then
 // of storms, each with a calm after it:
 //
-//   - A storm is one to five faults of the table in faults.go. Each begins and ends at
+//   - A storm is one to five faults of the tables in faults_*.go. Each begins and ends at
 //     a moment of its own. No two act on the same thing: see fault.on.
 //   - A calm begins when the last fault was removed and what it took away is back:
 //     a killed process runs and listens. What was not part of the storm is not
@@ -30,9 +30,16 @@ import (
 // Limit is how long after a storm all has to be as it should be.
 const Limit = 2 * time.Second
 
+// What takes longer hangs.
+const (
+	startLimit = 5 * time.Minute
+	stormLimit = 5 * time.Minute // with its calm
+)
+
 // Config is what a run is.
 type Config struct {
 	Seed       uint64
+	First      int           // the number of the first world
 	For        time.Duration // no storm begins later; zero: one world
 	Storms     int           // in each world, the last one excepted; zero: 10
 	Kubernetes bool          // the worlds have an API server and External Secrets
@@ -46,18 +53,20 @@ func Run(ctx context.Context, c Config) error {
 		c.Storms = 10
 	}
 	until := time.Now().Add(c.For)
-	for i := 0; i == 0 || time.Now().Before(until); i++ {
-		if err := runWorld(ctx, c, i, until); err != nil {
-			return fmt.Errorf("SEED=%d, world %d: %w", c.Seed, i, err)
+	t := newTally()
+	defer func() { c.Log("%v", t) }()
+	for i := c.First; i == c.First || time.Now().Before(until); i++ {
+		if err := runWorld(ctx, c, t, i, until); err != nil {
+			return fmt.Errorf("SEED=%d WORLD=%d: %w", c.Seed, i, err)
 		}
 	}
 	return nil
 }
 
-func runWorld(ctx context.Context, c Config, number int, until time.Time) (err error) {
-	w, err := newWorld(ctx, c, number)
+func runWorld(ctx context.Context, c Config, t *tally, number int, until time.Time) (err error) {
+	w, err := newWorld(c, t, number)
 	if err != nil {
-		return fmt.Errorf("starting: %w", err)
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -68,20 +77,32 @@ func runWorld(ctx context.Context, c Config, number int, until time.Time) (err e
 		}
 	}()
 	w.logf("world %d: %v", number, w.traits)
-	if err := w.beginPeace(ctx); err != nil {
+	if err := within(ctx, startLimit, w.start, w.beginPeace); err != nil {
 		return fmt.Errorf("before the first storm: %w", err)
 	}
 	for i := 0; i < c.Storms && (i == 0 || c.For == 0 || time.Now().Before(until)); i++ {
 		s := newStorm(stormRand(c.Seed, number, i), w.faults())
 		w.logf("storm %d: %v", i, s)
-		if err := s.run(ctx, w); err != nil {
+		t.add(s)
+		lasts := func(ctx context.Context) error { return s.run(ctx, w) }
+		isOver := func(ctx context.Context) error { return w.judge(ctx, s) }
+		if err := within(ctx, stormLimit, lasts, isOver); err != nil {
 			return fmt.Errorf("storm %d, %v: %w", i, s, err)
 		}
-		if err := w.judge(ctx, s); err != nil {
-			return fmt.Errorf("after storm %d, %v: %w", i, s, err)
+	}
+	return within(ctx, stormLimit, w.judgeDump)
+}
+
+// within does one thing after another, all of them in time.
+func within(ctx context.Context, limit time.Duration, steps ...func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
 		}
 	}
-	return w.judgeDump(ctx)
+	return nil
 }
 
 // stormRand is independent of how many numbers other storms drew.

@@ -11,9 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Without SOAK they are a few storms that are always the same; with it, that long.
+// Without SOAK they are a few storms that are always the same, in worlds that have nothing in
+// common; with it, that long.
 func TestSoak_CalmFollowsEveryStorm(t *testing.T) {
-	run(t, Config{Seed: 290, Storms: 3})
+	run(t, Config{Seed: 57, Storms: 3})
 }
 
 func TestSoak_CalmFollowsEveryStormInKubernetes(t *testing.T) {
@@ -33,6 +34,10 @@ func run(t *testing.T, c Config) {
 	if seed := os.Getenv("SEED"); seed != "" {
 		c.Seed, err = strconv.ParseUint(seed, 10, 64)
 		require.NoError(t, err, "SEED")
+	}
+	if first := os.Getenv("WORLD"); first != "" {
+		c.First, err = strconv.Atoi(first)
+		require.NoError(t, err, "WORLD")
 	}
 	t.Logf("SEED=%d", c.Seed)
 	require.NoError(t, Run(t.Context(), c))

@@ -69,9 +69,13 @@ func (s *storm) has(on string) bool {
 	return false
 }
 
-// run lets the faults happen and returns when all are over and removed.
+// run lets the faults happen and returns when all are over and removed, and a Vault that
+// ended by itself is back.
 func (s *storm) run(ctx context.Context, w *world) error {
 	s.began = time.Now()
+	w.mu.Lock()
+	w.storm = s
+	w.mu.Unlock()
 	errs := make([]error, len(s.faults))
 	var all sync.WaitGroup
 	for i, p := range s.faults {
@@ -82,6 +86,7 @@ func (s *storm) run(ctx context.Context, w *world) error {
 		})
 	}
 	all.Wait()
+	errs = append(errs, w.vaultKeeper.awaitBack(ctx))
 	s.calm = time.Now()
 	w.logf("calm after %v", s.calm.Sub(s.began).Round(time.Millisecond))
 	return errors.Join(errs...)

@@ -3,7 +3,6 @@ package soak
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,22 +38,22 @@ type world struct {
 
 	mu         sync.Mutex
 	unexpected []string // ends of processes that nothing explains
-	secrets    []string // every share that must never be seen
+	secrets    []string // every share and token that must never be seen
+	storm      *storm   // the newest; nil before the first
 	journal    strings.Builder
 	config     Config
+	tally      *tally
 	born       time.Time
 }
 
-func newWorld(ctx context.Context, c Config, number int) (*world, error) {
+// newWorld is one in which nothing runs yet.
+func newWorld(c Config, t *tally, number int) (*world, error) {
 	env, err := testenv.New()
 	if err != nil {
 		return nil, err
 	}
-	w := &world{env: env, config: c, born: time.Now(), ended: func() {}, peace: &peace{}}
+	w := &world{env: env, config: c, tally: t, born: time.Now(), ended: func() {}, peace: &peace{}}
 	w.chooseTraits(stormRand(c.Seed, number, -1))
-	if err := w.start(ctx); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
 	return w, nil
 }
 
@@ -142,10 +141,15 @@ func (w *world) randomShare(r *rand.Rand) string {
 		raw[i] = byte(r.Uint32())
 	}
 	share := base64.StdEncoding.EncodeToString(raw)
+	w.keepSecret(share)
+	return share
+}
+
+// keepSecret has the judge search for what must never be seen.
+func (w *world) keepSecret(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.secrets = append(w.secrets, share)
-	return share
+	w.secrets = append(w.secrets, text)
 }
 
 func (w *world) awaitOpen(ctx context.Context) error {

@@ -39,13 +39,18 @@ func (w *world) keep(folder string, cause error) string {
 	files := map[string]string{"storms.log": w.journal.String()}
 	w.mu.Unlock()
 	for _, k := range []*keeper{w.vaultKeeper, w.sidecarKeeper} {
-		files[k.name+".log"] = k.log()
+		if k != nil {
+			files[k.name+".log"] = k.log()
+		}
 	}
 	files["state"] = readAll(w.stateDir)
 	if w.kube != nil {
 		w.kube.keep(files)
 	}
 	for _, path := range []string{"/status", "/metrics"} {
+		if w.sidecar() == nil {
+			break
+		}
 		_, text, err := w.sidecar().Get(context.Background(), path)
 		files["sidecar"+strings.ReplaceAll(path, "/", ".")] = fmt.Sprint(text, err)
 	}

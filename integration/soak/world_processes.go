@@ -32,13 +32,21 @@ func (w *world) startKeepers(ctx context.Context) error {
 		w.setHTTP(s)
 		return s.Process, nil
 	}, back: w.sidecarAnswers}
-	ctx, w.ended = context.WithCancel(ctx)
-	w.keepers.Go(func() {
-		// On storage that fails a Vault that starts ends by itself.
-		w.vaultKeeper.run(ctx, func(*testenv.Process, bool) { w.front.down() })
-	})
-	w.keepers.Go(func() { w.sidecarKeeper.run(ctx, w.sidecarEnded) })
+	keeping, ended := context.WithCancel(context.WithoutCancel(ctx)) // for longer than the start
+	w.ended = ended
+	w.keepers.Go(func() { w.vaultKeeper.run(keeping, w.vaultEnded) })
+	w.keepers.Go(func() { w.sidecarKeeper.run(keeping, w.sidecarEnded) })
 	return errors.Join(w.vaultKeeper.awaitBack(ctx), w.sidecarKeeper.awaitBack(ctx))
+}
+
+// vaultEnded need not be wanted: on storage that fails a Vault that starts ends by itself.
+func (w *world) vaultEnded(*testenv.Process, bool) {
+	w.front.down()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.storm != nil {
+		w.storm.record(vaultEnded)
+	}
 }
 
 func (w *world) sidecarEnded(p *testenv.Process, wanted bool) {

@@ -28,6 +28,7 @@ type APIProxy struct {
 	watches  context.Context // of all that are open
 	cut      context.CancelFunc
 	delay    time.Duration
+	changed  chan struct{} // closed and replaced with the delay
 	message  string
 	requests []string
 }
@@ -57,6 +58,7 @@ func (env *Env) StartAPIProxy(c *Cluster) (*APIProxy, error) {
 		Endpoint: Endpoint{URL: "https://" + listener.Addr().String(), CAFile: ca.CAFile},
 		failures: map[string][]int{},
 		failing:  func(string) int { return 0 },
+		changed:  make(chan struct{}),
 	}
 	p.watches, p.cut = context.WithCancel(context.Background())
 	reverse := &httputil.ReverseProxy{
@@ -95,11 +97,13 @@ func (p *APIProxy) DropWatches() {
 	p.watches, p.cut = context.WithCancel(context.Background())
 }
 
-// SetDelay delays every response by d.
+// SetDelay delays every response by d. What waited for the former delay goes on.
 func (p *APIProxy) SetDelay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
+	close(p.changed)
+	p.changed = make(chan struct{})
 }
 
 // SetMessage sets the message of the failures.
@@ -123,12 +127,17 @@ func (p *APIProxy) PendingFailures() string {
 }
 
 // Requests returns all requests but watches.
-func (p *APIProxy) Requests() []string {
+func (p *APIProxy) Requests() []string { return p.received(false) }
+
+// Watches returns the requests that began a watch.
+func (p *APIProxy) Watches() []string { return p.received(true) }
+
+func (p *APIProxy) received(watches bool) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
 	for _, r := range p.requests {
-		if !strings.HasPrefix(r, "WATCH ") {
+		if strings.HasPrefix(r, "WATCH ") == watches {
 			out = append(out, r)
 		}
 	}
@@ -141,13 +150,14 @@ func (p *APIProxy) handler(next http.Handler) http.Handler {
 		p.mu.Lock()
 		p.requests = append(p.requests, request)
 		delay, code, message := p.delay, p.failing(request), p.message
-		watches := p.watches
+		watches, changed := p.watches, p.changed
 		if codes := p.failures[request]; len(codes) > 0 {
 			code, p.failures[request] = codes[0], codes[1:]
 		}
 		p.mu.Unlock()
 		select {
 		case <-time.After(delay):
+		case <-changed:
 		case <-r.Context().Done():
 			return
 		}
