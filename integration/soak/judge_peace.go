@@ -16,6 +16,9 @@ const (
 	warmUp      = 2                // storms, after which nothing may grow
 )
 
+// maxState is more bytes than the newest recoveries take, each with as many steps as are kept.
+const maxState = 64 << 10
+
 // stateFiles are all that the sidecar ever writes.
 var stateFiles = []string{"state.json", "proof", "proof.json", "eviction.json"}
 
@@ -134,7 +137,7 @@ func (w *world) judgeState() error {
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(stateFiles, e.Name()) || info.Size() > 4096 {
+		if !slices.Contains(stateFiles, e.Name()) || info.Size() > maxState {
 			return fmt.Errorf("the state directory has %s, of %d bytes", e.Name(), info.Size())
 		}
 	}
