@@ -64,7 +64,7 @@ func storage(mode string) begin {
 
 func front(mode frontMode) begin {
 	return func(_ context.Context, w *world, s *storm, r *rand.Rand) (func() error, error) {
-		if mode == frontAnswers || mode == frontSaysSealed {
+		if mode != frontDelays {
 			s.record(answered)
 		}
 		w.front.set(mode, r)

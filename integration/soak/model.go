@@ -21,7 +21,7 @@ const (
 	stateLost     eventKind = "the state was deleted"
 	sharesSent    eventKind = "strangers sent shares"
 	rekeyBegun    eventKind = "somebody began a rekey"
-	answered      eventKind = "somebody answered for Vault"
+	answered      eventKind = "the proxy answered for Vault, or broke connections"
 )
 
 // record takes an event before it happens, but for rekeys, which happen or not.
@@ -73,8 +73,8 @@ const (
 //
 //   - Without a seal by hand every storm ends open.
 //   - A seal by hand is held as long as that process of Vault runs.
-//   - It is released by a change of the mounted key, and by an answer at Vault's
-//     address that is not Vault's. It is forgotten by a sidecar that ended and could
+//   - It is released by a change of the mounted key, and, behind a proxy, by an answer
+//     that is not Vault's or a broken connection: its socket tells no restart. It is forgotten by a sidecar that ended and could
 //     not save its state. And it is not known by one that did not see the new process
 //     of Vault open before: it ended or stood still, the proxy kept it from asking, or
 //     the unseal and the seal waited for the same storage. Where one of these is in the
