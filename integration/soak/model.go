@@ -73,12 +73,12 @@ const (
 //
 //   - Without a seal by hand every storm ends open.
 //   - A seal by hand is held as long as that process of Vault runs.
-//   - It is released by a change of the mounted key, and, behind a proxy, by an answer
-//     that is not Vault's or a broken connection: its socket tells no restart. It is forgotten by a sidecar that ended and could
-//     not save its state. And it is not known by one that did not see the new process
-//     of Vault open before: it ended or stood still, the proxy kept it from asking, or
-//     the unseal and the seal waited for the same storage. Where one of these is in the
-//     storm too, either is right.
+//   - It is released by a change of the mounted key, and, behind a proxy, whose socket
+//     tells no restart, by an answer that is not Vault's or a broken connection. It is
+//     forgotten by a sidecar that ended and could not save its state. And it is not
+//     known by one that did not see the new process of Vault open before: it ended or
+//     stood still, the proxy kept it from asking, or the unseal and the seal waited for
+//     the same storage. Where one of these is in the storm too, either is right.
 //   - A proxy that calls an open Vault sealed is believed, and has no effect once it
 //     stops.
 func (s *storm) ending() ending {
