@@ -63,13 +63,16 @@ func (env *Env) StartESO(ctx context.Context, c *Cluster, args ...string) (*ESO,
 	return e, e.Start(ctx)
 }
 
-// Start starts the controller again and waits until it says it is healthy.
+// Start starts the controller again and waits until it says it is healthy, or has ended.
 func (e *ESO) Start(ctx context.Context) error {
 	if err := e.Server.Start(); err != nil {
 		return err
 	}
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	return Await(ctx, 60*time.Second, "external-secrets to be healthy", func() string {
 		if e.Exited() {
+			giveUp()
 			return fmt.Sprintf("it ended with %d: %s", e.code, e.Tail(5))
 		}
 		code, _, err := get(ctx, http.DefaultClient, e.healthURL, time.Second)
