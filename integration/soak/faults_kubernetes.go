@@ -31,6 +31,7 @@ var kubeFaults = []fault{
 }
 
 func killAPIServer(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
+	w.kube.stopped = time.Now()
 	return func() error { return w.kube.cluster.StartAPIServer(ctx) }, w.kube.cluster.StopAPIServer()
 }
 

@@ -9,10 +9,14 @@ import (
 // Without a fault of Kubernetes' own the gate is as soon as the rest. After one, and for
 // External Secrets, it takes as long as those who try wait between two tries, each time
 // longer: at most as long as the fault lasted, and a quarter more. ESO does not know
-// that its store is back before it is told or asks again.
+// that its store is back before it is told or asks again. And it syncs nothing before its
+// watches are back: client-go (tools/cache/reflector.go) waits up to twice 30 s between two
+// tries, and forgets earlier failures after two minutes.
 const (
 	gateLimitAfterFault = 10 * time.Second
 	syncLimit           = 20 * time.Second
+	watchLimit          = 60 * time.Second
+	watchesForget       = 2*time.Minute + watchLimit
 )
 
 // judgeKubernetes returns what Kubernetes does not show of an open Vault in time.
@@ -23,7 +27,11 @@ func (w *world) judgeKubernetes(ctx context.Context, s *storm, since time.Time) 
 	if err := w.judgeGate(ctx, s, since, "True", "Unsealed"); err != nil {
 		return err
 	}
-	err := w.within(ctx, since, syncLimit, "external secrets to be synced and so reported", func() string {
+	limit := syncLimit
+	if time.Since(w.kube.stopped) < watchesForget {
+		limit += watchLimit
+	}
+	err := w.within(ctx, since, limit, "external secrets to be synced and so reported", func() string {
 		return w.isSynced(ctx)
 	})
 	if err != nil {
@@ -34,7 +42,7 @@ func (w *world) judgeKubernetes(ctx context.Context, s *storm, since time.Time) 
 	if err := w.vault.WriteSecret(ctx, "app", value); err != nil {
 		return err
 	}
-	return w.within(ctx, written, syncLimit, "the apps to have what is new in vault", func() string {
+	return w.within(ctx, written, limit, "the apps to have what is new in vault", func() string {
 		return w.kube.lacking(ctx, value)
 	})
 }

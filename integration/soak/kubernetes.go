@@ -39,7 +39,8 @@ type kubernetes struct {
 	proxy     *testenv.APIProxy // between the sidecar and the API server
 	eso       *testenv.ESO
 	tokenPath string
-	rights    string // manifests/, rendered
+	rights    string    // manifests/, rendered
+	stopped   time.Time // when the API server was the last time
 }
 
 // startKubernetes starts one, with a store of the open Vault and what reads from it.
@@ -185,6 +186,9 @@ func (k *kubernetes) keep(files map[string]string) {
 	}
 	if k.cluster != nil {
 		files["kube-apiserver.log"] = k.cluster.APIServer.Log()
+		if k.cluster.Etcd != nil {
+			files["etcd.log"] = k.cluster.Etcd.Output()
+		}
 		objects, err := k.objects(context.Background())
 		files["objects.json"] = fmt.Sprint(objects, err)
 	}
