@@ -74,6 +74,9 @@ func (s *storm) has(on string) bool {
 func (s *storm) run(ctx context.Context, w *world) error {
 	s.began = time.Now()
 	w.mu.Lock()
+	if w.storm != nil && w.storm.has(onState) { // what was not saved then is saved only in seconds
+		s.record(stateFull)
+	}
 	w.storm = s
 	w.mu.Unlock()
 	errs := make([]error, len(s.faults))

@@ -18,7 +18,7 @@ const (
 	confirmationInterval = 50 * time.Millisecond  // between the probes that look
 	thresholdEvery       = 1 * time.Minute        // between the questions for an open Vault's threshold
 	thresholdHolds       = 3 * time.Minute        // its answer is believed: a rekey changes it
-	saveRetryInterval    = 1 * time.Minute        // between tries to keep the state
+	saveRetryInterval    = 5 * time.Second        // between tries to keep the state
 	logAfter             = 1 * time.Minute        // a phase that lasts so long is logged though Vault flaps
 	foreignSharesPause   = 1 * time.Hour          // for a person who enters shares while ours are refused
 	fastPollWindow       = 15 * time.Minute       // a refused Vault is hoped for this long

@@ -107,8 +107,8 @@ func New(c Config) *Loop {
 	return &Loop{Config: c, reports: make(chan func()), born: now, since: now}
 }
 
-// Run turns the loop until ctx is done, and wipes the keys. Calls that hang
-// are abandoned.
+// Run turns the loop until ctx is done, then tries once more to save what could not be
+// saved, and wipes the keys. Calls that hang are abandoned.
 func (l *Loop) Run(ctx context.Context) {
 	defer l.keys.wipe()
 	l.ctx = ctx
@@ -119,6 +119,9 @@ func (l *Loop) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			if l.saveFailed {
+				l.save()
+			}
 			return
 		case report := <-l.reports:
 			report()

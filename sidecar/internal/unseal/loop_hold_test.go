@@ -445,22 +445,33 @@ func TestLoop_SavesItsStateOnlyWhenItChanges(t *testing.T) {
 }
 
 func TestLoop_RetriesAFailedSave(t *testing.T) {
-	inBubble(t, 1, 1, func(h *harness) {
-		h.store.saveErr = errors.New("no space left on device")
-		h.vault.begin("p")
-		h.start()
-		h.advance(time.Hour)
-		h.expectPhase(Active)
-		assert.Equal(h, 1, h.loggedTimes(msgStateLost))
-		h.store.mu.Lock()
-		assert.LessOrEqual(h, h.store.saves, 65)
-		h.store.saveErr = nil
-		h.store.mu.Unlock()
-		h.advance(2 * time.Minute)
-		h.stop()
-		h.vault.seal()
-		h.start()
-		h.advance(5 * time.Second)
-		h.expectPhase(Held)
-	})
+	for sentence, later := range map[string]time.Duration{
+		"soon after there is room": 5 * time.Second, "when it is stopped before": time.Millisecond,
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			inBubble(t, 1, 1, func(h *harness) {
+				h.store.saveErr = errors.New("no space left on device")
+				h.vault.begin("p")
+				h.start()
+				h.advance(time.Hour)
+				h.expectPhase(Active)
+				assert.Equal(h, 1, h.loggedTimes(msgStateLost))
+				h.store.mu.Lock()
+				assert.LessOrEqual(h, h.store.saves, 725)
+				h.store.saveErr = nil
+				h.store.mu.Unlock()
+				h.advance(later)
+				if later > time.Second {
+					h.store.mu.Lock()
+					h.store.saveErr = errors.New("full again")
+					h.store.mu.Unlock()
+				}
+				h.stop()
+				h.vault.seal()
+				h.start()
+				h.advance(5 * time.Second)
+				h.expectPhase(Held)
+			})
+		})
+	}
 }
