@@ -50,7 +50,7 @@ func (l *Loop) handleStorageRead(err error) {
 	default:
 		l.storage.failures++
 		l.storage.state, l.trouble, l.withheld = StorageErrors, err.Error(), errors.Is(err, ErrWithheld)
-		l.storage.notBefore = now.Add(retryInterval(l.storage.failures, random()))
+		l.storage.notBefore = now.Add(failureInterval(l.storage.failures, random()))
 	}
 }
 

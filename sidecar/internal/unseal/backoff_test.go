@@ -72,6 +72,19 @@ func TestRetryInterval_GrowsToFiveSeconds(t *testing.T) {
 	assert.Equal(t, 4*time.Second, retryInterval(1<<40, 0))
 }
 
+// retriesPerHour is more than there are in the first one: 0.8 s apart, then 4 s.
+const retriesPerHour = soonRetries + (3600-soonRetries*4/5)/4 + 20
+
+func TestFailureInterval_IsShortForAQuarterOfAnHour(t *testing.T) {
+	waited := time.Duration(0)
+	for n := 1; waited < fastPollWindow; n++ {
+		waited += failureInterval(n, 0)
+		assert.LessOrEqual(t, failureInterval(n, 0.999999), time.Second, "retry %d", n)
+	}
+	assert.Equal(t, retryInterval(1, 0), failureInterval(1, 0))
+	assert.Equal(t, retryInterval(1<<40, 0), failureInterval(1<<40, 0))
+}
+
 func TestInterferenceBackoff_IsShortAndRandom(t *testing.T) {
 	for _, r := range jitters {
 		assert.Zero(t, interferenceBackoff(1, r), "after what may have lain there the next attempt comes at once")

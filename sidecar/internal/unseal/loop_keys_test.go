@@ -430,7 +430,7 @@ func TestLoop_RetriesABrokenUnsealWithBackoff(t *testing.T) {
 		h.vault.set(&h.vault.unsealErr, brokenReply.err)
 		h.start()
 		h.advance(time.Hour)
-		assert.Less(h, len(h.vault.sentShares()), 3600/4+15)
+		assert.Less(h, len(h.vault.sentShares()), retriesPerHour)
 		assert.LessOrEqual(h, len(h.logged()), 2*loggedPerHour, "a Vault that flaps does not fill the log")
 		assert.Positive(h, h.loggedTimes(msgFlapping))
 		assert.LessOrEqual(h, h.loggedTimes(msgFlapping), 3)

@@ -145,7 +145,7 @@ func (l *Loop) recordFailure(now time.Time, err error) {
 	l.sender.failures++
 	l.prober.answerError, l.trouble = err.Error(), err.Error()
 	l.withheld = errors.Is(err, ErrWithheld)
-	l.sender.notBefore = now.Add(retryInterval(l.sender.failures, random()))
+	l.sender.notBefore = now.Add(failureInterval(l.sender.failures, random()))
 }
 
 // briefOpening notes that a process said it was opened, until a probe has seen it open.
