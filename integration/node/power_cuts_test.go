@@ -26,7 +26,7 @@ func TestPowerCuts_InARowLoseNothing(t *testing.T) {
 	n := theHomelab(t)
 
 	var ready, synced []time.Duration
-	var took []string // of Vault
+	var written []string
 	for i := range cuts {
 		value := fmt.Sprintf("cut-%d", i+1)
 		n.asMaria("vault kv put secret/cuts/" + value + " value=" + value + " && vault kv put secret/example password=" + value)
@@ -45,10 +45,10 @@ func TestPowerCuts_InARowLoseNothing(t *testing.T) {
 		n.ready("vault-0")
 		ready = append(ready, time.Since(back))
 		n.appHas(value)
-		took = append(took, value)
-		assert.Equal(t, took, strings.Fields(n.asMaria("for i in "+strings.Join(took, " ")+
-			"; do vault kv get -field=value secret/cuts/$i; echo; done")), "what Vault had taken before each")
 		synced = append(synced, time.Since(back))
+		written = append(written, value)
+		assert.Equal(t, written, strings.Fields(n.asMaria("for i in "+strings.Join(written, " ")+
+			"; do vault kv get -field=value secret/cuts/$i; echo; done")), "what was written before each cut")
 		t.Logf("%s: storage hung for %v; after it was back, the pod was Ready within %v, and the app had its secret within %v", value,
 			hang.Round(time.Millisecond), ready[i].Round(time.Millisecond), synced[i].Round(time.Millisecond))
 	}

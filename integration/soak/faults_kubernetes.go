@@ -60,7 +60,8 @@ func dropWatches(ctx context.Context, w *world, _ *storm, r *rand.Rand) (func() 
 		func() time.Duration { return between(r, 10*time.Millisecond, time.Second) }), nil
 }
 
-// takeRights has the sidecar's account without its roles. The API server may be away.
+// takeRights deletes the sidecar's role bindings and makes them again; as the API server may
+// be away, both are retried.
 func takeRights(ctx context.Context, w *world, _ *storm, _ *rand.Rand) (func() error, error) {
 	k := w.kube
 	try := func(what string, do func() error) error {

@@ -82,8 +82,11 @@ func (w *world) judgeEnding(ctx context.Context, s *storm) (since time.Time, err
 func (w *world) within(
 	ctx context.Context, since time.Time, limit time.Duration, what string, check func() string,
 ) error {
-	err := w.await(ctx, time.Until(since.Add(limit)), what, check)
-	took := time.Since(since)
+	var took time.Duration // until the look that found it began
+	err := w.await(ctx, time.Until(since.Add(limit)), what, func() string {
+		took = time.Since(since)
+		return check()
+	})
 	if err == nil && took > limit {
 		return fmt.Errorf("%s came after %v", what, took.Round(time.Millisecond))
 	}

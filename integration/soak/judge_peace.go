@@ -20,7 +20,7 @@ const (
 const maxState = 64 << 10
 
 // stateFiles are all that the sidecar ever writes.
-var stateFiles = []string{"state.json", "proof", "proof.json", "eviction.json"}
+var stateFiles = []string{"state.json", "proof.lock", "proof.json", "eviction.json"}
 
 // peace is what a world does when all is well, and its plateau after the first storms.
 type peace struct {
@@ -101,12 +101,13 @@ func (w *world) judgeRequests(ctx context.Context) error {
 // what the garbage collector has not collected yet is no leak.
 func (w *world) judgeGrowth(ctx context.Context) error {
 	const fdSlack, rssSlack = 4, 8 << 20
-	if err := w.judgeState(); err != nil {
+	// What a crash left beside a file is there until that file is written again.
+	if err := w.await(ctx, settleLimit, "the state directory to be tidy", w.stateIsTidy); err != nil {
 		return err
 	}
 	p := w.peace
 	p.storms++
-	err := w.await(ctx, settleLimit, "descriptors and memory to be as after the first storms", func() string {
+	return w.await(ctx, settleLimit, "descriptors and memory to be as after the first storms", func() string {
 		m, err := w.metrics(ctx)
 		if err != nil {
 			return err.Error()
@@ -122,26 +123,25 @@ func (w *world) judgeGrowth(ctx context.Context) error {
 		}
 		return ""
 	})
-	return err
 }
 
-// judgeState returns an error when the state is more than the sidecar has to say: a file
+// stateIsTidy returns "" unless the state is more than the sidecar has to say: a file
 // that a crash left behind, or one that grows.
-func (w *world) judgeState() error {
+func (w *world) stateIsTidy() string {
 	entries, err := os.ReadDir(w.stateDir)
 	if err != nil {
-		return err
+		return err.Error()
 	}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			return err
+			return err.Error()
 		}
 		if !slices.Contains(stateFiles, e.Name()) || info.Size() > maxState {
-			return fmt.Errorf("the state directory has %s, of %d bytes", e.Name(), info.Size())
+			return fmt.Sprintf("it has %s, of %d bytes", e.Name(), info.Size())
 		}
 	}
-	return nil
+	return ""
 }
 
 // metricsAre returns "" when these have these values.

@@ -24,7 +24,7 @@ const (
 	answered      eventKind = "the proxy answered for Vault, or broke connections"
 )
 
-// record takes an event before it happens, but for rekeys, which happen or not.
+// record takes an event as of now.
 func (s *storm) record(what eventKind) { s.recordAt(what, time.Now()) }
 
 // recordAt takes an event that is known only later.
@@ -73,8 +73,8 @@ const (
 //
 //   - Without a seal by hand every storm ends open.
 //   - A seal by hand is held as long as that process of Vault runs.
-//   - It is released by a change of the mounted key, and, behind a proxy, whose socket
-//     tells no restart, by an answer that is not Vault's or a broken connection. It is
+//   - It is released by a change of the mounted key, and, behind a proxy, by an answer
+//     that is not Vault's or a broken connection: both can mean a restart. It is
 //     forgotten by a sidecar that ended and could not save its state. And it is not
 //     known by one that did not see the new process of Vault open before: it ended or
 //     stood still, the proxy kept it from asking, or the unseal and the seal waited for

@@ -30,10 +30,10 @@ import (
 // Limit is how long after a storm all has to be as it should be.
 const Limit = 2 * time.Second
 
-// What takes longer hangs.
+// A start or a storm that takes longer is considered hung.
 const (
 	startLimit = 5 * time.Minute
-	stormLimit = 5 * time.Minute // with its calm
+	stormLimit = 10 * time.Minute // with its calm: more than all that is waited for in it
 )
 
 // Config is what a run is.
@@ -77,24 +77,24 @@ func runWorld(ctx context.Context, c Config, t *tally, number int, until time.Ti
 		}
 	}()
 	w.logf("world %d: %v", number, w.traits)
-	if err := within(ctx, startLimit, w.start, w.beginPeace); err != nil {
+	if err := inTime(ctx, startLimit, w.start, w.beginPeace); err != nil {
 		return fmt.Errorf("before the first storm: %w", err)
 	}
 	for i := 0; i < c.Storms && (i == 0 || c.For == 0 || time.Now().Before(until)); i++ {
 		s := newStorm(stormRand(c.Seed, number, i), w.faults())
 		w.logf("storm %d: %v", i, s)
 		t.add(s)
-		lasts := func(ctx context.Context) error { return s.run(ctx, w) }
-		isOver := func(ctx context.Context) error { return w.judge(ctx, s) }
-		if err := within(ctx, stormLimit, lasts, isOver); err != nil {
+		run := func(ctx context.Context) error { return s.run(ctx, w) }
+		judge := func(ctx context.Context) error { return w.judge(ctx, s) }
+		if err := inTime(ctx, stormLimit, run, judge); err != nil {
 			return fmt.Errorf("storm %d, %v: %w", i, s, err)
 		}
 	}
-	return within(ctx, stormLimit, w.judgeDump)
+	return inTime(ctx, stormLimit, w.judgeDump)
 }
 
-// within does one thing after another, all of them in time.
-func within(ctx context.Context, limit time.Duration, steps ...func(context.Context) error) error {
+// inTime does one thing after another, all of them within the limit.
+func inTime(ctx context.Context, limit time.Duration, steps ...func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for _, step := range steps {

@@ -74,7 +74,7 @@ func (s *storm) has(on string) bool {
 func (s *storm) run(ctx context.Context, w *world) error {
 	s.began = time.Now()
 	w.mu.Lock()
-	if w.storm != nil && w.storm.has(onState) { // what was not saved then is saved only in seconds
+	if w.storm != nil && w.storm.has(onState) { // what could not be saved then is tried again only after seconds
 		s.record(stateFull)
 	}
 	w.storm = s

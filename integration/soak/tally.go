@@ -5,13 +5,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
-// tally is what a run had: what never happened was not tried.
+// tally is what a run had.
 type tally struct {
-	mu      sync.Mutex
 	storms  int
 	faults  map[string]int           // by name
 	endings map[string]int           // what the storms ended with
@@ -23,8 +21,6 @@ func newTally() *tally {
 }
 
 func (t *tally) add(s *storm) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.storms++
 	for _, p := range s.faults {
 		t.faults[p.name]++
@@ -32,8 +28,6 @@ func (t *tally) add(s *storm) {
 }
 
 func (t *tally) ended(held, either bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	ending := map[bool]string{false: "open", true: "held"}[held]
 	if either {
 		ending += " where either was right"
@@ -42,14 +36,10 @@ func (t *tally) ended(held, either bool) {
 }
 
 func (t *tally) took(what string, d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.slowest[what] = max(t.slowest[what], d.Round(time.Millisecond))
 }
 
 func (t *tally) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	sum := 0
 	for _, n := range t.faults {
 		sum += n

@@ -149,7 +149,9 @@ func (w *world) randomShare(r *rand.Rand) string {
 func (w *world) keepSecret(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.secrets = append(w.secrets, text)
+	if !slices.Contains(w.secrets, text) {
+		w.secrets = append(w.secrets, text)
+	}
 }
 
 func (w *world) awaitOpen(ctx context.Context) error {

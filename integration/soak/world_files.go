@@ -43,16 +43,18 @@ func (w *world) keep(folder string, cause error) string {
 			files[k.name+".log"] = k.log()
 		}
 	}
+	if w.vaultKeeper == nil && w.vault != nil && w.vault.Process != nil { // it failed before the first storm
+		files["vault.log"] = w.vault.Process.Output()
+	}
 	files["state"] = readAll(w.stateDir)
 	if w.kube != nil {
 		w.kube.keep(files)
 	}
-	for _, path := range []string{"/status", "/metrics"} {
-		if w.sidecar() == nil {
-			break
+	if s := w.sidecar(); s != nil {
+		for _, path := range []string{"/status", "/metrics"} {
+			_, text, err := s.Get(context.Background(), path)
+			files["sidecar"+strings.ReplaceAll(path, "/", ".")] = fmt.Sprint(text, err)
 		}
-		_, text, err := w.sidecar().Get(context.Background(), path)
-		files["sidecar"+strings.ReplaceAll(path, "/", ".")] = fmt.Sprint(text, err)
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

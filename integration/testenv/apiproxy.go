@@ -97,7 +97,7 @@ func (p *APIProxy) DropWatches() {
 	p.watches, p.cut = context.WithCancel(context.Background())
 }
 
-// SetDelay delays every response by d. What waited for the former delay goes on.
+// SetDelay delays every response by d. Requests that are being delayed proceed at once.
 func (p *APIProxy) SetDelay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

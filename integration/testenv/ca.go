@@ -36,7 +36,7 @@ func (env *Env) NewCA(name string) (*CA, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name + " CA"},
-		// Clocks that the soak moves by two days are within.
+		// The soak moves clocks by up to two days.
 		NotBefore: time.Now().Add(-72 * time.Hour), NotAfter: time.Now().Add(240 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}

@@ -80,7 +80,7 @@ func (s *MountedSecret) WriteShares(shares ...string) error {
 
 // Encodings returns every encoding in which a base64 share could be leaked into a text.
 func Encodings(share string) []string {
-	raw, err := base64.StdEncoding.DecodeString(share)
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(share, "="))
 	if err != nil {
 		return []string{share}
 	}

@@ -200,7 +200,7 @@ func Await(ctx context.Context, limit time.Duration, what string, check func() s
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %v for %s; last saw: %s (%w)", limit, what, last, ctx.Err())
+			return fmt.Errorf("waited %v for %s; last saw: %s (%w)", time.Since(began).Round(time.Millisecond), what, last, ctx.Err())
 		case <-time.After(min(max(5*time.Millisecond, time.Since(began)/20), 300*time.Millisecond)):
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	logAfter             = 1 * time.Minute        // a phase that lasts so long is logged though Vault flaps
 	foreignSharesPause   = 1 * time.Hour          // for a person who enters shares while ours are refused
 	fastPollWindow       = 15 * time.Minute       // a refused Vault is hoped for this long
-	soonRetries          = 1200                   // so is one that answers with errors
+	fastRetries          = 1200                   // errors in a row that are followed by a retry within 1 s: 16 to 20 minutes
 )
 
 // pollInterval is how long after an answer the next probe starts, in a phase that has
@@ -49,16 +49,16 @@ func pollInterval(p Phase, age time.Duration, r float64) time.Duration {
 
 // failureInterval is the wait before the nth retry (from 1) of an unseal or a storage
 // lookup that was answered by an error. Storage that fails for some seconds may serve
-// again at any moment: 50 ms, doubling, up to 1 s, and once that was in vain for some
-// quarter of an hour, up to 5 s.
+// again at any moment: 50 ms, doubling, up to 1 s, and after fastRetries of them up to 5 s.
 func failureInterval(n int, r float64) time.Duration {
-	if n > soonRetries {
+	if n > fastRetries {
 		return retryInterval(n, r)
 	}
 	return min(retryInterval(n, r), jitter(800*time.Millisecond, 200*time.Millisecond, r))
 }
 
-// retryInterval is the wait before the nth retry (from 1): 50 ms, doubling, up to 5 s.
+// retryInterval is the wait before the nth retry (from 1) of what need not be soon: 50 ms,
+// doubling, up to 5 s.
 func retryInterval(n int, r float64) time.Duration {
 	base := clamp(50*time.Millisecond<<min(n-1, 10), 50*time.Millisecond, 4*time.Second)
 	return jitter(base, base/4, r)

@@ -72,8 +72,8 @@ func TestRetryInterval_GrowsToFiveSeconds(t *testing.T) {
 	assert.Equal(t, 4*time.Second, retryInterval(1<<40, 0))
 }
 
-// retriesPerHour is more than there are in the first one: 0.8 s apart, then 4 s.
-const retriesPerHour = soonRetries + (3600-soonRetries*4/5)/4 + 20
+// retriesPerHour is an upper bound for the first hour: 0.8 s apart, then 4 s.
+const retriesPerHour = fastRetries + (3600-fastRetries*4/5)/4 + 20
 
 func TestFailureInterval_IsShortForAQuarterOfAnHour(t *testing.T) {
 	waited := time.Duration(0)

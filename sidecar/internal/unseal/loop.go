@@ -189,6 +189,9 @@ func (l *Loop) nextTurn(now time.Time) time.Time {
 	if len(l.prober.inFlight) < maxProbes {
 		due = append(due, l.prober.next)
 	}
+	if l.saveFailed {
+		due = append(due, l.saveAt)
+	}
 	for _, c := range append([]*call{l.sender.call, l.storage.call}, l.prober.inFlight...) {
 		if c != nil {
 			due = append(due, c.began.Add(hangThreshold))

@@ -445,8 +445,12 @@ func TestLoop_SavesItsStateOnlyWhenItChanges(t *testing.T) {
 }
 
 func TestLoop_RetriesAFailedSave(t *testing.T) {
-	for sentence, later := range map[string]time.Duration{
-		"soon after there is room": 5 * time.Second, "when it is stopped before": time.Millisecond,
+	for sentence, c := range map[string]struct {
+		later     time.Duration
+		fullAgain bool
+	}{
+		"soon after there is room":  {5 * time.Second, true},
+		"when it is stopped before": {time.Millisecond, false},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			inBubble(t, 1, 1, func(h *harness) {
@@ -460,8 +464,8 @@ func TestLoop_RetriesAFailedSave(t *testing.T) {
 				assert.LessOrEqual(h, h.store.saves, 725)
 				h.store.saveErr = nil
 				h.store.mu.Unlock()
-				h.advance(later)
-				if later > time.Second {
+				h.advance(c.later)
+				if c.fullAgain {
 					h.store.mu.Lock()
 					h.store.saveErr = errors.New("full again")
 					h.store.mu.Unlock()

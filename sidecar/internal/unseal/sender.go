@@ -145,7 +145,11 @@ func (l *Loop) recordFailure(now time.Time, err error) {
 	l.sender.failures++
 	l.prober.answerError, l.trouble = err.Error(), err.Error()
 	l.withheld = errors.Is(err, ErrWithheld)
-	l.sender.notBefore = now.Add(failureInterval(l.sender.failures, random()))
+	interval := failureInterval
+	if l.withheld { // it waits for another process, which is noticed at once
+		interval = retryInterval
+	}
+	l.sender.notBefore = now.Add(interval(l.sender.failures, random()))
 }
 
 // briefOpening notes that a process said it was opened, until a probe has seen it open.
