@@ -174,7 +174,7 @@ spec: {provider: {vault: {server: "http://vault", path: secret, version: v2, aut
 	}
 	followed := func(sc *scenario, n int) condition {
 		return withTimeout(4*time.Minute, condition{fmt.Sprintf("%d stores to be resynced", n), func(sc *scenario) string {
-			if got := strings.Count(sc.sidecar.Output(), "store is not ready, requesting a resync"); got < n {
+			if got := strings.Count(sc.sidecar.Output(), "store is not ready"); got < n {
 				return fmt.Sprint(got)
 			}
 			return ""

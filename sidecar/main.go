@@ -5,7 +5,7 @@
 // restart, for as long as the pod lives. It needs no rights.
 //
 // A Vault that is sealed on purpose stays sealed. A key that Vault refuses is
-// not sent again. What it does and why is in its log, in status, on the page
+// sent again rarely or not at all. What it does and why is in its log, in status, on the page
 // that it serves to kubectl port-forward, and in the README.
 //
 // Usage:

@@ -107,7 +107,7 @@ var options = []option{
 	{"vault-client-key", "VAULT_CLIENT_KEY", "", "PEM file of that certificate's key",
 		"an absolute path",
 		func(c *config, v string) bool { c.vault.ClientKey = v; return v == "" || isPath(v) }},
-	{"vault-uid", "VAULT_UID", "", "uid that Vault runs as: no key goes to a process of another; empty: it goes to whoever listens",
+	{"vault-uid", "VAULT_UID", "", "uid that Vault runs as: the key goes to no process of another uid; empty: it goes to whoever listens",
 		"a number from 0 to 4294967294",
 		func(c *config, v string) bool { return v == "" || isUID(&c.vaultUID, v) }},
 	{"keys", "UNSEAL_KEYS_PATH", "/etc/vault-unseal-sidecar/keys", "file, or directory of files, with the key shares in base64 or hex",
@@ -157,7 +157,7 @@ var options = []option{
 	{"pod-namespace", "POD_NAMESPACE", "", "its namespace, from the downward API",
 		"a namespace",
 		func(c *config, v string) bool { c.podNamespace = v; return v == "" || isObject(v) }},
-	{"readiness-gate", "READINESS_GATE", "vault-unseal-sidecar/unsealed", "condition of our own pod that tells whether Vault serves; none, or an empty flag: it is not written",
+	{"readiness-gate", "READINESS_GATE", "vault-unseal-sidecar/unsealed", "condition of our own pod that shows whether Vault serves; none, or an empty flag: it is not written",
 		"DOMAIN/NAME, none",
 		func(c *config, v string) bool {
 			if v == "" || oneOf(&c.readinessGate, switched(v, v, "none"), "none") {
@@ -183,7 +183,7 @@ var options = []option{
 	{"eso-namespace", "ESO_NAMESPACE", "external-secrets", "where the pods of External Secrets are",
 		"a namespace",
 		func(c *config, v string) bool { c.esoNamespace = v; return isObject(v) }},
-	{"eso-deployment", "ESO_DEPLOYMENT", "", "Deployment of External Secrets' controller, after which its pods are called; empty: they have the chart's label",
+	{"eso-deployment", "ESO_DEPLOYMENT", "", "Deployment of External Secrets' controller, whose name its pods' names begin with; empty: they have the chart's label",
 		"a Deployment's name",
 		func(c *config, v string) bool { c.esoDeployment = v; return v == "" || isObject(v) }},
 	{"log-level", "LOG_LEVEL", "info", "how much is logged",

@@ -63,7 +63,7 @@ func recoverWithSidecar(ctx context.Context, c *outage.Cluster, compare bool) (t
 	served := steps[len(steps)-1].to
 	steps = append(steps,
 		step{"gate", served, p.Gate.Last(), "the pod's readiness gate is open"},
-		step{"store", served, p.Store.Last(), "the woken ClusterSecretStore is Ready"},
+		step{"store", served, p.Store.Last(), "the ClusterSecretStore is Ready"},
 	)
 	took := p.took()
 	p.printTimeline(append(steps, p.secretSteps()...))

@@ -120,7 +120,7 @@ func (n *Controller) worstStore() kube.Condition {
 		case p.evictedPods != "" && rank < 2:
 			rank, worst = 2, esoCondition(kube.False, "ControllerEvicted", fmt.Sprintf("%s did not become Ready, and the controller was evicted: %s.", p, p.evictedPods))
 		case rank < 1:
-			rank, worst = 1, esoCondition(kube.False, "Recovering", p.String()+" is not Ready yet: a resync was requested.")
+			rank, worst = 1, esoCondition(kube.False, "Recovering", p.String()+" is not Ready yet.")
 		}
 	}
 	return worst

@@ -16,7 +16,7 @@ const (
 
 // The messages.
 const (
-	msgStoreDown   = "store is not ready, requesting a resync"
+	msgStoreDown   = "store is not ready"
 	msgStoreUp     = "store is ready"
 	msgFlapping    = "stores are flapping, their changes are logged at debug until they are calm"
 	msgWoken       = "requested a resync of what external-secrets failed to sync"

@@ -69,7 +69,7 @@ func (k *keySet) pick(refused func([]int) bool) (combination []int, state KeySta
 	}
 	reason = fmt.Sprintf("%d combinations of %d mounted shares were tried", len(k.combinations), len(k.lengths))
 	if k.threshold > 1 {
-		reason += "; shares of other clients can cause this too, so they are sent again within the hour"
+		reason += "; shares of other clients can cause this too, so they are sent again later"
 	}
 	return nil, KeysRejected, reason
 }
